@@ -1,0 +1,3 @@
+module obstack.dev/obstack
+
+go 1.26.0
