@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// DashboardsSpec asks for Grafana dashboards.
+type DashboardsSpec struct {
+	// folder of Grafana that the dashboards appear in. Grafana's sidecar must be
+	// set up for folders (folderAnnotation and foldersFromFilesStructure).
+	// Absent: the sidecar's default folder.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:XValidation:rule="!self.contains('..') && !self.startsWith('/')",message="folder is a name such as Shop or Teams/Shop: it must neither start with '/' nor contain '..'"
+	Folder string `json:"folder,omitempty"`
+
+	// folderAnnotation is the annotation from which Grafana's sidecar reads the folder.
+	// +optional
+	// +kubebuilder:default=grafana_folder
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([a-z0-9.-]+/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$')",message="folderAnnotation must be the key of an annotation, such as grafana_folder"
+	FolderAnnotation string `json:"folderAnnotation,omitempty"`
+
+	// datasource is the uid of the Prometheus data source that the dashboards open with.
+	// +optional
+	// +kubebuilder:default=prometheus
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=40
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[-A-Za-z0-9_]+$')",message="datasource is the uid of a Grafana data source: letters, digits, '-' and '_'"
+	Datasource string `json:"datasource,omitempty"`
+
+	// labels by which Grafana's sidecar finds the ConfigMaps.
+	// +optional
+	// +kubebuilder:default={grafana_dashboard: "1"}
+	// +kubebuilder:validation:MaxProperties=16
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('obstack.dev/') && !k.startsWith('app.kubernetes.io/'))",message="labels that start with obstack.dev/ or app.kubernetes.io/ are set by obstack; choose other keys"
+	Labels map[string]LabelValue `json:"labels,omitempty"`
+
+	// grafanaOperator asks for GrafanaDashboard objects beside the ConfigMaps, for
+	// clusters where grafana-operator provides Grafana.
+	// +optional
+	GrafanaOperator *GrafanaOperatorSpec `json:"grafanaOperator,omitempty"`
+}
+
+// GrafanaOperatorSpec is what a GrafanaDashboard of grafana-operator needs.
+type GrafanaOperatorSpec struct {
+	// instanceSelector chooses, by their labels, the Grafana objects that show the dashboards.
+	// +required
+	InstanceSelector metav1.LabelSelector `json:"instanceSelector,omitzero"`
+
+	// allowCrossNamespaceImport lets Grafana objects of other namespaces show the dashboards.
+	// +optional
+	AllowCrossNamespaceImport bool `json:"allowCrossNamespaceImport,omitempty"`
+}

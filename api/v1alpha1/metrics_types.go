@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// MetricsSpec says which Services are scraped.
+type MetricsSpec struct {
+	// monitors are the Services to scrape.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	Monitors []Monitor `json:"monitors,omitempty"`
+
+	// labels are added to every ServiceMonitor and PrometheusRule of the stack,
+	// so that the cluster's Prometheus selects them. kube-prometheus-stack wants
+	// {"release": "<name of its Helm release>"}.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=16
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('obstack.dev/') && !k.startsWith('app.kubernetes.io/'))",message="labels that start with obstack.dev/ or app.kubernetes.io/ are set by obstack; choose other keys"
+	Labels map[string]LabelValue `json:"labels,omitempty"`
+}
+
+// LabelValue is the value of a Kubernetes label.
+//
+// +kubebuilder:validation:MaxLength=63
+type LabelValue string
+
+// Framework is the library whose metric names a monitored application exposes.
+//
+// +kubebuilder:validation:Enum=fastapi;starlette;django;flask;opentelemetry
+type Framework string
+
+// The frameworks whose metric names obstack knows.
+const (
+	// FrameworkFastAPI is prometheus-fastapi-instrumentator.
+	FrameworkFastAPI Framework = "fastapi"
+	// FrameworkStarlette is starlette_exporter.
+	FrameworkStarlette Framework = "starlette"
+	// FrameworkDjango is django-prometheus.
+	FrameworkDjango Framework = "django"
+	// FrameworkFlask is prometheus-flask-exporter.
+	FrameworkFlask Framework = "flask"
+	// FrameworkOpenTelemetry is any SDK that follows the HTTP semantic conventions.
+	FrameworkOpenTelemetry Framework = "opentelemetry"
+)
+
+// Monitor becomes one ServiceMonitor, named "<stack>-<name>". It selects
+// Services in the stack's namespace.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.scrapeTimeout) || duration(self.scrapeTimeout) <= duration(self.interval)",message="scrapeTimeout must not be longer than interval: lower scrapeTimeout or raise interval"
+// +kubebuilder:validation:XValidation:rule="!(has(self.basicAuth) && has(self.authorization))",message="basicAuth and authorization exclude each other: remove one"
+// +kubebuilder:validation:XValidation:rule="!has(self.tlsConfig) || (has(self.scheme) && self.scheme == 'https')",message="tlsConfig needs scheme: https"
+type Monitor struct {
+	// name of the monitor, unique in the stack. Series carry it as the label obstack_monitor.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=26
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="a monitor's name consists of lower-case letters, digits and '-', and neither starts nor ends with '-'"
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('tasks-')",message="a monitor's name must not start with tasks-: such names belong to the task exporters; rename the monitor"
+	Name string `json:"name,omitempty"`
+
+	// selector chooses the Services to scrape by their labels.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="(has(self.matchLabels) && self.matchLabels.size() > 0) || (has(self.matchExpressions) && self.matchExpressions.size() > 0)",message="an empty selector would select every Service of the namespace: name at least one label in matchLabels or matchExpressions"
+	Selector metav1.LabelSelector `json:"selector,omitzero"`
+
+	// framework says whose metric names dashboards and alerts expect:
+	// fastapi (prometheus-fastapi-instrumentator), starlette (starlette_exporter),
+	// django (django-prometheus), flask (prometheus-flask-exporter) or
+	// opentelemetry (the HTTP semantic conventions).
+	// +optional
+	// +kubebuilder:default=fastapi
+	Framework Framework `json:"framework,omitempty"`
+
+	// port is the name of the Service's port. A port without a name cannot be scraped.
+	// +optional
+	// +kubebuilder:default=http
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.matches('[a-z]')",message="port is the name of a Service port, not its number: give the port a name in the Service and write that name"
+	Port string `json:"port,omitempty"`
+
+	// path of the metrics endpoint.
+	// +optional
+	// +kubebuilder:default=/metrics
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="self.startsWith('/')",message="path must start with '/'"
+	Path string `json:"path,omitempty"`
+
+	// interval between two scrapes.
+	// +optional
+	// +kubebuilder:default="30s"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[0hms]+$')",message="interval must be longer than 0"
+	Interval Duration `json:"interval,omitempty"`
+
+	// scrapeTimeout after which a scrape is given up; at most interval. Absent:
+	// Prometheus' own default, at most interval.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[0hms]+$')",message="scrapeTimeout must be longer than 0; leave it out for the default"
+	ScrapeTimeout Duration `json:"scrapeTimeout,omitempty"`
+
+	// scheme of the metrics endpoint. Absent: http.
+	// +optional
+	// +kubebuilder:validation:Enum=http;https
+	Scheme string `json:"scheme,omitempty"`
+
+	// tlsConfig is how Prometheus verifies the endpoint and identifies itself, with
+	// scheme https. Secrets and ConfigMaps are those of the stack's namespace;
+	// files on Prometheus' own disk cannot be named.
+	// +optional
+	TLSConfig *monitoringv1.SafeTLSConfig `json:"tlsConfig,omitempty"`
+
+	// basicAuth is the user name and password to scrape with, from Secrets of the stack's namespace.
+	// +optional
+	BasicAuth *monitoringv1.BasicAuth `json:"basicAuth,omitempty"`
+
+	// authorization is the token to scrape with, from a Secret of the stack's namespace.
+	// +optional
+	Authorization *monitoringv1.SafeAuthorization `json:"authorization,omitempty"`
+
+	// relabelings are applied to targets before the scrape, as in a ServiceMonitor.
+	// The labels that select this stack's series are set after them.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Relabelings []monitoringv1.RelabelConfig `json:"relabelings,omitempty"`
+
+	// metricRelabelings are applied to samples before they are stored, as in a ServiceMonitor.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	MetricRelabelings []monitoringv1.RelabelConfig `json:"metricRelabelings,omitempty"`
+
+	// sampleLimit is the highest number of samples that one scrape may yield;
+	// beyond it the scrape fails as a whole. Absent: no limit.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	SampleLimit *int64 `json:"sampleLimit,omitempty"`
+}

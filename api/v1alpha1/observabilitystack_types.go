@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// ObservabilityStack describes how one application is observed. obstack turns
+// it into ServiceMonitors, task exporters, dashboards, alerts and the settings
+// of its workloads, keeps them so, and says in the status what works, what does
+// not, and what to do about it.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=obs,categories=observability
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Covered",type=string,JSONPath=`.status.covered`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 36 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must have at most 36 characters, start with a letter and consist of lower-case letters, digits and '-': the names of Services are made from it"
+type ObservabilityStack struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// metadata is the standard object's metadata. The name has at most 36
+	// characters, because the names of all objects of the stack begin with it.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitzero"`
+
+	// spec says what is wanted.
+	// +required
+	Spec ObservabilityStackSpec `json:"spec,omitzero"`
+
+	// status says what was found. obstack writes it.
+	// +optional
+	Status ObservabilityStackStatus `json:"status,omitzero"`
+}
+
+// ObservabilityStackList is a list of ObservabilityStacks.
+//
+// +kubebuilder:object:root=true
+type ObservabilityStackList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []ObservabilityStack `json:"items"`
+}
+
+// ObservabilityStackSpec says how one application is observed. A part that is
+// absent is not provided, and a part that is removed is removed from the cluster.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.alerts) || (has(self.metrics) && has(self.metrics.monitors)) || has(self.tasks)",message="alerts need something to alert on: add metrics.monitors or tasks.brokers, or remove alerts"
+// +kubebuilder:validation:XValidation:rule="!has(self.dashboards) || (has(self.metrics) && has(self.metrics.monitors)) || has(self.tasks)",message="dashboards need something to show: add metrics.monitors or tasks.brokers, or remove dashboards"
+type ObservabilityStackSpec struct {
+	// environment is where the application runs, such as "production". Workloads
+	// get it as ENVIRONMENT and SENTRY_ENVIRONMENT. Absent: neither is set.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="!self.matches('[\\\\s/]') && self != 'None'",message="environment must not contain white space or '/' and must not be \"None\": Sentry refuses such names; write for example production"
+	Environment string `json:"environment,omitempty"`
+
+	// suspend set to true makes obstack change nothing for this stack. The
+	// conditions then list what it would create, update and delete.
+	// Absent or false: the stack is kept as specified.
+	// +optional
+	Suspend bool `json:"suspend,omitempty"`
+
+	// metrics says which Services are scraped. Each monitor becomes one ServiceMonitor.
+	// +optional
+	Metrics *MetricsSpec `json:"metrics,omitempty"`
+
+	// tasks says which Celery brokers are watched. Each broker gets a task
+	// exporter: a Deployment, a Service and a ServiceMonitor.
+	// +optional
+	Tasks *TasksSpec `json:"tasks,omitempty"`
+
+	// dashboards asks for Grafana dashboards, as ConfigMaps that Grafana's sidecar loads.
+	// +optional
+	Dashboards *DashboardsSpec `json:"dashboards,omitempty"`
+
+	// alerts asks for the default alerts, as a PrometheusRule. Each alert can
+	// be tuned or turned off.
+	// +optional
+	Alerts *AlertsSpec `json:"alerts,omitempty"`
+
+	// sentry says where errors are reported.
+	// +optional
+	Sentry *SentrySpec `json:"sentry,omitempty"`
+
+	// logging says how workloads log.
+	// +optional
+	Logging *LoggingSpec `json:"logging,omitempty"`
+}
+
+// ObservabilityStackStatus says what obstack found in its last pass.
+type ObservabilityStackStatus struct {
+	// observedGeneration is the metadata.generation that the rest of the status is about.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// covered names the parts that the stack provides, such as
+	// "2 monitors, 1 broker, 1 dashboard, 3 alerts, sentry".
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	Covered string `json:"covered,omitempty"`
+
+	// conditions are Ready and one for each requested part: MetricsReady,
+	// TasksReady, DashboardsReady, AlertsReady and SentryReady. A condition that
+	// is not True says in its message what to change.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// SecretKeySource takes a value from a Secret.
+type SecretKeySource struct {
+	// secretKeyRef names the Secret, in the stack's namespace, and its key.
+	// +required
+	SecretKeyRef SecretKeySelector `json:"secretKeyRef,omitzero"`
+}
+
+// SecretKeySelector names one key of a Secret in the stack's namespace.
+type SecretKeySelector struct {
+	// name of the Secret.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name,omitempty"`
+
+	// key in the Secret's data.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$')",message="a Secret's key consists of letters, digits, '-', '_' and '.'"
+	Key string `json:"key,omitempty"`
+}
+
+// Duration is a length of time in hours, minutes, seconds and milliseconds,
+// such as "30s", "1m30s" or "12h": what Prometheus and Go both read.
+//
+// +kubebuilder:validation:MinLength=2
+// +kubebuilder:validation:MaxLength=32
+// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$')",message="a duration consists of hours, minutes, seconds and milliseconds, in this order: write for example 30s, 1m30s or 12h"
+type Duration string

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+// SentrySpec says where errors are reported.
+type SentrySpec struct {
+	// dsnFrom takes the DSN from a Secret in the stack's namespace. Absent, or an
+	// empty value: Sentry is off, and the condition SentryReady says so.
+	// +optional
+	DSNFrom *SecretKeySource `json:"dsnFrom,omitempty"`
+
+	// tracesSampleRate is the share of transactions that are traced, from "0" to
+	// "1", given to workloads as SENTRY_TRACES_SAMPLE_RATE. Python applications
+	// must read that variable themselves. Absent: the variable is not set.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=16
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(0([.][0-9]+)?|1([.]0+)?)$')",message="tracesSampleRate must be a number from 0 to 1, written as a string, such as \"0.1\""
+	TracesSampleRate string `json:"tracesSampleRate,omitempty"`
+
+	// release is given to workloads as SENTRY_RELEASE. Absent: the variable is not set.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=200
+	// +kubebuilder:validation:XValidation:rule="!self.matches('[\\\\n\\\\t/\\\\\\\\]') && self != '.' && self != '..'",message="release must not contain line breaks, tabs, '/' or '\\\\': Sentry refuses such releases; write for example shop@1.4.2"
+	// +kubebuilder:validation:XValidation:rule="self != 'FromImage'",message="release: FromImage is not supported yet; write the release itself, such as shop@1.4.2, or leave it out"
+	Release string `json:"release,omitempty"`
+}
+
+// LoggingSpec says how workloads log. structlog is set up from it by the application.
+type LoggingSpec struct {
+	// level is given to workloads as LOG_LEVEL. Absent: the variable is not set.
+	// +optional
+	// +kubebuilder:validation:Enum=DEBUG;INFO;WARNING;ERROR;CRITICAL
+	Level string `json:"level,omitempty"`
+
+	// format is given to workloads as LOG_FORMAT. Absent: the variable is not set.
+	// +optional
+	// +kubebuilder:validation:Enum=json;console
+	Format string `json:"format,omitempty"`
+}

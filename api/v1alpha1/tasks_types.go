@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import corev1 "k8s.io/api/core/v1"
+
+// TasksSpec says which Celery brokers are watched.
+type TasksSpec struct {
+	// brokers to watch. Each gets a task exporter of its own.
+	// +required
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	Brokers []Broker `json:"brokers,omitempty"`
+}
+
+// Broker becomes a Deployment, a Service and a ServiceMonitor, named
+// "<stack>-tasks-<name>".
+//
+// +kubebuilder:validation:XValidation:rule="has(self.url) != has(self.urlFrom)",message="exactly one of url and urlFrom must be set: url for an address without a password, urlFrom for one in a Secret"
+type Broker struct {
+	// name of the broker, unique in the stack. Series carry it as the label obstack_broker.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=19
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="a broker's name consists of lower-case letters, digits and '-', and neither starts nor ends with '-'"
+	Name string `json:"name,omitempty"`
+
+	// url of the broker, if it holds no password, such as redis://redis:6379/0.
+	// Schemes: redis, rediss, sentinel, redis+socket, amqp, amqps.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(redis|rediss|sentinel|redis[+]socket|amqp|amqps)://')",message="url must start with redis://, rediss://, sentinel://, redis+socket://, amqp:// or amqps://"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('://[^@]*:[^@]*@') && !self.matches('[?&]password=')",message="url must not contain a password, which everybody who may read this object would see: put the whole URL into a Secret and name it in urlFrom"
+	URL string `json:"url,omitempty"`
+
+	// urlFrom takes the broker's URL from a Secret. The exporter is rolled when it changes.
+	// +optional
+	URLFrom *SecretKeySource `json:"urlFrom,omitempty"`
+
+	// queues whose length is always reported, even before a worker consumes from
+	// them. Absent: the queues that workers are seen to consume from.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=128
+	// +kubebuilder:validation:items:XValidation:rule="!self.matches('[,\\\\s]')",message="a queue's name must not contain a comma or white space, because the exporter takes the queues as one comma-separated list"
+	Queues []string `json:"queues,omitempty"`
+
+	// image of the exporter. Absent: the operator's own. Any image that takes its
+	// broker from CE_BROKER_URL and serves /metrics on port 9808 will do.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	Image string `json:"image,omitempty"`
+
+	// imagePullSecrets with which the image is pulled.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	ImagePullSecrets []corev1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
+
+	// resources of the exporter. Absent: requests of 10m CPU and 32Mi memory, limit 128Mi memory.
+	// +optional
+	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
+
+	// nodeSelector of the exporter's Pod.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=16
+	NodeSelector map[string]LabelValue `json:"nodeSelector,omitempty"`
+
+	// tolerations of the exporter's Pod.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+
+	// affinity of the exporter's Pod.
+	// +optional
+	Affinity *corev1.Affinity `json:"affinity,omitempty"`
+
+	// priorityClassName of the exporter's Pod.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	PriorityClassName string `json:"priorityClassName,omitempty"`
+
+	// podSecurityContext of the exporter's Pod. Absent: what the Pod security
+	// standard "restricted" asks for, as user 65532.
+	// +optional
+	PodSecurityContext *corev1.PodSecurityContext `json:"podSecurityContext,omitempty"`
+
+	// securityContext of the exporter's container. Absent: what the Pod security
+	// standard "restricted" asks for, with a read-only root file system.
+	// +optional
+	SecurityContext *corev1.SecurityContext `json:"securityContext,omitempty"`
+
+	// livenessProbe of the exporter. Absent: the port answers. It must not depend
+	// on the broker, or the exporter is restarted whenever the broker is away.
+	// +optional
+	LivenessProbe *corev1.Probe `json:"livenessProbe,omitempty"`
+
+	// readinessProbe of the exporter. Absent: /ready, which tells whether the
+	// broker is reached; for another image /health.
+	// +optional
+	ReadinessProbe *corev1.Probe `json:"readinessProbe,omitempty"`
+}
