@@ -5,6 +5,7 @@ package test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -14,22 +15,31 @@ import (
 	"obstack.dev/obstack/test/controlplane"
 )
 
-// api talks to an API server that has our definitions and no operator.
-var api client.Client
+// One API server for all tests, that has our definitions and no operator.
+var (
+	sharedAPI client.Client
+	errStart  = errors.New("TestMain did not run")
+)
 
 func TestMain(m *testing.M) {
 	cp, err := controlplane.Start(context.Background(), controlplane.Options{Log: os.Stderr})
-	if err == nil {
-		api, err = client.New(cp.Config, client.Options{})
-	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		errStart = err
+		m.Run()
+		return
 	}
-	code := m.Run()
+	sharedAPI, errStart = client.New(cp.Config, client.Options{})
+	m.Run()
 	if err := cp.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
+		fmt.Fprintln(os.Stderr, "stop the control plane:", err)
 	}
-	os.Exit(code)
+}
+
+// apiServer is a client of the API server. A test that has none fails.
+func apiServer(t *testing.T) client.Client {
+	t.Helper()
+	if errStart != nil {
+		t.Fatal(errStart)
+	}
+	return sharedAPI
 }

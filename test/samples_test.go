@@ -64,13 +64,13 @@ func accepted(t *testing.T, object *unstructured.Unstructured) {
 
 func tryCreate(t *testing.T, object *unstructured.Unstructured) error {
 	t.Helper()
-	return api.Create(t.Context(), object, client.DryRunAll, client.FieldValidation(metav1.FieldValidationStrict))
+	return apiServer(t).Create(t.Context(), object, client.DryRunAll, client.FieldValidation(metav1.FieldValidationStrict))
 }
 
 func ensureNamespace(t *testing.T, name string) {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	if err := api.Create(t.Context(), namespace); err != nil && !apierrors.IsAlreadyExists(err) {
+	if err := apiServer(t).Create(t.Context(), namespace); err != nil && !apierrors.IsAlreadyExists(err) {
 		t.Fatal(err)
 	}
 }
