@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+// What the operator may do. controller-gen makes config/rbac/role.yaml from
+// these markers, the chart renders the same rules, and a test compares them.
+// Secrets and ConfigMaps are applied and never updated, hence no update verb.
+//
+// +kubebuilder:rbac:groups=obstack.dev,resources=observabilitystacks,verbs=get;list;watch
+// +kubebuilder:rbac:groups=obstack.dev,resources=observabilitystacks/status,verbs=get;patch;update
+// +kubebuilder:rbac:groups=obstack.dev,resources=observabilitystacks/finalizers,verbs=update
+// +kubebuilder:rbac:groups="",resources=configmaps;secrets;services,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=monitoring.coreos.com,resources=servicemonitors;prometheusrules,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=grafana.integreatly.org,resources=grafanadashboards,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions,verbs=get;list;watch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
+// +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
