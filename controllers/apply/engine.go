@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package apply makes the objects that an owner wants exist, and removes those
+// that it wants no more. It writes by server-side apply only, sends nothing for
+// an object that is as it was left, and knows nothing of our API types.
+package apply
+
+import (
+	"context"
+	"sync"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Children lists the metadata of the objects of one kind that the owner
+// controls. Between two writes it may be behind the API server, as a cache is.
+type Children func(ctx context.Context, owner client.Object, kind schema.GroupVersionKind) ([]metav1.PartialObjectMetadata, error)
+
+// Engine applies and prunes the children of any number of owners. It remembers
+// what it last applied, so that an unchanged child costs no request. Use one
+// Engine for all passes; it is safe for concurrent use by different owners.
+type Engine struct {
+	// Client writes, and knows the scheme of the objects to apply.
+	Client client.Client
+	// Live reads from the API server: whether a name that Children does not list is free.
+	Live client.Reader
+	// Children lists what an owner controls.
+	Children Children
+	// FieldManager owns the fields that are applied.
+	FieldManager string
+
+	mu      sync.Mutex
+	applied map[types.UID]map[Key]record
+}
+
+// Key names one object of a namespace.
+type Key struct {
+	schema.GroupKind
+	Name string
+}
+
+// record is what the engine remembers of a child: the hash of the last request
+// and what the API server answered.
+type record struct {
+	request         [32]byte
+	uid             types.UID
+	generation      int64
+	resourceVersion string
+}
+
+// Forget drops what is remembered of an owner that is gone.
+func (e *Engine) Forget(owner types.UID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.applied, owner)
+}
+
+func (e *Engine) recall(owner types.UID, key Key) (record, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	r, ok := e.applied[owner][key]
+	return r, ok
+}
+
+func (e *Engine) remember(owner types.UID, key Key, r record) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.applied == nil {
+		e.applied = map[types.UID]map[Key]record{}
+	}
+	if e.applied[owner] == nil {
+		e.applied[owner] = map[Key]record{}
+	}
+	e.applied[owner][key] = r
+}
+
+func (e *Engine) forget(owner types.UID, key Key) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.applied[owner], key)
+}
+
+// Begin starts one pass over the children of owner, which are of the given kinds.
+func (e *Engine) Begin(ctx context.Context, owner client.Object, kinds []schema.GroupVersionKind) (*Pass, error) {
+	p := &Pass{engine: e, owner: owner, live: map[Key]*metav1.PartialObjectMetadata{}, wanted: map[Key]bool{}}
+	for _, kind := range kinds {
+		children, err := e.Children(ctx, owner, kind)
+		if err != nil {
+			return nil, err
+		}
+		for i := range children {
+			child := &children[i]
+			child.SetGroupVersionKind(kind)
+			p.live[Key{kind.GroupKind(), child.Name}] = child
+		}
+	}
+	return p, nil
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Pass is one look at an owner's children and what is done about them. It is
+// not safe for concurrent use.
+type Pass struct {
+	engine *Engine
+	owner  client.Object
+	live   map[Key]*metav1.PartialObjectMetadata
+	wanted map[Key]bool
+}
+
+// NameTakenError says that an object which the owner does not control has the
+// name of one that it wants. Such an object is never changed.
+type NameTakenError struct {
+	Kind, Name string
+}
+
+func (e *NameTakenError) Error() string {
+	return fmt.Sprintf("%s %s exists and belongs to somebody else", e.Kind, e.Name)
+}
+
+// Apply makes the objects exist as given, in order. An object that fails does
+// not stop the others; the errors are joined.
+func (p *Pass) Apply(ctx context.Context, objects []client.Object) error {
+	var failures []error
+	for _, obj := range objects {
+		if err := p.applyOne(ctx, obj); err != nil {
+			failures = append(failures, err)
+		}
+	}
+	return errors.Join(failures...)
+}
+
+func (p *Pass) applyOne(ctx context.Context, obj client.Object) error {
+	req, settled, err := p.prepare(ctx, obj)
+	if settled || err != nil {
+		return err
+	}
+	answer, err := p.send(ctx, req)
+	if err != nil {
+		p.engine.forget(p.owner.GetUID(), req.key)
+		return fmt.Errorf("apply %s %s: %w", req.key.Kind, req.key.Name, err)
+	}
+	p.settle(req, answer)
+	return nil
+}
+
+// prepare makes the request for an object and notes that it is wanted. It is
+// settled if there is nothing to send.
+func (p *Pass) prepare(ctx context.Context, obj client.Object) (req *request, settled bool, err error) {
+	req, err = newRequest(p.owner, obj, p.engine.Client.Scheme())
+	if err != nil {
+		return nil, false, err
+	}
+	p.wanted[req.key] = true
+	live, found := p.live[req.key]
+	if !found {
+		return req, false, p.requireFree(ctx, req)
+	}
+	last, known := p.engine.recall(p.owner.GetUID(), req.key)
+	return req, known && req.unchanged(last, live), nil
+}
+
+// requireFree asks the API server whether the name of a child that is not
+// listed is free. A child of ours whose labels were taken away is not listed either.
+func (p *Pass) requireFree(ctx context.Context, req *request) error {
+	found := &metav1.PartialObjectMetadata{}
+	found.SetGroupVersionKind(req.kind)
+	key := client.ObjectKey{Namespace: p.owner.GetNamespace(), Name: req.key.Name}
+	if err := p.engine.Live.Get(ctx, key, found); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return fmt.Errorf("look for %s %s: %w", req.key.Kind, req.key.Name, err)
+	}
+	// An orphan that carries all our labels lost its owner reference: it was ours.
+	orphan := metav1.GetControllerOf(found) == nil && containsAll(found.Labels, req.object.GetLabels())
+	if !metav1.IsControlledBy(found, p.owner) && !orphan {
+		return &NameTakenError{Kind: req.key.Kind, Name: req.key.Name}
+	}
+	return nil
+}
+
+// send applies the request and returns the metadata of the result. It asks for
+// no more than the metadata, because the whole of a dashboard is large.
+func (p *Pass) send(ctx context.Context, req *request, opts ...client.PatchOption) (*metav1.PartialObjectMetadata, error) {
+	answer := &metav1.PartialObjectMetadata{}
+	answer.SetGroupVersionKind(req.kind)
+	answer.Namespace, answer.Name = p.owner.GetNamespace(), req.key.Name
+	opts = append(opts, client.FieldOwner(p.engine.FieldManager), client.ForceOwnership)
+	err := p.engine.Client.Patch(ctx, answer, client.RawPatch(types.ApplyPatchType, req.body), opts...)
+	return answer, err
+}
+
+func (p *Pass) settle(req *request, answer *metav1.PartialObjectMetadata) {
+	p.engine.remember(p.owner.GetUID(), req.key, record{
+		request: req.hash, uid: answer.UID, generation: answer.Generation, resourceVersion: answer.ResourceVersion,
+	})
+}
+
+// Prune deletes the children that the owner controls and did not ask for in
+// this pass, except those that hold tells to keep.
+func (p *Pass) Prune(ctx context.Context, hold func(*metav1.PartialObjectMetadata) bool) error {
+	var failures []error
+	for _, key := range p.unwanted(hold) {
+		child := p.live[key]
+		// The UID keeps us from deleting what took the child's name meanwhile.
+		err := p.engine.Client.Delete(ctx, child,
+			client.Preconditions{UID: &child.UID}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+		if client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
+			failures = append(failures, fmt.Errorf("delete %s %s: %w", key.Kind, key.Name, err))
+			continue
+		}
+		p.engine.forget(p.owner.GetUID(), key)
+	}
+	return errors.Join(failures...)
+}
+
+// unwanted are the children to prune, sorted.
+func (p *Pass) unwanted(hold func(*metav1.PartialObjectMetadata) bool) []Key {
+	var keys []Key
+	for key, child := range p.live {
+		if !p.wanted[key] && child.DeletionTimestamp.IsZero() && metav1.IsControlledBy(child, p.owner) && !hold(child) {
+			keys = append(keys, key)
+		}
+	}
+	slices.SortFunc(keys, func(a, b Key) int {
+		return strings.Compare(a.Kind+"/"+a.Name, b.Kind+"/"+b.Name)
+	})
+	return keys
+}

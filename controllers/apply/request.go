@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package apply
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+)
+
+// request is one object, ready to be sent.
+type request struct {
+	kind schema.GroupVersionKind
+	key  Key
+	hash [32]byte
+	// object is the apply configuration: the kind is set, status and null
+	// timestamps are gone, the owner is its controller.
+	object *unstructured.Unstructured
+	body   []byte
+}
+
+// newRequest turns a builder's object into an apply request. It does not change the object.
+func newRequest(owner, obj client.Object, scheme *runtime.Scheme) (*request, error) {
+	kind, err := apiutil.GVKForObject(obj, scheme)
+	if err != nil {
+		return nil, fmt.Errorf("find the kind of %s: %w", obj.GetName(), err)
+	}
+	ownerKind, err := apiutil.GVKForObject(owner, scheme)
+	if err != nil {
+		return nil, fmt.Errorf("find the kind of the owner: %w", err)
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
+	if err != nil {
+		return nil, fmt.Errorf("convert %s %s: %w", kind.Kind, obj.GetName(), err)
+	}
+	u := &unstructured.Unstructured{Object: content}
+	delete(u.Object, "status")
+	dropNullTimestamps(u.Object)
+	u.SetGroupVersionKind(kind)
+	u.SetNamespace(owner.GetNamespace())
+	u.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(owner, ownerKind)})
+
+	body, err := json.Marshal(u.Object)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s %s: %w", kind.Kind, obj.GetName(), err)
+	}
+	return &request{
+		kind: kind, key: Key{kind.GroupKind(), obj.GetName()},
+		hash: sha256.Sum256(body), object: u, body: body,
+	}, nil
+}
+
+// dropNullTimestamps removes creationTimestamp: null, which typed objects and
+// pod templates carry and which server-side apply would own.
+func dropNullTimestamps(content map[string]any) {
+	for name, value := range content {
+		switch v := value.(type) {
+		case map[string]any:
+			dropNullTimestamps(v)
+		case nil:
+			if name == "creationTimestamp" {
+				delete(content, name)
+			}
+		}
+	}
+}
+
+// unchanged tells whether sending the request would change nothing: it was sent
+// before, and the child is still what came back then.
+func (r *request) unchanged(last record, live *metav1.PartialObjectMetadata) bool {
+	if last.request != r.hash || last.uid != live.UID || !live.DeletionTimestamp.IsZero() {
+		return false
+	}
+	if live.ResourceVersion == last.resourceVersion {
+		return true
+	}
+	// A cache that is behind shows the child as it was before our own write.
+	// When it catches up, an event brings us here again.
+	if c, err := resourceversion.CompareResourceVersion(live.ResourceVersion, last.resourceVersion); err == nil && c < 0 {
+		return true
+	}
+	// Where the API server counts changes of the spec, changes of the status are
+	// no reason to write. It does not count those of the metadata.
+	return live.Generation != 0 && live.Generation == last.generation && r.metadataIntact(live)
+}
+
+// metadataIntact tells whether the live metadata still has all that the request sets.
+func (r *request) metadataIntact(live *metav1.PartialObjectMetadata) bool {
+	return containsAll(live.Labels, r.object.GetLabels()) && containsAll(live.Annotations, r.object.GetAnnotations())
+}
+
+func containsAll(have, want map[string]string) bool {
+	for key, value := range want {
+		if got, ok := have[key]; !ok || got != value {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package desired
+
+import (
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+)
+
+// annotationBrokerRevision rolls the exporter when the Secret with its broker's
+// URL changes, which the environment of a running container would not show.
+const annotationBrokerRevision = "obstack.dev/broker-revision"
+
+// exporterDeployment runs the task exporter of one broker.
+func exporterDeployment(stack *obsv1.ObservabilityStack, broker *obsv1.Broker, ownImage, revision string) *appsv1.Deployment {
+	meta := exporterMeta(stack, broker, nil)
+	template := corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: meta.Labels},
+		Spec: corev1.PodSpec{
+			Containers:                   []corev1.Container{exporterContainer(broker, ownImage)},
+			AutomountServiceAccountToken: new(false),
+			EnableServiceLinks:           new(false),
+			ImagePullSecrets:             broker.ImagePullSecrets,
+			NodeSelector:                 stringMap(broker.NodeSelector),
+			Tolerations:                  broker.Tolerations,
+			Affinity:                     broker.Affinity,
+			PriorityClassName:            broker.PriorityClassName,
+			SecurityContext:              orDefault(broker.PodSecurityContext, restrictedPod),
+		},
+	}
+	if revision != "" {
+		template.Annotations = map[string]string{annotationBrokerRevision: revision}
+	}
+	return &appsv1.Deployment{
+		ObjectMeta: meta,
+		Spec: appsv1.DeploymentSpec{
+			Replicas: new(int32(1)),
+			// Every exporter receives every event, so two at a time would count twice.
+			Strategy: appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType},
+			Selector: &metav1.LabelSelector{MatchLabels: exporterSelector(stack, broker)},
+			Template: template,
+		},
+	}
+}
+
+func exporterContainer(broker *obsv1.Broker, ownImage string) corev1.Container {
+	image, isOwn := exporterImage(broker, ownImage)
+	container := corev1.Container{
+		Name:            "task-exporter",
+		Image:           image,
+		Env:             exporterEnv(broker, isOwn),
+		Ports:           []corev1.ContainerPort{{Name: exporterPortName, ContainerPort: exporterPort, Protocol: corev1.ProtocolTCP}},
+		Resources:       *orDefault(broker.Resources, smallResources),
+		SecurityContext: orDefault(broker.SecurityContext, restrictedContainer),
+		LivenessProbe:   orDefault(broker.LivenessProbe, portAnswers),
+		ReadinessProbe:  orDefault(broker.ReadinessProbe, func() *corev1.Probe { return brokerReached(isOwn) }),
+	}
+	if isOwn {
+		// The operator's image holds the exporter beside the operator.
+		container.Command = []string{"/task-exporter"}
+	}
+	return container
+}
+
+func exporterEnv(broker *obsv1.Broker, isOwn bool) []corev1.EnvVar {
+	url := corev1.EnvVar{Name: "CE_BROKER_URL", Value: broker.URL}
+	if broker.URLFrom != nil {
+		ref := broker.URLFrom.SecretKeyRef
+		url.ValueFrom = &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
+			LocalObjectReference: corev1.LocalObjectReference{Name: ref.Name}, Key: ref.Key,
+		}}
+	}
+	env := []corev1.EnvVar{url}
+	if len(broker.Queues) > 0 {
+		env = append(env, corev1.EnvVar{Name: "CE_QUEUES", Value: strings.Join(broker.Queues, ",")})
+	}
+	if !isOwn {
+		// Other exporters exit when the broker goes away, unless they are told to retry.
+		env = append(env, corev1.EnvVar{Name: "CE_RETRY_INTERVAL", Value: "5"})
+	}
+	return env
+}
+
+// portAnswers depends on nothing but the process: an exporter that lost its
+// broker must not be restarted, or its counters start again at 0.
+func portAnswers() *corev1.Probe {
+	return &corev1.Probe{
+		ProbeHandler:  corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromString(exporterPortName)}},
+		PeriodSeconds: 10, TimeoutSeconds: 5, FailureThreshold: 6,
+	}
+}
+
+// brokerReached tells whether the exporter is connected. celery-exporter and
+// its like say so at /health.
+func brokerReached(isOwn bool) *corev1.Probe {
+	path := "/health"
+	if isOwn {
+		path = "/ready"
+	}
+	return &corev1.Probe{
+		ProbeHandler:  corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: path, Port: intstr.FromString(exporterPortName)}},
+		PeriodSeconds: 10, TimeoutSeconds: 5, FailureThreshold: 3,
+	}
+}
+
+func smallResources() *corev1.ResourceRequirements {
+	return &corev1.ResourceRequirements{
+		Requests: corev1.ResourceList{
+			corev1.ResourceCPU:    resource.MustParse("10m"),
+			corev1.ResourceMemory: resource.MustParse("32Mi"),
+		},
+		Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("128Mi")},
+	}
+}
+
+// restrictedPod and restrictedContainer satisfy the Pod security standard "restricted".
+func restrictedPod() *corev1.PodSecurityContext {
+	return &corev1.PodSecurityContext{
+		RunAsNonRoot:   new(true),
+		RunAsUser:      new(int64(65532)),
+		RunAsGroup:     new(int64(65532)),
+		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+	}
+}
+
+func restrictedContainer() *corev1.SecurityContext {
+	return &corev1.SecurityContext{
+		AllowPrivilegeEscalation: new(false),
+		ReadOnlyRootFilesystem:   new(true),
+		Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+	}
+}
+
+// orDefault returns what the user set, or a default made afresh.
+func orDefault[T any](set *T, fallback func() *T) *T {
+	if set != nil {
+		return set
+	}
+	return fallback()
+}
+
+func stringMap(values map[string]obsv1.LabelValue) map[string]string {
+	if len(values) == 0 {
+		return nil
+	}
+	out := make(map[string]string, len(values))
+	for key, value := range values {
+		out[key] = string(value)
+	}
+	return out
+}

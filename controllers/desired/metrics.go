@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package desired
+
+import (
+	"fmt"
+	"slices"
+
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+)
+
+// Kinds of prometheus-operator, which a cluster may lack.
+var (
+	ServiceMonitorKind = monitoringv1.SchemeGroupVersion.WithKind(monitoringv1.ServiceMonitorsKind)
+	PrometheusRuleKind = monitoringv1.SchemeGroupVersion.WithKind(monitoringv1.PrometheusRuleKind)
+)
+
+// metrics makes one ServiceMonitor for each monitor.
+func metrics(stack *obsv1.ObservabilityStack, in Inputs) Output {
+	monitors := monitorsOf(stack)
+	if len(monitors) == 0 {
+		return Output{}
+	}
+	if in.MissingAPIs[ServiceMonitorKind.GroupKind()] {
+		return missingAPI(nil, ServiceMonitorKind, prometheusOperator)
+	}
+	var objects []client.Object
+	for i := range monitors {
+		objects = append(objects, serviceMonitor(stack, &monitors[i]))
+	}
+	return available(objects, fmt.Sprintf("%s in place", count(len(monitors), "ServiceMonitor")))
+}
+
+func monitorsOf(stack *obsv1.ObservabilityStack) []obsv1.Monitor {
+	if stack.Spec.Metrics == nil {
+		return nil
+	}
+	return stack.Spec.Metrics.Monitors
+}
+
+func serviceMonitor(stack *obsv1.ObservabilityStack, monitor *obsv1.Monitor) *monitoringv1.ServiceMonitor {
+	endpoint := monitoringv1.Endpoint{
+		Port:                 monitor.Port,
+		Path:                 monitor.Path,
+		Interval:             monitoringv1.Duration(monitor.Interval),
+		ScrapeTimeout:        monitoringv1.Duration(monitor.ScrapeTimeout),
+		MetricRelabelConfigs: monitor.MetricRelabelings,
+		// Ours come last, so that no relabeling can take a series away from its stack.
+		RelabelConfigs: append(slices.Clone(monitor.Relabelings),
+			targetLabel(obsv1.SeriesStack, stack.Name),
+			targetLabel(obsv1.SeriesMonitor, monitor.Name)),
+	}
+	if monitor.Scheme != "" {
+		// Lower case: prometheus-operator before 0.86 knows no other.
+		endpoint.Scheme = new(monitoringv1.Scheme(monitor.Scheme))
+	}
+	if monitor.TLSConfig != nil {
+		endpoint.TLSConfig = &monitoringv1.TLSConfig{SafeTLSConfig: *monitor.TLSConfig}
+	}
+	endpoint.BasicAuth = monitor.BasicAuth
+	endpoint.Authorization = monitor.Authorization
+	return &monitoringv1.ServiceMonitor{
+		ObjectMeta: objectMeta(stack, componentMetrics, monitorName(stack, monitor.Name), prometheusLabels(stack)),
+		Spec: monitoringv1.ServiceMonitorSpec{
+			Selector:    monitor.Selector,
+			SampleLimit: monitor.SampleLimit,
+			Endpoints:   []monitoringv1.Endpoint{endpoint},
+		},
+	}
+}
+
+// targetLabel puts a fixed label on every series of a target.
+func targetLabel(name, value string) monitoringv1.RelabelConfig {
+	return monitoringv1.RelabelConfig{Action: "replace", TargetLabel: name, Replacement: &value}
+}
+
+// Where a missing kind comes from, for messages.
+const (
+	prometheusOperator = "prometheus-operator"
+	grafanaOperator    = "grafana-operator"
+)
+
+func missingAPI(objects []client.Object, kind schema.GroupVersionKind, provider string) Output {
+	return unavailable(objects, obsv1.ReasonMissingAPI, fmt.Sprintf(
+		"the cluster does not serve %s (%s): install the CustomResourceDefinitions of %s; obstack goes on by itself once they are there",
+		kind.Kind, kind.GroupVersion(), provider))
+}
+
+// count renders "1 monitor" and "2 monitors".
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package desired
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"maps"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+)
+
+// The names of all children are made here. CEL bounds the stack's name to 36
+// characters, a monitor's to 26 and a broker's to 19, so that "<stack>-<monitor>"
+// and "<stack>-tasks-<broker>" fit the 63 characters of a Service's name.
+
+// monitorName of the ServiceMonitor of a monitor.
+func monitorName(stack *obsv1.ObservabilityStack, monitor string) string {
+	return stack.Name + "-" + monitor
+}
+
+// ExporterName of the Deployment, Service and ServiceMonitor of a broker.
+func ExporterName(stack *obsv1.ObservabilityStack, broker string) string {
+	return stack.Name + "-tasks-" + broker
+}
+
+// dashboardName of the ConfigMap and GrafanaDashboard of a dashboard.
+func dashboardName(stack *obsv1.ObservabilityStack, dashboard string) string {
+	return stack.Name + "-dashboard-" + dashboard
+}
+
+// alertsName of the PrometheusRule with the default alerts.
+func alertsName(stack *obsv1.ObservabilityStack) string {
+	return stack.Name + "-alerts"
+}
+
+// SettingsName of the Secret with the workloads' settings. It names the stack's
+// namespace, so that copies in other namespaces never collide. Dots cannot
+// appear in either part, so no two stacks share a name.
+func SettingsName(stack *obsv1.ObservabilityStack) string {
+	return "obstack." + stack.Namespace + "." + stack.Name
+}
+
+// dashboardUID is stable for a stack and has 32 characters; Grafana allows 40.
+func dashboardUID(stack *obsv1.ObservabilityStack, dashboard string) string {
+	sum := sha256.Sum256([]byte(stack.Namespace + "/" + stack.Name + "/" + dashboard))
+	return "obstack-" + hex.EncodeToString(sum[:12])
+}
+
+// objectMeta of a child. The labels of obstack win over extra ones.
+func objectMeta(stack *obsv1.ObservabilityStack, component, name string, extra map[string]obsv1.LabelValue) metav1.ObjectMeta {
+	labels := make(map[string]string, len(extra)+8)
+	for key, value := range extra {
+		labels[key] = string(value)
+	}
+	maps.Copy(labels, map[string]string{
+		"app.kubernetes.io/name":     "obstack-" + component,
+		"app.kubernetes.io/instance": stack.Name,
+		"app.kubernetes.io/part-of":  "obstack",
+		obsv1.LabelManagedBy:         obsv1.ManagedBy,
+		obsv1.LabelComponent:         component,
+		obsv1.LabelStack:             stack.Name,
+		obsv1.LabelStackNamespace:    stack.Namespace,
+	})
+	return metav1.ObjectMeta{Namespace: stack.Namespace, Name: name, Labels: labels}
+}
+
+// prometheusLabels are the labels by which the cluster's Prometheus selects
+// ServiceMonitors and PrometheusRules.
+func prometheusLabels(stack *obsv1.ObservabilityStack) map[string]obsv1.LabelValue {
+	if stack.Spec.Metrics == nil {
+		return nil
+	}
+	return stack.Spec.Metrics.Labels
+}

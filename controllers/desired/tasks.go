@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package desired
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"strings"
+
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+)
+
+// exporterPort is where a task exporter serves /metrics, as celery-exporter does.
+const exporterPort = 9808
+
+// exporterPortName is the port's name in the Service.
+const exporterPortName = "metrics"
+
+// tasks makes a task exporter for each broker: a Deployment, a Service and a ServiceMonitor.
+func tasks(stack *obsv1.ObservabilityStack, in Inputs) Output {
+	if stack.Spec.Tasks == nil {
+		return Output{}
+	}
+	noMonitors := in.MissingAPIs[ServiceMonitorKind.GroupKind()]
+	var objects []client.Object
+	var problems []Output
+	for i := range stack.Spec.Tasks.Brokers {
+		broker := &stack.Spec.Tasks.Brokers[i]
+		revision, problem := brokerSecret(broker, in)
+		if problem != nil {
+			// The broker's objects stay as they are: the exporter may still work with the old value.
+			problem.Hold = true
+			problems = append(problems, *problem)
+			continue
+		}
+		objects = append(objects, exporterDeployment(stack, broker, in.ExporterImage, revision), exporterService(stack, broker))
+		if !noMonitors {
+			objects = append(objects, exporterMonitor(stack, broker))
+		}
+		if name := ExporterName(stack, broker.Name); !in.Rollouts[name].Available {
+			problems = append(problems, unavailable(nil, obsv1.ReasonRollingOut, rollingOut(broker.Name, name)))
+		}
+	}
+	if noMonitors {
+		problems = append(problems, missingAPI(nil, ServiceMonitorKind, prometheusOperator))
+	}
+	if len(problems) > 0 {
+		return worst(objects, problems)
+	}
+	return available(objects, count(len(stack.Spec.Tasks.Brokers), "task exporter")+" available")
+}
+
+func rollingOut(broker, deployment string) string {
+	return fmt.Sprintf("the task exporter of broker %s is not ready: it is starting, or it does not reach its broker; see its Pods and logs with kubectl describe deployment %s and kubectl logs deployment/%s",
+		broker, deployment, deployment)
+}
+
+// worst joins the problems of a part. What somebody must change comes before what passes by itself.
+func worst(objects []client.Object, problems []Output) Output {
+	all := unavailable(objects, "", "")
+	var messages []string
+	for _, problem := range problems {
+		messages = append(messages, problem.Message)
+		all.Hold = all.Hold || problem.Hold
+		if all.Reason == "" || all.Reason == obsv1.ReasonRollingOut {
+			all.Reason = problem.Reason
+		}
+	}
+	all.Message = strings.Join(messages, "; ")
+	return all
+}
+
+// brokerScheme matches the URLs that the task exporter reads.
+var brokerScheme = regexp.MustCompile(`^(redis|rediss|sentinel|redis\+socket|amqps?)://`)
+
+// brokerSecret checks the Secret that holds a broker's URL and returns its
+// revision, empty if the URL is in the spec.
+func brokerSecret(broker *obsv1.Broker, in Inputs) (revision string, problem *Output) {
+	if broker.URLFrom == nil {
+		return "", nil
+	}
+	ref := broker.URLFrom.SecretKeyRef
+	value, problem := secretValue(ref, in, fmt.Sprintf("urlFrom of broker %s", broker.Name))
+	if problem != nil {
+		return "", problem
+	}
+	if !brokerScheme.MatchString(value.Value) {
+		problem := unavailable(nil, obsv1.ReasonInvalidURL, fmt.Sprintf(
+			"key %s of Secret %s, for broker %s, does not hold a broker URL: it must start with redis://, rediss://, sentinel://, redis+socket://, amqp:// or amqps://",
+			ref.Key, ref.Name, broker.Name))
+		return "", &problem
+	}
+	return value.Revision, nil
+}
+
+// exporterSelector selects the Pods of one exporter, and its Service.
+func exporterSelector(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) map[string]string {
+	return map[string]string{"app.kubernetes.io/name": "obstack-" + componentTasks, obsv1.LabelStack: stack.Name, labelBroker: broker.Name}
+}
+
+// labelBroker tells the exporters of one stack apart.
+const labelBroker = "obstack.dev/broker"
+
+func exporterMeta(stack *obsv1.ObservabilityStack, broker *obsv1.Broker, extra map[string]obsv1.LabelValue) metav1.ObjectMeta {
+	meta := objectMeta(stack, componentTasks, ExporterName(stack, broker.Name), extra)
+	meta.Labels[labelBroker] = broker.Name
+	return meta
+}
+
+func exporterService(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) *corev1.Service {
+	return &corev1.Service{
+		ObjectMeta: exporterMeta(stack, broker, nil),
+		Spec: corev1.ServiceSpec{
+			Selector: exporterSelector(stack, broker),
+			Ports: []corev1.ServicePort{{
+				Name: exporterPortName, Port: exporterPort, Protocol: corev1.ProtocolTCP,
+				TargetPort: intstr.FromString(exporterPortName),
+			}},
+			// An exporter that has lost its broker is unready and still has
+			// counters to show, and obstack_broker_up to say why.
+			PublishNotReadyAddresses: true,
+		},
+	}
+}
+
+func exporterMonitor(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) *monitoringv1.ServiceMonitor {
+	return &monitoringv1.ServiceMonitor{
+		ObjectMeta: exporterMeta(stack, broker, prometheusLabels(stack)),
+		Spec: monitoringv1.ServiceMonitorSpec{
+			Selector: metav1.LabelSelector{MatchLabels: exporterSelector(stack, broker)},
+			Endpoints: []monitoringv1.Endpoint{{
+				Port: exporterPortName, Path: "/metrics", Interval: "15s",
+				RelabelConfigs: []monitoringv1.RelabelConfig{
+					targetLabel(obsv1.SeriesStack, stack.Name),
+					targetLabel(obsv1.SeriesBroker, broker.Name),
+				},
+			}},
+		},
+	}
+}
+
+// exporterImage of a broker, and whether it is the operator's own.
+func exporterImage(broker *obsv1.Broker, own string) (image string, isOwn bool) {
+	return cmp.Or(broker.Image, own), broker.Image == ""
+}
