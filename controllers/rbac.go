@@ -2,9 +2,7 @@
 
 package controllers
 
-// What the operator may do. controller-gen makes config/rbac/role.yaml from
-// these markers, the chart renders the same rules, and a test compares them.
-// Secrets and ConfigMaps are applied and never updated, hence no update verb.
+// What the operator may do. config/rbac/role.yaml and the chart's roles are made from this.
 //
 // +kubebuilder:rbac:groups=obstack.dev,resources=observabilitystacks,verbs=get;list;watch
 // +kubebuilder:rbac:groups=obstack.dev,resources=observabilitystacks/status,verbs=get;patch;update
