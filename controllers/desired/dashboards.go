@@ -222,4 +222,3 @@ func encode(d dashboard) string {
 	content, _ := json.MarshalIndent(d, "", "  ")
 	return string(content) + "\n"
 }
-

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/apply"
+)
+
+// CacheByObject says what of each kind is kept in memory: our own kind in full,
+// children by label, and of Secrets and CustomResourceDefinitions, of which the
+// cluster may hold thousands that do not concern us, next to nothing.
+func CacheByObject() map[client.Object]cache.ByObject {
+	ours := labels.SelectorFromSet(labels.Set{obsv1.LabelManagedBy: obsv1.ManagedBy})
+	byObject := map[client.Object]cache.ByObject{
+		// A Secret that a stack refers to is a stranger's, so Secrets cannot be chosen by label.
+		&corev1.Secret{}:     {Transform: keepOurs},
+		crdMetadata():        {Transform: keepName},
+		&corev1.ConfigMap{}:  {Label: ours},
+		&corev1.Service{}:    {Label: ours},
+		&appsv1.Deployment{}: {Label: ours, Transform: keepRollout},
+	}
+	for _, kind := range optionalKinds {
+		byObject[metadataOf(kind)] = cache.ByObject{Label: ours}
+	}
+	return byObject
+}
+
+// keepOurs keeps the metadata of our own objects, and of others what tells that they changed.
+func keepOurs(obj any) (any, error) {
+	meta, ok := obj.(metav1.Object)
+	if !ok {
+		return obj, nil
+	}
+	if meta.GetLabels()[obsv1.LabelManagedBy] != obsv1.ManagedBy {
+		return keepName(obj)
+	}
+	meta.SetManagedFields(nil)
+	return obj, nil
+}
+
+// keepName keeps name, UID, version and deletion.
+func keepName(obj any) (any, error) {
+	full, ok := obj.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return obj, nil
+	}
+	return &metav1.PartialObjectMetadata{TypeMeta: full.TypeMeta, ObjectMeta: metav1.ObjectMeta{
+		Namespace: full.Namespace, Name: full.Name, UID: full.UID,
+		ResourceVersion: full.ResourceVersion, DeletionTimestamp: full.DeletionTimestamp,
+	}}, nil
+}
+
+// keepRollout keeps of a Deployment what tells how far it is.
+func keepRollout(obj any) (any, error) {
+	switch d := obj.(type) {
+	case *appsv1.Deployment:
+		d.ManagedFields = nil
+		d.Spec = appsv1.DeploymentSpec{Replicas: d.Spec.Replicas}
+	case metav1.Object:
+		d.SetManagedFields(nil)
+	}
+	return obj, nil
+}
+
+// indexController finds children by the UID of the object that controls them.
+const indexController = "metadata.controller.uid"
+
+func controllerUID(obj client.Object) []string {
+	if owner := metav1.GetControllerOf(obj); owner != nil {
+		return []string{string(owner.UID)}
+	}
+	return nil
+}
+
+// indexSecrets finds stacks by the names of the Secrets that they refer to.
+const indexSecrets = "spec.secretNames"
+
+func secretNames(obj client.Object) []string {
+	stack, ok := obj.(*obsv1.ObservabilityStack)
+	if !ok {
+		return nil
+	}
+	var names []string
+	for _, ref := range secretRefs(stack) {
+		names = append(names, ref.Name)
+	}
+	return names
+}
+
+// CachedChildren lists children from the cache, which must have indexController.
+func CachedChildren(reader client.Reader) apply.Children {
+	return func(ctx context.Context, owner client.Object, kind schema.GroupVersionKind) ([]metav1.PartialObjectMetadata, error) {
+		list := &metav1.PartialObjectMetadataList{}
+		list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
+		err := reader.List(ctx, list, client.InNamespace(owner.GetNamespace()),
+			client.MatchingFields{indexController: string(owner.GetUID())})
+		if err != nil {
+			return nil, fmt.Errorf("list %ss: %w", kind.Kind, err)
+		}
+		return list.Items, nil
+	}
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
+
+	"obstack.dev/obstack/controllers/desired"
+)
+
+var (
+	secretKind     = corev1.SchemeGroupVersion.WithKind("Secret")
+	configMapKind  = corev1.SchemeGroupVersion.WithKind("ConfigMap")
+	serviceKind    = corev1.SchemeGroupVersion.WithKind("Service")
+	deploymentKind = appsv1.SchemeGroupVersion.WithKind("Deployment")
+)
+
+// builtinKinds of children are served by every cluster.
+var builtinKinds = []schema.GroupVersionKind{secretKind, configMapKind, serviceKind, deploymentKind}
+
+// optionalKinds of children come with other operators, by the names of their
+// CustomResourceDefinitions.
+var optionalKinds = map[string]schema.GroupVersionKind{
+	"servicemonitors.monitoring.coreos.com":     desired.ServiceMonitorKind,
+	"prometheusrules.monitoring.coreos.com":     desired.PrometheusRuleKind,
+	"grafanadashboards.grafana.integreatly.org": desired.GrafanaDashboardKind,
+}
+
+// Kinds knows which kinds of children the cluster serves at the moment.
+type Kinds struct {
+	mu     sync.RWMutex
+	served map[schema.GroupVersionKind]bool
+}
+
+// Served lists the kinds of children that can be read and written.
+func (k *Kinds) Served() []schema.GroupVersionKind {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	kinds := slices.Clone(builtinKinds)
+	for _, kind := range optionalKinds {
+		if k.served[kind] {
+			kinds = append(kinds, kind)
+		}
+	}
+	return kinds
+}
+
+// Missing is the set of the optional kinds that are not served.
+func (k *Kinds) Missing() map[schema.GroupKind]bool {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	missing := map[schema.GroupKind]bool{}
+	for _, kind := range optionalKinds {
+		if !k.served[kind] {
+			missing[kind.GroupKind()] = true
+		}
+	}
+	return missing
+}
+
+// Serves tells whether a kind is known to be served.
+func (k *Kinds) Serves(kind schema.GroupVersionKind) bool {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.served[kind]
+}
+
+// Set notes whether an optional kind is served.
+func (k *Kinds) Set(kind schema.GroupVersionKind, served bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.served == nil {
+		k.served = map[schema.GroupVersionKind]bool{}
+	}
+	k.served[kind] = served
+}
+
+// isServed asks the API server whether it serves a kind.
+func isServed(client discovery.ServerResourcesInterface, kind schema.GroupVersionKind) (bool, error) {
+	resources, err := client.ServerResourcesForGroupVersion(kind.GroupVersion().String())
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("ask whether the cluster serves %s: %w", kind, err)
+	}
+	return slices.ContainsFunc(resources.APIResources, func(r metav1.APIResource) bool { return r.Kind == kind.Kind }), nil
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"sync"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/desired"
+)
+
+// observe reads what the builders need to know.
+func (r *StackReconciler) observe(ctx context.Context, stack *obsv1.ObservabilityStack) (desired.Inputs, error) {
+	in := desired.Inputs{
+		ExporterImage: r.ExporterImage,
+		Secrets:       map[obsv1.SecretKeySelector]desired.SecretValue{},
+		Rollouts:      map[string]desired.Rollout{},
+		MissingAPIs:   r.Kinds.Missing(),
+	}
+	for _, ref := range secretRefs(stack) {
+		value, err := r.Secrets.Value(ctx, stack, ref)
+		if err != nil {
+			return in, err
+		}
+		in.Secrets[ref] = value
+	}
+	for _, name := range exporterNames(stack) {
+		deployment := &appsv1.Deployment{}
+		if err := r.Get(ctx, client.ObjectKey{Namespace: stack.Namespace, Name: name}, deployment); err != nil {
+			if client.IgnoreNotFound(err) == nil {
+				continue
+			}
+			return in, fmt.Errorf("read Deployment %s: %w", name, err)
+		}
+		in.Rollouts[name] = rollout(deployment)
+	}
+	return in, nil
+}
+
+// secretRefs are the Secret keys that a stack refers to.
+func secretRefs(stack *obsv1.ObservabilityStack) []obsv1.SecretKeySelector {
+	var refs []obsv1.SecretKeySelector
+	add := func(source *obsv1.SecretKeySource) {
+		if source != nil {
+			refs = append(refs, source.SecretKeyRef)
+		}
+	}
+	if stack.Spec.Sentry != nil {
+		add(stack.Spec.Sentry.DSNFrom)
+	}
+	if stack.Spec.Tasks != nil {
+		for _, broker := range stack.Spec.Tasks.Brokers {
+			add(broker.URLFrom)
+		}
+	}
+	return refs
+}
+
+func exporterNames(stack *obsv1.ObservabilityStack) []string {
+	if stack.Spec.Tasks == nil {
+		return nil
+	}
+	var names []string
+	for _, broker := range stack.Spec.Tasks.Brokers {
+		names = append(names, desired.ExporterName(stack, broker.Name))
+	}
+	return names
+}
+
+// rollout tells whether the newest Pod template of a Deployment is available,
+// as kubectl rollout status does.
+func rollout(deployment *appsv1.Deployment) desired.Rollout {
+	replicas := int32(1)
+	if deployment.Spec.Replicas != nil {
+		replicas = *deployment.Spec.Replicas
+	}
+	status := &deployment.Status
+	return desired.Rollout{Available: status.ObservedGeneration >= deployment.Generation &&
+		status.UpdatedReplicas >= replicas && status.AvailableReplicas >= replicas}
+}
+
+// SecretReader reads Secrets that stacks refer to. It asks the API server only
+// when the cached metadata show a resource version that it has not read yet.
+type SecretReader struct {
+	// Metadata reads through the cache, Live from the API server.
+	Metadata, Live client.Reader
+
+	mu    sync.Mutex
+	known map[types.UID]map[obsv1.SecretKeySelector]knownSecret
+}
+
+type knownSecret struct {
+	resourceVersion string
+	value           desired.SecretValue
+}
+
+// Value returns what a key of a Secret in the stack's namespace holds. That the
+// Secret or the key is missing is no error.
+func (s *SecretReader) Value(ctx context.Context, stack *obsv1.ObservabilityStack, ref obsv1.SecretKeySelector) (desired.SecretValue, error) {
+	name := client.ObjectKey{Namespace: stack.Namespace, Name: ref.Name}
+	seen := &metav1.PartialObjectMetadata{}
+	seen.SetGroupVersionKind(secretKind)
+	if err := s.Metadata.Get(ctx, name, seen); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			return desired.SecretValue{}, nil
+		}
+		return desired.SecretValue{}, fmt.Errorf("read metadata of Secret %s: %w", ref.Name, err)
+	}
+	if known, ok := s.recall(stack.UID, ref); ok && known.resourceVersion == seen.ResourceVersion {
+		return known.value, nil
+	}
+	secret := &corev1.Secret{}
+	if err := s.Live.Get(ctx, name, secret); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			return desired.SecretValue{}, nil
+		}
+		return desired.SecretValue{}, fmt.Errorf("read Secret %s: %w", ref.Name, err)
+	}
+	value := valueOf(secret, ref.Key)
+	s.remember(stack.UID, ref, knownSecret{secret.ResourceVersion, value})
+	return value, nil
+}
+
+// valueOf reads one key. The revision is keyed with the Secret's UID, which only
+// those know who may read the Secret: nobody else can test guesses against it.
+func valueOf(secret *corev1.Secret, key string) desired.SecretValue {
+	data, ok := secret.Data[key]
+	mac := hmac.New(sha256.New, []byte(secret.UID))
+	mac.Write(data)
+	return desired.SecretValue{
+		SecretExists: true, KeyExists: ok,
+		Value: string(data), Revision: hex.EncodeToString(mac.Sum(nil)[:16]),
+	}
+}
+
+// Forget drops what is remembered for a stack that is gone.
+func (s *SecretReader) Forget(stack types.UID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.known, stack)
+}
+
+func (s *SecretReader) recall(stack types.UID, ref obsv1.SecretKeySelector) (knownSecret, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known, ok := s.known[stack][ref]
+	return known, ok
+}
+
+func (s *SecretReader) remember(stack types.UID, ref obsv1.SecretKeySelector, known knownSecret) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known == nil {
+		s.known = map[types.UID]map[obsv1.SecretKeySelector]knownSecret{}
+	}
+	if s.known[stack] == nil {
+		s.known[stack] = map[obsv1.SecretKeySelector]knownSecret{}
+	}
+	s.known[stack][ref] = known
+}

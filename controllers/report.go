@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/desired"
+)
+
+// maxMessage bounds a condition's message, in bytes.
+const maxMessage = 2048
+
+// report writes the status once, if it differs, and then tells of the
+// conditions that changed. A pass that could not look at the children changes no status.
+func (r *StackReconciler) report(ctx context.Context, stack *obsv1.ObservabilityStack, results []result) error {
+	if results == nil {
+		return nil
+	}
+	before := stack.DeepCopy()
+	setStatus(stack, results)
+	if equality.Semantic.DeepEqual(before.Status, stack.Status) {
+		return nil
+	}
+	// The lock makes a pass on a stale stack fail, instead of reporting a change twice.
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := r.Status().Patch(ctx, stack, patch); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			return nil // Deleted meanwhile.
+		}
+		return fmt.Errorf("write status: %w", err)
+	}
+	r.announce(stack, before.Status.Conditions)
+	return nil
+}
+
+// setStatus writes what the pass found into the stack in memory.
+func setStatus(stack *obsv1.ObservabilityStack, results []result) {
+	status := &stack.Status
+	for _, done := range results {
+		if done.requested {
+			setCondition(stack, done.component.Condition, done.Output)
+		} else {
+			meta.RemoveStatusCondition(&status.Conditions, done.component.Condition)
+		}
+	}
+	setCondition(stack, obsv1.Ready, summary(stack, results))
+	status.ObservedGeneration = stack.Generation
+	status.Covered = desired.Covered(stack)
+}
+
+func setCondition(stack *obsv1.ObservabilityStack, conditionType string, out desired.Output) {
+	meta.SetStatusCondition(&stack.Status.Conditions, metav1.Condition{
+		Type: conditionType, Status: out.Status, Reason: out.Reason,
+		Message:            strings.ToValidUTF8(out.Message[:min(len(out.Message), maxMessage)], ""),
+		ObservedGeneration: stack.Generation,
+	})
+}
+
+// summary is the condition Ready. What somebody must change comes before what
+// passes by itself.
+func summary(stack *obsv1.ObservabilityStack, results []result) desired.Output {
+	all := desired.Output{Status: metav1.ConditionTrue, Reason: obsv1.ReasonAvailable, Message: "every requested part is in place"}
+	if stack.Spec.Suspend {
+		all.Reason, all.Message = obsv1.ReasonSuspended, "suspended; nothing differs from the spec"
+	}
+	var messages []string
+	for _, done := range results {
+		if !done.Requested() || done.Status == metav1.ConditionTrue {
+			continue
+		}
+		if all.Status == metav1.ConditionTrue || all.Reason == obsv1.ReasonRollingOut {
+			all.Reason = done.Reason
+		}
+		all.Status = metav1.ConditionFalse
+		messages = append(messages, cmp.Or(done.component.Condition, "Pruning")+": "+done.Message)
+	}
+	if len(messages) > 0 {
+		all.Message = strings.Join(messages, "; ")
+	}
+	return all
+}
+
+// announce emits an event for each condition whose status or reason changed.
+func (r *StackReconciler) announce(stack *obsv1.ObservabilityStack, before []metav1.Condition) {
+	for _, now := range stack.Status.Conditions {
+		was := meta.FindStatusCondition(before, now.Type)
+		if was != nil && was.Status == now.Status && was.Reason == now.Reason {
+			continue
+		}
+		eventType := corev1.EventTypeNormal
+		if now.Status != metav1.ConditionTrue && now.Reason != obsv1.ReasonRollingOut {
+			eventType = corev1.EventTypeWarning
+		}
+		r.Events.Eventf(stack, nil, eventType, now.Reason, now.Type, "%s", now.Type+": "+now.Message)
+	}
+}

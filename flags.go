@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"go.uber.org/zap/zapcore"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client/config"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+)
+
+// options are the flags, checked.
+type options struct {
+	metricsAddress          string
+	metricsSecure           bool
+	metricsCertDir          string
+	healthAddress           string
+	leaderElect             bool
+	leaderElectionNamespace string
+	watchNamespaces         []string
+	maxConcurrentReconciles int
+	exporterImage           string
+	resyncPeriod            time.Duration
+	logFormat               string
+	logLevel                zapcore.Level
+	showVersion             bool
+}
+
+// parseFlags reads the command line. What is wrong with it is said with the
+// name of the flag and what it accepts.
+func parseFlags(args []string, output io.Writer) (*options, error) {
+	o := &options{}
+	fs := flag.NewFlagSet("obstack", flag.ContinueOnError)
+	fs.SetOutput(output)
+	config.RegisterFlags(fs)
+	fs.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "`address` on which /metrics is served; 0 turns it off")
+	fs.BoolVar(&o.metricsSecure, "metrics-secure", true, "serve /metrics over TLS, to clients that the cluster authenticates and authorizes (get on the non-resource URL /metrics)")
+	fs.StringVar(&o.metricsCertDir, "metrics-cert-dir", "", "`folder` with tls.crt and tls.key for /metrics; a self-signed certificate is made if it is empty")
+	fs.StringVar(&o.healthAddress, "health-probe-bind-address", ":8081", "`address` on which /healthz and /readyz are served; 0 turns them off")
+	fs.BoolVar(&o.leaderElect, "leader-elect", false, "let one of several replicas work at a time")
+	fs.StringVar(&o.leaderElectionNamespace, "leader-election-namespace", "", "`namespace` of the leader election's Lease; the operator's own if it is empty")
+	namespaces := fs.String("watch-namespaces", "", "comma-separated `namespaces` whose stacks are kept; all if it is empty")
+	fs.IntVar(&o.maxConcurrentReconciles, "max-concurrent-reconciles", 8, "how many stacks are worked on at a time, at least 1")
+	fs.StringVar(&o.exporterImage, "exporter-image", "ghcr.io/obstack/obstack:"+version, "`image` of the task exporter, run as /task-exporter, where a broker names none")
+	fs.DurationVar(&o.resyncPeriod, "resync-period", 10*time.Hour, "how often every stack is looked at again although nothing changed; at least 10s")
+	fs.StringVar(&o.logFormat, "log-format", "json", "`format` of the log: json or console")
+	level := fs.String("log-level", "info", "least `level` that is logged: debug, info or error")
+	fs.BoolVar(&o.showVersion, "version", false, "print the version and exit")
+	if err := fs.Parse(args); err != nil {
+		return nil, err
+	}
+	if fs.NArg() > 0 {
+		return nil, fmt.Errorf("unexpected argument %q: obstack takes flags only, see --help", fs.Arg(0))
+	}
+	o.watchNamespaces = splitList(*namespaces)
+	return o, o.check(*level)
+}
+
+func (o *options) check(level string) error {
+	levels := map[string]zapcore.Level{"debug": zapcore.DebugLevel, "info": zapcore.InfoLevel, "error": zapcore.ErrorLevel}
+	var known bool
+	if o.logLevel, known = levels[level]; !known {
+		return fmt.Errorf("--log-level=%s: must be debug, info or error", level)
+	}
+	if o.logFormat != "json" && o.logFormat != "console" {
+		return fmt.Errorf("--log-format=%s: must be json or console", o.logFormat)
+	}
+	if o.maxConcurrentReconciles < 1 {
+		return fmt.Errorf("--max-concurrent-reconciles=%d: must be at least 1", o.maxConcurrentReconciles)
+	}
+	if o.resyncPeriod < 10*time.Second {
+		return fmt.Errorf("--resync-period=%s: must be at least 10s", o.resyncPeriod)
+	}
+	if o.exporterImage == "" {
+		return fmt.Errorf("--exporter-image: must name an image, such as ghcr.io/obstack/obstack:%s", version)
+	}
+	for _, namespace := range o.watchNamespaces {
+		if problems := validation.IsDNS1123Label(namespace); len(problems) > 0 {
+			return fmt.Errorf("--watch-namespaces: %q is not the name of a namespace: %s", namespace, strings.Join(problems, "; "))
+		}
+	}
+	return nil
+}
+
+// splitList reads "a, b" and leaves out what is empty.
+func splitList(list string) []string {
+	var out []string
+	for item := range strings.SplitSeq(list, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			out = append(out, item)
+		}
+	}
+	return out
+}
+
+// namespaces to cache; nil means all.
+func (o *options) namespaces() map[string]cache.Config {
+	if len(o.watchNamespaces) == 0 {
+		return nil
+	}
+	configs := map[string]cache.Config{}
+	for _, namespace := range o.watchNamespaces {
+		configs[namespace] = cache.Config{}
+	}
+	return configs
+}
+
+func (o *options) logging(output io.Writer) []zap.Opts {
+	format := zap.JSONEncoder()
+	if o.logFormat == "console" {
+		format = zap.ConsoleEncoder()
+	}
+	return []zap.Opts{
+		zap.WriteTo(output), zap.Level(o.logLevel), format, timestamps,
+		// Our errors say where they come from; a stack trace with each would bury them.
+		zap.StacktraceLevel(zapcore.DPanicLevel),
+	}
+}
+
+func timestamps(o *zap.Options) {
+	o.TimeEncoder = zapcore.RFC3339NanoTimeEncoder
+}
