@@ -4,7 +4,7 @@ go 1.26.0
 
 tool (
 	github.com/elastic/crd-ref-docs
-	github.com/prometheus/prometheus/cmd/promtool
+	github.com/prometheus/prometheus/cmd/promtool // build with -tags=remove_all_sd, or the cloud SDKs take minutes
 	github.com/securego/gosec/v2/cmd/gosec
 	golang.org/x/vuln/cmd/govulncheck
 	helm.sh/helm/v4/cmd/helm
