@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/apply"
+	"obstack.dev/obstack/controllers/desired"
+	"obstack.dev/obstack/test/controlplane"
+)
+
+// The API server of all tests of this package.
+var (
+	restConfig *rest.Config
+	live       client.WithWatch
+	scheme     = testScheme()
+)
+
+func testScheme() *runtime.Scheme {
+	s := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(s))
+	utilruntime.Must(monitoringv1.AddToScheme(s))
+	utilruntime.Must(obsv1.AddToScheme(s))
+	return s
+}
+
+func TestMain(m *testing.M) {
+	code, err := runTests(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func runTests(m *testing.M) (int, error) {
+	plane, err := controlplane.Start(context.Background(), controlplane.Options{
+		Log:      os.Stderr,
+		CRDPaths: []string{filepath.Join("..", "test", "crds")},
+	})
+	if err != nil {
+		return 1, err
+	}
+	defer plane.Stop() //nolint:errcheck // The tests are over.
+	restConfig = plane.Config
+	if live, err = client.NewWithWatch(restConfig, client.Options{Scheme: scheme}); err != nil {
+		return 1, err
+	}
+	return m.Run(), nil
+}
+
+// requests counts the requests that a reconciler sends to change something, and to read live.
+type requests struct {
+	writes, reads []string
+}
+
+func (r *requests) total() int { return len(r.writes) + len(r.reads) }
+
+func (r *requests) reset() { *r = requests{} }
+
+// fixture is a reconciler whose every read and write goes to the API server.
+type fixture struct {
+	*StackReconciler
+	sent *requests
+	// fail, if set, is asked before each write.
+	fail func(verb string, obj client.Object) error
+	told *events.FakeRecorder
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	f := &fixture{sent: &requests{}, told: events.NewFakeRecorder(100)}
+	counted := interceptor.NewClient(live, interceptor.Funcs{
+		Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
+			if err := f.before("patch", obj); err != nil {
+				return err
+			}
+			return c.Patch(ctx, obj, patch, opts...)
+		},
+		Delete: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.DeleteOption) error {
+			if err := f.before("delete", obj); err != nil {
+				return err
+			}
+			return c.Delete(ctx, obj, opts...)
+		},
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, obj client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
+			if err := f.before(sub, obj); err != nil {
+				return err
+			}
+			return c.SubResource(sub).Patch(ctx, obj, patch, opts...)
+		},
+	})
+	reads := interceptor.NewClient(live, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+			f.sent.reads = append(f.sent.reads, fmt.Sprintf("%s %s", obj.GetObjectKind().GroupVersionKind().Kind, key.Name))
+			return c.Get(ctx, key, obj, opts...)
+		},
+	})
+	kinds := &Kinds{}
+	for _, kind := range optionalKinds {
+		kinds.Set(kind, true)
+	}
+	f.StackReconciler = &StackReconciler{
+		Client: counted,
+		Engine: &apply.Engine{Client: counted, Live: reads, Children: liveChildren, FieldManager: obsv1.FieldManager},
+		// What the cache answers in production costs no request, so it is not counted.
+		Secrets: &SecretReader{Metadata: live, Live: reads},
+		Kinds:   kinds, Events: f.told, ExporterImage: "ghcr.io/obstack/obstack:test",
+	}
+	return f
+}
+
+func (f *fixture) before(verb string, obj client.Object) error {
+	f.sent.writes = append(f.sent.writes, fmt.Sprintf("%s %s", verb, obj.GetName()))
+	if f.fail != nil {
+		return f.fail(verb, obj)
+	}
+	return nil
+}
+
+// liveChildren stands in for the index of the cache.
+func liveChildren(ctx context.Context, owner client.Object, kind schema.GroupVersionKind) ([]metav1.PartialObjectMetadata, error) {
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
+	err := live.List(ctx, list, client.InNamespace(owner.GetNamespace()), client.MatchingLabels{obsv1.LabelManagedBy: obsv1.ManagedBy})
+	return slices.DeleteFunc(list.Items, func(m metav1.PartialObjectMetadata) bool { return !metav1.IsControlledBy(&m, owner) }), err
+}
+
+// reconcileStack runs one pass over the stack as it is on the API server, and reads it back.
+func (f *fixture) reconcileStack(t *testing.T, stack *obsv1.ObservabilityStack) ctrl.Result {
+	t.Helper()
+	refresh(t, stack)
+	result, err := f.Reconcile(t.Context(), stack.DeepCopy())
+	if err != nil {
+		t.Fatalf("Reconcile: %v", err)
+	}
+	refresh(t, stack)
+	return result
+}
+
+func namespace(t *testing.T) string {
+	t.Helper()
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
+	create(t, ns)
+	return ns.Name
+}
+
+func create(t *testing.T, obj client.Object) {
+	t.Helper()
+	if err := live.Create(t.Context(), obj); err != nil {
+		t.Fatalf("create %s: %v", obj.GetName(), err)
+	}
+}
+
+func refresh(t *testing.T, obj client.Object) {
+	t.Helper()
+	if err := live.Get(t.Context(), client.ObjectKeyFromObject(obj), obj); err != nil {
+		t.Fatalf("read %s: %v", obj.GetName(), err)
+	}
+}
+
+// change edits the stack's spec on the API server.
+func change(t *testing.T, stack *obsv1.ObservabilityStack, edit func(*obsv1.ObservabilityStackSpec)) {
+	t.Helper()
+	before := stack.DeepCopy()
+	edit(&stack.Spec)
+	if err := live.Patch(t.Context(), stack, client.MergeFrom(before)); err != nil {
+		t.Fatalf("change %s: %v", stack.Name, err)
+	}
+}
+
+// children of the stack that exist, as "Kind/name", sorted.
+func children(t *testing.T, stack *obsv1.ObservabilityStack) []string {
+	t.Helper()
+	var names []string
+	for _, kind := range (&Kinds{served: map[schema.GroupVersionKind]bool{
+		desired.ServiceMonitorKind: true, desired.PrometheusRuleKind: true, desired.GrafanaDashboardKind: true,
+	}}).Served() {
+		list, err := liveChildren(t.Context(), stack, kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, child := range list {
+			names = append(names, kind.Kind+"/"+child.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// wantCondition checks a condition's status and reason, and returns its message.
+func wantCondition(t *testing.T, stack *obsv1.ObservabilityStack, conditionType string, status metav1.ConditionStatus, reason string) string {
+	t.Helper()
+	got := meta.FindStatusCondition(stack.Status.Conditions, conditionType)
+	if got == nil {
+		t.Fatalf("condition %s is absent, want %s %s", conditionType, status, reason)
+	}
+	if got.Status != status || got.Reason != reason {
+		t.Errorf("condition %s = %s %s (%s), want %s %s", conditionType, got.Status, got.Reason, got.Message, status, reason)
+	}
+	if got.ObservedGeneration != stack.Generation {
+		t.Errorf("condition %s is about generation %d, want %d", conditionType, got.ObservedGeneration, stack.Generation)
+	}
+	return got.Message
+}
