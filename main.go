@@ -112,10 +112,11 @@ func newManager(restConfig *rest.Config, opts *options) (ctrl.Manager, error) {
 	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
 		Scheme: scheme,
 		Cache: cache.Options{
-			ByObject:          controllers.CacheByObject(),
-			DefaultTransform:  cache.TransformStripManagedFields(),
-			DefaultNamespaces: opts.namespaces(),
-			SyncPeriod:        &opts.resyncPeriod,
+			ByObject:             controllers.CacheByObject(),
+			DefaultLabelSelector: controllers.CacheSelector(),
+			DefaultTransform:     cache.TransformStripManagedFields(),
+			DefaultNamespaces:    opts.namespaces(),
+			SyncPeriod:           &opts.resyncPeriod,
 			// A read that nobody set up a watch for is a bug, not a reason to cache a whole kind.
 			ReaderFailOnMissingInformer: true,
 		},

@@ -18,23 +18,27 @@ import (
 	"obstack.dev/obstack/controllers/apply"
 )
 
+// CacheSelector chooses what is kept in memory of a kind that CacheByObject does not
+// name: our own objects. It is for the kinds that may not be installed, which cannot be
+// named there, because the manager asks for the scope of each at start.
+func CacheSelector() labels.Selector {
+	return labels.SelectorFromSet(labels.Set{obsv1.LabelManagedBy: obsv1.ManagedBy})
+}
+
 // CacheByObject says what of each kind is kept in memory: our own kind in full,
 // children by label, and of Secrets and CustomResourceDefinitions, of which the
 // cluster may hold thousands that do not concern us, next to nothing.
 func CacheByObject() map[client.Object]cache.ByObject {
-	ours := labels.SelectorFromSet(labels.Set{obsv1.LabelManagedBy: obsv1.ManagedBy})
-	byObject := map[client.Object]cache.ByObject{
+	all, ours := labels.Everything(), CacheSelector()
+	return map[client.Object]cache.ByObject{
+		&obsv1.ObservabilityStack{}: {Label: all},
 		// A Secret that a stack refers to is a stranger's, so Secrets cannot be chosen by label.
-		&corev1.Secret{}:     {Transform: keepOurs},
-		crdMetadata():        {Transform: keepName},
+		&corev1.Secret{}:     {Label: all, Transform: keepOurs},
+		crdMetadata():        {Label: all, Transform: keepName},
 		&corev1.ConfigMap{}:  {Label: ours},
 		&corev1.Service{}:    {Label: ours},
 		&appsv1.Deployment{}: {Label: ours, Transform: keepRollout},
 	}
-	for _, kind := range optionalKinds {
-		byObject[metadataOf(kind)] = cache.ByObject{Label: ours}
-	}
-	return byObject
 }
 
 // keepOurs keeps the metadata of our own objects, and of others what tells that they changed.

@@ -29,7 +29,7 @@ func startManager(t *testing.T, namespace string) {
 	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
 		Scheme: scheme,
 		Cache: cache.Options{
-			ByObject: CacheByObject(), DefaultTransform: cache.TransformStripManagedFields(),
+			ByObject: CacheByObject(), DefaultLabelSelector: CacheSelector(), DefaultTransform: cache.TransformStripManagedFields(),
 			DefaultNamespaces:           map[string]cache.Config{namespace: {}},
 			ReaderFailOnMissingInformer: true,
 		},
