@@ -180,7 +180,7 @@ func fillTargets(stack *obsv1.ObservabilityStack, targets []dashboard) []any {
 		for i := range monitors {
 			f := frameworkOf(&monitors[i])
 			add(target, strings.NewReplacer(variableMonitor, monitors[i].Name,
-				"${requests:raw}", f.requests, "${errors:raw}", f.errors, "${duration:raw}", f.duration))
+				"${requests:raw}", f.requests, "${errors:raw}", f.errors, "${duration:raw}", f.duration+"_bucket"))
 		}
 	}
 	return filled
