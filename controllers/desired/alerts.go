@@ -50,15 +50,16 @@ func alertGroups(stack *obsv1.ObservabilityStack, spec *obsv1.AlertsSpec) []moni
 	monitors := monitorsOf(stack)
 	for i := range monitors {
 		if !spec.Latency.Disabled {
-			http = append(http, highLatency(stack, &monitors[i], spec.Latency))
+			http = append(http, about(obsv1.SeriesMonitor, monitors[i].Name, highLatency(stack, &monitors[i], spec.Latency)))
 		}
 		if !spec.ErrorRatio.Disabled {
-			http = append(http, highErrorRatio(stack, &monitors[i], spec.ErrorRatio))
+			http = append(http, about(obsv1.SeriesMonitor, monitors[i].Name, highErrorRatio(stack, &monitors[i], spec.ErrorRatio)))
 		}
 	}
 	if stack.Spec.Tasks != nil && !spec.TaskFailureRatio.Disabled {
 		for i := range stack.Spec.Tasks.Brokers {
-			tasks = append(tasks, highTaskFailureRatio(stack, stack.Spec.Tasks.Brokers[i].Name, spec.TaskFailureRatio))
+			broker := stack.Spec.Tasks.Brokers[i].Name
+			tasks = append(tasks, about(obsv1.SeriesBroker, broker, highTaskFailureRatio(stack, broker, spec.TaskFailureRatio)))
 		}
 	}
 	var groups []monitoringv1.RuleGroup
@@ -75,6 +76,13 @@ func alertGroups(stack *obsv1.ObservabilityStack, spec *obsv1.AlertsSpec) []moni
 		groups = append(groups, group)
 	}
 	return groups
+}
+
+// about labels an alert with what it is about, as its series are. promtool calls
+// two alerts that have a name and all labels in common duplicates.
+func about(label, name string, rule monitoringv1.Rule) monitoringv1.Rule {
+	rule.Labels[label] = name
+	return rule
 }
 
 func addLabels(rule *monitoringv1.Rule, labels map[string]obsv1.AlertLabelValue) {
