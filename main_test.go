@@ -160,12 +160,15 @@ func poll(t *testing.T, what string, check func() error) {
 	}
 }
 
-// wantJSONLines checks that every line of the log is a JSON object.
+// wantJSONLines checks that every line of the log is a JSON object with a time that people can read.
 func wantJSONLines(t *testing.T, output string) {
 	t.Helper()
 	for line := range strings.Lines(output) {
-		if !json.Valid([]byte(line)) {
-			t.Errorf("log line is not JSON: %s", line)
+		var entry struct {
+			TS time.Time `json:"ts"`
+		}
+		if err := json.Unmarshal([]byte(line), &entry); err != nil || entry.TS.IsZero() {
+			t.Errorf("log line is not JSON with a time: %v: %s", err, line)
 		}
 	}
 	if !strings.Contains(output, "Starting obstack") {
