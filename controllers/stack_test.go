@@ -385,6 +385,37 @@ func TestSuspendChangesNothingAndListsWhatItWould(t *testing.T) {
 	}
 }
 
+func TestAChildWhoseChangeIsRefusedIsReplacedIfThatHelps(t *testing.T) {
+	f, stack := newFixture(t), fullStack(t)
+	f.reconcileStack(t, stack)
+	// The selector of a Deployment is immutable: one from another version stands in the way.
+	stale := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: "shop-tasks-main"}}
+	refresh(t, stale)
+	if err := live.Delete(t.Context(), stale.DeepCopy()); err != nil {
+		t.Fatal(err)
+	}
+	stale.ResourceVersion, stale.UID = "", ""
+	stale.Spec.Selector.MatchLabels["version"], stale.Spec.Template.Labels["version"] = "old", "old"
+	create(t, stale)
+	f.reconcileStack(t, stack)
+	refresh(t, stale)
+	if _, old := stale.Spec.Selector.MatchLabels["version"]; old {
+		t.Errorf("selector = %v, want the Deployment replaced", stale.Spec.Selector.MatchLabels)
+	}
+
+	// An object that would be refused anyway must not cost the one that is there.
+	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) {
+		spec.Tasks.Brokers[0].Tolerations = []corev1.Toleration{{Key: "dedicated", Operator: "Sometimes"}}
+	})
+	f.reconcileStack(t, stack)
+	wantCondition(t, stack, obsv1.TasksReady, metav1.ConditionFalse, obsv1.ReasonRejected)
+	survivor := stale.DeepCopy()
+	refresh(t, survivor)
+	if survivor.UID != stale.UID {
+		t.Error("the Deployment was replaced, although the new one is refused as well")
+	}
+}
+
 func TestEventsTellOfConditionsThatChange(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	f.reconcileStack(t, stack)

@@ -10,8 +10,10 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/go-logr/logr"
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -55,6 +57,7 @@ func TestMain(m *testing.M) {
 }
 
 func runTests(m *testing.M) (int, error) {
+	ctrl.SetLogger(logr.Discard())
 	plane, err := controlplane.Start(context.Background(), controlplane.Options{
 		Log:      os.Stderr,
 		CRDPaths: []string{filepath.Join("..", "test", "crds")},
@@ -223,4 +226,14 @@ func wantCondition(t *testing.T, stack *obsv1.ObservabilityStack, conditionType 
 		t.Errorf("condition %s is about generation %d, want %d", conditionType, got.ObservedGeneration, stack.Generation)
 	}
 	return got.Message
+}
+
+// definitionScheme knows CustomResourceDefinitions.
+func definitionScheme(t *testing.T) *runtime.Scheme {
+	t.Helper()
+	s := runtime.NewScheme()
+	if err := apiextensionsv1.AddToScheme(s); err != nil {
+		t.Fatal(err)
+	}
+	return s
 }

@@ -35,6 +35,7 @@ type DashboardsSpec struct {
 	// +optional
 	// +kubebuilder:default={grafana_dashboard: "1"}
 	// +kubebuilder:validation:MaxProperties=16
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",message="the key of a label is a name of at most 63 letters, digits, '-', '_' and '.', such as release, or has a domain in front, such as example.com/team"
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('obstack.dev/') && !k.startsWith('app.kubernetes.io/'))",message="labels that start with obstack.dev/ or app.kubernetes.io/ are set by obstack; choose other keys"
 	Labels map[string]LabelValue `json:"labels,omitempty"`
 

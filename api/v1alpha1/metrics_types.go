@@ -22,6 +22,7 @@ type MetricsSpec struct {
 	// {"release": "<name of its Helm release>"}.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=16
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",message="the key of a label is a name of at most 63 letters, digits, '-', '_' and '.', such as release, or has a domain in front, such as example.com/team"
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('obstack.dev/') && !k.startsWith('app.kubernetes.io/'))",message="labels that start with obstack.dev/ or app.kubernetes.io/ are set by obstack; choose other keys"
 	Labels map[string]LabelValue `json:"labels,omitempty"`
 }
@@ -29,6 +30,7 @@ type MetricsSpec struct {
 // LabelValue is the value of a Kubernetes label.
 //
 // +kubebuilder:validation:MaxLength=63
+// +kubebuilder:validation:XValidation:rule="self.matches('^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$')",message="the value of a label consists of letters, digits, '-', '_' and '.', and starts and ends with a letter or digit"
 type LabelValue string
 
 // Framework is the library whose metric names a monitored application exposes.
@@ -53,7 +55,7 @@ const (
 // Monitor becomes one ServiceMonitor, named "<stack>-<name>". It selects
 // Services in the stack's namespace.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.scrapeTimeout) || duration(self.scrapeTimeout) <= duration(self.interval)",message="scrapeTimeout must not be longer than interval: lower scrapeTimeout or raise interval"
+// +kubebuilder:validation:XValidation:rule="!has(self.scrapeTimeout) || [self.scrapeTimeout, self.interval].exists(d, !d.matches('^([0-9]{1,6}(h|m|s|ms))+$')) || duration(self.scrapeTimeout) <= duration(self.interval)",message="scrapeTimeout must not be longer than interval: lower scrapeTimeout or raise interval"
 // +kubebuilder:validation:XValidation:rule="!(has(self.basicAuth) && has(self.authorization))",message="basicAuth and authorization exclude each other: remove one"
 // +kubebuilder:validation:XValidation:rule="!has(self.tlsConfig) || (has(self.scheme) && self.scheme == 'https')",message="tlsConfig needs scheme: https"
 type Monitor struct {

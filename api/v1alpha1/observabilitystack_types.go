@@ -142,5 +142,5 @@ type SecretKeySelector struct {
 //
 // +kubebuilder:validation:MinLength=2
 // +kubebuilder:validation:MaxLength=32
-// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$')",message="a duration consists of hours, minutes, seconds and milliseconds, in this order: write for example 30s, 1m30s or 12h"
+// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?([0-9]{1,6}ms)?$')",message="a duration consists of hours, minutes, seconds and milliseconds, in this order and of at most 6 digits each: write for example 30s, 1m30s or 12h"
 type Duration string

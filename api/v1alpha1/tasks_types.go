@@ -33,7 +33,7 @@ type Broker struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="self.matches('^(redis|rediss|sentinel|redis[+]socket|amqp|amqps)://')",message="url must start with redis://, rediss://, sentinel://, redis+socket://, amqp:// or amqps://"
-	// +kubebuilder:validation:XValidation:rule="!self.matches('://[^@]*:[^@]*@') && !self.matches('[?&]password=')",message="url must not contain a password, which everybody who may read this object would see: put the whole URL into a Secret and name it in urlFrom"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('://[^@]*:[^@]*@') && !self.matches('(?i)[?&][a-z_]*password=')",message="url must not contain a password, which everybody who may read this object would see: put the whole URL into a Secret and name it in urlFrom"
 	URL string `json:"url,omitempty"`
 
 	// urlFrom takes the broker's URL from a Secret. The exporter is rolled when it changes.
@@ -71,6 +71,7 @@ type Broker struct {
 	// nodeSelector of the exporter's Pod.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=16
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",message="the key of a label is a name of at most 63 letters, digits, '-', '_' and '.', such as release, or has a domain in front, such as example.com/team"
 	NodeSelector map[string]LabelValue `json:"nodeSelector,omitempty"`
 
 	// tolerations of the exporter's Pod.

@@ -52,6 +52,9 @@ func (p *Pass) applyOne(ctx context.Context, obj client.Object) error {
 		return err
 	}
 	answer, err := p.send(ctx, req)
+	if apierrors.IsInvalid(err) && p.replaceable(ctx, req) {
+		answer, err = p.replace(ctx, req)
+	}
 	if err != nil {
 		p.engine.forget(p.owner.GetUID(), req.key)
 		return fmt.Errorf("apply %s %s: %w", req.key.Kind, req.key.Name, err)
@@ -107,6 +110,38 @@ func (p *Pass) send(ctx context.Context, req *request, opts ...client.PatchOptio
 	return answer, err
 }
 
+// replaceable tells whether a request that was refused would be accepted if the
+// child were not there: then somebody's edit cannot be merged with it, such as
+// another port under the same name, or it changes a field that is immutable.
+func (p *Pass) replaceable(ctx context.Context, req *request) bool {
+	live, found := p.live[req.key]
+	if !found || !live.DeletionTimestamp.IsZero() {
+		return false
+	}
+	trial := req.object.DeepCopy()
+	trial.SetName("")
+	trial.SetGenerateName(req.key.Name + "-")
+	return p.engine.Client.Create(ctx, trial, client.DryRunAll) == nil
+}
+
+// replace deletes the child and applies it anew.
+func (p *Pass) replace(ctx context.Context, req *request) (*metav1.PartialObjectMetadata, error) {
+	if err := p.remove(ctx, p.live[req.key]); err != nil {
+		return nil, fmt.Errorf("make room: %w", err)
+	}
+	return p.send(ctx, req)
+}
+
+// remove deletes a child. The UID keeps us from deleting what took its name meanwhile.
+func (p *Pass) remove(ctx context.Context, child *metav1.PartialObjectMetadata) error {
+	err := p.engine.Client.Delete(ctx, child,
+		client.Preconditions{UID: &child.UID}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+	if apierrors.IsConflict(err) {
+		return nil
+	}
+	return client.IgnoreNotFound(err)
+}
+
 func (p *Pass) settle(req *request, answer *metav1.PartialObjectMetadata) {
 	p.engine.remember(p.owner.GetUID(), req.key, record{
 		request: req.hash, uid: answer.UID, generation: answer.Generation, resourceVersion: answer.ResourceVersion,
@@ -118,11 +153,7 @@ func (p *Pass) settle(req *request, answer *metav1.PartialObjectMetadata) {
 func (p *Pass) Prune(ctx context.Context, hold func(*metav1.PartialObjectMetadata) bool) error {
 	var failures []error
 	for _, key := range p.unwanted(hold) {
-		child := p.live[key]
-		// The UID keeps us from deleting what took the child's name meanwhile.
-		err := p.engine.Client.Delete(ctx, child,
-			client.Preconditions{UID: &child.UID}, client.PropagationPolicy(metav1.DeletePropagationBackground))
-		if client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
+		if err := p.remove(ctx, p.live[key]); err != nil {
 			failures = append(failures, fmt.Errorf("delete %s %s: %w", key.Kind, key.Name, err))
 			continue
 		}

@@ -108,9 +108,10 @@ func ready(node *corev1.Node) bool {
 	return false
 }
 
-// startComponent starts a program of the control plane as a user of the API server.
+// startComponent starts a program of the control plane as a user of its own, whose
+// name managedFields and audit logs show, and who may do everything.
 func (c *ControlPlane) startComponent(program Program, user string, flags ...string) (*Process, error) {
-	kubeconfig, err := c.kubeconfig(user)
+	kubeconfig, err := c.User(user, "system:masters")
 	if err != nil {
 		return nil, err
 	}

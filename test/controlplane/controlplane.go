@@ -136,8 +136,9 @@ func (c *ControlPlane) start(ctx context.Context, options Options, crds []string
 	return nil
 }
 
-// Logs is the folder with a log of each process.
-func (c *ControlPlane) Logs() string { return c.guard.path("logs") }
+// Dir is a folder that Stop removes with all that is in it. Among that is logs/,
+// with a log of each process.
+func (c *ControlPlane) Dir() string { return c.guard.dir }
 
 // Stop stops everything and removes what was written.
 func (c *ControlPlane) Stop() error {

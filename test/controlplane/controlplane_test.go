@@ -51,7 +51,7 @@ func TestControlPlane(t *testing.T) {
 	t.Run("a restarted API server keeps data and credentials", func(t *testing.T) { restart(t, cp, api) })
 	t.Run("a process that ends is reported with its log", func(t *testing.T) { failing(t, cp) })
 
-	pids, dir := processIDs(t, cp), filepath.Dir(cp.Kubeconfig)
+	pids, dir := processIDs(t, cp), cp.Dir()
 	if len(pids) != 5 {
 		t.Errorf("running: %v, want the five programs of the control plane", pids)
 	}
@@ -159,7 +159,7 @@ func poll(t *testing.T, condition wait.ConditionWithContextFunc) {
 // processIDs are those of the control plane, as its guard knows them.
 func processIDs(t *testing.T, cp *controlplane.ControlPlane) map[string]int {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(filepath.Dir(cp.Kubeconfig), "pids", "*"))
+	files, err := filepath.Glob(filepath.Join(cp.Dir(), "pids", "*"))
 	if err != nil {
 		t.Fatal(err)
 	}

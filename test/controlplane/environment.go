@@ -160,20 +160,20 @@ func (c *ControlPlane) StartAPIServer() error {
 	return nil
 }
 
-// kubeconfig is a file for a program of the control plane: each goes by a name of
-// its own, which is what managedFields and audit logs show, and may do everything.
-func (c *ControlPlane) kubeconfig(user string) (string, error) {
-	added, err := c.Environment.AddUser(envtest.User{Name: user, Groups: []string{"system:masters"}}, &rest.Config{})
+// User is a kubeconfig file for a user of that name in those groups, with no other
+// rights than theirs.
+func (c *ControlPlane) User(name string, groups ...string) (string, error) {
+	user, err := c.Environment.AddUser(envtest.User{Name: name, Groups: groups}, &rest.Config{})
 	if err != nil {
-		return "", fmt.Errorf("make credentials for %s: %w", user, err)
+		return "", fmt.Errorf("make credentials for %s: %w", name, err)
 	}
-	content, err := added.KubeConfig()
+	content, err := user.KubeConfig()
 	if err != nil {
-		return "", fmt.Errorf("make a kubeconfig for %s: %w", user, err)
+		return "", fmt.Errorf("make a kubeconfig for %s: %w", name, err)
 	}
-	file := c.guard.path(user + ".kubeconfig")
+	file := c.guard.path(name + ".kubeconfig")
 	if err := os.WriteFile(file, content, 0o600); err != nil {
-		return "", fmt.Errorf("write the kubeconfig of %s: %w", user, err)
+		return "", fmt.Errorf("write the kubeconfig of %s: %w", name, err)
 	}
 	return file, nil
 }

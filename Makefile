@@ -1,0 +1,73 @@
+# obstack: `make help` lists what there is.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+export CGO_ENABLED := 0
+
+VERSION ?= dev
+TOOL := go tool -modfile=hack/tools/go.mod
+# promtool without the cloud providers' discovery, which it does not need to check rules.
+PROMTOOL := GOFLAGS=-tags=remove_all_sd $(TOOL) promtool
+CHART := charts/obstack
+# Hand-written code of the product; what only builds, tests or shows it does not count.
+PRODUCT := .,./api/...,./controllers/...,./internal/...
+MIN_COVERAGE := 85
+
+##@ Use
+
+.PHONY: help
+help: ## List the targets.
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## Show obstack at work on a control plane of this machine; ONCE=1 ends by itself.
+	go run ./hack/demo
+
+.PHONY: build
+build: ## Build bin/obstack and bin/task-exporter; VERSION=... names the release.
+	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/obstack .
+
+.PHONY: image
+image: ## Build the container image with docker.
+	docker build --build-arg VERSION=$(VERSION) -t ghcr.io/obstack/obstack:$(VERSION) .
+
+##@ Check
+
+.PHONY: test
+test: ## Run every test that needs no more than this machine, with the coverage gate.
+	@assets=$$(go run ./hack/assets) && export KUBEBUILDER_ASSETS=$$assets && \
+	go test -timeout 20m -coverpkg=$(PRODUCT) -coverprofile=cover.out ./...
+	@$(MAKE) --no-print-directory coverage
+
+.PHONY: coverage
+coverage:
+	@grep -vE 'zz_generated' cover.out > cover.hand.out && mv cover.hand.out cover.out
+	@go tool cover -func=cover.out | awk '/^total:/ {sub("%", "", $$3); print "coverage of hand-written code: " $$3 " %, at least $(MIN_COVERAGE) %"; exit $$3 < $(MIN_COVERAGE)}'
+
+.PHONY: lint
+lint: ## Lint the code, the API and the chart, and look for security flaws.
+	$(TOOL) golangci-lint-kube-api-linter run
+	$(TOOL) golangci-lint-kube-api-linter run -c .golangci-kal.yml ./api/...
+	$(TOOL) gosec -quiet -exclude-generated -exclude-dir=hack -exclude-dir=test ./...
+	$(TOOL) helm lint --strict $(CHART)
+
+.PHONY: bench
+bench: ## Measure the operator against the bare API server; writes docs/benchmarks.md.
+	go run ./test/bench
+
+##@ Generate
+
+.PHONY: generate
+generate: ## Generate all that is generated: deepcopy, CRD, RBAC, the chart's copies, the field reference.
+	$(TOOL) controller-gen object:headerFile=hack/boilerplate.go.txt crd rbac:roleName=manager-role \
+		paths=./api/... paths=./controllers/... output:crd:dir=config/crd/bases output:rbac:dir=config/rbac
+	cp config/crd/bases/obstack.dev_observabilitystacks.yaml $(CHART)/files/crds/
+	cp config/rbac/{role,edit_role,view_role,leader_election_role,metrics_reader_role}.yaml $(CHART)/files/rbac/
+	go test ./test/packaging -run TestREADME -update
+	go mod tidy
+	gofmt -w $$(git ls-files '*.go')
+
+.PHONY: verify
+verify: generate ## Fail if something generated is not up to date.
+	@git diff --exit-code || { echo 'run make generate and commit the result'; exit 1; }
+	@test -z "$$(git ls-files --others --exclude-standard)" || { git status --short; echo 'commit or ignore these files'; exit 1; }

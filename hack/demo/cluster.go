@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/test/controlplane"
+)
+
+const (
+	// operatorUser is who the operator is in a cluster.
+	operatorUser = "system:serviceaccount:obstack-system:obstack"
+	fieldOwner   = client.FieldOwner("obstack-demo")
+)
+
+func connect(config *rest.Config) (client.Client, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, monitoringv1.AddToScheme, obsv1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, fmt.Errorf("register types: %w", err)
+		}
+	}
+	api, err := client.New(config, client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, fmt.Errorf("connect to the control plane: %w", err)
+	}
+	return api, nil
+}
+
+// startOperator builds the operator of this checkout and starts it as a process,
+// with the rights that it has in a cluster.
+func (d *demo) startOperator(ctx context.Context) error {
+	program := filepath.Join(d.cp.Dir(), "bin", "obstack")
+	build := exec.CommandContext(ctx, "go", "build", "-o", program, ".")
+	build.Dir = d.root
+	// Interrupted, go removes its temporary folders; killed, it does not.
+	build.Cancel = func() error { return build.Process.Signal(os.Interrupt) }
+	if output, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the operator: %w\n%s", err, output)
+	}
+	if err := d.grant(ctx); err != nil {
+		return err
+	}
+	kubeconfig, err := d.cp.User(operatorUser)
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(program, "--kubeconfig="+kubeconfig, "--log-format=console",
+		"--metrics-bind-address=0", "--health-probe-bind-address=0")
+	cmd.Dir = d.cp.Dir()
+	d.operator, err = d.cp.StartProcess("obstack", cmd)
+	if err != nil {
+		return err
+	}
+	say(d.out, "      its log: %s", d.operator.Log)
+	return nil
+}
+
+// grant gives the operator the rights of config/rbac.
+func (d *demo) grant(ctx context.Context) error {
+	roles, err := controlplane.Objects(filepath.Join(d.root, "config", "rbac", "role.yaml"))
+	if err != nil {
+		return err
+	}
+	for _, role := range roles {
+		if role.GetKind() != "ClusterRole" {
+			continue
+		}
+		binding := &rbacv1.ClusterRoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: role.GetName()},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.GetName()},
+			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: operatorUser}},
+		}
+		if err := errors.Join(d.api.Create(ctx, role), d.api.Create(ctx, binding)); err != nil {
+			return fmt.Errorf("give the operator its rights: %w", err)
+		}
+	}
+	return nil
+}
+
+// apply applies the objects of a folder, as kubectl apply -k does, and returns
+// the name of the stack among them.
+func (d *demo) apply(ctx context.Context, dir string) (client.ObjectKey, error) {
+	objects, err := controlplane.Objects(dir)
+	if err != nil {
+		return client.ObjectKey{}, err
+	}
+	key := client.ObjectKey{}
+	for _, object := range objects {
+		if err := d.api.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), fieldOwner); err != nil {
+			return key, fmt.Errorf("apply %s %s: %w", object.GetKind(), object.GetName(), err)
+		}
+		if object.GetKind() == "ObservabilityStack" {
+			key = client.ObjectKeyFromObject(object)
+		}
+	}
+	if key.Name == "" {
+		return key, fmt.Errorf("%s: %w: no ObservabilityStack", dir, os.ErrNotExist)
+	}
+	return key, nil
+}
+
+// waitReady waits for the stack, and says what it waits for.
+func (d *demo) waitReady(ctx context.Context, key client.ObjectKey) (*obsv1.ObservabilityStack, error) {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	stack, told := &obsv1.ObservabilityStack{}, ""
+	err := d.operator.WaitFor(ctx, func(ctx context.Context) (bool, error) {
+		if err := d.api.Get(ctx, key, stack); err != nil {
+			return false, fmt.Errorf("read the stack: %w", err)
+		}
+		status, reason, message := conditionOf(stack, obsv1.Ready)
+		if now := reason + ": " + message; status != "True" && reason != "" && now != told {
+			say(d.out, "      %s", now)
+			told = now
+		}
+		return status == "True" && stack.Status.ObservedGeneration == stack.Generation, nil
+	})
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, fmt.Errorf("the stack did not become Ready within %s: %s", readyTimeout, told)
+	}
+	return stack, err
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/test/controlplane"
+)
+
+const (
+	intro = `obstack demo: a Kubernetes control plane on this machine, with simulated nodes, the
+operator of this checkout, and an example application that it observes.
+Nothing but Go is needed, and nothing is left when it ends. The first run on a machine
+builds Kubernetes from its Go modules, which takes about 10 minutes on two cores and is
+kept outside the checkout; later runs take less than a minute.
+`
+	// readyTimeout bounds the wait for the stack; on an idle machine it takes seconds.
+	readyTimeout = 3 * time.Minute
+	nodes        = 3
+)
+
+// demo is what the steps share.
+type demo struct {
+	out      io.Writer
+	root     string
+	cp       *controlplane.ControlPlane
+	api      client.Client
+	operator *controlplane.Process
+	started  time.Time
+	step     int
+}
+
+// run is the whole demo. Whatever it started has ended when it returns.
+func run(ctx context.Context, out io.Writer, once bool) (err error) {
+	say(out, "%s", intro)
+	root, err := controlplane.Root()
+	if err != nil {
+		return err
+	}
+	d := &demo{out: out, root: root, started: time.Now()}
+
+	d.says("starting etcd, kube-apiserver, kube-controller-manager, kube-scheduler and %d simulated nodes", nodes)
+	d.cp, err = controlplane.Start(ctx, controlplane.Options{Log: out, Nodes: nodes, Kubectl: true})
+	if err != nil {
+		return errors.Join(ctx.Err(), err)
+	}
+	defer func() {
+		say(out, "\nstopping everything")
+		err = errors.Join(err, d.cp.Stop())
+	}()
+	if d.api, err = connect(d.cp.Config); err != nil {
+		return err
+	}
+	if err := d.observe(ctx); err != nil {
+		d.explain(err)
+		return errors.Join(ctx.Err(), err)
+	}
+	if once {
+		return nil
+	}
+	return d.stay(ctx)
+}
+
+// observe starts the operator, applies the application and waits until its stack is ready.
+func (d *demo) observe(ctx context.Context) error {
+	d.says("building and starting the operator, with the rights of config/rbac and no others")
+	if err := d.startOperator(ctx); err != nil {
+		return err
+	}
+	samples := filepath.Join("config", "samples", "shop")
+	d.says("applying %s: an API, a Celery worker and beat, their Secrets, one ObservabilityStack", samples)
+	key, err := d.apply(ctx, filepath.Join(d.root, samples))
+	if err != nil {
+		return err
+	}
+	d.says("waiting for the stack %s to become Ready", key)
+	stack, err := d.waitReady(ctx, key)
+	if err != nil {
+		return err
+	}
+	say(d.out, "      Ready, %s after the start of the demo\n", time.Since(d.started).Round(time.Second))
+	return d.report(ctx, stack)
+}
+
+// says announces a step.
+func (d *demo) says(format string, args ...any) {
+	const steps = 4
+	d.step++
+	say(d.out, "[%d/%d] %s", d.step, steps, fmt.Sprintf(format, args...))
+}
+
+// explain shows what the operator said, because its log goes away with the rest.
+func (d *demo) explain(err error) {
+	if d.operator == nil || errors.Is(err, context.Canceled) || strings.Contains(err.Error(), d.operator.Tail()) {
+		return
+	}
+	say(d.out, "\nThe end of the operator's log:\n%s", d.operator.Tail())
+}
+
+// stay waits for an interrupt, and notices if the operator ends meanwhile.
+func (d *demo) stay(ctx context.Context) error {
+	say(d.out, "\nAll this runs until you press Ctrl-C.")
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-d.operator.Done():
+		err := errors.New("the operator ended by itself")
+		d.explain(err)
+		return err
+	}
+}
+
+// conditionOf is the condition of that type, or an empty one.
+func conditionOf(stack *obsv1.ObservabilityStack, conditionType string) (status, reason, message string) {
+	for _, c := range stack.Status.Conditions {
+		if c.Type == conditionType {
+			return string(c.Status), c.Reason, c.Message
+		}
+	}
+	return "", "", ""
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package packaging
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/yaml"
+)
+
+func TestArguments(t *testing.T) {
+	cases := map[string][]string{
+		"default": {
+			"--log-format=json", "--log-level=info", "--leader-elect=true", "--max-concurrent-reconciles=8",
+			"--exporter-image=ghcr.io/obstack/obstack:" + appVersion(t),
+			"--metrics-bind-address=:8443", "--metrics-secure=true",
+		},
+		"everything": {
+			"--log-format=console", "--log-level=debug", "--leader-elect=true", "--max-concurrent-reconciles=2",
+			"--exporter-image=registry.example.com/mirror/task-exporter:v1",
+			"--metrics-bind-address=:9443", "--metrics-secure=true", "--metrics-cert-dir=/etc/obstack/metrics-certs",
+			"--watch-namespaces=team-a", "--health-probe-bind-address=:8081",
+		},
+		"minimal": {
+			"--log-format=json", "--log-level=info", "--leader-elect=false", "--max-concurrent-reconciles=8",
+			"--exporter-image=ghcr.io/obstack/obstack:" + appVersion(t), "--metrics-bind-address=0",
+		},
+	}
+	for name, want := range cases {
+		got := container(t, only[appsv1.Deployment](t, renderChart(t, values(name)), "Deployment")).Args
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestMirroredImageIsAlsoTheExporters(t *testing.T) {
+	digest := "sha256:" + strings.Repeat("0", 64)
+	got := container(t, only[appsv1.Deployment](t, renderChart(t, "--set", "image.registry=mirror.example.com,image.digest="+digest), "Deployment"))
+	want := "mirror.example.com/obstack/obstack@" + digest
+	if got.Image != want || !slices.Contains(got.Args, "--exporter-image="+want) {
+		t.Errorf("image %s, args %v, want both to name %s", got.Image, got.Args, want)
+	}
+}
+
+func TestSentryDSNComesFromTheSecret(t *testing.T) {
+	got := container(t, only[appsv1.Deployment](t, renderChart(t, "--set", "sentry.existingSecret=obstack-sentry"), "Deployment")).Env
+	want := []corev1.EnvVar{{Name: "SENTRY_DSN", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
+		LocalObjectReference: corev1.LocalObjectReference{Name: "obstack-sentry"}, Key: "dsn",
+	}}}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("environment (-want +got):\n%s", diff)
+	}
+}
+
+func TestReplicasAreSpreadAndProtected(t *testing.T) {
+	single := renderChart(t)
+	if budgets := ofKind(single, "PodDisruptionBudget"); len(budgets) != 0 {
+		t.Error("a single replica has a PodDisruptionBudget, which would block draining its node")
+	}
+	if spread := only[appsv1.Deployment](t, single, "Deployment").Spec.Template.Spec.TopologySpreadConstraints; spread != nil {
+		t.Errorf("a single replica is spread: %v", spread)
+	}
+
+	objects := renderChart(t, values("ha"))
+	deployment := only[appsv1.Deployment](t, objects, "Deployment")
+	budget := only[policyv1.PodDisruptionBudget](t, objects, "PodDisruptionBudget")
+	if !matches(t, budget.Spec.Selector, deployment) || budget.Spec.MinAvailable.IntValue() != 1 || budget.Spec.MaxUnavailable != nil {
+		t.Errorf("PodDisruptionBudget %+v, want one that keeps 1 Pod of the Deployment", budget.Spec)
+	}
+	spread := deployment.Spec.Template.Spec.TopologySpreadConstraints
+	if len(spread) != 2 || spread[0].TopologyKey != corev1.LabelHostname || !matches(t, spread[0].LabelSelector, deployment) {
+		t.Errorf("topology spread %+v, want nodes and zones", spread)
+	}
+}
+
+func TestNetworkPolicyLetsOnlyTheMetricsIn(t *testing.T) {
+	objects := renderChart(t, values("ha"))
+	policy := only[networkingv1.NetworkPolicy](t, objects, "NetworkPolicy").Spec
+	if !matches(t, &policy.PodSelector, only[appsv1.Deployment](t, objects, "Deployment")) {
+		t.Error("the NetworkPolicy does not select the operator's Pods")
+	}
+	if len(policy.Ingress) != 1 || len(policy.Ingress[0].From) != 1 || policy.Ingress[0].Ports[0].Port.StrVal != "metrics" {
+		t.Errorf("ingress %+v, want the port metrics from one peer", policy.Ingress)
+	}
+	var ports []int
+	for _, rule := range policy.Egress {
+		for _, port := range rule.Ports {
+			ports = append(ports, port.Port.IntValue())
+		}
+	}
+	if want := []int{53, 53, 443, 6443}; !slices.Equal(ports, want) {
+		t.Errorf("egress ports %v, want %v", ports, want)
+	}
+
+	closed := only[networkingv1.NetworkPolicy](t, renderChart(t, values("minimal")), "NetworkPolicy").Spec
+	if len(closed.Ingress) != 0 || !slices.Contains(closed.PolicyTypes, networkingv1.PolicyTypeIngress) {
+		t.Errorf("without metrics the ingress is %+v, want none", closed.Ingress)
+	}
+}
+
+func TestServiceSelectsTheOperator(t *testing.T) {
+	for name, objects := range map[string][]*unstructured.Unstructured{"chart": renderChart(t), "kustomize": kustomize(t, "default")} {
+		service := only[corev1.Service](t, objects, "Service")
+		if !matches(t, metav1.SetAsLabelSelector(service.Spec.Selector), only[appsv1.Deployment](t, objects, "Deployment")) {
+			t.Errorf("%s: the Service selects %v", name, service.Spec.Selector)
+		}
+	}
+}
+
+func TestVersionsAgree(t *testing.T) {
+	want := "ghcr.io/obstack/obstack:" + appVersion(t)
+	for name, objects := range map[string][]*unstructured.Unstructured{"chart": renderChart(t), "kustomize": kustomize(t, "default")} {
+		if got := container(t, only[appsv1.Deployment](t, objects, "Deployment")).Image; got != want {
+			t.Errorf("%s installs %s, want %s", name, got, want)
+		}
+	}
+}
+
+// container is the operator's container.
+func container(t *testing.T, deployment *appsv1.Deployment) corev1.Container {
+	t.Helper()
+	containers := deployment.Spec.Template.Spec.Containers
+	if len(containers) != 1 || containers[0].Name != "manager" {
+		t.Fatalf("containers %v, want one named manager", containers)
+	}
+	return containers[0]
+}
+
+// matches tells whether a selector selects the Pods of a Deployment.
+func matches(t *testing.T, selector *metav1.LabelSelector, deployment *appsv1.Deployment) bool {
+	t.Helper()
+	parsed, err := metav1.LabelSelectorAsSelector(selector)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return !parsed.Empty() && parsed.Matches(labels.Set(deployment.Spec.Template.Labels))
+}
+
+// appVersion is the version of the operator that the chart installs.
+func appVersion(t *testing.T) string {
+	t.Helper()
+	var metadata struct{ AppVersion string }
+	if err := yaml.Unmarshal(read(t, chart+"/Chart.yaml"), &metadata); err != nil {
+		t.Fatal(err)
+	}
+	return metadata.AppVersion
+}

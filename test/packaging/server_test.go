@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package packaging
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/test/controlplane"
+)
+
+// server is a real API server and what talks to it.
+type server struct {
+	client.Client
+	plane *controlplane.ControlPlane
+}
+
+// TestOnAnAPIServer shares one API server among the tests that need one. Their
+// order matters: what is installed by one is removed before the next.
+func TestOnAnAPIServer(t *testing.T) {
+	plane, err := controlplane.Start(t.Context(), controlplane.Options{Log: os.Stderr, Kubectl: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := plane.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(obsv1.AddToScheme(scheme))
+	c, err := client.New(plane.Config, client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{c, plane}
+	for _, name := range []string{namespace, "team-a", "team-b"} {
+		s.createNamespace(t, name)
+	}
+	t.Run("renders only what the API server accepts", s.acceptsEverything)
+	t.Run("runs under the restricted Pod security standard", s.admitsRestrictedPods)
+	t.Run("kubectl apply -k", s.kubectlApply)
+	t.Run("helm install, upgrade, uninstall", s.helmLifecycle)
+	t.Run("works with the chart's rules", s.operatorWorks)
+	t.Run("works with the rules for one namespace", s.operatorStaysInItsNamespaces)
+}
+
+func (s *server) acceptsEverything(t *testing.T) {
+	rendered := map[string][]*unstructured.Unstructured{
+		"kustomize default":    kustomize(t, "default"),
+		"kustomize prometheus": kustomize(t, "prometheus"),
+	}
+	for name := range valuesFiles(t) {
+		rendered["chart "+name] = renderChart(t, values(name))
+	}
+	for name, objects := range rendered {
+		for _, object := range objects {
+			if err := s.dryRun(t.Context(), object); err != nil {
+				t.Errorf("%s: %s %s: %v", name, object.GetKind(), path(object), err)
+			}
+		}
+	}
+	typo := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "monitoring.coreos.com/v1", "kind": "ServiceMonitor",
+		"metadata": map[string]any{"name": "typo", "namespace": namespace},
+		"spec":     map[string]any{"selector": map[string]any{}, "endpoints": []any{map[string]any{"prot": "metrics"}}},
+	}}
+	if err := s.dryRun(t.Context(), typo); !apierrors.IsBadRequest(err) {
+		t.Errorf("a misspelt field: %v, want it refused, or this test shows nothing", err)
+	}
+}
+
+// dryRun has the API server validate an object strictly, as a new one or, if it
+// is there already, as a change.
+func (s *server) dryRun(ctx context.Context, object *unstructured.Unstructured) error {
+	strict := client.FieldValidation(metav1.FieldValidationStrict)
+	err := s.Create(ctx, object.DeepCopy(), client.DryRunAll, strict)
+	if !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	live := object.DeepCopy()
+	if err := s.Get(ctx, client.ObjectKeyFromObject(object), live); err != nil {
+		return err
+	}
+	changed := object.DeepCopy()
+	changed.SetResourceVersion(live.GetResourceVersion())
+	return s.Update(ctx, changed, client.DryRunAll, strict)
+}
+
+func (s *server) admitsRestrictedPods(t *testing.T) {
+	rendered := map[string][]*unstructured.Unstructured{"kustomize": kustomize(t, "default")}
+	for name := range valuesFiles(t) {
+		rendered["chart "+name] = renderChart(t, values(name))
+	}
+	for name, objects := range rendered {
+		template := only[appsv1.Deployment](t, objects, "Deployment").Spec.Template
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "operator", Namespace: namespace, Labels: template.Labels}, Spec: template.Spec}
+		if err := s.Create(t.Context(), pod, client.DryRunAll); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if security := pod.Spec.Containers[0].SecurityContext; security.ReadOnlyRootFilesystem == nil || !*security.ReadOnlyRootFilesystem {
+			t.Errorf("%s: the root file system is writable", name)
+		}
+		pod.ResourceVersion, pod.UID, pod.Spec.SecurityContext.RunAsNonRoot = "", "", nil
+		if err := s.Create(t.Context(), pod, client.DryRunAll); !apierrors.IsForbidden(err) {
+			t.Errorf("%s: a Pod that may run as root: %v, want it refused, or this test shows nothing", name, err)
+		}
+	}
+}
+
+// kubectlApply does what docs/install.md says, client-side: the definition must
+// fit into the annotation that kubectl keeps.
+func (s *server) kubectlApply(t *testing.T) {
+	folder := filepath.Join(root, "config", "default")
+	for range 2 {
+		s.kubectl(t, "apply", "-k", folder)
+	}
+	s.kubectl(t, "apply", "-k", filepath.Join(root, "config", "prometheus"))
+	s.kubectl(t, "get", "obs", "--all-namespaces")
+	s.kubectl(t, "--namespace", namespace, "get", "deployment/obstack-controller-manager", "servicemonitor/obstack-metrics")
+	s.kubectl(t, "delete", "--wait=false", "-k", folder)
+	s.waitUntilGone(t, crd(t, kustomize(t, "default")))
+}
+
+func (s *server) kubectl(t *testing.T, args ...string) {
+	t.Helper()
+	args = append([]string{"--kubeconfig", s.plane.Kubeconfig}, args...)
+	if _, err := output(exec.Command(filepath.Join(s.plane.Assets, string(controlplane.Kubectl)), args...)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *server) createNamespace(t *testing.T, name string) {
+	t.Helper()
+	restricted := map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}
+	s.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: restricted}})
+}
+
+func (s *server) waitUntilGone(t *testing.T, object client.Object) {
+	t.Helper()
+	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		err := s.Get(ctx, client.ObjectKeyFromObject(object), object)
+		return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
+	})
+	if err != nil {
+		t.Fatal(fmt.Errorf("wait until %s is gone: %w", object.GetName(), err))
+	}
+}
+
+func (s *server) create(t *testing.T, object client.Object) {
+	t.Helper()
+	if err := s.Create(t.Context(), object); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// createStack creates a small stack, as soon as its kind is served.
+func (s *server) createStack(t *testing.T, namespace, name string) *obsv1.ObservabilityStack {
+	t.Helper()
+	stack := &obsv1.ObservabilityStack{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec:       obsv1.ObservabilityStackSpec{Environment: "production"},
+	}
+	var last error
+	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		last = s.Create(ctx, stack)
+		return last == nil, nil
+	})
+	if err != nil {
+		t.Fatalf("create stack %s: %v", name, last)
+	}
+	return stack
+}
+
+func (s *server) stack(t *testing.T, namespace, name string) *obsv1.ObservabilityStack {
+	t.Helper()
+	stack := &obsv1.ObservabilityStack{}
+	if err := s.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, stack); err != nil {
+		t.Fatal(err)
+	}
+	return stack
+}

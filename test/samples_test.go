@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"obstack.dev/obstack/test/controlplane"
+)
+
+const samples = "../config/samples"
+
+func TestSamplesAreAccepted(t *testing.T) {
+	paths, err := filepath.Glob(filepath.Join(samples, "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// config/samples may have a kustomization.yaml of its own, which is no sample.
+	paths = slices.DeleteFunc(paths, func(path string) bool { return filepath.Base(path) == "kustomization.yaml" })
+	if len(paths) < 3 {
+		t.Fatalf("samples = %v, want a minimal, a full and a multi-team one", paths)
+	}
+	for _, path := range append(paths, filepath.Join(samples, "shop")) {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			objects, err := controlplane.Objects(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			stacks := 0
+			for _, object := range objects {
+				accepted(t, object)
+				if object.GetKind() == "ObservabilityStack" {
+					stacks++
+				}
+			}
+			if stacks == 0 {
+				t.Error("no ObservabilityStack in it")
+			}
+		})
+	}
+}
+
+// accepted sends an object as kubectl apply --dry-run=server --validate=strict does.
+func accepted(t *testing.T, object *unstructured.Unstructured) {
+	t.Helper()
+	if namespace := object.GetNamespace(); namespace == "" {
+		object.SetNamespace(metav1.NamespaceDefault)
+	} else {
+		ensureNamespace(t, namespace)
+	}
+	if err := tryCreate(t, object); err != nil && !apierrors.IsAlreadyExists(err) {
+		t.Errorf("%s %s: %v", object.GetKind(), object.GetName(), err)
+	}
+}
+
+func tryCreate(t *testing.T, object *unstructured.Unstructured) error {
+	t.Helper()
+	return apiServer(t).Create(t.Context(), object, client.DryRunAll, client.FieldValidation(metav1.FieldValidationStrict))
+}
+
+func ensureNamespace(t *testing.T, name string) {
+	t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	if err := apiServer(t).Create(t.Context(), namespace); err != nil && !apierrors.IsAlreadyExists(err) {
+		t.Fatal(err)
+	}
+}
+
+func TestTheKustomizationOfTheShopListsAllItsFiles(t *testing.T) {
+	entries, err := os.ReadDir(filepath.Join(samples, "shop"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := 0
+	for _, entry := range entries {
+		if entry.Name() == "kustomization.yaml" {
+			continue
+		}
+		objects, err := controlplane.Objects(filepath.Join(samples, "shop", entry.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want += len(objects)
+	}
+	objects, err := controlplane.Objects(filepath.Join(samples, "shop"))
+	if err != nil || len(objects) != want {
+		t.Errorf("%d objects (%v), want the %d of all files", len(objects), err, want)
+	}
+}
