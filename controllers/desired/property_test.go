@@ -131,7 +131,7 @@ func checkLeak(t *testing.T, component string, out Output, value string) {
 	}
 }
 
-func TestSecretDataStaysInTheDSN(t *testing.T) {
+func TestSettingsHoldOnlyKnownKeys(t *testing.T) {
 	forEachOutput(t, func(t *testing.T, _ goldenCase, _ Component, out Output) {
 		for _, obj := range out.Objects {
 			content := plain(t, obj)
