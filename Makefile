@@ -63,6 +63,7 @@ generate: ## Generate all that is generated: deepcopy, CRD, RBAC, the chart's co
 		paths=./api/... paths=./controllers/... output:crd:dir=config/crd/bases output:rbac:dir=config/rbac
 	cp config/crd/bases/obstack.dev_observabilitystacks.yaml $(CHART)/files/crds/
 	cp config/rbac/{role,edit_role,view_role,leader_election_role,metrics_reader_role}.yaml $(CHART)/files/rbac/
+	go test ./test/packaging -run TestREADME -update
 	go mod tidy
 	gofmt -w $$(git ls-files '*.go')
 

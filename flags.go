@@ -113,17 +113,17 @@ func (o *options) namespaces() map[string]cache.Config {
 }
 
 func (o *options) logging(output io.Writer) []zap.Opts {
-	format := zap.JSONEncoder()
+	format := zap.JSONEncoder(timestamps)
 	if o.logFormat == "console" {
-		format = zap.ConsoleEncoder()
+		format = zap.ConsoleEncoder(timestamps)
 	}
 	return []zap.Opts{
-		zap.WriteTo(output), zap.Level(o.logLevel), format, timestamps,
+		zap.WriteTo(output), zap.Level(o.logLevel), format,
 		// Our errors say where they come from; a stack trace with each would bury them.
 		zap.StacktraceLevel(zapcore.DPanicLevel),
 	}
 }
 
-func timestamps(o *zap.Options) {
-	o.TimeEncoder = zapcore.RFC3339NanoTimeEncoder
+func timestamps(config *zapcore.EncoderConfig) {
+	config.EncodeTime = zapcore.RFC3339NanoTimeEncoder
 }

@@ -109,16 +109,12 @@ func newManager(restConfig *rest.Config, opts *options) (ctrl.Manager, error) {
 	utilruntime.Must(monitoringv1.AddToScheme(scheme))
 	utilruntime.Must(obsv1.AddToScheme(scheme))
 
+	cacheOptions := controllers.CacheOptions()
+	cacheOptions.DefaultNamespaces, cacheOptions.SyncPeriod = opts.namespaces(), &opts.resyncPeriod
+
 	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
-		Scheme: scheme,
-		Cache: cache.Options{
-			ByObject:          controllers.CacheByObject(),
-			DefaultTransform:  cache.TransformStripManagedFields(),
-			DefaultNamespaces: opts.namespaces(),
-			SyncPeriod:        &opts.resyncPeriod,
-			// A read that nobody set up a watch for is a bug, not a reason to cache a whole kind.
-			ReaderFailOnMissingInformer: true,
-		},
+		Scheme:                  scheme,
+		Cache:                   cacheOptions,
 		Controller:              ctrlconfig.Controller{ReconciliationTimeout: passTimeout},
 		Metrics:                 opts.metrics(),
 		HealthProbeBindAddress:  opts.healthAddress,

@@ -18,23 +18,24 @@ import (
 	"obstack.dev/obstack/controllers/apply"
 )
 
-// CacheByObject says what of each kind is kept in memory: our own kind in full,
+// CacheOptions say what of each kind is kept in memory: our own kind in full,
 // children by label, and of Secrets and CustomResourceDefinitions, of which the
 // cluster may hold thousands that do not concern us, next to nothing.
-func CacheByObject() map[client.Object]cache.ByObject {
-	ours := labels.SelectorFromSet(labels.Set{obsv1.LabelManagedBy: obsv1.ManagedBy})
-	byObject := map[client.Object]cache.ByObject{
-		// A Secret that a stack refers to is a stranger's, so Secrets cannot be chosen by label.
-		&corev1.Secret{}:     {Transform: keepOurs},
-		crdMetadata():        {Transform: keepName},
-		&corev1.ConfigMap{}:  {Label: ours},
-		&corev1.Service{}:    {Label: ours},
-		&appsv1.Deployment{}: {Label: ours, Transform: keepRollout},
+func CacheOptions() cache.Options {
+	return cache.Options{
+		// The default, because a kind that is not installed yet cannot be named in ByObject.
+		DefaultLabelSelector: labels.SelectorFromSet(labels.Set{obsv1.LabelManagedBy: obsv1.ManagedBy}),
+		DefaultTransform:     cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			&obsv1.ObservabilityStack{}: {Label: labels.Everything()},
+			// A Secret that a stack refers to is a stranger's, so Secrets cannot be chosen by label.
+			&corev1.Secret{}:     {Label: labels.Everything(), Transform: keepOurs},
+			crdMetadata():        {Label: labels.Everything(), Transform: keepName},
+			&appsv1.Deployment{}: {Transform: keepRollout},
+		},
+		// A read that nobody set up a watch for is a bug, not a reason to cache a whole kind.
+		ReaderFailOnMissingInformer: true,
 	}
-	for _, kind := range optionalKinds {
-		byObject[metadataOf(kind)] = cache.ByObject{Label: ours}
-	}
-	return byObject
 }
 
 // keepOurs keeps the metadata of our own objects, and of others what tells that they changed.

@@ -26,13 +26,10 @@ import (
 // startManager runs the controllers on one namespace, as in production, until the test ends.
 func startManager(t *testing.T, namespace string) {
 	t.Helper()
+	options := CacheOptions()
+	options.DefaultNamespaces = map[string]cache.Config{namespace: {}}
 	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
-		Scheme: scheme,
-		Cache: cache.Options{
-			ByObject: CacheByObject(), DefaultTransform: cache.TransformStripManagedFields(),
-			DefaultNamespaces:           map[string]cache.Config{namespace: {}},
-			ReaderFailOnMissingInformer: true,
-		},
+		Scheme: scheme, Cache: options,
 		Controller: ctrlconfig.Controller{SkipNameValidation: new(true)},
 		Metrics:    server.Options{BindAddress: "0"},
 	})

@@ -33,7 +33,7 @@ type Options struct {
 	Wrap func(reconcile.Reconciler) reconcile.Reconciler
 }
 
-// Setup registers the controllers with a manager whose cache was made with CacheByObject.
+// Setup registers the controllers with a manager whose cache was made with CacheOptions.
 func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err

@@ -405,7 +405,7 @@ func TestAChildWhoseChangeIsRefusedIsReplacedIfThatHelps(t *testing.T) {
 
 	// An object that would be refused anyway must not cost the one that is there.
 	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) {
-		spec.Tasks.Brokers[0].NodeSelector = map[string]obsv1.LabelValue{"not a label!": "x"}
+		spec.Tasks.Brokers[0].Tolerations = []corev1.Toleration{{Key: "dedicated", Operator: "Sometimes"}}
 	})
 	f.reconcileStack(t, stack)
 	wantCondition(t, stack, obsv1.TasksReady, metav1.ConditionFalse, obsv1.ReasonRejected)

@@ -4,9 +4,11 @@ package desired
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	"github.com/prometheus/common/model"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -48,15 +50,16 @@ func alertGroups(stack *obsv1.ObservabilityStack, spec *obsv1.AlertsSpec) []moni
 	monitors := monitorsOf(stack)
 	for i := range monitors {
 		if !spec.Latency.Disabled {
-			http = append(http, highLatency(stack, &monitors[i], spec.Latency))
+			http = append(http, about(obsv1.SeriesMonitor, monitors[i].Name, highLatency(stack, &monitors[i], spec.Latency)))
 		}
 		if !spec.ErrorRatio.Disabled {
-			http = append(http, highErrorRatio(stack, &monitors[i], spec.ErrorRatio))
+			http = append(http, about(obsv1.SeriesMonitor, monitors[i].Name, highErrorRatio(stack, &monitors[i], spec.ErrorRatio)))
 		}
 	}
 	if stack.Spec.Tasks != nil && !spec.TaskFailureRatio.Disabled {
 		for i := range stack.Spec.Tasks.Brokers {
-			tasks = append(tasks, highTaskFailureRatio(stack, stack.Spec.Tasks.Brokers[i].Name, spec.TaskFailureRatio))
+			broker := stack.Spec.Tasks.Brokers[i].Name
+			tasks = append(tasks, about(obsv1.SeriesBroker, broker, highTaskFailureRatio(stack, broker, spec.TaskFailureRatio)))
 		}
 	}
 	var groups []monitoringv1.RuleGroup
@@ -75,6 +78,13 @@ func alertGroups(stack *obsv1.ObservabilityStack, spec *obsv1.AlertsSpec) []moni
 	return groups
 }
 
+// about labels an alert with what it is about, as its series are. promtool calls
+// two alerts that have a name and all labels in common duplicates.
+func about(label, name string, rule monitoringv1.Rule) monitoringv1.Rule {
+	rule.Labels[label] = name
+	return rule
+}
+
 func addLabels(rule *monitoringv1.Rule, labels map[string]obsv1.AlertLabelValue) {
 	for key, value := range labels {
 		rule.Labels[key] = string(value)
@@ -89,10 +99,20 @@ func countRules(groups []monitoringv1.RuleGroup) int {
 	return n
 }
 
+// An alert on a share needs volume, or one failure at night is 100 %. The
+// guards count what happened in the window of the rate.
+const (
+	// minimumFailures within the window: fewer are an incident for Sentry, not for a pager.
+	minimumFailures = 3
+	// minimumRequests within the window: of fewer, the slowest one alone is the 95th percentile.
+	minimumRequests = 20
+)
+
 func highLatency(stack *obsv1.ObservabilityStack, monitor *obsv1.Monitor, tuning obsv1.LatencyAlert) monitoringv1.Rule {
-	threshold := seconds(tuning.Threshold)
-	expr := fmt.Sprintf("histogram_quantile(0.95, sum by (namespace, %s, %s, le) (rate(%s{%s}[%s]))) > %g",
-		obsv1.SeriesStack, obsv1.SeriesMonitor, frameworkOf(monitor).duration, monitorSeries(stack, monitor.Name), rateWindow(monitor), threshold)
+	f, series, window := frameworkOf(monitor), monitorSeries(stack, monitor.Name), rateWindow(monitor)
+	by := fmt.Sprintf("sum by (namespace, %s, %s", obsv1.SeriesStack, obsv1.SeriesMonitor)
+	expr := fmt.Sprintf("histogram_quantile(0.95, %s, le) (rate(%s_bucket{%s}[%s]))) > %g\nand %s) (increase(%s_count{%s}[%s])) >= %d",
+		by, f.duration, series, window, seconds(tuning.Threshold), by, f.duration, series, window, minimumRequests)
 	return rule(alertHighLatency, expr, tuning.For, tuning.Severity,
 		fmt.Sprintf("%s of stack %s/%s answers slowly", monitor.Name, stack.Namespace, stack.Name),
 		fmt.Sprintf("The 95th percentile of the response time is {{ $value | humanizeDuration }}, above the threshold of %s.", tuning.Threshold))
@@ -101,22 +121,25 @@ func highLatency(stack *obsv1.ObservabilityStack, monitor *obsv1.Monitor, tuning
 func highErrorRatio(stack *obsv1.ObservabilityStack, monitor *obsv1.Monitor, tuning obsv1.RatioAlert) monitoringv1.Rule {
 	f, series, window := frameworkOf(monitor), monitorSeries(stack, monitor.Name), rateWindow(monitor)
 	by := fmt.Sprintf("sum by (namespace, %s, %s)", obsv1.SeriesStack, obsv1.SeriesMonitor)
-	expr := fmt.Sprintf("%s (rate(%s{%s,%s}[%s])) / %s (rate(%s{%s}[%s])) > %s",
-		by, f.requests, series, f.errors, window, by, f.requests, series, window, tuning.Threshold)
+	errors := fmt.Sprintf("%s{%s,%s}[%s]", f.requests, series, f.errors, window)
+	expr := fmt.Sprintf("%s (rate(%s)) / %s (rate(%s{%s}[%s])) > %g\nand %s (increase(%s)) >= %d",
+		by, errors, by, f.requests, series, window, share(tuning.Threshold), by, errors, minimumFailures)
 	return rule(alertHighErrorRatio, expr, tuning.For, tuning.Severity,
 		fmt.Sprintf("%s of stack %s/%s answers with server errors", monitor.Name, stack.Namespace, stack.Name),
-		fmt.Sprintf("{{ $value | humanizePercentage }} of the requests are answered with 5xx, above the threshold of %s.", tuning.Threshold))
+		fmt.Sprintf("{{ $value | humanizePercentage }} of the requests are answered with 5xx, above the threshold of %s.", percent(tuning.Threshold)))
 }
 
 func highTaskFailureRatio(stack *obsv1.ObservabilityStack, broker string, tuning obsv1.RatioAlert) monitoringv1.Rule {
-	series := brokerSeries(stack, broker)
 	by := fmt.Sprintf("sum by (namespace, %s, %s)", obsv1.SeriesStack, obsv1.SeriesBroker)
-	failed := fmt.Sprintf("%s (rate(celery_task_failed_total{%s}[10m]))", by, series)
-	succeeded := fmt.Sprintf("%s (rate(celery_task_succeeded_total{%s}[10m]))", by, series)
-	expr := fmt.Sprintf("%s / (%s + %s) > %s", failed, failed, succeeded, tuning.Threshold)
+	window := fmt.Sprintf("{%s}[10m]", brokerSeries(stack, broker))
+	failed := fmt.Sprintf("%s (rate(celery_task_failed_total%s))", by, window)
+	succeeded := fmt.Sprintf("%s (rate(celery_task_succeeded_total%s))", by, window)
+	// While no task has ever succeeded there may be no such series, and a sum with nothing is nothing.
+	expr := fmt.Sprintf("%s / (%s + (%s or 0 * %s)) > %g\nand %s (increase(celery_task_failed_total%s)) >= %d",
+		failed, failed, succeeded, failed, share(tuning.Threshold), by, window, minimumFailures)
 	return rule(alertHighTaskFailureRatio, expr, tuning.For, tuning.Severity,
 		fmt.Sprintf("Tasks of broker %s of stack %s/%s fail", broker, stack.Namespace, stack.Name),
-		fmt.Sprintf("{{ $value | humanizePercentage }} of the finished tasks failed, above the threshold of %s.", tuning.Threshold))
+		fmt.Sprintf("{{ $value | humanizePercentage }} of the finished tasks failed, above the threshold of %s.", percent(tuning.Threshold)))
 }
 
 func rule(name, expr string, hold obsv1.Duration, severity obsv1.Severity, summary, description string) monitoringv1.Rule {
@@ -140,7 +163,7 @@ func rateWindow(monitor *obsv1.Monitor) string {
 	if interval, err := time.ParseDuration(string(monitor.Interval)); err == nil {
 		window = max(window, 4*interval)
 	}
-	return fmt.Sprintf("%ds", int(window.Seconds()))
+	return model.Duration(window).String()
 }
 
 // seconds of a duration that CEL has checked.
@@ -150,4 +173,18 @@ func seconds(d obsv1.Duration) float64 {
 		return 0
 	}
 	return parsed.Seconds()
+}
+
+// share is the number that CEL has checked to be one.
+func share(threshold string) float64 {
+	parsed, err := strconv.ParseFloat(threshold, 64)
+	if err != nil {
+		return 0
+	}
+	return parsed
+}
+
+// percent writes a share as humanizePercentage does, so that value and threshold compare.
+func percent(threshold string) string {
+	return fmt.Sprintf("%.4g%%", 100*share(threshold))
 }

@@ -126,15 +126,49 @@ func dashboardJSON(stack *obsv1.ObservabilityStack, name string) string {
 	fillVariables(d, map[string]string{
 		"datasource": stack.Spec.Dashboards.Datasource, "namespace": stack.Namespace, "stack": stack.Name,
 	})
-	var panels []any
-	for _, panel := range items(d["panels"]) {
-		if targets := fillTargets(stack, items(panel["targets"])); len(targets) > 0 {
-			panel["targets"] = targets
-			panels = append(panels, map[string]any(panel))
-		}
-	}
+	panels := fillPanels(stack, items(d["panels"]))
 	d["panels"] = panels
 	return encode(d)
+}
+
+// fillPanels fills the panels' queries in and closes the gaps of those that have
+// nothing to show in this stack. A panel that has no queries in the file, such
+// as a text or a row, stays.
+func fillPanels(stack *obsv1.ObservabilityStack, panels []dashboard) []any {
+	var filled []any
+	for _, panel := range panels {
+		queries := items(panel["targets"])
+		if len(queries) > 0 {
+			targets := fillTargets(stack, queries)
+			if len(targets) == 0 {
+				continue
+			}
+			panel["targets"] = targets
+		}
+		filled = append(filled, map[string]any(panel))
+	}
+	if len(filled) < len(panels) {
+		placePanels(items(filled))
+	}
+	return filled
+}
+
+// gridWidth of Grafana, in columns.
+const gridWidth = 24
+
+// placePanels puts panels side by side in their order, and below where a row is full.
+func placePanels(panels []dashboard) {
+	var x, y, below float64
+	for _, panel := range panels {
+		position, _ := panel["gridPos"].(map[string]any)
+		width, _ := position["w"].(float64)
+		height, _ := position["h"].(float64)
+		if x+width > gridWidth {
+			x, y = 0, below
+		}
+		panel["gridPos"] = map[string]any{"x": x, "y": y, "w": width, "h": height}
+		x, below = x+width, max(below, y+height)
+	}
 }
 
 // fillVariables sets the current values of the given variables and removes
@@ -180,7 +214,7 @@ func fillTargets(stack *obsv1.ObservabilityStack, targets []dashboard) []any {
 		for i := range monitors {
 			f := frameworkOf(&monitors[i])
 			add(target, strings.NewReplacer(variableMonitor, monitors[i].Name,
-				"${requests:raw}", f.requests, "${errors:raw}", f.errors, "${duration:raw}", f.duration))
+				"${requests:raw}", f.requests, "${errors:raw}", f.errors, "${duration:raw}", f.duration+"_bucket"))
 		}
 	}
 	return filled

@@ -116,7 +116,9 @@ func Covered(stack *obsv1.ObservabilityStack) string {
 		parts = append(parts, count(len(dashboardNames), "dashboard"))
 	}
 	if spec.Alerts != nil {
-		parts = append(parts, count(countRules(alertGroups(stack, spec.Alerts)), "alert"))
+		if n := countRules(alertGroups(stack, spec.Alerts)); n > 0 {
+			parts = append(parts, count(n, "alert"))
+		}
 	}
 	if dsnRef(spec.Sentry) != nil {
 		parts = append(parts, "sentry")

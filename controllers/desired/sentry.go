@@ -34,13 +34,21 @@ func sentry(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	}
 	objects := []client.Object{settings}
 	if dsn == "" {
-		message := fmt.Sprintf("Sentry is off: no DSN is given; Secret %s holds the other settings", settings.Name)
-		if ref := dsnRef(spec.Sentry); ref != nil {
-			message = fmt.Sprintf("Sentry is off: key %s of Secret %s is empty", ref.Key, ref.Name)
-		}
-		return Output{Objects: objects, Status: metav1.ConditionTrue, Reason: obsv1.ReasonDisabled, Message: message}
+		return Output{Objects: objects, Status: metav1.ConditionTrue, Reason: obsv1.ReasonDisabled, Message: sentryIsOff(spec.Sentry, settings)}
 	}
 	return available(objects, fmt.Sprintf("Secret %s holds the DSN and the other settings", settings.Name))
+}
+
+// sentryIsOff says why, and where the other settings are, if there are any.
+func sentryIsOff(spec *obsv1.SentrySpec, settings *corev1.Secret) string {
+	message := "Sentry is off: no DSN is given"
+	if ref := dsnRef(spec); ref != nil {
+		message = fmt.Sprintf("Sentry is off: key %s of Secret %s is empty", ref.Key, ref.Name)
+	}
+	if len(settings.Data) > 0 {
+		message += fmt.Sprintf("; Secret %s holds the other settings", settings.Name)
+	}
+	return message
 }
 
 func dsnRef(spec *obsv1.SentrySpec) *obsv1.SecretKeySelector {

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
@@ -64,17 +65,23 @@ func rollingOut(broker, deployment string) string {
 
 // worst joins the problems of a part. What somebody must change comes before what passes by itself.
 func worst(objects []client.Object, problems []Output) Output {
-	all := unavailable(objects, "", "")
+	slices.SortStableFunc(problems, func(a, b Output) int { return passing(a) - passing(b) })
+	all := unavailable(objects, problems[0].Reason, "")
 	var messages []string
 	for _, problem := range problems {
 		messages = append(messages, problem.Message)
 		all.Hold = all.Hold || problem.Hold
-		if all.Reason == "" || all.Reason == obsv1.ReasonRollingOut {
-			all.Reason = problem.Reason
-		}
 	}
 	all.Message = strings.Join(messages, "; ")
 	return all
+}
+
+// passing is 1 for a problem that passes by itself, else 0.
+func passing(problem Output) int {
+	if problem.Reason == obsv1.ReasonRollingOut {
+		return 1
+	}
+	return 0
 }
 
 // brokerScheme matches the URLs that the task exporter reads.

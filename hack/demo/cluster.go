@@ -48,6 +48,8 @@ func (d *demo) startOperator(ctx context.Context) error {
 	program := filepath.Join(d.cp.Dir(), "bin", "obstack")
 	build := exec.CommandContext(ctx, "go", "build", "-o", program, ".")
 	build.Dir = d.root
+	// Interrupted, go removes its temporary folders; killed, it does not.
+	build.Cancel = func() error { return build.Process.Signal(os.Interrupt) }
 	if output, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the operator: %w\n%s", err, output)
 	}

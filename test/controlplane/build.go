@@ -111,6 +111,7 @@ func (b *builder) buildOne(ctx context.Context, s buildable) error {
 	cmd.Dir = filepath.Join(b.root, s.module)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOOS=", "GOARCH=")
 	cmd.Stdout, cmd.Stderr = output, output
+	interruptOnCancel(cmd)
 	stop := b.report(s.Program, output, start)
 	err := cmd.Run()
 	stop()
@@ -122,6 +123,12 @@ func (b *builder) buildOne(ctx context.Context, s buildable) error {
 	}
 	b.say("built %s in %s", s.Program, time.Since(start).Round(time.Second))
 	return nil
+}
+
+// interruptOnCancel lets go remove its temporary folders when the context ends.
+func interruptOnCancel(cmd *exec.Cmd) {
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = stopTimeout
 }
 
 // ldflags leave out what only a debugger needs and state the version, without

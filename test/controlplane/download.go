@@ -37,6 +37,7 @@ func (b *builder) download(ctx context.Context) bool {
 		"use", minor+".x", "--bin-dir", filepath.Join(b.dir, "setup-envtest"), "-p", "path")
 	cmd.Dir = b.root
 	cmd.Env = append(os.Environ(), "GOWORK=off")
+	interruptOnCancel(cmd)
 	output, err := cmd.Output()
 	if err != nil {
 		b.say("setup-envtest could not fetch them")

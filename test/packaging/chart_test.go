@@ -94,11 +94,11 @@ func TestCopiesAreCurrent(t *testing.T) {
 		}
 		copies, err := filepath.Glob(filepath.Join(chart, "files", dir, "*"))
 		if err != nil || len(copies) != len(sources) {
-			t.Errorf("%d copies in files/%s, want %d: run make chart", len(copies), dir, len(sources))
+			t.Errorf("%d copies in files/%s, want %d: run make generate", len(copies), dir, len(sources))
 		}
 		for _, source := range sources {
 			if !bytes.Equal(read(t, source), read(t, filepath.Join(chart, "files", dir, filepath.Base(source)))) {
-				t.Errorf("files/%s/%s differs from config: run make chart", dir, filepath.Base(source))
+				t.Errorf("files/%s/%s differs from config: run make generate", dir, filepath.Base(source))
 			}
 		}
 	}

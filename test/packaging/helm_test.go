@@ -29,7 +29,7 @@ func (s *server) helmLifecycle(t *testing.T) {
 	}
 
 	s.helm(t, "install", chart)
-	stack := s.createStack(t)
+	stack := s.createStack(t, "team-b", "shop")
 	before := s.liveCRD(t)
 	s.helm(t, "upgrade", newer)
 	after := s.liveCRD(t)
@@ -37,7 +37,7 @@ func (s *server) helmLifecycle(t *testing.T) {
 		t.Errorf("the upgrade took the CRD from generation %d to %d, want a change of the same object", before.GetGeneration(), after.GetGeneration())
 	}
 
-	s.helm(t, "uninstall", "")
+	s.helm(t, "uninstall")
 	if kept := s.liveCRD(t); kept.GetUID() != before.GetUID() || kept.GetDeletionTimestamp() != nil {
 		t.Error("uninstalling took the CRD along")
 	}
@@ -50,27 +50,13 @@ func (s *server) helmLifecycle(t *testing.T) {
 	s.helm(t, "install", chart)
 }
 
-// helm runs helm on the release "obstack".
-func (s *server) helm(t *testing.T, command, of string) {
+// helm runs helm on the release "obstack", which lives in team-a.
+func (s *server) helm(t *testing.T, command string, args ...string) {
 	t.Helper()
-	args := []string{command, "obstack", "--namespace", "team-a", "--kubeconfig", s.plane.Kubeconfig}
-	if of != "" {
-		args = append(args, of)
-	}
+	args = append([]string{command, "obstack", "--namespace", "team-a", "--kubeconfig", s.plane.Kubeconfig}, args...)
 	if _, err := helm(t, args...); err != nil {
 		t.Fatalf("helm %s: %v", command, err)
 	}
-}
-
-func (s *server) createStack(t *testing.T) *unstructured.Unstructured {
-	t.Helper()
-	stack := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "obstack.dev/v1alpha1", "kind": "ObservabilityStack",
-		"metadata": map[string]any{"name": "shop", "namespace": "team-b"},
-		"spec":     map[string]any{"environment": "production"},
-	}}
-	s.untilServed(t, stack)
-	return stack
 }
 
 func (s *server) liveCRD(t *testing.T) *unstructured.Unstructured {

@@ -16,9 +16,13 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/controlplane"
 )
 
@@ -40,7 +44,10 @@ func TestOnAnAPIServer(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	c, err := client.New(plane.Config, client.Options{})
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(obsv1.AddToScheme(scheme))
+	c, err := client.New(plane.Config, client.Options{Scheme: scheme})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,6 +59,8 @@ func TestOnAnAPIServer(t *testing.T) {
 	t.Run("runs under the restricted Pod security standard", s.admitsRestrictedPods)
 	t.Run("kubectl apply -k", s.kubectlApply)
 	t.Run("helm install, upgrade, uninstall", s.helmLifecycle)
+	t.Run("works with the chart's rules", s.operatorWorks)
+	t.Run("works with the rules for one namespace", s.operatorStaysInItsNamespaces)
 }
 
 func (s *server) acceptsEverything(t *testing.T) {
@@ -142,9 +151,7 @@ func (s *server) kubectl(t *testing.T, args ...string) {
 func (s *server) createNamespace(t *testing.T, name string) {
 	t.Helper()
 	restricted := map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}
-	if err := s.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: restricted}}); err != nil {
-		t.Fatal(err)
-	}
+	s.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: restricted}})
 }
 
 func (s *server) waitUntilGone(t *testing.T, object client.Object) {
@@ -158,15 +165,36 @@ func (s *server) waitUntilGone(t *testing.T, object client.Object) {
 	}
 }
 
-// untilServed creates an object of a kind that was installed a moment ago.
-func (s *server) untilServed(t *testing.T, object *unstructured.Unstructured) {
+func (s *server) create(t *testing.T, object client.Object) {
 	t.Helper()
+	if err := s.Create(t.Context(), object); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// createStack creates a small stack, as soon as its kind is served.
+func (s *server) createStack(t *testing.T, namespace, name string) *obsv1.ObservabilityStack {
+	t.Helper()
+	stack := &obsv1.ObservabilityStack{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec:       obsv1.ObservabilityStackSpec{Environment: "production"},
+	}
 	var last error
 	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
-		last = s.Create(ctx, object)
+		last = s.Create(ctx, stack)
 		return last == nil, nil
 	})
 	if err != nil {
-		t.Fatalf("create %s: %v", object.GetKind(), last)
+		t.Fatalf("create stack %s: %v", name, last)
 	}
+	return stack
+}
+
+func (s *server) stack(t *testing.T, namespace, name string) *obsv1.ObservabilityStack {
+	t.Helper()
+	stack := &obsv1.ObservabilityStack{}
+	if err := s.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, stack); err != nil {
+		t.Fatal(err)
+	}
+	return stack
 }

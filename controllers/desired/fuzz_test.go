@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package desired
+
+import (
+	"strings"
+	"testing"
+
+	sentrygo "github.com/getsentry/sentry-go"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+)
+
+// secretStack refers to one Secret in each place that can.
+func secretStack(value string) (*obsv1.ObservabilityStack, Inputs) {
+	ref := obsv1.SecretKeySelector{Name: "shop", Key: "value"}
+	source := &obsv1.SecretKeySource{SecretKeyRef: ref}
+	stack := &obsv1.ObservabilityStack{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "shop"},
+		Spec: obsv1.ObservabilityStackSpec{
+			Sentry: &obsv1.SentrySpec{DSNFrom: source},
+			Tasks:  &obsv1.TasksSpec{Brokers: []obsv1.Broker{{Name: "main", URLFrom: source}}},
+		},
+	}
+	return stack, Inputs{
+		ExporterImage: "obstack.example/obstack:v1.0.0",
+		Secrets: map[obsv1.SecretKeySelector]SecretValue{
+			ref: {SecretExists: true, KeyExists: true, Value: value, Revision: "revision"},
+		},
+	}
+}
+
+// FuzzSecretValue: whatever a Secret holds becomes a condition, never a panic,
+// and is never quoted.
+func FuzzSecretValue(f *testing.F) {
+	for _, seed := range []string{
+		"", " \n", "https://0123456789abcdef@o1.ingest.example/42", "https://0123456789abcdef:fedcba9876543210@sentry.example:9000/path/42\n",
+		"https://sentry.example/42", "https://key@sentry.example/shop", "http://", "://", "%zz", "https://k@h/1\x00",
+		"redis://:correct-horse@redis:6379/0", "rediss://redis", "sentinel://a:26379;sentinel://b:26379",
+		"redis+socket:///var/run/redis.sock", "amqp://guest:guest@rabbit//", "amqps://r", "REDIS://redis", " redis://redis", "kafka://k:9092",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		stack, in := secretStack(value)
+		for _, component := range Components {
+			out := component.Build(stack, in)
+			checkLeak(t, component.Name, out, value)
+			switch out.Reason {
+			case obsv1.ReasonInvalidDSN, obsv1.ReasonInvalidURL:
+				if !out.Hold || len(out.Objects) > 0 {
+					t.Errorf("%s: bad input must keep what exists and make nothing: %+v", component.Name, out)
+				}
+			}
+		}
+		checkDSN(t, stack, in, value)
+	})
+}
+
+// checkDSN: a DSN reaches the workloads only if the SDKs will take it.
+func checkDSN(t *testing.T, stack *obsv1.ObservabilityStack, in Inputs, value string) {
+	t.Helper()
+	dsn, problem := sentryDSN(stack.Spec.Sentry, in)
+	if problem != nil || dsn == "" {
+		return
+	}
+	parsed, err := sentrygo.NewDsn(dsn)
+	if err != nil || parsed.GetHost() == "" || strings.TrimSpace(value) != dsn {
+		t.Errorf("%q was taken as a DSN", value)
+	}
+}
+
+// FuzzAlertNumbers: thresholds and durations are checked by CEL, but builders
+// must not panic on what is not, such as a stack written before a rule existed.
+func FuzzAlertNumbers(f *testing.F) {
+	f.Add("0.05", "30s", "1s")
+	f.Add(".2", "1h30m", "500ms")
+	f.Add("NaN", "", "-1s")
+	f.Add("1e400", "9999999h", "x")
+	f.Fuzz(func(t *testing.T, share, interval, threshold string) {
+		stack := &obsv1.ObservabilityStack{Spec: obsv1.ObservabilityStackSpec{
+			Metrics: &obsv1.MetricsSpec{Monitors: []obsv1.Monitor{{Name: "api", Interval: obsv1.Duration(interval)}}},
+			Alerts: &obsv1.AlertsSpec{
+				Latency:    obsv1.LatencyAlert{Threshold: obsv1.Duration(threshold)},
+				ErrorRatio: obsv1.RatioAlert{Threshold: share},
+			},
+		}}
+		if out := alerts(stack, Inputs{}); len(out.Objects) != 1 {
+			t.Errorf("got %d objects, want one PrometheusRule", len(out.Objects))
+		}
+	})
+}

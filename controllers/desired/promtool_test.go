@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package desired
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// promtool is built from the pinned tools, once.
+var promtool = sync.OnceValues(func() (string, error) {
+	cmd := exec.Command("go", "tool", "-modfile="+filepath.Join("..", "..", "hack", "tools", "go.mod"), "-n", "promtool")
+	// Without service discovery: the SDKs of the clouds take minutes to build.
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-tags=remove_all_sd")
+	var problem bytes.Buffer
+	cmd.Stderr = &problem
+	path, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("build promtool: %w: %s", err, problem.String())
+	}
+	return strings.TrimSpace(string(path)), nil
+})
+
+func runPromtool(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	path, err := promtool()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), path, args...)
+	cmd.Dir = dir
+	if output, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, output)
+	}
+}
+
+// TestPromQL runs a real Prometheus engine over every expression that obstack
+// ships. A case's alerts become rules.yaml and its panels panels.yaml, in which
+// a panel "Request rate" is the recording rule panel:request_rate, whose label
+// "query" tells the panel's queries apart. A promtool.yaml in the case's folder
+// feeds them series and says what is to come out.
+func TestPromQL(t *testing.T) {
+	for _, tc := range readCases(t) {
+		groups, panels := alertsOf(tc), panelRules(t, tc)
+		if len(groups) == 0 && len(panels) == 0 {
+			continue
+		}
+		t.Run(tc.name, func(t *testing.T) {
+			dir := t.TempDir()
+			writeRules(t, filepath.Join(dir, "rules.yaml"), groups)
+			writeRules(t, filepath.Join(dir, "panels.yaml"), []monitoringv1.RuleGroup{{Name: "panels", Rules: panels}})
+			runPromtool(t, dir, "check", "rules", "--lint=all", "--lint-fatal", "rules.yaml", "panels.yaml")
+			tests, err := os.ReadFile(filepath.Join("testdata", tc.name, "promtool.yaml"))
+			if errors.Is(err, fs.ErrNotExist) {
+				return // The case's expressions are only parsed.
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, "promtool.yaml"), tests, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			runPromtool(t, dir, "test", "rules", "promtool.yaml")
+		})
+	}
+}
+
+func alertsOf(tc goldenCase) []monitoringv1.RuleGroup {
+	var groups []monitoringv1.RuleGroup
+	for _, obj := range alerts(tc.stack, tc.in).Objects {
+		groups = append(groups, obj.(*monitoringv1.PrometheusRule).Spec.Groups...)
+	}
+	return groups
+}
+
+func writeRules(t *testing.T, file string, groups []monitoringv1.RuleGroup) {
+	t.Helper()
+	content := toYAML(t, map[string]any{"groups": groups})
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+var notInMetricNames = regexp.MustCompile(`[^a-z0-9]+`)
+
+func panelRules(t *testing.T, tc goldenCase) []monitoringv1.Rule {
+	t.Helper()
+	// What Grafana replaces.
+	grafana := strings.NewReplacer(
+		"$namespace", tc.stack.Namespace, "$stack", tc.stack.Name,
+		"$__rate_interval", "2m", "$__interval", "30s", "$__range", "3h")
+	var rules []monitoringv1.Rule
+	for _, d := range dashboardsOf(t, tc.stack, tc.in) {
+		for _, panel := range items(d["panels"]) {
+			title := strings.ToLower(fmt.Sprint(panel["title"]))
+			for _, target := range items(panel["targets"]) {
+				rules = append(rules, monitoringv1.Rule{
+					Record: "panel:" + notInMetricNames.ReplaceAllString(title, "_"),
+					Expr:   intstr.FromString(grafana.Replace(fmt.Sprint(target["expr"]))),
+					Labels: map[string]string{"query": fmt.Sprint(target["refId"])},
+				})
+			}
+		}
+	}
+	return rules
+}
+
+// TestEveryRuleIsTested: an alert without a unit test is a bug.
+func TestEveryRuleIsTested(t *testing.T) {
+	var tests []byte
+	files, err := filepath.Glob("testdata/*/promtool.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tests = append(tests, content...)
+	}
+	for _, tc := range readCases(t) {
+		for _, group := range alertsOf(tc) {
+			for _, rule := range group.Rules {
+				if !bytes.Contains(tests, []byte("alertname: "+rule.Alert)) {
+					t.Errorf("no promtool.yaml tests %s", rule.Alert)
+				}
+			}
+		}
+		for _, rule := range panelRules(t, tc) {
+			if !bytes.Contains(tests, []byte(rule.Record)) {
+				t.Errorf("no promtool.yaml tests %s", rule.Record)
+			}
+		}
+	}
+}

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package desired
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+	"sigs.k8s.io/yaml"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+)
+
+var update = flag.Bool("update", false, "write the want.yaml of every golden case afresh")
+
+var scheme = testScheme()
+
+func testScheme() *runtime.Scheme {
+	s := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(s))
+	utilruntime.Must(monitoringv1.AddToScheme(s))
+	utilruntime.Must(obsv1.AddToScheme(s))
+	return s
+}
+
+// goldenCase is one folder of testdata.
+type goldenCase struct {
+	// name is "<component>-<case>"; the component "stack" stands for all of them.
+	name, component string
+	stack           *obsv1.ObservabilityStack
+	in              Inputs
+}
+
+// caseInputs is the second document of an in.yaml: what observe would have found.
+type caseInputs struct {
+	Inputs struct {
+		ExporterImage string `json:"exporterImage"`
+		// Secrets are the keys that exist. An entry without a key is a Secret without the wanted one.
+		Secrets []struct {
+			Name  string `json:"name"`
+			Key   string `json:"key"`
+			Value string `json:"value"`
+		} `json:"secrets"`
+		// Available are the Deployments that are rolled out.
+		Available []string `json:"available"`
+		// MissingAPIs are kinds that the cluster does not serve.
+		MissingAPIs []string `json:"missingAPIs"`
+	} `json:"inputs"`
+}
+
+// readCases reads every folder of testdata as the API server would: with the
+// defaults of the CRD, and only if its rules accept the stack.
+func readCases(t testing.TB) []goldenCase {
+	t.Helper()
+	files, err := filepath.Glob("testdata/*/in.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no golden cases: %v", err)
+	}
+	var cases []goldenCase
+	for _, file := range files {
+		cases = append(cases, readCase(t, file))
+	}
+	return cases
+}
+
+func readCase(t testing.TB, file string) goldenCase {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stackYAML, inputsYAML, _ := bytes.Cut(content, []byte("\n---\n"))
+	name := filepath.Base(filepath.Dir(file))
+	component, _, _ := strings.Cut(name, "-")
+	var given caseInputs
+	if err := yaml.UnmarshalStrict(inputsYAML, &given); err != nil {
+		t.Fatalf("%s: read the inputs: %v", file, err)
+	}
+	stack := admit(t, file, stackYAML)
+	return goldenCase{name: name, component: component, stack: stack, in: inputsOf(stack, given)}
+}
+
+// optionalKinds are the kinds that a case may call missing.
+var optionalKinds = []schema.GroupVersionKind{ServiceMonitorKind, PrometheusRuleKind, GrafanaDashboardKind}
+
+func inputsOf(stack *obsv1.ObservabilityStack, given caseInputs) Inputs {
+	in := Inputs{
+		ExporterImage: given.Inputs.ExporterImage,
+		Secrets:       map[obsv1.SecretKeySelector]SecretValue{},
+		Rollouts:      map[string]Rollout{},
+		MissingAPIs:   map[schema.GroupKind]bool{},
+	}
+	if in.ExporterImage == "" {
+		in.ExporterImage = "obstack.example/obstack:v1.0.0"
+	}
+	for _, ref := range secretRefs(stack) {
+		for _, secret := range given.Inputs.Secrets {
+			if secret.Name != ref.Name {
+				continue
+			}
+			value := in.Secrets[ref]
+			value.SecretExists = true
+			if secret.Key == ref.Key {
+				value = SecretValue{SecretExists: true, KeyExists: true, Value: secret.Value, Revision: "revision-of-" + ref.Name}
+			}
+			in.Secrets[ref] = value
+		}
+	}
+	for _, name := range given.Inputs.Available {
+		in.Rollouts[name] = Rollout{Available: true}
+	}
+	for _, kind := range optionalKinds {
+		if slices.Contains(given.Inputs.MissingAPIs, kind.Kind) {
+			in.MissingAPIs[kind.GroupKind()] = true
+		}
+	}
+	return in
+}
+
+func secretRefs(stack *obsv1.ObservabilityStack) []obsv1.SecretKeySelector {
+	var refs []obsv1.SecretKeySelector
+	if ref := dsnRef(stack.Spec.Sentry); ref != nil {
+		refs = append(refs, *ref)
+	}
+	if stack.Spec.Tasks != nil {
+		for _, broker := range stack.Spec.Tasks.Brokers {
+			if broker.URLFrom != nil {
+				refs = append(refs, broker.URLFrom.SecretKeyRef)
+			}
+		}
+	}
+	return refs
+}
+
+// stackSchema is what the CRD says about a stack.
+type stackSchema struct {
+	structural *structuralschema.Structural
+	validator  validation.SchemaValidator
+	rules      *cel.Validator
+}
+
+var crd = sync.OnceValues(func() (stackSchema, error) {
+	content, err := os.ReadFile(filepath.Join("..", "..", "config", "crd", "bases", "obstack.dev_observabilitystacks.yaml"))
+	if err != nil {
+		return stackSchema{}, err
+	}
+	definition := &apiextensionsv1.CustomResourceDefinition{}
+	if err := yaml.Unmarshal(content, definition); err != nil {
+		return stackSchema{}, err
+	}
+	props := &apiextensions.JSONSchemaProps{}
+	err = apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(
+		definition.Spec.Versions[0].Schema.OpenAPIV3Schema, props, nil)
+	if err != nil {
+		return stackSchema{}, err
+	}
+	structural, err := structuralschema.NewStructural(props)
+	if err != nil {
+		return stackSchema{}, err
+	}
+	validator, _, err := validation.NewSchemaValidator(props)
+	return stackSchema{structural, validator, cel.NewValidator(structural, true, 1_000_000)}, err
+})
+
+// admit does to a stack what the API server does: defaults, schema, CEL.
+func admit(t testing.TB, name string, stackYAML []byte) *obsv1.ObservabilityStack {
+	t.Helper()
+	s, err := crd()
+	if err != nil {
+		t.Fatalf("read the CRD: %v", err)
+	}
+	var object map[string]any
+	if err := yaml.UnmarshalStrict(stackYAML, &object); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	defaulting.Default(object, s.structural)
+	problems := validation.ValidateCustomResource(nil, object, s.validator)
+	rules, _ := s.rules.Validate(context.Background(), nil, s.structural, object, nil, 10_000_000)
+	if problems = append(problems, rules...); len(problems) > 0 {
+		t.Fatalf("%s: the API server would refuse this stack: %v", name, problems.ToAggregate())
+	}
+	stack := &obsv1.ObservabilityStack{}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object, stack, true); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return stack
+}
+
+// plain is an object as it is applied: with its kind, without status and null timestamps.
+func plain(t testing.TB, obj client.Object) map[string]any {
+	t.Helper()
+	kind, err := apiutil.GVKForObject(obj, scheme)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content["apiVersion"], content["kind"] = kind.GroupVersion().String(), kind.Kind
+	delete(content, "status")
+	dropNullTimestamps(content)
+	return content
+}
+
+func dropNullTimestamps(content map[string]any) {
+	for key, value := range content {
+		if nested, ok := value.(map[string]any); ok {
+			dropNullTimestamps(nested)
+		}
+		if key == "creationTimestamp" && value == nil {
+			delete(content, key)
+		}
+	}
+}
+
+// toYAML writes with sorted keys.
+func toYAML(t testing.TB, value any) string {
+	t.Helper()
+	content, err := yaml.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/test/controlplane"
+)
+
+// logs is a buffer that the operator writes while the test reads.
+type logs struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.Buffer.Write(p)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.Buffer.String()
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// TestRun starts the operator as main does, with leader election and metrics,
+// sees it work, and stops it.
+func TestRun(t *testing.T) {
+	plane, err := controlplane.Start(t.Context(), controlplane.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := plane.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	cluster := newClient(t, plane)
+	metrics, health := freePort(t), freePort(t)
+	ctx, stop := context.WithCancel(t.Context())
+	output, done := &logs{}, make(chan error, 1)
+	go func() {
+		done <- run(ctx, []string{
+			"--kubeconfig", plane.Kubeconfig, "--metrics-bind-address", metrics, "--metrics-secure=false",
+			"--health-probe-bind-address", health, "--leader-elect", "--leader-election-namespace", "default",
+			"--watch-namespaces", "default", "--log-level", "debug",
+		}, output)
+	}()
+	poll(t, "readiness", func() error { return get(health, "/readyz", "ok") })
+	poll(t, "liveness", func() error { return get(health, "/healthz", "ok") })
+
+	stack := &obsv1.ObservabilityStack{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "shop"},
+		Spec: obsv1.ObservabilityStackSpec{Metrics: &obsv1.MetricsSpec{Monitors: []obsv1.Monitor{
+			{Name: "api", Selector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "api"}}},
+		}}},
+	}
+	if err := cluster.Create(ctx, stack); err != nil {
+		t.Fatal(err)
+	}
+	poll(t, "a ServiceMonitor", func() error {
+		return cluster.Get(ctx, client.ObjectKey{Namespace: "default", Name: "shop-api"}, &monitoringv1.ServiceMonitor{})
+	})
+	poll(t, "its metrics", func() error { return get(metrics, "/metrics", `obstack_stacks{ready="True"} 1`) })
+
+	lease := &coordinationv1.Lease{}
+	if err := cluster.Get(ctx, client.ObjectKey{Namespace: "default", Name: "obstack.obstack.dev"}, lease); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Errorf("run ended with: %v", err)
+	}
+	if err := cluster.Get(t.Context(), client.ObjectKeyFromObject(lease), lease); err != nil {
+		t.Fatal(err)
+	}
+	if holder := lease.Spec.HolderIdentity; holder != nil && *holder != "" {
+		t.Errorf("the lease is still held by %s, want it released", *holder)
+	}
+	wantJSONLines(t, output.String())
+}
+
+func newClient(t *testing.T, plane *controlplane.ControlPlane) client.Client {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	err := errors.Join(clientgoscheme.AddToScheme(scheme), monitoringv1.AddToScheme(scheme), obsv1.AddToScheme(scheme), corev1.AddToScheme(scheme))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.New(plane.Config, client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func get(address, path, want string) error {
+	response, err := http.Get("http://" + address + path) //nolint:noctx // The test's own server.
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK || !strings.Contains(string(body), want) {
+		return fmt.Errorf("%s answers %s, want %q in it", path, response.Status, want)
+	}
+	return nil
+}
+
+func poll(t *testing.T, what string, check func() error) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: %v", what, err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// wantJSONLines checks that every line of the log is a JSON object with a time that people can read.
+func wantJSONLines(t *testing.T, output string) {
+	t.Helper()
+	for line := range strings.Lines(output) {
+		var entry struct {
+			TS time.Time `json:"ts"`
+		}
+		if err := json.Unmarshal([]byte(line), &entry); err != nil || entry.TS.IsZero() {
+			t.Errorf("log line is not JSON with a time: %v: %s", err, line)
+		}
+	}
+	if !strings.Contains(output, "Starting obstack") {
+		t.Error("the log does not say that obstack starts")
+	}
+}
+
+func TestBadFlagsAreRefusedByName(t *testing.T) {
+	for _, tc := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--log-level=loud"}, "--log-level=loud: must be debug, info or error"},
+		{[]string{"--log-format=xml"}, "--log-format=xml: must be json or console"},
+		{[]string{"--max-concurrent-reconciles=0"}, "--max-concurrent-reconciles=0: must be at least 1"},
+		{[]string{"--resync-period=1s"}, "--resync-period=1s: must be at least 10s"},
+		{[]string{"--exporter-image="}, "--exporter-image: must name an image"},
+		{[]string{"--watch-namespaces=shop,No_Such"}, `--watch-namespaces: "No_Such" is not the name of a namespace`},
+		{[]string{"serve"}, `unexpected argument "serve"`},
+		{[]string{"--no-such-flag"}, "flag provided but not defined"},
+	} {
+		err := run(t.Context(), tc.args, io.Discard)
+		if err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%v: error %v, want %q", tc.args, err, tc.want)
+		}
+	}
+}
+
+func TestHelpDocumentsEveryFlag(t *testing.T) {
+	output := &logs{}
+	if err := run(t.Context(), []string{"--help"}, output); err != nil {
+		t.Fatal(err)
+	}
+	if undocumented := regexp.MustCompile(`(?m)^  -\S+( \S+)?\n(  -|\z)`).FindString(output.String()); undocumented != "" {
+		t.Errorf("a flag has no description: %q", undocumented)
+	}
+	if !strings.Contains(output.String(), "-watch-namespaces") {
+		t.Errorf("help = %s", output)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	output := &logs{}
+	if err := run(t.Context(), []string{"--version"}, output); err != nil || output.String() != "obstack dev\n" {
+		t.Errorf("--version: %q, %v", output, err)
+	}
+}
+
+func TestABadSentryDSNIsRefusedAtStart(t *testing.T) {
+	t.Setenv("SENTRY_DSN", "nonsense")
+	if err := run(t.Context(), nil, io.Discard); err == nil || !strings.Contains(err.Error(), "SENTRY_DSN") {
+		t.Errorf("error = %v, want one that names SENTRY_DSN", err)
+	}
+}
+
+func TestNoClusterIsSaidWithWhatToDo(t *testing.T) {
+	t.Setenv("KUBECONFIG", "/nonexistent")
+	err := run(t.Context(), []string{"--log-format=console"}, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "--kubeconfig") {
+		t.Errorf("error = %v, want one that names --kubeconfig", err)
+	}
+}

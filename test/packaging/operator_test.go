@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package packaging
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/test/controlplane"
+)
+
+// everyPart asks for everything that needs a right of the operator.
+const everyPart = `
+environment: production
+metrics: {monitors: [{name: api, framework: fastapi, port: http, selector: {matchLabels: {app: shop}}}]}
+tasks: {brokers: [{name: main, urlFrom: {secretKeyRef: {name: broker, key: url}}}]}
+dashboards: {}
+alerts: {}
+`
+
+// operatorWorks runs the operator as the installed release would: as its service
+// account, with its arguments, and with no rights but those of its roles.
+func (s *server) operatorWorks(t *testing.T) {
+	address := freeAddress(t)
+	operator := s.startOperator(t, address)
+	s.stackComesAndGoes(t, operator, "first")
+	s.metricsAreGuarded(t, address)
+	s.stopOperator(t, operator)
+}
+
+// operatorStaysInItsNamespaces does the same in namespaced mode.
+func (s *server) operatorStaysInItsNamespaces(t *testing.T) {
+	s.helm(t, "upgrade", chart, "--set", "watchNamespaces={team-b}")
+	s.createStack(t, "team-a", "ignored")
+	operator := s.startOperator(t, freeAddress(t))
+	s.stackComesAndGoes(t, operator, "second")
+	if ignored := s.stack(t, "team-a", "ignored"); ignored.Status.ObservedGeneration != 0 {
+		t.Errorf("a stack of another namespace was handled: %+v", ignored.Status)
+	}
+	s.stopOperator(t, operator)
+}
+
+func (s *server) startOperator(t *testing.T, metrics string) *controlplane.Process {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "obstack")
+	build := exec.Command("go", "build", "-o", program, ".")
+	build.Dir = root
+	if _, err := output(build); err != nil {
+		t.Fatalf("build the operator: %v", err)
+	}
+	deployment := &appsv1.Deployment{}
+	if err := s.Get(t.Context(), client.ObjectKey{Namespace: "team-a", Name: "obstack"}, deployment); err != nil {
+		t.Fatal(err)
+	}
+	args := append(container(t, deployment).Args, "--kubeconfig="+s.kubeconfigOf(t, deployment.Spec.Template.Spec.ServiceAccountName),
+		"--metrics-bind-address="+metrics, "--health-probe-bind-address=127.0.0.1:0", "--leader-election-namespace=team-a")
+	operator, err := s.plane.StartProcess("obstack", exec.Command(program, args...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return operator
+}
+
+// stopOperator stops the operator, which must not have been refused anything.
+func (s *server) stopOperator(t *testing.T, operator *controlplane.Process) {
+	t.Helper()
+	if err := operator.Stop(); err != nil {
+		t.Error(err)
+	}
+	for line := range strings.Lines(string(read(t, operator.Log))) {
+		if strings.Contains(line, "forbidden") {
+			t.Errorf("the roles lack something: %s", line)
+		}
+	}
+}
+
+// stackComesAndGoes has the operator make every kind of object, and remove them again.
+func (s *server) stackComesAndGoes(t *testing.T, operator *controlplane.Process, name string) {
+	t.Helper()
+	const namespace = "team-b"
+	broker := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "broker"},
+		Data:       map[string][]byte{"url": []byte("redis://redis:6379/0")},
+	}
+	s.create(t, broker)
+	stack := s.createStack(t, namespace, name)
+	if err := yaml.UnmarshalStrict([]byte(everyPart), &stack.Spec); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Update(t.Context(), stack); err != nil {
+		t.Fatal(err)
+	}
+	// No Deployment rolls out here, so the task exporter is as ready as it gets.
+	s.waitFor(t, operator, stack, func() bool {
+		tasks := meta.FindStatusCondition(stack.Status.Conditions, obsv1.TasksReady)
+		return tasks != nil && tasks.Reason == obsv1.ReasonRollingOut && len(notTrue(stack)) == 2
+	})
+	stack.Spec = obsv1.ObservabilityStackSpec{Environment: "production"}
+	if err := s.Update(t.Context(), stack); err != nil {
+		t.Fatal(err)
+	}
+	s.waitFor(t, operator, stack, func() bool { return len(stack.Status.Conditions) > 0 && len(notTrue(stack)) == 0 })
+	err := s.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name + "-tasks-main"}, &appsv1.Deployment{})
+	if !apierrors.IsNotFound(err) {
+		t.Errorf("the task exporter that is no longer wanted: %v, want it gone", err)
+	}
+	for _, object := range []client.Object{stack, broker} {
+		if err := s.Delete(t.Context(), object); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// metricsAreGuarded reads the metrics as the operator itself, which may not, and
+// as somebody who is bound to the role for it.
+func (s *server) metricsAreGuarded(t *testing.T, address string) {
+	t.Helper()
+	s.create(t, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "team-a", Name: "prometheus"}})
+	s.create(t, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "prometheus"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "obstack-metrics-reader"},
+		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "team-a", Name: "prometheus"}},
+	})
+	if status, _ := scrape(t, address, s.token(t, "obstack")); status != http.StatusForbidden {
+		t.Errorf("without the role: %d, want %d", status, http.StatusForbidden)
+	}
+	status, metrics := scrape(t, address, s.token(t, "prometheus"))
+	if status != http.StatusOK {
+		t.Fatalf("with the role: %d, want %d", status, http.StatusOK)
+	}
+	board := dashboard{}
+	readJSON(t, chart+"/files/operator-dashboard.json", &board)
+	for _, panel := range board.Panels {
+		for _, target := range panel.Targets {
+			for _, name := range metricName.FindAllStringSubmatch(target.Expr, -1) {
+				if !regexp.MustCompile(`(?m)^` + name[1] + `[{ ]`).MatchString(metrics) {
+					t.Errorf("panel %q of the dashboard asks for %s, which the operator does not serve", panel.Title, name[1])
+				}
+			}
+		}
+	}
+}
+
+func scrape(t *testing.T, address, token string) (int, string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+address+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	// As the ServiceMonitor does: the certificate is self-signed.
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(body)
+}
+
+// freeAddress is a loopback address on which nothing listens.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String()
+}
+
+// token is a token of a service account in the release's namespace.
+func (s *server) token(t *testing.T, serviceAccount string) string {
+	t.Helper()
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "team-a", Name: serviceAccount}}
+	request := &authenticationv1.TokenRequest{}
+	if err := s.SubResource("token").Create(t.Context(), account, request); err != nil {
+		t.Fatal(err)
+	}
+	return request.Status.Token
+}
+
+// kubeconfigOf is a file that connects as a service account.
+func (s *server) kubeconfigOf(t *testing.T, serviceAccount string) string {
+	t.Helper()
+	config := clientcmdapi.NewConfig()
+	config.Clusters["test"] = &clientcmdapi.Cluster{Server: s.plane.Config.Host, CertificateAuthorityData: s.plane.Config.CAData}
+	config.AuthInfos["test"] = &clientcmdapi.AuthInfo{Token: s.token(t, serviceAccount)}
+	config.Contexts["test"] = &clientcmdapi.Context{Cluster: "test", AuthInfo: "test"}
+	config.CurrentContext = "test"
+	content, err := clientcmd.Write(*config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// waitFor reads a stack until the operator has seen its newest spec and ready is true.
+func (s *server) waitFor(t *testing.T, operator *controlplane.Process, stack *obsv1.ObservabilityStack, ready func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	err := operator.WaitFor(ctx, func(ctx context.Context) (bool, error) {
+		err := s.Get(ctx, client.ObjectKeyFromObject(stack), stack)
+		return err == nil && stack.Status.ObservedGeneration == stack.Generation && ready(), err
+	})
+	if err != nil {
+		t.Fatalf("%v: not True are %v; the operator's log ends with\n%s", err, notTrue(stack), operator.Tail())
+	}
+}
+
+// notTrue are the conditions that say that something is missing.
+func notTrue(stack *obsv1.ObservabilityStack) []string {
+	var found []string
+	for _, condition := range stack.Status.Conditions {
+		if condition.Status != metav1.ConditionTrue {
+			found = append(found, fmt.Sprintf("%s: %s: %s", condition.Type, condition.Reason, condition.Message))
+		}
+	}
+	return found
+}
