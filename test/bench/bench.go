@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/test/controlplane"
+	"obstack.dev/obstack/test/operator"
+)
+
+// concurrency of the operator, and of the bare client that it is compared with.
+const concurrency = 8
+
+// patience bounds each wait.
+const patience = 20 * time.Minute
+
+// bench is one run: the API server, the operator and what has been measured.
+type bench struct {
+	options
+	report
+
+	plane  *controlplane.ControlPlane
+	api    client.WithWatch
+	binary string
+	op     *operator.Operator
+	dir    string
+	// sets counts the sets of namespaces, so that no two share a name.
+	sets int
+	// stacks are those that stay for all measurements but the first.
+	stacks []*obsv1.ObservabilityStack
+}
+
+func newBench(ctx context.Context, o options) (*bench, error) {
+	b := &bench{options: o}
+	dir, err := os.MkdirTemp("", "obstack-bench-")
+	if err != nil {
+		return nil, fmt.Errorf("make a folder: %w", err)
+	}
+	b.dir = dir
+	return b, b.start(ctx)
+}
+
+func (b *bench) start(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.stop())
+		}
+	}()
+	progress("building the operator")
+	if b.binary, err = operator.Build(ctx, b.dir); err != nil {
+		return err
+	}
+	root, err := controlplane.Root()
+	if err != nil {
+		return err
+	}
+	progress("starting the API server")
+	b.plane, err = controlplane.Start(ctx, controlplane.Options{Log: os.Stderr, CRDPaths: []string{filepath.Join(root, "test", "crds")}})
+	if err != nil {
+		return err
+	}
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, monitoringv1.AddToScheme, obsv1.AddToScheme} {
+		utilruntime.Must(add(scheme))
+	}
+	if b.api, err = client.NewWithWatch(b.plane.Config, client.Options{Scheme: scheme}); err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	return b.machineBefore()
+}
+
+func (b *bench) stop() error {
+	var err error
+	if b.plane != nil {
+		err = b.plane.Stop()
+	}
+	return errors.Join(err, os.RemoveAll(b.dir))
+}
+
+// restart starts the operator, anew if it runs, and waits until it is ready.
+func (b *bench) restart(ctx context.Context, flags ...string) error {
+	if b.op != nil {
+		if err := b.op.Stop(); err != nil {
+			return err
+		}
+	}
+	flags = append(flags, fmt.Sprintf("--max-concurrent-reconciles=%d", concurrency))
+	var err error
+	if b.op, err = operator.Start(b.plane, b.binary, "operator", flags...); err != nil {
+		return err
+	}
+	return b.op.WaitReady(ctx)
+}
+
+// until polls the operator's metrics.
+func (b *bench) until(ctx context.Context, what string, holds func(operator.Samples) bool) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		samples, err := b.op.Metrics(ctx)
+		return err == nil && holds(samples), nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait until %s: %w; the end of the operator's log:\n%s", what, err, b.op.Tail())
+	}
+	return nil
+}
+
+// settled waits until the operator has passed over n stacks and has nothing left to do.
+func (b *bench) settled(ctx context.Context, n int) error {
+	return b.until(ctx, "the operator is idle", func(s operator.Samples) bool { return s.Passes() >= float64(n) && s.Idle() })
+}
+
+// parallel does n things, as many at a time as the operator.
+func parallel(ctx context.Context, n int, do func(context.Context, int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	next := make(chan int)
+	var workers sync.WaitGroup
+	for range concurrency {
+		workers.Go(func() {
+			for i := range next {
+				if err := do(ctx, i); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	for i := range n {
+		select {
+		case next <- i:
+		case <-ctx.Done():
+		}
+	}
+	close(next)
+	workers.Wait()
+	return context.Cause(ctx)
+}
+
+func progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "%s %s\n", time.Now().Format(time.TimeOnly), fmt.Sprintf(format, args...))
+}

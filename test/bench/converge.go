@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/test/operator"
+)
+
+// pair is one comparison of the operator with the bare client.
+type pair struct {
+	Operator, Bare time.Duration
+}
+
+// Ratio is what the operator costs more; 1 is nothing.
+func (p pair) Ratio() float64 { return p.Operator.Seconds() / p.Bare.Seconds() }
+
+// medianPair is the pair with the median ratio; of an even number the worse one.
+func medianPair(pairs []pair) pair {
+	sorted := slices.SortedFunc(slices.Values(pairs), func(a, b pair) int {
+		return int((a.Ratio() - b.Ratio()) * 1e6)
+	})
+	return sorted[len(sorted)/2]
+}
+
+func (b *bench) compareFew(ctx context.Context) error {
+	for range b.pairs {
+		p, stacks, err := b.compare(ctx, b.few)
+		if err != nil {
+			return err
+		}
+		b.Few = append(b.Few, p)
+		if err := b.wipe(ctx, stacks); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compareMany leaves the stacks of its last comparison for what follows.
+func (b *bench) compareMany(ctx context.Context) error {
+	for i := range b.manyPairs {
+		before, err := b.op.Metrics(ctx)
+		if err != nil {
+			return err
+		}
+		p, stacks, err := b.compare(ctx, b.many)
+		if err != nil {
+			return err
+		}
+		after, err := b.op.Metrics(ctx)
+		if err != nil {
+			return err
+		}
+		b.Many = append(b.Many, p)
+		b.PassesPerStack = (after.Passes() - before.Passes()) / float64(b.many)
+		b.RequestsPerStack = (after.Requests() - before.Requests()) / float64(b.many)
+		if i == b.manyPairs-1 {
+			b.stacks = stacks
+		} else if err := b.wipe(ctx, stacks); err != nil {
+			return err
+		}
+	}
+	resident, err := b.memory(ctx)
+	b.MemoryStacks.Running = resident
+	return err
+}
+
+// compare times the operator and then the bare client, in namespaces of their own.
+func (b *bench) compare(ctx context.Context, n int) (pair, []*obsv1.ObservabilityStack, error) {
+	stacks, err := b.newStacks(ctx, n)
+	if err != nil {
+		return pair{}, nil, err
+	}
+	var p pair
+	if p.Operator, err = b.converge(ctx, stacks); err != nil {
+		return p, nil, err
+	}
+	bare, err := b.newStacks(ctx, n)
+	if err != nil {
+		return p, nil, err
+	}
+	if p.Bare, err = b.applyBare(ctx, bare); err != nil {
+		return p, nil, err
+	}
+	progress("%d stacks: operator %.1f s, bare client %.1f s, ratio %.2f", n, p.Operator.Seconds(), p.Bare.Seconds(), p.Ratio())
+	return p, stacks, b.wipe(ctx, bare)
+}
+
+// converge makes the stacks and waits until the operator has made all children
+// and written all statuses. The time begins with the first stack that is made, as
+// a user sees it.
+func (b *bench) converge(ctx context.Context, stacks []*obsv1.ObservabilityStack) (time.Duration, error) {
+	before, err := b.op.Metrics(ctx)
+	if err != nil {
+		return 0, err
+	}
+	start := time.Now()
+	err = parallel(ctx, len(stacks), func(ctx context.Context, i int) error { return b.api.Create(ctx, stacks[i]) })
+	if err != nil {
+		return 0, fmt.Errorf("make stacks: %w", err)
+	}
+	err = b.until(ctx, "all stacks have a status", func(s operator.Samples) bool {
+		return s.Sum("obstack_stacks", `ready="Unknown"`) == 0 && s.Sum("obstack_stacks") >= float64(len(stacks)) &&
+			s.Passes()-before.Passes() >= float64(len(stacks)) && s.Idle()
+	})
+	took := time.Since(start)
+	if err != nil {
+		return 0, err
+	}
+	return took, b.verify(ctx, stacks)
+}
+
+// verify asks the API server, not the operator, whether all is there.
+func (b *bench) verify(ctx context.Context, stacks []*obsv1.ObservabilityStack) error {
+	expected, err := b.requestsFor(stacks[0])
+	if err != nil {
+		return err
+	}
+	children := 0
+	for i := 0; i < len(stacks); i += perNamespace {
+		namespace := client.InNamespace(stacks[i].Namespace)
+		list := &obsv1.ObservabilityStackList{}
+		if err := b.api.List(ctx, list, namespace); err != nil {
+			return fmt.Errorf("list stacks: %w", err)
+		}
+		for _, stack := range list.Items {
+			if stack.Status.ObservedGeneration != stack.Generation {
+				return fmt.Errorf("stack %s has no status of its generation", stack.Name)
+			}
+		}
+		for _, kind := range childKinds {
+			list := &metav1.PartialObjectMetadataList{}
+			list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
+			if err := b.api.List(ctx, list, namespace, client.MatchingLabels{obsv1.LabelManagedBy: obsv1.ManagedBy}); err != nil {
+				return fmt.Errorf("list %ss: %w", kind.Kind, err)
+			}
+			children += len(list.Items)
+		}
+	}
+	if want := len(stacks) * len(expected); children != want {
+		return fmt.Errorf("%d stacks have %d children, want %d", len(stacks), children, want)
+	}
+	b.Children = len(expected)
+	return nil
+}
+
+// applyBare applies what the operator would. The requests are ready before the
+// clock starts.
+func (b *bench) applyBare(ctx context.Context, stacks []*obsv1.ObservabilityStack) (time.Duration, error) {
+	work := make([][]request, len(stacks))
+	err := parallel(ctx, len(work), func(ctx context.Context, i int) (err error) {
+		// A dry run, for the defaults that the API server sets.
+		if err := b.api.Create(ctx, stacks[i], client.DryRunAll); err != nil {
+			return fmt.Errorf("default a stack: %w", err)
+		}
+		work[i], err = b.requestsFor(stacks[i])
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	start := time.Now()
+	err = parallel(ctx, len(work), func(ctx context.Context, i int) error {
+		for _, r := range work[i] {
+			if err := b.apply(ctx, r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return time.Since(start), err
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	_ "embed"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"runtime"
+	"strings"
+	"text/template"
+	"time"
+
+	"k8s.io/client-go/discovery"
+)
+
+// The bars that the numbers are held against.
+const (
+	barConverge = 1.3
+	barResync   = 0
+	barMemory   = 1.3
+)
+
+// report is what has been measured, and on what.
+type report struct {
+	Date                         time.Time
+	Processor, Go, Kubernetes    string
+	Processors                   int
+	LoadBefore, LoadAfter        string
+	Few, Many                    []pair
+	Children                     int
+	PassesPerStack               float64
+	RequestsPerStack             float64
+	ResyncPasses, ResyncRequests int
+	Change                       pair
+	ChangeRequests               float64
+	MemoryIdle                   int64
+	MemoryStacks, MemoryForeign  readings
+}
+
+func (b *bench) machineBefore() error {
+	disco, err := discovery.NewDiscoveryClientForConfig(b.plane.Config)
+	if err != nil {
+		return fmt.Errorf("ask for the version: %w", err)
+	}
+	version, err := disco.ServerVersion()
+	if err != nil {
+		return fmt.Errorf("ask for the version: %w", err)
+	}
+	b.Date, b.Go, b.Kubernetes = time.Now().UTC(), runtime.Version(), version.GitVersion
+	b.Processor, b.Processors, b.LoadBefore = processor(), runtime.NumCPU(), loadAverage()
+	return nil
+}
+
+func (b *bench) machineAfter() { b.LoadAfter = loadAverage() }
+
+func processor() string {
+	info, err := os.ReadFile("/proc/cpuinfo")
+	if match := regexp.MustCompile(`(?m)^model name\s*:\s*(.+)$`).FindSubmatch(info); err == nil && match != nil {
+		return string(match[1])
+	}
+	return runtime.GOARCH
+}
+
+// loadAverage of the last minute and the last five.
+func loadAverage() string {
+	content, err := os.ReadFile("/proc/loadavg")
+	fields := strings.Fields(string(content))
+	if err != nil || len(fields) < 2 {
+		return "unknown"
+	}
+	return fields[0] + " and " + fields[1]
+}
+
+//go:embed report.md.tmpl
+var page string
+
+// write writes one part of the report: "table" or "page".
+func (b *bench) write(out io.Writer, part string) error {
+	t, err := template.New("report").Funcs(template.FuncMap{
+		"median": medianPair,
+		"f1":     func(x float64) string { return fmt.Sprintf("%.1f", x) },
+		"f2":     func(x float64) string { return fmt.Sprintf("%.2f", x) },
+		"s":      func(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) },
+		"ms":     func(d time.Duration) string { return fmt.Sprintf("%.0f ms", float64(d.Microseconds())/1000) },
+		"mib":    func(bytes int64) string { return fmt.Sprintf("%d MiB", bytes>>20) },
+		"float":  func(n int) float64 { return float64(n) },
+		"ratio":  func(a, b int64) float64 { return float64(a) / float64(b) },
+		"held":   held,
+	}).Parse(page)
+	if err != nil {
+		return fmt.Errorf("read the template of the report: %w", err)
+	}
+	data := map[string]any{
+		"R": b.report, "FewStacks": b.few, "ManyStacks": b.many, "Changes": b.changes, "Foreign": b.options.foreign, "Concurrency": concurrency,
+		"BarConverge": barConverge, "BarResync": float64(barResync), "BarMemory": barMemory,
+	}
+	if err := t.ExecuteTemplate(out, part, data); err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	return nil
+}
+
+// held says whether a number is within its bar.
+func held(number, bar float64) string {
+	if number <= bar {
+		return "held"
+	}
+	return "**missed**"
+}

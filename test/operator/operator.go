@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package operator runs the operator of this checkout as a process of its own
+// beside a control plane, for what cannot be tested or measured in-process: its
+// death, its restart, its memory and its requests.
+package operator
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"obstack.dev/obstack/test/controlplane"
+)
+
+// startTimeout bounds the time until an operator is ready: on a busy machine, or
+// with thousands of objects to read, it may take long.
+const startTimeout = 90 * time.Second
+
+// Build compiles the operator of this checkout into dir and returns the program.
+func Build(ctx context.Context, dir string) (string, error) {
+	root, err := controlplane.Root()
+	if err != nil {
+		return "", err
+	}
+	binary := filepath.Join(dir, "obstack")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", binary, ".")
+	cmd.Dir = root
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the operator: %w\n%s", err, output)
+	}
+	return binary, nil
+}
+
+// Operator is a running operator.
+type Operator struct {
+	*controlplane.Process
+
+	cmd             *exec.Cmd
+	health, metrics string
+}
+
+// Start starts the program against a control plane, with metrics and probes on
+// free loopback ports. Operators that run at the same time need different names.
+func Start(plane *controlplane.ControlPlane, binary, name string, flags ...string) (*Operator, error) {
+	health, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	metrics, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(binary, append([]string{
+		"--kubeconfig=" + plane.Kubeconfig, "--log-format=console",
+		"--health-probe-bind-address=" + health, "--metrics-bind-address=" + metrics, "--metrics-secure=false",
+	}, flags...)...)
+	// What this program's caller reports to Sentry is not what a tested operator should.
+	cmd.Env = append(os.Environ(), "SENTRY_DSN=")
+	process, err := plane.StartProcess(name, cmd)
+	if err != nil {
+		return nil, err
+	}
+	return &Operator{Process: process, cmd: cmd, health: "http://" + health, metrics: "http://" + metrics + "/metrics"}, nil
+}
+
+// WaitReady waits until the operator has read everything that it watches.
+func (o *Operator) WaitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	return o.WaitFor(ctx, func(ctx context.Context) (bool, error) {
+		_, err := get(ctx, o.health+"/readyz")
+		return err == nil, nil
+	})
+}
+
+// Live asks the liveness probe.
+func (o *Operator) Live(ctx context.Context) error {
+	_, err := get(ctx, o.health+"/healthz")
+	return err
+}
+
+// ExitCode is the exit status, to be read when Done is closed; -1 after a signal.
+func (o *Operator) ExitCode() int { return o.cmd.ProcessState.ExitCode() }
+
+func get(ctx context.Context, url string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", fmt.Errorf("ask the operator: %w", err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", fmt.Errorf("ask the operator: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return "", fmt.Errorf("ask the operator: %w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("ask the operator: %s: %s", resp.Status, strings.TrimSpace(string(body)))
+	}
+	return string(body), nil
+}
+
+// freeAddress is a loopback address that nobody listens on at the moment.
+func freeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	return listener.Addr().String(), listener.Close()
+}
