@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -199,15 +200,18 @@ func ParseTime(text string) (seconds float64, ok bool) {
 	return math.NaN(), false
 }
 
-// exceptionClass returns the class name in an exception's repr: Err in "Err('x')", "pkg.mod.Err('x')" and "<Err: 5>",
-// and nothing where no class can be told.
+// exceptionClass returns the class name in an exception's repr: Err in "Err('x')", "pkg.mod.Err('x')", "<Err: 5>" and
+// "<Err object at 0x7f>", and nothing where no class can be told.
 func exceptionClass(repr []byte) []byte {
-	repr = bytes.TrimPrefix(repr, []byte("<"))
+	ends := "("
+	if angle, found := bytes.CutPrefix(repr, []byte("<")); found {
+		repr, ends = angle, ": >"
+	}
 	end := 0
 	for end < len(repr) && isWord(repr[end]) {
 		end++
 	}
-	if end == len(repr) || bytes.IndexByte([]byte("(: >"), repr[end]) < 0 {
+	if end == len(repr) || strings.IndexByte(ends, repr[end]) < 0 {
 		return nil
 	}
 	return repr[bytes.LastIndexByte(repr[:end], '.')+1 : end]
