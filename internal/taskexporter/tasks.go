@@ -93,10 +93,7 @@ func (c *taskCache) touch(id taskID) *task {
 		}
 		return t
 	}
-	if c.live.length >= c.limit {
-		c.evicted.Add(1)
-		c.forget(&c.live)
-	}
+	c.makeRoom()
 	i := c.allocate()
 	*c.slot(i) = task{id: id}
 	c.index[id] = i
@@ -126,8 +123,17 @@ func (c *taskCache) resume(t *task) {
 	}
 	i := c.index[t.id]
 	c.unlink(&c.finished, i)
+	c.makeRoom()
 	t.finished = false
 	c.push(&c.live, i)
+}
+
+// makeRoom forgets the least recently used unfinished task if the limit is reached.
+func (c *taskCache) makeRoom() {
+	if c.live.length >= c.limit {
+		c.evicted.Add(1)
+		c.forget(&c.live)
+	}
 }
 
 // forget removes the oldest task of a queue.
