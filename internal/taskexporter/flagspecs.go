@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/prometheus/common/model"
+
+	"obstack.dev/obstack/internal/taskexporter/series"
 )
 
 // flagSpecs are all options, the peer's first and in its order.
@@ -82,6 +85,9 @@ var peerFlags = []flagSpec{
 	{name: "static-label", repeats: true, help: "Label NAME=VALUE that every metric carries.",
 		set: func(s *settings, v string) error {
 			label, err := parseStaticLabel(v)
+			if slices.ContainsFunc(s.Series.Static, func(other series.Label) bool { return other.Name == label.Name }) {
+				return fmt.Errorf("the label %q is given twice", label.Name)
+			}
 			s.Series.Static = append(s.Series.Static, label)
 			return err
 		}},
