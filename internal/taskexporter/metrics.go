@@ -23,7 +23,7 @@ type metrics struct {
 	messages                                               prometheus.Counter
 	malformedEnvelopes, malformedTypes, malformedBodies    prometheus.Counter
 	malformedEvents, malformedFields                       prometheus.Counter
-	droppedMessages, droppedWorkers                        prometheus.Counter
+	droppedMessages, droppedWorkers, droppedRepeated       prometheus.Counter
 	brokerUp, lagSeconds                                   prometheus.Gauge
 	reconnects, brokerErrors, controlErrors, replies, lost prometheus.Counter
 	wakeControl                                            func() // tells that a new worker was heard of
@@ -46,8 +46,9 @@ func newMetrics(prefix string, static map[string]string) *metrics {
 	m.malformedEvents = malformed.WithLabelValues("event")
 	m.malformedFields = malformed.WithLabelValues("field")
 	dropped := m.vector("exporter_dropped_total",
-		"Messages dropped because processing fell behind (backlog), and events of workers beyond the limit (workers).", "reason")
+		"Messages dropped because processing fell behind (backlog), events of workers beyond the limit (workers), and events that repeat how a task finished (repeated).", "reason")
 	m.droppedMessages = dropped.WithLabelValues("backlog")
+	m.droppedRepeated = dropped.WithLabelValues("repeated")
 	m.droppedWorkers = dropped.WithLabelValues("workers")
 	m.brokerUp = m.gauge("exporter_broker_up", "Whether the exporter is connected to the broker and subscribed to events.")
 	m.lagSeconds = m.gauge("exporter_event_lag_seconds", "Age of the last event read, by the clocks of its sender and of this machine.")

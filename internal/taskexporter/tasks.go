@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"sync/atomic"
+
+	"obstack.dev/obstack/internal/taskexporter/wire"
 )
 
 // taskID is a task's UUID, or a hash of an id that is no UUID.
@@ -38,6 +40,7 @@ type task struct {
 
 	prev, next int32
 	finished   bool
+	outcome    wire.Type // how it finished
 }
 
 // finishedTasks is how many finished tasks are remembered, for late and repeated events.
@@ -103,7 +106,8 @@ func (c *taskCache) touch(id taskID) *task {
 }
 
 // finish marks a task as finished: it no longer counts against the limit.
-func (c *taskCache) finish(t *task) {
+func (c *taskCache) finish(t *task, outcome wire.Type) {
+	t.outcome = outcome
 	if t.finished {
 		return
 	}
@@ -116,7 +120,7 @@ func (c *taskCache) finish(t *task) {
 	}
 }
 
-// resume takes a finished task back: a retry has the same id.
+// resume takes a finished task back: a retry and a redelivery have the same id.
 func (c *taskCache) resume(t *task) {
 	if !t.finished {
 		return

@@ -43,7 +43,7 @@ func TestCacheAgainstAModel(t *testing.T) {
 		}
 		switch random.IntN(4) {
 		case 0:
-			c.finish(task)
+			c.finish(task, wire.TaskSucceeded)
 			finished[id] = true
 			live = without(live, id)
 		case 1:
@@ -81,7 +81,7 @@ func TestEvictionsAreCountedAndFinishedTasksBounded(t *testing.T) {
 		t.Errorf("%d evictions, want 90", got)
 	}
 	for i := range 2 * finishedTasks {
-		c.finish(c.touch(newTaskID(fmt.Append(nil, "f", i))))
+		c.finish(c.touch(newTaskID(fmt.Append(nil, "f", i))), wire.TaskFailed)
 	}
 	if c.finished.length != finishedTasks || c.live.length > 10 {
 		t.Errorf("%d finished and %d live tasks", c.finished.length, c.live.length)

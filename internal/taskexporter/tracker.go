@@ -126,6 +126,10 @@ func (t *tracker) ofTask(e *wire.Event) {
 		t.workers.heard(from, t.now)
 	}
 	task := t.tasks.touch(newTaskID(e.UUID))
+	if repeated(task, e.Type) {
+		t.metrics.droppedRepeated.Inc()
+		return
+	}
 	o := occurrence{
 		kind: e.Type, id: task.id, from: from, host: t.host(e), at: t.timestamp(e), runtime: e.Runtime, deadline: t.now.Add(waitForMore),
 	}
@@ -143,6 +147,12 @@ func (t *tracker) ofTask(e *wire.Event) {
 	t.count(&o)
 }
 
+// repeated reports whether an event says again how a task finished: newer releases of Celery tell of a hard time limit
+// twice. Several workers may revoke one task, as with the peer, so that counts each time.
+func repeated(t *task, kind wire.Type) bool {
+	return t.finished && t.outcome == kind && kind != wire.TaskRevoked
+}
+
 // learn updates what is remembered of a task by one of its events.
 func (t *tracker) learn(task *task, e *wire.Event, o *occurrence) {
 	switch e.Type {
@@ -155,6 +165,7 @@ func (t *tracker) learn(task *task, e *wire.Event, o *occurrence) {
 			task.readyAt = readyAt(task.readyAt, e.ETA)
 		}
 	case wire.TaskStarted:
+		t.tasks.resume(task)
 		task.startedAt = o.at
 	case wire.TaskFailed:
 		if task.name == "" && len(e.Unregistered) > 0 {
@@ -163,9 +174,9 @@ func (t *tracker) learn(task *task, e *wire.Event, o *occurrence) {
 		if task.startedAt > 0 {
 			o.runtime = max(0, o.at-task.startedAt)
 		}
-		t.tasks.finish(task)
+		t.tasks.finish(task, e.Type)
 	case wire.TaskSucceeded, wire.TaskRejected, wire.TaskRevoked:
-		t.tasks.finish(task)
+		t.tasks.finish(task, e.Type)
 	}
 }
 

@@ -154,6 +154,16 @@ func TestAFailureIsCountedByExceptionAndTimed(t *testing.T) {
 	}
 }
 
+func TestAnOutcomeThatIsToldTwiceCountsOnce(t *testing.T) {
+	b := newBench(t)
+	failed := event("task-failed", "w@host", 2, of("u")+`, "exception": "E()"`)
+	b.send(event("task-sent", "c@web", 0, sentTo("u", "n", "q")), event("task-started", "w@host", 1, of("u")), failed, failed)
+	b.want("celery_task_failed_total", `celery_task_failed_total{name="n",hostname="host",queue_name="q",exception="E"} 1`)
+	b.want("celery_exporter_dropped", `celery_exporter_dropped_total{reason="repeated"} 1`)
+	b.send(event("task-started", "w@host", 3, of("u")), failed)
+	b.want("celery_task_failed_total", `celery_task_failed_total{name="n",hostname="host",queue_name="q",exception="E"} 2`)
+}
+
 func TestATaskSentThatComesLateStillNamesTheQueue(t *testing.T) {
 	b := newBench(t)
 	b.send(

@@ -24,7 +24,7 @@ func TestParse(t *testing.T) {
 		"redis+socket://u:p%2F@/r":          {Kind: Redis, Hosts: []string{"/r"}, Socket: true, User: "u", Password: "p/"},
 		"sentinel://:pw@a;sentinel://b:1/2": {Kind: Sentinel, Hosts: []string{"a:26379", "b:1"}, Password: "pw", Database: 2},
 		"amqp://":                           {Kind: RabbitMQ, Hosts: []string{"localhost:5672"}, VirtualHost: "/"},
-		"amqp://u:secret@mq/":                    {Kind: RabbitMQ, Hosts: []string{"mq:5672"}, User: "u", Password: "secret", VirtualHost: "/"},
+		"amqp://u:secret@mq/":               {Kind: RabbitMQ, Hosts: []string{"mq:5672"}, User: "u", Password: "secret", VirtualHost: "/"},
 		"amqp://mq//":                       {Kind: RabbitMQ, Hosts: []string{"mq:5672"}, VirtualHost: "/"},
 		"pyamqp://mq/shop":                  {Kind: RabbitMQ, Hosts: []string{"mq:5672"}, VirtualHost: "shop"},
 		"amqps://mq/%2Fshop":                {Kind: RabbitMQ, Hosts: []string{"mq:5671"}, VirtualHost: "/shop", TLS: true},

@@ -288,11 +288,26 @@ func without(field string) string {
 func TestExceptionClass(t *testing.T) {
 	tests := map[string]string{
 		"ValueError('it broke')": "ValueError", "my.mod.Err('x')": "Err", "<MyErr: 5>": "MyErr", "KeyError()": "KeyError",
-		"<Err object at 0x7f>": "Err", "Größe('x')": "Größe", "": "", "some words": "", "Err": "", "('x')": "", "1 + 1": "",
+		"<Err object at 0x7f>": "Err", "reject requeue=False: no": "Reject", "Größe('x')": "Größe", "": "", "some words": "", "Err": "", "('x')": "", "1 + 1": "",
 	}
 	for repr, want := range tests {
 		if got := string(exceptionClass([]byte(repr))); got != want {
 			t.Errorf("exceptionClass(%q) = %q, want %q", repr, got, want)
+		}
+	}
+}
+
+func TestAWrappedExceptionIsNamedByItsTraceback(t *testing.T) {
+	tests := map[string]string{
+		`"Traceback:\n  raise X\nbilliard.exceptions.TimeLimitExceeded: TimeLimitExceeded(1,)\n"`: "TimeLimitExceeded",
+		`"ValueError: x"`: "ValueError", `"no class here"`: wrapper, `""`: wrapper, `null`: wrapper, `5`: wrapper, `"a b: c"`: wrapper,
+	}
+	for traceback, want := range tests {
+		var d Decoder
+		body := with("exception", `"ExceptionWithTraceback()"`)
+		events, _, err := d.Decode(envelope(body[:len(body)-1]+`, "traceback": `+traceback+"}"), Format{Enveloped: true})
+		if err != nil || len(events) != 1 || string(events[0].Exception) != want {
+			t.Errorf("%s: events %+v, error %v, want %s", traceback, events, err, want)
 		}
 	}
 }

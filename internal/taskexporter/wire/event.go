@@ -85,6 +85,8 @@ type Event struct {
 	Runtime float64
 	// Active and Processed are a worker's running tasks and its total since it started.
 	Active, Processed float64
+	// traceback is the JSON text of the traceback, until the event is read.
+	traceback []byte
 	// Malformed is the number of known fields whose value had the wrong type or was out of range, and was ignored.
 	Malformed int
 }
@@ -116,6 +118,7 @@ func (s *scanner) event(e *Event) error {
 		}
 		s.field(e, key)
 	}
+	e.unwrapException()
 	if !typed || len(e.Hostname) == 0 || e.Type.OfTask() && len(e.UUID) == 0 {
 		return errIncomplete
 	}
@@ -136,6 +139,8 @@ func (s *scanner) field(e *Event, key []byte) {
 	case "exception":
 		repr := s.optionalString(e)
 		e.Exception, e.Unregistered = exceptionClass(repr), unregisteredName(repr)
+	case "traceback":
+		e.traceback = s.rawString()
 	case "timestamp":
 		e.Timestamp = s.optionalNumber(e, 0, 1e11)
 	case "eta":
@@ -203,6 +208,9 @@ func ParseTime(text string) (seconds float64, ok bool) {
 // exceptionClass returns the class name in an exception's repr: Err in "Err('x')", "pkg.mod.Err('x')", "<Err: 5>" and
 // "<Err object at 0x7f>", and nothing where no class can be told.
 func exceptionClass(repr []byte) []byte {
+	if bytes.HasPrefix(repr, []byte("reject requeue=")) {
+		return []byte("Reject") // celery.exceptions.Reject has a repr of its own
+	}
 	ends := "("
 	if angle, found := bytes.CutPrefix(repr, []byte("<")); found {
 		repr, ends = angle, ": >"
@@ -215,6 +223,24 @@ func exceptionClass(repr []byte) []byte {
 		return nil
 	}
 	return repr[bytes.LastIndexByte(repr[:end], '.')+1 : end]
+}
+
+// wrapper is the class whose repr, an empty pair of brackets, newer releases of Celery send for time limits and lost
+// workers (billiard/einfo.py). Only the traceback tells what it wraps.
+const wrapper = "ExceptionWithTraceback"
+
+// unwrapException takes the class of a wrapped exception from the last line of the traceback: "pkg.Class: text".
+// The traceback itself is dropped.
+func (e *Event) unwrapException() {
+	if string(e.Exception) == wrapper {
+		// The text is still JSON, where an end of line is a backslash and an n.
+		lines := bytes.Split(bytes.TrimSuffix(e.traceback, []byte(`\n`)), []byte(`\n`))
+		class, _, found := bytes.Cut(lines[len(lines)-1], []byte(":"))
+		if found && exceptionClass(append(bytes.Clone(class), '(')) != nil {
+			e.Exception = class[bytes.LastIndexByte(class, '.')+1:]
+		}
+	}
+	e.traceback = nil
 }
 
 func isWord(c byte) bool {

@@ -95,6 +95,20 @@ func (s *scanner) stringOr() (value []byte, ok bool) {
 	return value, !s.bad
 }
 
+// rawString skips a value and returns the text between the quotes, escapes and all, if it is a string.
+func (s *scanner) rawString() []byte {
+	if s.peek() != '"' {
+		s.skip(0)
+		return nil
+	}
+	start := s.pos + 1
+	s.skipString()
+	if s.bad {
+		return nil
+	}
+	return s.data[start : s.pos-1]
+}
+
 // numberOr reads a finite number. Any other value is skipped and reported as not ok.
 func (s *scanner) numberOr() (value float64, ok bool) {
 	if c := s.peek(); c != '-' && (c < '0' || c > '9') {
