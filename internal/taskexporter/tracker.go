@@ -94,7 +94,7 @@ func (t *tracker) sent(e *wire.Event) {
 		t.queues.add(queue)
 	}
 	task.queue = queue
-	task.readyAt = readyAt(t.timestamp(e), e.ETA)
+	task.sent(readyAt(t.timestamp(e), e.ETA))
 	t.waiting.sent(name)
 	host := t.host(e)
 	if t.options.GenericClientHost {
@@ -160,9 +160,6 @@ func (t *tracker) learn(task *task, e *wire.Event, o *occurrence) {
 		t.tasks.resume(task)
 		if len(e.Name) > 0 {
 			task.name = t.labels.label(e.Name)
-		}
-		if task.readyAt > 0 {
-			task.readyAt = readyAt(task.readyAt, e.ETA)
 		}
 	case wire.TaskStarted:
 		t.tasks.resume(task)

@@ -35,12 +35,11 @@ type occurrence struct {
 	readyAt     float64
 }
 
-// recall fills in what is remembered of the task. A start uses up the time of sending: the next one, of a retry or a
-// redelivery, waits from another time.
+// recall fills in what is remembered of the task.
 func (o *occurrence) recall(t *task) {
 	o.name, o.queue = t.name, t.queue
 	if o.kind == wire.TaskStarted && o.readyAt == 0 {
-		o.readyAt, t.readyAt = t.readyAt, 0
+		o.readyAt = t.start()
 	}
 }
 

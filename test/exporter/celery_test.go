@@ -29,7 +29,6 @@ func everything() ([]order, map[string]float64) {
 		{"proj.killed", 1, nil},
 		{"proj.gone", 1, nil},
 		{"proj.ok", 1, map[string]any{"queue": "emails", "countdown": 2}},
-		{"proj.slow", 1, map[string]any{"expires": -10}},
 	}
 	want := map[string]float64{
 		"sent{proj.ok,celery}": 5, "received{proj.ok,celery}": 5, "started{proj.ok,celery}": 5, "succeeded{proj.ok,celery}": 5,
@@ -41,7 +40,6 @@ func everything() ([]order, map[string]float64) {
 		"sent{proj.hard,celery}": 1, "received{proj.hard,celery}": 1, "started{proj.hard,celery}": 1, "failed{proj.hard,celery,TimeLimitExceeded}": 1,
 		"sent{proj.killed,celery}": 1, "received{proj.killed,celery}": 1, "started{proj.killed,celery}": 1, "failed{proj.killed,celery,WorkerLostError}": 1,
 		"sent{proj.gone,celery}": 1, "failed{proj.gone,celery,NotRegistered}": 1,
-		"sent{proj.slow,celery}": 1, "revoked{proj.slow,celery}": 1,
 	}
 	addHistograms(want)
 	return orders, want
@@ -85,6 +83,11 @@ func countEverything(t *testing.T, version, broker string) {
 	c := celery{t, version, broker, events}
 	c.worker("w1@host", "-c", "3", "-Q", "celery,emails")
 	orders, want := everything()
+	if broker[:5] == "redis" {
+		// RabbitMQ may drop by itself what is expired.
+		orders = append(orders, order{"proj.slow", 1, map[string]any{"expires": -10}})
+		want["sent{proj.slow,celery}"], want["revoked{proj.slow,celery}"] = 1, 1
+	}
 	if version == "celery-newest" {
 		// Since 5.7 a worker tells of a rejected task that will not be queued again as failed, too.
 		want["failed{proj.rejected,celery,Reject}"], want["failed_runtime{proj.rejected,celery}"] = 1, 1
@@ -141,7 +144,7 @@ func TestTasksThatRunAtTheStartGetTheirNames(t *testing.T) {
 	broker := fmt.Sprintf("redis://127.0.0.1:%d/0", port)
 	c := celery{t, "celery-newest", broker, events}
 	c.worker("w@host", "-c", "2", "-Q", "celery,emails")
-	c.publish(order{"proj.slow", 2, map[string]any{"queue": "emails", "args": []any{6}}}, order{"proj.slow", 1, map[string]any{"args": []any{1}}})
+	c.publish(order{"proj.slow", 2, map[string]any{"queue": "emails", "args": []any{6}}}, order{"proj.slow", 1, map[string]any{"args": []any{6}}})
 	time.Sleep(2 * time.Second)
 	e := startReady(t, broker)
 	e.becomes("celery_task_succeeded", 20*time.Second, map[string]float64{"{proj.slow,emails}": 2, "{proj.slow,celery}": 1})

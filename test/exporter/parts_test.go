@@ -28,11 +28,15 @@ func parts(t testing.TB) string {
 	return dir
 }
 
+// built is the folder of the exporter's program, once a test needed it.
+var built string
+
 var build = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "task-exporter")
 	if err != nil {
 		return "", err
 	}
+	built = dir
 	path := filepath.Join(dir, "task-exporter")
 	command := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, "obstack.dev/obstack/cmd/task-exporter")
 	command.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -44,9 +48,7 @@ var build = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if path, err := build(); err == nil {
-		os.RemoveAll(filepath.Dir(path))
-	}
+	os.RemoveAll(built)
 	os.Exit(code)
 }
 
