@@ -201,6 +201,9 @@ func TestQueueLengthCountsAllPrioritiesAndUnacked(t *testing.T) {
 	}
 	e.becomes("celery_queue_length", 20*time.Second, map[string]float64{"{prio}": 10})
 	c.worker("w@host", "-c", "1", "-Q", "prio", "--prefetch-multiplier", "4")
-	e.becomes("celery_queue_length", 20*time.Second, map[string]float64{"{prio}": 6})
-	e.becomes("celery_unacked", 20*time.Second, map[string]float64{"_messages{}": 4})
+	// How many a worker takes besides the one that it runs differs between releases, but none may be missing.
+	eventually(t, "the worker has taken some", 20*time.Second, func() bool {
+		waiting, taken := e.counts("celery_queue_length")["{prio}"], e.counts("celery_unacked")["_messages{}"]
+		return waiting+taken == 10 && taken >= 4
+	})
 }

@@ -26,13 +26,16 @@ type redisBroker struct {
 	next    atomic.Uint32 // which of several hosts to try
 }
 
+// readBuffer is read at once from a connection, in bytes: about a hundred messages.
+const readBuffer = 128 << 10
+
 func (b *redisBroker) client() *redis.Client {
 	if b.address.Kind == Sentinel {
 		return redis.NewFailoverClient(&redis.FailoverOptions{
 			MasterName: b.options.MasterName, SentinelAddrs: b.address.Hosts,
 			SentinelUsername: b.options.SentinelUser, SentinelPassword: b.options.SentinelPassword,
 			Username: b.address.User, Password: b.address.Password, DB: b.address.Database,
-			TLSConfig: b.tls, DialTimeout: dialTimeout, MaxRetries: -1, PoolSize: 2, Protocol: 2, DisableIdentity: true,
+			TLSConfig: b.tls, DialTimeout: dialTimeout, ReadBufferSize: readBuffer, MaxRetries: -1, PoolSize: 2, Protocol: 2, DisableIdentity: true,
 		})
 	}
 	network := "tcp"
@@ -42,7 +45,7 @@ func (b *redisBroker) client() *redis.Client {
 	host := b.address.Hosts[int(b.next.Add(1)-1)%len(b.address.Hosts)]
 	return redis.NewClient(&redis.Options{
 		Network: network, Addr: host, Username: b.address.User, Password: b.address.Password, DB: b.address.Database,
-		TLSConfig: b.tls, DialTimeout: dialTimeout, DialerRetries: 1, MaxRetries: -1, PoolSize: 2, Protocol: 2,
+		TLSConfig: b.tls, DialTimeout: dialTimeout, ReadBufferSize: readBuffer, DialerRetries: 1, MaxRetries: -1, PoolSize: 2, Protocol: 2,
 		DisableIdentity:          true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
@@ -80,11 +83,14 @@ func (b *redisBroker) Receive(ctx context.Context, subscribed func(), handle fun
 	return receive(ctx, sub, &heard, handle)
 }
 
+// noDeadline spares go-redis to set one for each message; watch ends what takes too long.
+const noDeadline = -1
+
 func receive(ctx context.Context, sub *redis.PubSub, heard *atomic.Int64, handle func([]byte, wire.Format)) error {
 	format := wire.Format{Enveloped: true}
 	var buffer []byte
 	for {
-		received, err := sub.Receive(ctx)
+		received, err := sub.ReceiveTimeout(ctx, noDeadline)
 		if cause := context.Cause(ctx); cause != nil {
 			return cause
 		}

@@ -3,6 +3,7 @@
 package wire
 
 import (
+	"encoding/binary"
 	"errors"
 	"math"
 	"strconv"
@@ -244,9 +245,27 @@ var plain = func() (table [256]bool) {
 	return table
 }()
 
+// plainRun returns the first position from pos on that is within eight bytes of one that is not plain. It looks at eight
+// bytes at a time: in a word, (x - n·0x01…) &^ x has the high bit of the lowest byte set that is below n.
+func plainRun(data []byte, pos int) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for ; pos+8 <= len(data); pos += 8 {
+		x := binary.LittleEndian.Uint64(data[pos:])
+		quote, backslash := x^ones*'"', x^ones*'\\'
+		special := x | (x-ones*0x20)&^x | (quote-ones)&^quote | (backslash-ones)&^backslash
+		if special&highs != 0 {
+			break
+		}
+	}
+	return pos
+}
+
 func (s *scanner) skipString() {
 	data, pos := s.data, s.pos+1
 	for pos < len(data) {
+		if pos = plainRun(data, pos); pos == len(data) {
+			break
+		}
 		switch c := data[pos]; {
 		case plain[c] || c >= utf8.RuneSelf:
 			pos++
@@ -306,7 +325,7 @@ func hex4(b []byte) rune {
 // str reads a string. The result is valid until the next reset.
 func (s *scanner) str() []byte {
 	start := s.pos + 1
-	for pos := start; pos < len(s.data); pos++ {
+	for pos := plainRun(s.data, start); pos < len(s.data); pos++ {
 		c := s.data[pos]
 		if plain[c] {
 			continue
