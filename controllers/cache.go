@@ -16,6 +16,7 @@ import (
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/apply"
+	"obstack.dev/obstack/controllers/desired"
 )
 
 // CacheOptions say what of each kind is kept in memory: our own kind in full,
@@ -94,7 +95,7 @@ func secretNames(obj client.Object) []string {
 		return nil
 	}
 	var names []string
-	for _, ref := range secretRefs(stack) {
+	for _, ref := range desired.SecretRefs(stack) {
 		names = append(names, ref.Name)
 	}
 	return names

@@ -28,14 +28,14 @@ func (r *StackReconciler) observe(ctx context.Context, stack *obsv1.Observabilit
 		Rollouts:      map[string]desired.Rollout{},
 		MissingAPIs:   r.Kinds.Missing(),
 	}
-	for _, ref := range secretRefs(stack) {
+	for _, ref := range desired.SecretRefs(stack) {
 		value, err := r.Secrets.Value(ctx, stack, ref)
 		if err != nil {
 			return in, err
 		}
 		in.Secrets[ref] = value
 	}
-	for _, name := range exporterNames(stack) {
+	for _, name := range desired.ExporterNames(stack) {
 		deployment := &appsv1.Deployment{}
 		if err := r.Get(ctx, client.ObjectKey{Namespace: stack.Namespace, Name: name}, deployment); err != nil {
 			if client.IgnoreNotFound(err) == nil {
@@ -46,36 +46,6 @@ func (r *StackReconciler) observe(ctx context.Context, stack *obsv1.Observabilit
 		in.Rollouts[name] = rollout(deployment)
 	}
 	return in, nil
-}
-
-// secretRefs are the Secret keys that a stack refers to.
-func secretRefs(stack *obsv1.ObservabilityStack) []obsv1.SecretKeySelector {
-	var refs []obsv1.SecretKeySelector
-	add := func(source *obsv1.SecretKeySource) {
-		if source != nil {
-			refs = append(refs, source.SecretKeyRef)
-		}
-	}
-	if stack.Spec.Sentry != nil {
-		add(stack.Spec.Sentry.DSNFrom)
-	}
-	if stack.Spec.Tasks != nil {
-		for _, broker := range stack.Spec.Tasks.Brokers {
-			add(broker.URLFrom)
-		}
-	}
-	return refs
-}
-
-func exporterNames(stack *obsv1.ObservabilityStack) []string {
-	if stack.Spec.Tasks == nil {
-		return nil
-	}
-	var names []string
-	for _, broker := range stack.Spec.Tasks.Brokers {
-		names = append(names, desired.ExporterName(stack, broker.Name))
-	}
-	return names
 }
 
 // rollout tells whether the newest Pod template of a Deployment is available,

@@ -40,6 +40,24 @@ type Broker struct {
 	// +optional
 	URLFrom *SecretKeySource `json:"urlFrom,omitempty"`
 
+	// tls is how the exporter verifies the broker and identifies itself, where the
+	// authorities of its image or a password do not do. It turns TLS on.
+	// Absent: the URL's scheme alone decides.
+	// +optional
+	TLS *BrokerTLS `json:"tls,omitempty"`
+
+	// args are more options of the exporter, such as --enable-events,
+	// --max-series=100000 or --broker-transport-option=global_keyprefix=shop.
+	// docs/task-exporter.md lists them.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.all(a, a.startsWith('--') && !a.startsWith('--broker-url') && !a.startsWith('--port'))",message="args are options of the form --NAME or --NAME=VALUE; the broker is set by url or urlFrom, and the port is always 9808"
+	Args []string `json:"args,omitempty"`
+
 	// queues whose length is always reported, even before a worker consumes from
 	// them. Absent: the queues that workers are seen to consume from.
 	// +optional
@@ -64,7 +82,7 @@ type Broker struct {
 	// +kubebuilder:validation:MaxItems=8
 	ImagePullSecrets []corev1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
 
-	// resources of the exporter. Absent: requests of 10m CPU and 32Mi memory, limit 128Mi memory.
+	// resources of the exporter. Absent: requests of 10m CPU and 32Mi memory, limit 256Mi memory.
 	// +optional
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
 
@@ -109,4 +127,40 @@ type Broker struct {
 	// broker is reached; for another image /health.
 	// +optional
 	ReadinessProbe *corev1.Probe `json:"readinessProbe,omitempty"`
+}
+
+// BrokerTLS names the certificates for the connection to a broker.
+type BrokerTLS struct {
+	// secretName of the Secret, in the stack's namespace, that holds under ca.crt the
+	// authorities which the broker's certificate is verified against. The exporter
+	// is rolled when it changes.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	SecretName string `json:"secretName,omitempty"`
+
+	// clientCertificate makes the exporter identify itself by the tls.crt and
+	// tls.key of the Secret, as cert-manager writes them. Absent or false: it does not.
+	// +optional
+	ClientCertificate bool `json:"clientCertificate,omitempty"`
+}
+
+// Keys of the Secret that BrokerTLS names.
+const (
+	KeyCA          = "ca.crt"
+	KeyCertificate = "tls.crt"
+	KeyPrivateKey  = "tls.key"
+)
+
+// Keys are those that the Secret must hold.
+func (t *BrokerTLS) Keys() []SecretKeySelector {
+	names := []string{KeyCA}
+	if t.ClientCertificate {
+		names = append(names, KeyCertificate, KeyPrivateKey)
+	}
+	keys := make([]SecretKeySelector, 0, len(names))
+	for _, name := range names {
+		keys = append(keys, SecretKeySelector{Name: t.SecretName, Key: name})
+	}
+	return keys
 }

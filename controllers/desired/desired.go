@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -61,34 +60,6 @@ type Output struct {
 // Requested tells whether the part is wanted at all.
 func (o Output) Requested() bool {
 	return o.Status != ""
-}
-
-// Inputs is what observe found in the cluster for one stack.
-type Inputs struct {
-	// ExporterImage is the task exporter's image where a broker names none.
-	ExporterImage string
-	// Secrets holds every Secret key that the spec refers to.
-	Secrets map[obsv1.SecretKeySelector]SecretValue
-	// Rollouts are the stack's Deployments that exist, by name.
-	Rollouts map[string]Rollout
-	// MissingAPIs are the kinds that the cluster does not serve.
-	MissingAPIs map[schema.GroupKind]bool
-}
-
-// SecretValue is what one key of a Secret holds.
-type SecretValue struct {
-	// SecretExists and KeyExists tell what was found.
-	SecretExists, KeyExists bool
-	// Value of the key. It reaches the Secrets that obstack makes and nothing else.
-	Value string
-	// Revision changes with the value and does not reveal it.
-	Revision string
-}
-
-// Rollout is how far a Deployment is.
-type Rollout struct {
-	// Available tells that the newest Pod template is rolled out and available.
-	Available bool
 }
 
 // available is the condition of a part with nothing left to do.

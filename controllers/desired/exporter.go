@@ -33,6 +33,7 @@ func exporterDeployment(stack *obsv1.ObservabilityStack, broker *obsv1.Broker, o
 			Affinity:                     broker.Affinity,
 			PriorityClassName:            broker.PriorityClassName,
 			SecurityContext:              orDefault(broker.PodSecurityContext, restrictedPod),
+			Volumes:                      tlsVolumes(broker.TLS),
 		},
 	}
 	if revision != "" {
@@ -55,7 +56,9 @@ func exporterContainer(broker *obsv1.Broker, ownImage string) corev1.Container {
 	container := corev1.Container{
 		Name:            "task-exporter",
 		Image:           image,
+		Args:            broker.Args,
 		Env:             exporterEnv(broker, isOwn),
+		VolumeMounts:    tlsMounts(broker.TLS),
 		Ports:           []corev1.ContainerPort{{Name: exporterPortName, ContainerPort: exporterPort, Protocol: corev1.ProtocolTCP}},
 		Resources:       *orDefault(broker.Resources, smallResources),
 		SecurityContext: orDefault(broker.SecurityContext, restrictedContainer),
@@ -81,11 +84,48 @@ func exporterEnv(broker *obsv1.Broker, isOwn bool) []corev1.EnvVar {
 	if len(broker.Queues) > 0 {
 		env = append(env, corev1.EnvVar{Name: "CE_QUEUES", Value: strings.Join(broker.Queues, ",")})
 	}
+	if broker.TLS != nil {
+		env = append(env, corev1.EnvVar{Name: "CE_BROKER_SSL_OPTION", Value: sslOptions(broker.TLS)})
+	}
 	if !isOwn {
 		// Other exporters exit when the broker goes away, unless they are told to retry.
 		env = append(env, corev1.EnvVar{Name: "CE_RETRY_INTERVAL", Value: "5"})
 	}
 	return env
+}
+
+// tlsFolder is where the Secret with the broker's certificates is mounted.
+const tlsFolder = "/etc/obstack/broker-tls"
+
+const tlsVolume = "broker-tls"
+
+func tlsVolumes(tls *obsv1.BrokerTLS) []corev1.Volume {
+	if tls == nil {
+		return nil
+	}
+	var items []corev1.KeyToPath
+	for _, ref := range tls.Keys() {
+		items = append(items, corev1.KeyToPath{Key: ref.Key, Path: ref.Key})
+	}
+	return []corev1.Volume{{Name: tlsVolume, VolumeSource: corev1.VolumeSource{
+		Secret: &corev1.SecretVolumeSource{SecretName: tls.SecretName, Items: items},
+	}}}
+}
+
+func tlsMounts(tls *obsv1.BrokerTLS) []corev1.VolumeMount {
+	if tls == nil {
+		return nil
+	}
+	return []corev1.VolumeMount{{Name: tlsVolume, MountPath: tlsFolder, ReadOnly: true}}
+}
+
+// sslOptions are celery-exporter's, which are those of Python's ssl module.
+func sslOptions(tls *obsv1.BrokerTLS) string {
+	options := []string{"ca_certs=" + tlsFolder + "/" + obsv1.KeyCA, "cert_reqs=CERT_REQUIRED"}
+	if tls.ClientCertificate {
+		options = append(options, "certfile="+tlsFolder+"/"+obsv1.KeyCertificate, "keyfile="+tlsFolder+"/"+obsv1.KeyPrivateKey)
+	}
+	return strings.Join(options, " ")
 }
 
 // portAnswers depends on nothing but the process: an exporter that lost its
@@ -116,7 +156,7 @@ func smallResources() *corev1.ResourceRequirements {
 			corev1.ResourceCPU:    resource.MustParse("10m"),
 			corev1.ResourceMemory: resource.MustParse("32Mi"),
 		},
-		Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("128Mi")},
+		Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("256Mi")},
 	}
 }
 

@@ -21,8 +21,8 @@ func monitorName(stack *obsv1.ObservabilityStack, monitor string) string {
 	return stack.Name + "-" + monitor
 }
 
-// ExporterName of the Deployment, Service and ServiceMonitor of a broker.
-func ExporterName(stack *obsv1.ObservabilityStack, broker string) string {
+// exporterName of the Deployment, Service and ServiceMonitor of a broker.
+func exporterName(stack *obsv1.ObservabilityStack, broker string) string {
 	return stack.Name + "-tasks-" + broker
 }
 
@@ -36,10 +36,10 @@ func alertsName(stack *obsv1.ObservabilityStack) string {
 	return stack.Name + "-alerts"
 }
 
-// SettingsName of the Secret with the workloads' settings. It names the stack's
+// settingsName of the Secret with the workloads' settings. It names the stack's
 // namespace, so that copies in other namespaces never collide. Dots cannot
 // appear in either part, so no two stacks share a name.
-func SettingsName(stack *obsv1.ObservabilityStack) string {
+func settingsName(stack *obsv1.ObservabilityStack) string {
 	return "obstack." + stack.Namespace + "." + stack.Name
 }
 

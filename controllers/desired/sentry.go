@@ -28,7 +28,7 @@ func sentry(stack *obsv1.ObservabilityStack, in Inputs) Output {
 		return *problem
 	}
 	settings := &corev1.Secret{
-		ObjectMeta: objectMeta(stack, componentSentry, SettingsName(stack), nil),
+		ObjectMeta: objectMeta(stack, componentSentry, settingsName(stack), nil),
 		Type:       corev1.SecretTypeOpaque,
 		Data:       settingsData(spec, dsn),
 	}

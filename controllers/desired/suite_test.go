@@ -113,7 +113,7 @@ func inputsOf(stack *obsv1.ObservabilityStack, given caseInputs) Inputs {
 	if in.ExporterImage == "" {
 		in.ExporterImage = "obstack.example/obstack:v1.0.0"
 	}
-	for _, ref := range secretRefs(stack) {
+	for _, ref := range SecretRefs(stack) {
 		for _, secret := range given.Inputs.Secrets {
 			if secret.Name != ref.Name {
 				continue
@@ -121,7 +121,7 @@ func inputsOf(stack *obsv1.ObservabilityStack, given caseInputs) Inputs {
 			value := in.Secrets[ref]
 			value.SecretExists = true
 			if secret.Key == ref.Key {
-				value = SecretValue{SecretExists: true, KeyExists: true, Value: secret.Value, Revision: "revision-of-" + ref.Name}
+				value = SecretValue{SecretExists: true, KeyExists: true, Value: secret.Value, Revision: "revision-of-" + ref.Name + "-" + ref.Key}
 			}
 			in.Secrets[ref] = value
 		}
@@ -135,21 +135,6 @@ func inputsOf(stack *obsv1.ObservabilityStack, given caseInputs) Inputs {
 		}
 	}
 	return in
-}
-
-func secretRefs(stack *obsv1.ObservabilityStack) []obsv1.SecretKeySelector {
-	var refs []obsv1.SecretKeySelector
-	if ref := dsnRef(stack.Spec.Sentry); ref != nil {
-		refs = append(refs, *ref)
-	}
-	if stack.Spec.Tasks != nil {
-		for _, broker := range stack.Spec.Tasks.Brokers {
-			if broker.URLFrom != nil {
-				refs = append(refs, broker.URLFrom.SecretKeyRef)
-			}
-		}
-	}
-	return refs
 }
 
 // stackSchema is what the CRD says about a stack.

@@ -34,7 +34,7 @@ func tasks(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	var problems []Output
 	for i := range stack.Spec.Tasks.Brokers {
 		broker := &stack.Spec.Tasks.Brokers[i]
-		revision, problem := brokerSecret(broker, in)
+		revision, problem := brokerRevision(broker, in)
 		if problem != nil {
 			// The broker's objects stay as they are: the exporter may still work with the old value.
 			problem.Hold = true
@@ -45,7 +45,7 @@ func tasks(stack *obsv1.ObservabilityStack, in Inputs) Output {
 		if !noMonitors {
 			objects = append(objects, exporterMonitor(stack, broker))
 		}
-		if name := ExporterName(stack, broker.Name); !in.Rollouts[name].Available {
+		if name := exporterName(stack, broker.Name); !in.Rollouts[name].Available {
 			problems = append(problems, unavailable(nil, obsv1.ReasonRollingOut, rollingOut(broker.Name, name)))
 		}
 	}
@@ -87,24 +87,43 @@ func passing(problem Output) int {
 // brokerScheme matches the URLs that the task exporter reads.
 var brokerScheme = regexp.MustCompile(`^(redis|rediss|sentinel|redis\+socket|amqps?)://`)
 
-// brokerSecret checks the Secret that holds a broker's URL and returns its
-// revision, empty if the URL is in the spec.
-func brokerSecret(broker *obsv1.Broker, in Inputs) (revision string, problem *Output) {
-	if broker.URLFrom == nil {
-		return "", nil
+// brokerRevision checks the Secrets that a broker refers to and returns what
+// changes with them, empty if there are none.
+func brokerRevision(broker *obsv1.Broker, in Inputs) (revision string, problem *Output) {
+	var revisions []string
+	if broker.URLFrom != nil {
+		value, problem := brokerURL(broker, in)
+		if problem != nil {
+			return "", problem
+		}
+		revisions = append(revisions, value.Revision)
 	}
+	if broker.TLS != nil {
+		for _, ref := range broker.TLS.Keys() {
+			value, problem := secretValue(ref, in, fmt.Sprintf("tls of broker %s", broker.Name))
+			if problem != nil {
+				return "", problem
+			}
+			revisions = append(revisions, value.Revision)
+		}
+	}
+	return strings.Join(revisions, "."), nil
+}
+
+// brokerURL checks the Secret that holds a broker's URL.
+func brokerURL(broker *obsv1.Broker, in Inputs) (SecretValue, *Output) {
 	ref := broker.URLFrom.SecretKeyRef
 	value, problem := secretValue(ref, in, fmt.Sprintf("urlFrom of broker %s", broker.Name))
 	if problem != nil {
-		return "", problem
+		return SecretValue{}, problem
 	}
 	if !brokerScheme.MatchString(value.Value) {
 		problem := unavailable(nil, obsv1.ReasonInvalidURL, fmt.Sprintf(
 			"key %s of Secret %s, for broker %s, does not hold a broker URL: it must start with redis://, rediss://, sentinel://, redis+socket://, amqp:// or amqps://",
 			ref.Key, ref.Name, broker.Name))
-		return "", &problem
+		return SecretValue{}, &problem
 	}
-	return value.Revision, nil
+	return value, nil
 }
 
 // exporterSelector selects the Pods of one exporter, and its Service.
@@ -116,7 +135,7 @@ func exporterSelector(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) map
 const labelBroker = "obstack.dev/broker"
 
 func exporterMeta(stack *obsv1.ObservabilityStack, broker *obsv1.Broker, extra map[string]obsv1.LabelValue) metav1.ObjectMeta {
-	meta := objectMeta(stack, componentTasks, ExporterName(stack, broker.Name), extra)
+	meta := objectMeta(stack, componentTasks, exporterName(stack, broker.Name), extra)
 	meta.Labels[labelBroker] = broker.Name
 	return meta
 }
@@ -131,7 +150,7 @@ func exporterService(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) *cor
 				TargetPort: intstr.FromString(exporterPortName),
 			}},
 			// An exporter that has lost its broker is unready and still has
-			// counters to show, and obstack_broker_up to say why.
+			// counters to show, and celery_exporter_broker_up to say why.
 			PublishNotReadyAddresses: true,
 		},
 	}
