@@ -25,7 +25,7 @@ demo: ## Show obstack at work on a control plane of this machine; ONCE=1 ends by
 
 .PHONY: build
 build: ## Build bin/obstack and bin/task-exporter; VERSION=... names the release.
-	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/obstack .
+	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ . ./cmd/task-exporter
 
 .PHONY: image
 image: ## Build the container image with docker.
@@ -38,6 +38,10 @@ test: ## Run every test that needs no more than this machine, with the coverage 
 	@assets=$$(go run ./hack/assets) && export KUBEBUILDER_ASSETS=$$assets && \
 	go test -timeout 20m -coverpkg=$(PRODUCT) -coverprofile=cover.out ./...
 	@$(MAKE) --no-print-directory coverage
+
+.PHONY: test-realparts
+test-realparts: ## Test the task exporter on real Redis, RabbitMQ and Celery, which it installs from Debian and PyPI.
+	@parts=$$(hack/realparts/install.sh) && export OBSTACK_REALPARTS=$$parts && go test -timeout 20m -count=1 ./test/exporter
 
 .PHONY: coverage
 coverage:
@@ -55,6 +59,10 @@ lint: ## Lint the code, the API and the chart, and look for security flaws.
 bench: ## Measure the operator against the bare API server; writes docs/benchmarks.md.
 	go run ./test/bench
 
+.PHONY: bench-exporter
+bench-exporter: ## Measure the task exporter on a real Redis and RabbitMQ.
+	@parts=$$(hack/realparts/install.sh) && export OBSTACK_REALPARTS=$$parts && go run ./test/bench/exporter
+
 ##@ Generate
 
 .PHONY: generate
@@ -63,6 +71,8 @@ generate: ## Generate all that is generated: deepcopy, CRD, RBAC, the chart's co
 		paths=./api/... paths=./controllers/... output:crd:dir=config/crd/bases output:rbac:dir=config/rbac
 	cp config/crd/bases/obstack.dev_observabilitystacks.yaml $(CHART)/files/crds/
 	cp config/rbac/{role,edit_role,view_role,leader_election_role,metrics_reader_role}.yaml $(CHART)/files/rbac/
+	$(TOOL) crd-ref-docs --source-path=api/v1alpha1 --renderer=markdown --config=hack/crd-ref-docs/config.yaml \
+		--templates-dir=hack/crd-ref-docs --output-path=docs/api.md --log-level=ERROR
 	go test ./test/packaging -run TestREADME -update
 	go mod tidy
 	gofmt -w $$(git ls-files '*.go')

@@ -54,8 +54,11 @@ func freePort(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	address := listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return address
 }
 
 // TestRun starts the operator as main does, with leader election and metrics,
@@ -130,13 +133,12 @@ func newClient(t *testing.T, plane *controlplane.ControlPlane) client.Client {
 }
 
 func get(address, path, want string) error {
-	response, err := http.Get("http://" + address + path) //nolint:noctx // The test's own server.
+	response, err := http.Get("http://" + address + path)
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
-	if err != nil {
+	if err := errors.Join(err, response.Body.Close()); err != nil {
 		return err
 	}
 	if response.StatusCode != http.StatusOK || !strings.Contains(string(body), want) {

@@ -84,7 +84,7 @@ func TestTheManagerReactsToWhatHappens(t *testing.T) {
 	eventuallyCondition(t, stack, obsv1.Ready, obsv1.ReasonRollingOut)
 
 	t.Run("a Deployment that becomes available", func(t *testing.T) {
-		finishRollout(t, stack.Namespace, "shop-tasks-main")
+		finishRollout(t, stack.Namespace)
 		eventuallyCondition(t, stack, obsv1.Ready, obsv1.ReasonAvailable)
 	})
 	t.Run("a child that is deleted", func(t *testing.T) { repairsADeletedChild(t, stack) })
@@ -183,7 +183,7 @@ func rollsTheExporter(t *testing.T, stack *obsv1.ObservabilityStack) {
 		return nil
 	})
 	eventuallyCondition(t, stack, obsv1.TasksReady, obsv1.ReasonRollingOut)
-	finishRollout(t, stack.Namespace, "shop-tasks-main")
+	finishRollout(t, stack.Namespace)
 	eventuallyCondition(t, stack, obsv1.TasksReady, obsv1.ReasonAvailable)
 }
 

@@ -8,11 +8,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -137,7 +137,7 @@ func (r *StackReconciler) diffComponent(ctx context.Context, pass *apply.Pass, c
 func recheck(results []result) time.Duration {
 	for _, done := range results {
 		if done.stranded {
-			return recheckAfter + rand.N(recheckAfter/2)
+			return wait.Jitter(recheckAfter, 0.5)
 		}
 	}
 	return 0

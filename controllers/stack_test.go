@@ -89,10 +89,10 @@ func secret(namespace, name, key, value string) *corev1.Secret {
 	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Data: map[string][]byte{key: []byte(value)}}
 }
 
-// finishRollout stands in for the controllers that make a Deployment available.
-func finishRollout(t *testing.T, namespace, name string) {
+// finishRollout stands in for the controllers that make the exporter available.
+func finishRollout(t *testing.T, namespace string) {
 	t.Helper()
-	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop-tasks-main"}}
 	refresh(t, d)
 	d.Status = appsv1.DeploymentStatus{ObservedGeneration: d.Generation, Replicas: 1, UpdatedReplicas: 1, ReadyReplicas: 1, AvailableReplicas: 1}
 	if err := live.Status().Update(t.Context(), d); err != nil {
@@ -107,7 +107,7 @@ func TestAStackBecomesItsChildrenAndThenReady(t *testing.T) {
 	wantCondition(t, stack, obsv1.TasksReady, metav1.ConditionFalse, obsv1.ReasonRollingOut)
 	wantCondition(t, stack, obsv1.Ready, metav1.ConditionFalse, obsv1.ReasonRollingOut)
 
-	finishRollout(t, stack.Namespace, "shop-tasks-main")
+	finishRollout(t, stack.Namespace)
 	f.reconcileStack(t, stack)
 	for _, part := range []string{obsv1.MetricsReady, obsv1.TasksReady, obsv1.DashboardsReady, obsv1.AlertsReady, obsv1.SentryReady, obsv1.Ready} {
 		wantCondition(t, stack, part, metav1.ConditionTrue, obsv1.ReasonAvailable)
@@ -178,7 +178,7 @@ func TestANameThatIsTakenInTheLastMomentIsLeftAlone(t *testing.T) {
 func TestAnUnchangedStackSendsNoRequest(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	f.reconcileStack(t, stack)
-	finishRollout(t, stack.Namespace, "shop-tasks-main")
+	finishRollout(t, stack.Namespace)
 	f.reconcileStack(t, stack)
 	f.sent.reset()
 	for range 3 {
@@ -372,7 +372,7 @@ func TestWhatTheAPIServerRefusesIsACondition(t *testing.T) {
 func TestSuspendChangesNothingAndListsWhatItWould(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	f.reconcileStack(t, stack)
-	finishRollout(t, stack.Namespace, "shop-tasks-main")
+	finishRollout(t, stack.Namespace)
 	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Suspend = true })
 	f.reconcileStack(t, stack)
 	wantCondition(t, stack, obsv1.Ready, metav1.ConditionTrue, obsv1.ReasonSuspended)

@@ -48,29 +48,22 @@ func testScheme() *runtime.Scheme {
 }
 
 func TestMain(m *testing.M) {
-	code, err := runTests(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func runTests(m *testing.M) (int, error) {
 	ctrl.SetLogger(logr.Discard())
 	plane, err := controlplane.Start(context.Background(), controlplane.Options{
 		Log:      os.Stderr,
 		CRDPaths: []string{filepath.Join("..", "test", "crds")},
 	})
 	if err != nil {
-		return 1, err
+		panic(err) // Without an API server there is nothing to test.
 	}
-	defer plane.Stop() //nolint:errcheck // The tests are over.
 	restConfig = plane.Config
 	if live, err = client.NewWithWatch(restConfig, client.Options{Scheme: scheme}); err != nil {
-		return 1, err
+		panic(err)
 	}
-	return m.Run(), nil
+	m.Run()
+	if err := plane.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "stop the control plane:", err)
+	}
 }
 
 // requests counts the requests that a reconciler sends to change something, and to read live.

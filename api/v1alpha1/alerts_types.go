@@ -15,17 +15,17 @@ type AlertsSpec struct {
 	// latency tunes ObstackHighLatency: the 95th percentile of the response time of a monitor.
 	// +optional
 	// +kubebuilder:default={}
-	Latency LatencyAlert `json:"latency,omitempty,omitzero"`
+	Latency LatencyAlert `json:"latency,omitzero"`
 
 	// errorRatio tunes ObstackHighErrorRatio: the share of a monitor's requests answered with 5xx.
 	// +optional
 	// +kubebuilder:default={}
-	ErrorRatio RatioAlert `json:"errorRatio,omitempty,omitzero"`
+	ErrorRatio RatioAlert `json:"errorRatio,omitzero"`
 
 	// taskFailureRatio tunes ObstackHighTaskFailureRatio: the share of a broker's finished tasks that failed.
 	// +optional
 	// +kubebuilder:default={}
-	TaskFailureRatio RatioAlert `json:"taskFailureRatio,omitempty,omitzero"`
+	TaskFailureRatio RatioAlert `json:"taskFailureRatio,omitzero"`
 }
 
 // AlertLabelValue is the value of a label on an alert.

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command task-exporter serves Celery's events as Prometheus metrics. docs/task-exporter.md describes it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"obstack.dev/obstack/internal/taskexporter"
+	"obstack.dev/obstack/internal/taskexporter/broker"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "task-exporter:", err)
+		os.Exit(1)
+	}
+}
+
+// run works until the context ends or the address cannot be listened on.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	options, err := taskexporter.ParseOptions(args, getenv, stdout)
+	if errors.Is(err, taskexporter.ErrHelp) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: options.LogLevel}))
+	for _, warning := range options.Warnings {
+		log.Warn(warning)
+	}
+	redis.SetLogger(silent{})
+	log.Info("starting", "broker", options.Address.String(), "listen", options.Listen)
+	exporter := taskexporter.New(options, broker.New(options.Address, options.Transport, options.TLS), log)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stopped := make(chan struct{})
+	go func() {
+		exporter.Run(ctx)
+		close(stopped)
+	}()
+	err = exporter.Serve(ctx, options.Listen)
+	cancel()
+	waitFor(stopped)
+	return err
+}
+
+// silent drops what go-redis would print by itself: every error reaches our own log.
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
+
+// goodbye is how long the broker may take to hear that we leave.
+const goodbye = 400 * time.Millisecond
+
+func waitFor(stopped <-chan struct{}) {
+	select {
+	case <-stopped:
+	case <-time.After(goodbye):
+	}
+}

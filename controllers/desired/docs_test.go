@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package desired
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+)
+
+func readDoc(t *testing.T, name string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join("..", "..", "docs", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// TestEveryConditionIsExplained reads the constants from the source, so that a new one cannot be forgotten.
+func TestEveryConditionIsExplained(t *testing.T) {
+	doc := readDoc(t, "conditions.md")
+	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", "..", "api", "v1alpha1", "conditions.go"), nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	ast.Inspect(file, func(node ast.Node) bool {
+		if literal, ok := node.(*ast.BasicLit); ok && literal.Kind == token.STRING {
+			value, _ := strconv.Unquote(literal.Value)
+			found++
+			if !strings.Contains(doc, "| `"+value+"` |") {
+				t.Errorf("docs/conditions.md has no row for %s", value)
+			}
+		}
+		return true
+	})
+	if found < 10 {
+		t.Errorf("found only %d constants in conditions.go", found)
+	}
+}
+
+func TestEveryFrameworkIsExplained(t *testing.T) {
+	doc := readDoc(t, "frameworks.md")
+	for name, f := range frameworks {
+		for _, text := range []string{string(name), f.requests, f.errors, f.duration} {
+			if !strings.Contains(doc, "`"+text+"`") {
+				t.Errorf("docs/frameworks.md does not name %s of %s", text, name)
+			}
+		}
+	}
+}
+
+func TestEveryAlertHasARunbook(t *testing.T) {
+	for _, tc := range readCases(t) {
+		for _, group := range alertsOf(tc) {
+			for _, rule := range group.Rules {
+				checkRunbook(t, rule)
+			}
+		}
+	}
+}
+
+func checkRunbook(t *testing.T, rule monitoringv1.Rule) {
+	t.Helper()
+	for _, annotation := range []string{"summary", "description"} {
+		if rule.Annotations[annotation] == "" {
+			t.Errorf("%s has no %s", rule.Alert, annotation)
+		}
+	}
+	name, ok := strings.CutPrefix(rule.Annotations["runbook_url"], "https://github.com/obstack/obstack/blob/main/docs/")
+	if !ok {
+		t.Fatalf("%s: runbook_url = %q", rule.Alert, rule.Annotations["runbook_url"])
+	}
+	if doc := readDoc(t, name); !strings.HasPrefix(doc, "# "+rule.Alert+"\n") {
+		t.Errorf("docs/%s is not about %s", name, rule.Alert)
+	}
+}
+
+var promqlBlock = regexp.MustCompile("(?s)```promql\n(.*?)```")
+
+// TestPromQLOfTheDocs parses what the runbooks tell people to paste.
+func TestPromQLOfTheDocs(t *testing.T) {
+	files, err := filepath.Glob("../../docs/runbooks/*.md")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no runbooks: %v", err)
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocks := promqlBlock.FindAllStringSubmatch(string(content), -1)
+		if len(blocks) == 0 {
+			t.Errorf("%s shows no PromQL", file)
+		}
+		for _, block := range blocks {
+			runPromtool(t, t.TempDir(), "promql", "--experimental", "format", block[1])
+		}
+	}
+}
+
+var link = regexp.MustCompile(`\]\(([^)#]+)[^)]*\)`)
+
+func TestLinksOfTheDocs(t *testing.T) {
+	var files []string
+	for _, pattern := range []string{"../../docs/*.md", "../../docs/*/*.md"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, found...)
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range link.FindAllStringSubmatch(string(content), -1) {
+			target := match[1]
+			if strings.Contains(target, "://") || strings.HasPrefix(target, "mailto:") {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(filepath.Dir(file), target)); err != nil {
+				t.Errorf("%s links to %s, which does not exist", file, target)
+			}
+		}
+	}
+}

@@ -1,0 +1,7 @@
+{{- define "gvDetails" -}}
+## {{ .GroupVersionString }}
+
+{{ range .SortedTypes -}}
+{{ template "type" . }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"time"
+
+	"obstack.dev/obstack/internal/taskexporter/wire"
+)
+
+// dialTimeout bounds the making of a connection.
+const dialTimeout = 5 * time.Second
+
+// silenceLimit is how long a broker may say nothing at all, asked several times, before the connection counts as dead.
+const silenceLimit = 15 * time.Second
+
+// Broker reads Celery's events and talks to its workers.
+type Broker interface {
+	// Receive subscribes to the events, calls subscribed once that worked, and handle for each message, which is valid
+	// during the call. It returns when the connection is lost, with the reason, or the context ends.
+	Receive(ctx context.Context, subscribed func(), handle func(message []byte, format wire.Format)) error
+	// Control connects for everything that is not events.
+	Control(ctx context.Context) (Control, error)
+}
+
+// Control is a connection for questions. It is for one goroutine. After an error, close it and make another.
+type Control interface {
+	// Depths returns the queues' depths in the same order.
+	Depths(ctx context.Context, queues []string) ([]Depth, error)
+	// Unacked returns the number of messages delivered and not acknowledged, in all queues; ok is false where the broker
+	// does not tell.
+	Unacked(ctx context.Context) (count int64, ok bool, err error)
+	// Broadcast sends a request to the workers that wants no reply.
+	Broadcast(ctx context.Context, request wire.Request) error
+	// Ask sends the requests and calls handle for the body of each reply to one until the time is over: nobody knows how
+	// many workers there are. The requests' Ticket and ReplyTo are filled in.
+	Ask(ctx context.Context, wait time.Duration, methods []string, handle func(method string, body []byte)) error
+	Close()
+}
+
+// Depth is what is known of a queue.
+type Depth struct {
+	// Messages waiting, in all priorities.
+	Messages int64
+	// Consumers, or -1 where the broker does not tell.
+	Consumers int64
+}
+
+// New returns the broker of an address. Nothing is connected yet.
+func New(address Address, options Options, config *tls.Config) Broker {
+	if address.Kind == RabbitMQ {
+		return &rabbitMQ{address: address, options: options, tls: config}
+	}
+	return &redisBroker{address: address, options: options, tls: config}
+}

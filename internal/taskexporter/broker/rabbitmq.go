@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"obstack.dev/obstack/internal/taskexporter/wire"
+)
+
+// How long RabbitMQ keeps our queue after its connection broke, and messages in it, in milliseconds; and how many bytes.
+// Celery's own receivers lose what is older than five seconds; ours is found again after a short interruption.
+const (
+	queueExpires  = 60_000
+	queueMaxBytes = 64 << 20
+)
+
+// rabbitMQ is RabbitMQ as Celery uses it: events on a topic exchange, bodies without kombu's envelope.
+type rabbitMQ struct {
+	address Address
+	options Options
+	tls     *tls.Config
+	next    atomic.Uint32
+
+	once  sync.Once
+	queue string
+}
+
+func (b *rabbitMQ) dial(name string) (*amqp.Connection, error) {
+	host := b.address.Hosts[int(b.next.Add(1)-1)%len(b.address.Hosts)]
+	scheme := "amqp"
+	if b.tls != nil {
+		scheme = "amqps"
+	}
+	login := url.UserPassword("guest", "guest")
+	if b.address.User != "" {
+		login = url.UserPassword(b.address.User, b.address.Password)
+	}
+	target := url.URL{Scheme: scheme, Host: host, User: login}
+	properties := amqp.NewConnectionProperties()
+	properties.SetClientConnectionName(name)
+	connection, err := amqp.DialConfig(target.String(), amqp.Config{
+		Vhost: b.address.VirtualHost, Heartbeat: silenceLimit * 2 / 3, TLSClientConfig: b.tls, Properties: properties,
+		Dial: func(network, addr string) (net.Conn, error) { return amqp.DefaultDial(dialTimeout)(network, addr) },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	return connection, nil
+}
+
+// Receive consumes a queue of our own, without acknowledgements, that is bound to all events.
+func (b *rabbitMQ) Receive(ctx context.Context, subscribed func(), handle func([]byte, wire.Format)) error {
+	b.once.Do(func() { b.queue = "celeryev." + newID() })
+	connection, err := b.dial("obstack task exporter: events")
+	if err != nil {
+		return err
+	}
+	defer connection.Close()
+	closed := connection.NotifyClose(make(chan *amqp.Error, 1))
+	deliveries, err := b.consume(connection)
+	if err != nil {
+		return err
+	}
+	subscribed()
+	for {
+		select {
+		case <-ctx.Done():
+			return b.abandon(connection, ctx.Err())
+		case delivery, open := <-deliveries:
+			if !open {
+				return closeReason(closed)
+			}
+			handle(delivery.Body, format(delivery))
+		}
+	}
+}
+
+// abandon deletes the queue when the exporter stops, instead of leaving it to expire.
+func (b *rabbitMQ) abandon(connection *amqp.Connection, reason error) error {
+	channel, err := connection.Channel()
+	if err != nil {
+		return reason
+	}
+	_, _ = channel.QueueDelete(b.queue, false, false, true) // it expires anyway
+	return reason
+}
+
+// closeReason returns why the server, or the network, ended the deliveries.
+func closeReason(closed <-chan *amqp.Error) error {
+	select {
+	case reason := <-closed:
+		if reason != nil {
+			return fmt.Errorf("receive: %w", reason)
+		}
+	case <-time.After(time.Second):
+	}
+	return errors.New("receive: the server ended the subscription")
+}
+
+func (b *rabbitMQ) consume(connection *amqp.Connection) (<-chan amqp.Delivery, error) {
+	channel, err := b.exchange(connection)
+	if err != nil {
+		return nil, err
+	}
+	// Durable, because RabbitMQ 4 deprecates queues that are neither durable nor exclusive, and an exclusive one would
+	// not outlive an interruption. The messages in it are transient all the same.
+	arguments := amqp.Table{
+		"x-expires": int32(queueExpires), "x-message-ttl": int32(queueExpires), "x-max-length-bytes": int32(queueMaxBytes),
+	}
+	if _, err := channel.QueueDeclare(b.queue, true, false, false, false, arguments); err != nil {
+		return nil, fmt.Errorf("declare a queue for events: %w", err)
+	}
+	if err := channel.QueueBind(b.queue, "#", b.options.Exchange, false, nil); err != nil {
+		return nil, fmt.Errorf("bind to the exchange %s: %w", b.options.Exchange, err)
+	}
+	deliveries, err := channel.Consume(b.queue, "", true, false, false, false, nil)
+	if err != nil {
+		return nil, fmt.Errorf("consume: %w", err)
+	}
+	return deliveries, nil
+}
+
+// exchange returns a channel on a connection whose broker has the event exchange. One that is there is left as it is,
+// because a declaration that differs, or that the user may not make, closes the channel.
+func (b *rabbitMQ) exchange(connection *amqp.Connection) (*amqp.Channel, error) {
+	channel, err := connection.Channel()
+	if err != nil {
+		return nil, fmt.Errorf("open a channel: %w", err)
+	}
+	err = channel.ExchangeDeclarePassive(b.options.Exchange, "topic", true, false, false, false, nil)
+	if err == nil {
+		return channel, nil
+	}
+	if !notFound(err) {
+		return nil, fmt.Errorf("look for the exchange %s: %w", b.options.Exchange, err)
+	}
+	if channel, err = connection.Channel(); err != nil {
+		return nil, fmt.Errorf("open a channel: %w", err)
+	}
+	if err := channel.ExchangeDeclare(b.options.Exchange, "topic", true, false, false, false, nil); err != nil {
+		return nil, fmt.Errorf("declare the exchange %s: %w", b.options.Exchange, err)
+	}
+	return channel, nil
+}
+
+func notFound(err error) bool {
+	var reason *amqp.Error
+	return errors.As(err, &reason) && reason.Code == amqp.NotFound
+}
+
+func format(delivery amqp.Delivery) wire.Format {
+	compression, _ := delivery.Headers["compression"].(string)
+	return wire.Format{
+		ContentType: strings.ToLower(delivery.ContentType), ContentEncoding: delivery.ContentEncoding, Compression: compression,
+	}
+}
+
+// Control connects with a connection of its own: a refused question closes its channel and must not touch the events.
+func (b *rabbitMQ) Control(context.Context) (Control, error) {
+	connection, err := b.dial("obstack task exporter: control")
+	if err != nil {
+		return nil, err
+	}
+	return &rabbitControl{connection: connection, id: newID()}, nil
+}
+
+type rabbitControl struct {
+	connection *amqp.Connection
+	channel    *amqp.Channel
+	id         string
+}
+
+func (c *rabbitControl) Close() { c.connection.Close() }
+
+// open returns a usable channel; one that a refusal closed is replaced.
+func (c *rabbitControl) open() (*amqp.Channel, error) {
+	if c.channel != nil && !c.channel.IsClosed() {
+		return c.channel, nil
+	}
+	channel, err := c.connection.Channel()
+	if err != nil {
+		return nil, fmt.Errorf("open a channel: %w", err)
+	}
+	c.channel = channel
+	return channel, nil
+}
+
+// Depths asks for each queue by a passive declaration. A queue that is not there has no messages and no consumers.
+func (c *rabbitControl) Depths(ctx context.Context, queues []string) ([]Depth, error) {
+	depths := make([]Depth, len(queues))
+	for i, queue := range queues {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		channel, err := c.open()
+		if err != nil {
+			return nil, err
+		}
+		state, err := channel.QueueDeclarePassive(queue, false, false, false, false, nil)
+		if err != nil && c.connection.IsClosed() {
+			return nil, fmt.Errorf("read the queues' lengths: %w", err)
+		}
+		if err == nil {
+			depths[i] = Depth{Messages: int64(state.Messages), Consumers: int64(state.Consumers)}
+		}
+	}
+	return depths, nil
+}
+
+// Unacked is not told by AMQP, only by RabbitMQ's management API.
+func (c *rabbitControl) Unacked(context.Context) (int64, bool, error) { return 0, false, nil }
+
+func (c *rabbitControl) Broadcast(ctx context.Context, request wire.Request) error {
+	channel, err := c.open()
+	if err != nil {
+		return err
+	}
+	err = channel.PublishWithContext(ctx, wire.ControlExchange, "", false, false, amqp.Publishing{
+		ContentType: "application/json", ContentEncoding: "utf-8", Body: request.Body(), Headers: amqp.Table(request.Headers()),
+	})
+	if err != nil {
+		return fmt.Errorf("broadcast %s: %w", request.Method, err)
+	}
+	return nil
+}
+
+// Ask declares a reply queue of its own; without the exchanges, which workers make, there is nobody to ask.
+func (c *rabbitControl) Ask(ctx context.Context, wait time.Duration, methods []string, handle func(string, []byte)) error {
+	channel, err := c.connection.Channel()
+	if err != nil {
+		return fmt.Errorf("open a channel: %w", err)
+	}
+	defer channel.Close()
+	err = channel.ExchangeDeclarePassive(wire.ControlExchange, "fanout", false, false, false, false, nil)
+	if notFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look for workers: %w", err)
+	}
+	replies, err := c.replies(channel)
+	if err != nil {
+		return err
+	}
+	tickets := make(map[string]string, len(methods))
+	for _, method := range methods {
+		ticket := newID()
+		tickets[ticket] = method
+		if err := c.Broadcast(ctx, wire.Request{Method: method, Ticket: ticket, ReplyTo: c.id}); err != nil {
+			return err
+		}
+	}
+	return collect(ctx, replies, time.After(wait), tickets, handle)
+}
+
+func (c *rabbitControl) replies(channel *amqp.Channel) (<-chan amqp.Delivery, error) {
+	if err := channel.ExchangeDeclare(wire.ReplyExchange, "direct", false, false, false, false, nil); err != nil {
+		return nil, fmt.Errorf("declare the reply exchange: %w", err)
+	}
+	queue := c.id + "." + wire.ReplyExchange
+	if _, err := channel.QueueDeclare(queue, false, true, true, false, amqp.Table{"x-expires": int32(queueExpires)}); err != nil {
+		return nil, fmt.Errorf("declare the reply queue: %w", err)
+	}
+	if err := channel.QueueBind(queue, c.id, wire.ReplyExchange, false, nil); err != nil {
+		return nil, fmt.Errorf("bind the reply queue: %w", err)
+	}
+	replies, err := channel.Consume(queue, "", true, true, false, false, nil)
+	if err != nil {
+		return nil, fmt.Errorf("consume replies: %w", err)
+	}
+	return replies, nil
+}
+
+func collect(ctx context.Context, replies <-chan amqp.Delivery, over <-chan time.Time, tickets map[string]string, handle func(string, []byte)) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-over:
+			return nil
+		case reply, open := <-replies:
+			if !open {
+				return errors.New("read replies: the connection was closed")
+			}
+			ticket, _ := reply.Headers["ticket"].(string)
+			if method, asked := tickets[ticket]; asked {
+				handle(method, reply.Body)
+			}
+		}
+	}
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package taskexporter
+
+import (
+	"bytes"
+	"unicode/utf8"
+)
+
+// maxInterned is how many label values are kept for reuse.
+const maxInterned = 50_000
+
+// interner turns bytes from outside into label values: cut to a length, and shared while they are in use often. It is
+// emptied when it is full, which costs some memory for a while and never an answer.
+type interner struct {
+	maxLength int // bytes
+	values    map[string]string
+}
+
+func newInterner(maxLength int) *interner {
+	return &interner{maxLength: maxLength, values: map[string]string{}}
+}
+
+func (n *interner) label(raw []byte) string {
+	raw = n.cut(raw)
+	if value, known := n.values[string(raw)]; known {
+		return value
+	}
+	if len(n.values) >= maxInterned {
+		clear(n.values)
+	}
+	value := string(raw)
+	n.values[value] = value
+	return value
+}
+
+// cut shortens a text to the limit without cutting a character in two.
+func (n *interner) cut(raw []byte) []byte {
+	if len(raw) <= n.maxLength {
+		return raw
+	}
+	end := n.maxLength
+	for end > 0 && !utf8.RuneStart(raw[end]) {
+		end--
+	}
+	return raw[:end]
+}
+
+// hostOf returns the part of a node name behind the "@", all of it if there is none, as Celery's nodesplit does.
+func hostOf(node []byte) []byte {
+	if at := bytes.IndexByte(node, '@'); at >= 0 {
+		return node[at+1:]
+	}
+	return node
+}

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package series
+
+import (
+	"math"
+	"sort"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// histogram counts observations by bucket. One goroutine observes and any number read.
+type histogram struct {
+	bounds []float64 // upper bounds without +Inf, ascending, shared by all of one family
+	counts []atomic.Uint64
+	sum    atomic.Uint64 // bits of a float64
+	// native has the same observations in a native histogram, if those are asked for.
+	native prometheus.Histogram
+}
+
+func newHistogram(bounds []float64, native prometheus.Histogram) *histogram {
+	return &histogram{bounds: bounds, counts: make([]atomic.Uint64, len(bounds)+1), native: native}
+}
+
+func (h *histogram) observe(value float64) {
+	h.counts[sort.SearchFloat64s(h.bounds, value)].Add(1)
+	h.sum.Store(math.Float64bits(math.Float64frombits(h.sum.Load()) + value))
+	if h.native != nil {
+		h.native.Observe(value)
+	}
+}
+
+// cost is the number of Prometheus series that a histogram with these bounds takes.
+func cost(bounds []float64) int { return len(bounds) + 3 }

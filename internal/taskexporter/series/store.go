@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package series keeps the counters and histograms of tasks, in bounded number, and writes them for Prometheus.
+// One goroutine changes them; a scrape reads them at any time without ever making that goroutine wait.
+package series
+
+import (
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Counter is one of the counters that each label set of a worker's task has.
+type Counter int
+
+// The counters, named after the events that they count. Failures are counted apart, by exception.
+const (
+	Received Counter = iota
+	Started
+	Succeeded
+	Rejected
+	Revoked
+	Retried
+	Cancelled
+	counterCount
+)
+
+// Config says what the store keeps and how it is named.
+type Config struct {
+	// Prefix of all metric names, "celery_" by default.
+	Prefix string
+	// Static labels are carried by every series.
+	Static []Label
+	// RuntimeBuckets and WaitBuckets are upper bounds in seconds, ascending, without +Inf.
+	RuntimeBuckets, WaitBuckets []float64
+	// MaxSeries bounds the series kept, counted as Prometheus counts them. Label sets beyond it are folded into Overflow.
+	MaxSeries int
+	// Native adds native histograms to the classic ones, for scrapes in the protobuf format.
+	Native bool
+}
+
+// Store holds the series. Its methods that change it are for one goroutine.
+type Store struct {
+	config Config
+	static string
+
+	sent     table[Key, sent]
+	tasks    table[Key, Task]
+	failures table[failureKey, failure]
+	overflow *Task // counts what found no room; shown, like any other, once it was needed
+
+	kept    atomic.Int64
+	refused atomic.Uint64
+}
+
+// sent is a label set of the client side, which has only this counter.
+type sent struct {
+	key    Key
+	labels string
+	count  atomic.Uint64
+}
+
+// Task is one label set of the worker side.
+type Task struct {
+	store    *Store
+	key      Key
+	labels   string
+	counters [counterCount]atomic.Uint64
+
+	runtime, failedRuntime, wait atomic.Pointer[histogram]
+}
+
+type failureKey struct {
+	task      *Task
+	exception string
+}
+
+type failure struct {
+	failureKey
+	labels string
+	count  atomic.Uint64
+}
+
+// New returns an empty store.
+func New(config Config) *Store {
+	s := &Store{config: config, static: renderStatic(config.Static)}
+	s.overflow = s.newTask(overflowKey)
+	return s
+}
+
+// Kept returns the number of series held, Overflow's not included.
+func (s *Store) Kept() int { return int(s.kept.Load()) }
+
+// Refused returns how often something was counted under Overflow because the limit was reached.
+func (s *Store) Refused() uint64 { return s.refused.Load() }
+
+// reserve takes n series out of the budget, and counts a refusal if they are not there.
+func (s *Store) reserve(n int) bool {
+	if int(s.kept.Load())+n > s.config.MaxSeries {
+		s.refused.Add(1)
+		return false
+	}
+	s.kept.Add(int64(n))
+	return true
+}
+
+// Sent counts a task sent by a client.
+func (s *Store) Sent(key Key) {
+	entry := s.sent.get(key)
+	if entry == nil && !s.reserve(1) {
+		key = overflowKey
+		entry = s.sent.get(key)
+	}
+	if entry == nil {
+		entry = &sent{key: key, labels: key.render(s.static)}
+		s.sent.add(key, entry)
+	}
+	entry.count.Add(1)
+}
+
+// taskCost is the series of a label set without histograms: its counters and the failures without an exception.
+const taskCost = int(counterCount) + 1
+
+// Task returns the label set, which is made with all its counters at zero if it is new.
+func (s *Store) Task(key Key) *Task {
+	task := s.tasks.get(key)
+	if task != nil {
+		return task
+	}
+	if !s.reserve(taskCost) {
+		return s.spill()
+	}
+	task = s.newTask(key)
+	s.show(task)
+	return task
+}
+
+func (s *Store) show(task *Task) {
+	s.tasks.add(task.key, task)
+	s.addFailure(task, "")
+}
+
+// spill returns the label set for what found no room.
+func (s *Store) spill() *Task {
+	if s.tasks.get(overflowKey) == nil {
+		s.show(s.overflow)
+	}
+	return s.overflow
+}
+
+func (s *Store) newTask(key Key) *Task {
+	return &Task{store: s, key: key, labels: key.render(s.static)}
+}
+
+func (s *Store) addFailure(task *Task, exception string) *failure {
+	key := failureKey{task, exception}
+	entry := &failure{failureKey: key, labels: task.labels + renderStatic([]Label{{"exception", exception}})}
+	s.failures.add(key, entry)
+	return entry
+}
+
+// Inc adds one to a counter.
+func (t *Task) Inc(c Counter) { t.counters[c].Add(1) }
+
+// Fail counts a failure by its exception's class.
+func (t *Task) Fail(exception string) {
+	entry := t.store.failures.get(failureKey{t, exception})
+	if entry == nil {
+		if exception != Overflow && !t.store.reserve(1) {
+			t.Fail(Overflow)
+			return
+		}
+		entry = t.store.addFailure(t, exception)
+	}
+	entry.count.Add(1)
+}
+
+// ObserveRuntime records how long a task ran until it succeeded, in seconds.
+func (t *Task) ObserveRuntime(seconds float64) {
+	t.observe(runtimeFamily, seconds)
+}
+
+// ObserveFailedRuntime records how long a task ran until it failed, in seconds.
+func (t *Task) ObserveFailedRuntime(seconds float64) {
+	t.observe(failedRuntimeFamily, seconds)
+}
+
+// ObserveWait records how long a task waited in its queue, in seconds.
+func (t *Task) ObserveWait(seconds float64) {
+	t.observe(waitFamily, seconds)
+}
+
+func (t *Task) observe(family *histogramFamily, seconds float64) {
+	slot := family.of(t)
+	h := slot.Load()
+	if h == nil {
+		bounds := family.bounds(&t.store.config)
+		if t != t.store.overflow && !t.store.reserve(cost(bounds)) {
+			t.store.spill().observe(family, seconds)
+			return
+		}
+		h = newHistogram(bounds, t.store.native(family, t.key))
+		slot.Store(h)
+	}
+	h.observe(seconds)
+}
+
+// native returns a native histogram of the label set, or nil if none are asked for.
+func (s *Store) native(family *histogramFamily, key Key) prometheus.Histogram {
+	if !s.config.Native {
+		return nil
+	}
+	labels := prometheus.Labels{"name": key.Name, "hostname": key.Hostname, "queue_name": key.Queue}
+	return prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: s.config.Prefix + family.name, Help: family.help, ConstLabels: labels, Buckets: family.bounds(&s.config),
+		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160,
+	})
+}
+
+// PurgeHost forgets every series with that host name and returns their number to the budget.
+func (s *Store) PurgeHost(hostname string) {
+	if hostname == Overflow {
+		return
+	}
+	freed := s.sent.removeIf(func(key Key, _ *sent) bool { return key.Hostname == hostname })
+	s.failures.removeIf(func(key failureKey, _ *failure) bool {
+		if key.task.key.Hostname != hostname {
+			return false
+		}
+		if key.exception != "" && key.exception != Overflow {
+			freed++
+		}
+		return true
+	})
+	s.tasks.removeIf(func(key Key, task *Task) bool {
+		if key.Hostname != hostname {
+			return false
+		}
+		freed += taskCost
+		for _, family := range histogramFamilies {
+			if h := family.of(task).Load(); h != nil {
+				freed += cost(h.bounds)
+			}
+		}
+		return true
+	})
+	s.kept.Add(-int64(freed))
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package taskexporter
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/common/expfmt"
+)
+
+const index = `<!doctype html><title>obstack task exporter</title>
+<h1>obstack task exporter</h1>
+<p><a href="/metrics">/metrics</a>, <a href="/health">/health</a> (the process), <a href="/ready">/ready</a> (the broker)</p>
+`
+
+// shutdownTime is how long requests may go on after the end was asked for.
+const shutdownTime = 500 * time.Millisecond
+
+// Handler serves /metrics, /health, /ready and a page that names them.
+func (e *Exporter) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = io.WriteString(w, index) // the reader may be gone
+	})
+	mux.Handle("GET /metrics", e.scrapes())
+	mux.HandleFunc("GET /health", probe(e.Healthy, "the exporter works", "the exporter is stuck"))
+	mux.HandleFunc("GET /ready", probe(e.Ready, "subscribed to events of the broker", "not connected to the broker"))
+	return mux
+}
+
+func probe(ok func() bool, yes, no string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		text := yes
+		if !ok() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			text = no
+		}
+		_, _ = io.WriteString(w, text+"\n") // the reader may be gone
+	}
+}
+
+// Serve answers requests on the address until the context ends.
+func (e *Exporter) Serve(ctx context.Context, address string) error {
+	server := &http.Server{Addr: address, Handler: e.Handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute}
+	failed := make(chan error, 1)
+	go func() { failed <- server.ListenAndServe() }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("listen: %w", err)
+	case <-ctx.Done():
+	}
+	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+	defer cancel()
+	if err := server.Shutdown(shutdown); errors.Is(err, context.DeadlineExceeded) {
+		return server.Close()
+	}
+	return nil
+}
+
+// scrapes chooses the format. Native histograms exist in protobuf only, which client_golang writes.
+func (e *Exporter) scrapes() http.Handler {
+	text := http.HandlerFunc(e.scrapeText)
+	if !e.options.Series.Native {
+		return text
+	}
+	native := prometheus.NewRegistry()
+	static := prometheus.Labels{}
+	for _, label := range e.options.Series.Static {
+		static[label.Name] = label.Value
+	}
+	prometheus.WrapRegistererWith(static, native).MustRegister(e.tracker.store.Collector())
+	protobuf := promhttp.HandlerFor(prometheus.Gatherers{e.metrics.registry, native}, promhttp.HandlerOpts{})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if expfmt.Negotiate(r.Header).FormatType() == expfmt.TypeProtoDelim {
+			protobuf.ServeHTTP(w, r)
+			return
+		}
+		text.ServeHTTP(w, r)
+	})
+}
+
+// scrapeText writes Prometheus' text format or OpenMetrics, whichever is asked for.
+func (e *Exporter) scrapeText(w http.ResponseWriter, r *http.Request) {
+	format := expfmt.NewFormat(expfmt.TypeTextPlain)
+	if negotiated := expfmt.NegotiateIncludingOpenMetrics(r.Header); negotiated.FormatType() == expfmt.TypeOpenMetrics {
+		format = negotiated
+	}
+	openMetrics := format.FormatType() == expfmt.TypeOpenMetrics
+	// The exporter's own metrics are few; an error in them is known before anything is sent.
+	var own bytes.Buffer
+	if err := e.writeOwn(&own, format); err != nil {
+		http.Error(w, "gather metrics: "+err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", string(format))
+	w.Header().Set("Vary", "Accept, Accept-Encoding")
+	out, finish := compressed(w, r)
+	defer finish()
+	// An error from here on is the reader's: it went away.
+	_, _ = own.WriteTo(out)
+	_ = e.tracker.store.WriteText(out, openMetrics)
+	if openMetrics {
+		_, _ = io.WriteString(out, "# EOF\n")
+	}
+}
+
+func (e *Exporter) writeOwn(out io.Writer, format expfmt.Format) error {
+	families, err := e.metrics.registry.Gather()
+	if err != nil {
+		return err
+	}
+	// Without its Close, the encoder of OpenMetrics leaves out the final line, for which it is too early.
+	encoder := expfmt.NewEncoder(out, format)
+	for _, family := range families {
+		if err := encoder.Encode(family); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compressed returns the writer for a response's body, and what must be called at its end.
+func compressed(w http.ResponseWriter, r *http.Request) (out io.Writer, finish func()) {
+	if !acceptsGzip(r.Header.Get("Accept-Encoding")) {
+		return w, func() {}
+	}
+	w.Header().Set("Content-Encoding", "gzip")
+	zipped, err := gzip.NewWriterLevel(w, gzip.BestSpeed)
+	if err != nil {
+		panic(err) // the level is a constant that exists
+	}
+	return zipped, func() { _ = zipped.Close() } // the reader may be gone
+}
+
+// acceptsGzip reads an Accept-Encoding header (RFC 9110, section 12.5.3).
+func acceptsGzip(header string) bool {
+	for part := range strings.SplitSeq(header, ",") {
+		coding, parameters, _ := strings.Cut(part, ";")
+		if coding = strings.TrimSpace(coding); coding != "gzip" && coding != "*" {
+			continue
+		}
+		weight, found := strings.CutPrefix(strings.TrimSpace(parameters), "q=")
+		if !found {
+			return true
+		}
+		q, err := strconv.ParseFloat(weight, 64)
+		return err == nil && q > 0
+	}
+	return false
+}

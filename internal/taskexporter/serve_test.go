@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package taskexporter
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+)
+
+// busy is an exporter that has counted some tasks and workers.
+func busy(t *testing.T, args ...string) *bench {
+	b := newBench(t, args...)
+	b.send(
+		beat("w@host", 1, 1),
+		event("task-sent", "c@web", 0, sentTo("u", "n", "q")),
+		event("task-started", "w@host", 1, of("u")),
+		event("task-succeeded", "w@host", 2, of("u")+`, "runtime": 0.3`),
+		event("task-failed", "w@host", 2, of("u")+`, "exception": "E()"`),
+	)
+	return b
+}
+
+func (b *bench) get(path string, header ...string) *httptest.ResponseRecorder {
+	request := httptest.NewRequest("GET", path, nil)
+	for i := 0; i < len(header); i += 2 {
+		request.Header.Set(header[i], header[i+1])
+	}
+	recorder := httptest.NewRecorder()
+	b.Handler().ServeHTTP(recorder, request)
+	return recorder
+}
+
+func parseText(t *testing.T, text io.Reader) map[string]*dto.MetricFamily {
+	t.Helper()
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return families
+}
+
+func TestTextIsValidAndCarriesStaticLabels(t *testing.T) {
+	b := busy(t, "--static-label", "env=prod", "--metric-prefix", "my_")
+	families := parseText(t, b.get("/metrics").Body)
+	if got := families["my_task_runtime"].GetMetric()[0].GetHistogram(); got.GetSampleCount() != 1 || got.GetSampleSum() != 0.3 {
+		t.Errorf("runtime = %v", got)
+	}
+	for name, family := range families {
+		for _, metric := range family.GetMetric() {
+			found := false
+			for _, label := range metric.GetLabel() {
+				found = found || label.GetName() == "env" && label.GetValue() == "prod"
+			}
+			if !found {
+				t.Errorf("%s lacks the static label", name)
+			}
+		}
+		if strings.HasPrefix(name, "celery_") {
+			t.Errorf("%s has the default prefix", name)
+		}
+	}
+}
+
+func TestBucketsAreCumulativeAndNamedAsThePeers(t *testing.T) {
+	text := busy(t).metricsText()
+	for _, line := range []string{
+		`celery_task_runtime_bucket{name="n",hostname="host",queue_name="q",le="0.25"} 0`,
+		`celery_task_runtime_bucket{name="n",hostname="host",queue_name="q",le="0.5"} 1`,
+		`celery_task_runtime_bucket{name="n",hostname="host",queue_name="q",le="1.0"} 1`,
+		`celery_task_runtime_bucket{name="n",hostname="host",queue_name="q",le="+Inf"} 1`,
+	} {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("%s is missing", line)
+		}
+	}
+}
+
+func TestOpenMetricsByNegotiation(t *testing.T) {
+	response := busy(t).get("/metrics", "Accept", "application/openmetrics-text;version=1.0.0,text/plain;q=0.5")
+	if got := response.Header().Get("Content-Type"); !strings.HasPrefix(got, "application/openmetrics-text") {
+		t.Fatalf("content type %q", got)
+	}
+	text := response.Body.String()
+	if !strings.HasSuffix(text, "\n# EOF\n") || strings.Count(text, "# EOF") != 1 {
+		t.Error("the text does not end with one EOF line")
+	}
+	if !strings.Contains(text, "# TYPE celery_task_sent counter\n") || !strings.Contains(text, "celery_task_sent_total{") {
+		t.Error("a counter is not written as OpenMetrics demands")
+	}
+}
+
+func TestGzip(t *testing.T) {
+	b := busy(t)
+	for header, want := range map[string]bool{"gzip": true, "deflate, gzip;q=0.5": true, "gzip;q=0": false, "identity": false, "": false} {
+		response := b.get("/metrics", "Accept-Encoding", header)
+		if got := response.Header().Get("Content-Encoding") == "gzip"; got != want {
+			t.Errorf("%q: zipped = %v, want %v", header, got, want)
+			continue
+		}
+		var body io.Reader = response.Body
+		if want {
+			zipped, err := gzip.NewReader(response.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body = zipped
+		}
+		parseText(t, body)
+	}
+}
+
+func TestNativeHistogramsInProtobuf(t *testing.T) {
+	b := busy(t, "--native-histograms", "--static-label", "env=prod")
+	response := b.get("/metrics", "Accept", "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited")
+	decoder := expfmt.NewDecoder(bytes.NewReader(response.Body.Bytes()), expfmt.NewFormat(expfmt.TypeProtoDelim))
+	found := map[string]*dto.MetricFamily{}
+	for {
+		var family dto.MetricFamily
+		if err := decoder.Decode(&family); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		found[family.GetName()] = &family
+	}
+	histogram := found["celery_task_runtime"].GetMetric()[0].GetHistogram()
+	if histogram.GetSampleCount() != 1 || len(histogram.GetPositiveSpan()) == 0 || len(histogram.GetBucket()) == 0 {
+		t.Errorf("no native and classic histogram: %v", histogram)
+	}
+	for _, name := range []string{"celery_task_sent_total", "celery_task_failed_total", "celery_worker_up", "celery_task_queue_wait_time"} {
+		if found[name] == nil {
+			t.Errorf("%s is missing", name)
+		}
+	}
+	parseText(t, b.get("/metrics").Body)
+}
+
+func TestProbesTellOfProcessAndBroker(t *testing.T) {
+	b := newBench(t)
+	b.connected.Store(false)
+	if got := b.get("/ready").Code; got != http.StatusServiceUnavailable {
+		t.Errorf("/ready without a broker = %d", got)
+	}
+	if got := b.get("/health").Code; got != http.StatusOK {
+		t.Errorf("/health without a broker = %d", got)
+	}
+	b.connected.Store(true)
+	if got := b.get("/ready").Code; got != http.StatusOK {
+		t.Errorf("/ready = %d", got)
+	}
+	b.alive.Store(time.Now().Add(-2 * stuckAfter).Unix())
+	if got := b.get("/health").Code; got != http.StatusServiceUnavailable {
+		t.Errorf("/health of a stuck process = %d", got)
+	}
+	if got := b.get("/").Code; got != http.StatusOK {
+		t.Errorf("/ = %d", got)
+	}
+	if got := b.get("/nothing").Code; got != http.StatusNotFound {
+		t.Errorf("/nothing = %d", got)
+	}
+}
+
+func TestServeEndsWithTheContextAndTellsOfATakenPort(t *testing.T) {
+	b := newBench(t)
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	taken := strings.TrimPrefix(server.URL, "http://")
+	if err := b.Serve(t.Context(), taken); err == nil || !strings.Contains(err.Error(), "listen") {
+		t.Errorf("error = %v, want one about listening", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := b.Serve(ctx, "127.0.0.1:0"); err != nil {
+		t.Error(err)
+	}
+}

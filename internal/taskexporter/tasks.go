@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package taskexporter
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"sync/atomic"
+
+	"obstack.dev/obstack/internal/taskexporter/wire"
+)
+
+// taskID is a task's UUID, or a hash of an id that is no UUID.
+type taskID [16]byte
+
+func newTaskID(text []byte) taskID {
+	var id taskID
+	if len(text) == 36 && text[8] == '-' && text[13] == '-' && text[18] == '-' && text[23] == '-' {
+		var digits [32]byte
+		n := copy(digits[:], text[:8])
+		n += copy(digits[n:], text[9:13])
+		n += copy(digits[n:], text[14:18])
+		n += copy(digits[n:], text[19:23])
+		copy(digits[n:], text[24:])
+		if _, err := hex.Decode(id[:], digits[:]); err == nil {
+			return id
+		}
+	}
+	sum := sha256.Sum256(text)
+	copy(id[:], sum[:])
+	return id
+}
+
+// task is what must be remembered from one event of a task to the next. Empty and zero mean unknown.
+type task struct {
+	id          taskID
+	name, queue string
+	// When it was sent, or its ETA if that is later, in Unix seconds by the client's clock: of the sends whose start has
+	// not come yet, the first two. A retry is often sent before the news of the start that it follows.
+	readyAt, readyNext float64
+	startedAt          float64 // Unix seconds by the worker's clock
+
+	prev, next int32
+	finished   bool
+	outcome    wire.Type // how it finished
+}
+
+// sent notes that the task was sent, to be started at that time.
+func (t *task) sent(ready float64) {
+	switch {
+	case t.readyAt == 0:
+		t.readyAt = ready
+	case t.readyNext == 0:
+		t.readyNext = ready
+	default:
+		t.readyAt, t.readyNext = t.readyNext, ready
+	}
+}
+
+// start returns since when the task waited, zero if unknown, and uses that up: a redelivery is not sent anew.
+func (t *task) start() float64 {
+	ready := t.readyAt
+	t.readyAt, t.readyNext = t.readyNext, 0
+	return ready
+}
+
+// finishedTasks is how many finished tasks are remembered, for late and repeated events.
+const finishedTasks = 16_384
+
+const (
+	chunkSize = 1024
+	none      = int32(-1)
+)
+
+// taskCache remembers tasks: of those that are not finished the most recently used, up to a limit, and of the finished
+// the last few. Its cost per event does not depend on the number of tasks. It is for one goroutine, but for its counters.
+type taskCache struct {
+	limit    int
+	index    map[taskID]int32
+	chunks   [][]task // of fixed size, so that growing copies nothing
+	used     int32
+	free     int32 // first of the list of free slots
+	live     queue
+	finished queue
+
+	tracked atomic.Int64
+	evicted atomic.Uint64 // tasks forgotten before they were finished
+}
+
+// queue is a list of tasks linked by their slots, the oldest first.
+type queue struct {
+	head, tail int32
+	length     int
+}
+
+func newTaskCache(limit int) *taskCache {
+	return &taskCache{limit: limit, index: map[taskID]int32{}, free: none, live: queue{none, none, 0}, finished: queue{none, none, 0}}
+}
+
+func (c *taskCache) slot(i int32) *task { return &c.chunks[i/chunkSize][i%chunkSize] }
+
+// get returns a task that is remembered, or nil.
+func (c *taskCache) get(id taskID) *task {
+	if i, known := c.index[id]; known {
+		return c.slot(i)
+	}
+	return nil
+}
+
+// touch returns the task, new if need be, as the most recently used one. The pointer is valid until the next call.
+func (c *taskCache) touch(id taskID) *task {
+	if i, known := c.index[id]; known {
+		t := c.slot(i)
+		if !t.finished {
+			c.unlink(&c.live, i)
+			c.push(&c.live, i)
+		}
+		return t
+	}
+	c.makeRoom()
+	i := c.allocate()
+	*c.slot(i) = task{id: id}
+	c.index[id] = i
+	c.push(&c.live, i)
+	c.tracked.Store(int64(len(c.index)))
+	return c.slot(i)
+}
+
+// finish marks a task as finished: it no longer counts against the limit.
+func (c *taskCache) finish(t *task, outcome wire.Type) {
+	t.outcome = outcome
+	if t.finished {
+		return
+	}
+	i := c.index[t.id]
+	c.unlink(&c.live, i)
+	t.finished = true
+	c.push(&c.finished, i)
+	if c.finished.length > finishedTasks {
+		c.forget(&c.finished)
+	}
+}
+
+// resume takes a finished task back: a retry and a redelivery have the same id.
+func (c *taskCache) resume(t *task) {
+	if !t.finished {
+		return
+	}
+	i := c.index[t.id]
+	c.unlink(&c.finished, i)
+	c.makeRoom()
+	t.finished = false
+	c.push(&c.live, i)
+}
+
+// makeRoom forgets the least recently used unfinished task if the limit is reached.
+func (c *taskCache) makeRoom() {
+	if c.live.length >= c.limit {
+		c.evicted.Add(1)
+		c.forget(&c.live)
+	}
+}
+
+// forget removes the oldest task of a queue.
+func (c *taskCache) forget(q *queue) {
+	i := q.head
+	c.unlink(q, i)
+	delete(c.index, c.slot(i).id)
+	*c.slot(i) = task{next: c.free}
+	c.free = i
+	c.tracked.Store(int64(len(c.index)))
+}
+
+func (c *taskCache) allocate() int32 {
+	if c.free != none {
+		i := c.free
+		c.free = c.slot(i).next
+		return i
+	}
+	if int(c.used) == len(c.chunks)*chunkSize {
+		c.chunks = append(c.chunks, make([]task, chunkSize))
+	}
+	c.used++
+	return c.used - 1
+}
+
+func (c *taskCache) push(q *queue, i int32) {
+	t := c.slot(i)
+	t.prev, t.next = q.tail, none
+	if q.tail == none {
+		q.head = i
+	} else {
+		c.slot(q.tail).next = i
+	}
+	q.tail = i
+	q.length++
+}
+
+func (c *taskCache) unlink(q *queue, i int32) {
+	t := c.slot(i)
+	if t.prev == none {
+		q.head = t.next
+	} else {
+		c.slot(t.prev).next = t.next
+	}
+	if t.next == none {
+		q.tail = t.prev
+	} else {
+		c.slot(t.next).prev = t.prev
+	}
+	q.length--
+}

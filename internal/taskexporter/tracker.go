@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package taskexporter
+
+import (
+	"log/slog"
+	"math"
+	"time"
+
+	"obstack.dev/obstack/internal/taskexporter/series"
+	"obstack.dev/obstack/internal/taskexporter/wire"
+)
+
+const (
+	// unknownName stands for the name of a task whose first events were missed and which no worker could name.
+	unknownName = "unknown"
+	// genericHost replaces host names if so asked, as with the peer.
+	genericHost = "generic"
+	// unknownException as with the peer.
+	unknownException = "UnknownException"
+)
+
+// tracker turns events into counts. It belongs to one goroutine; others see its parts that lock for themselves.
+type tracker struct {
+	options *Options
+	log     *slog.Logger
+	metrics *metrics
+	store   *series.Store
+	decoder wire.Decoder
+	labels  *interner
+	tasks   *taskCache
+	workers *workers
+	hosts   *hosts
+	queues  *queues
+	waiting waitingRoom
+	now     time.Time
+}
+
+func newTracker(options *Options, metrics *metrics, log *slog.Logger) *tracker {
+	return &tracker{
+		options: options, log: log, metrics: metrics, store: series.New(options.Series), labels: newInterner(options.MaxLabelLength),
+		tasks: newTaskCache(options.MaxTasks), workers: newWorkers(), hosts: newHosts(), queues: newQueues(options.Queues),
+		waiting: newWaitingRoom(),
+	}
+}
+
+// message handles one message of the broker.
+func (t *tracker) message(body []byte, format wire.Format) {
+	t.metrics.messages.Inc()
+	events, refused, err := t.decoder.Decode(body, format)
+	if err != nil {
+		t.metrics.malformed(err)
+		return
+	}
+	t.metrics.malformedEvents.Add(float64(refused))
+	for i := range events {
+		t.event(&events[i])
+	}
+	if n := len(events); n > 0 {
+		t.metrics.lag(t.now, events[n-1].Timestamp)
+	}
+}
+
+func (t *tracker) event(e *wire.Event) {
+	t.metrics.events[e.Type].Inc()
+	if e.Malformed > 0 {
+		t.metrics.malformedFields.Add(float64(e.Malformed))
+	}
+	switch {
+	case e.Type == wire.TaskSent:
+		t.sent(e)
+	case e.Type.OfTask():
+		t.ofTask(e)
+	case e.Type != wire.Unknown:
+		t.ofWorker(e)
+	}
+}
+
+// host returns the label of an event's host, and notes that it was heard of.
+func (t *tracker) host(e *wire.Event) string {
+	return t.hosts.seen(t.labels.label(hostOf(e.Hostname)), t.now)
+}
+
+func (t *tracker) sent(e *wire.Event) {
+	task := t.tasks.touch(newTaskID(e.UUID))
+	t.tasks.resume(task)
+	name, queue := unknownName, t.options.DefaultQueue
+	if len(e.Name) > 0 {
+		name = t.labels.label(e.Name)
+		task.name = name
+	}
+	if len(e.Queue) > 0 {
+		queue = t.labels.label(e.Queue)
+		t.queues.add(queue)
+	}
+	task.queue = queue
+	task.sent(readyAt(t.timestamp(e), e.ETA))
+	t.waiting.sent(name)
+	host := t.host(e)
+	if t.options.GenericClientHost {
+		host = genericHost
+	}
+	t.store.Sent(series.Key{Name: name, Hostname: host, Queue: queue})
+}
+
+// readyAt is when a task could be started: when it was sent, or at its ETA if that is later.
+func readyAt(sent, eta float64) float64 {
+	if eta > sent { // false if the ETA is NaN
+		return eta
+	}
+	return sent
+}
+
+// timestamp is the sender's time, or ours if that is unknown.
+func (t *tracker) timestamp(e *wire.Event) float64 {
+	if math.IsNaN(e.Timestamp) {
+		return float64(t.now.UnixNano()) / 1e9
+	}
+	return e.Timestamp
+}
+
+// ofTask handles an event of a task that a worker sends.
+func (t *tracker) ofTask(e *wire.Event) {
+	from := t.workers.get(e.Hostname)
+	if from != nil {
+		t.workers.heard(from, t.now)
+	}
+	task := t.tasks.touch(newTaskID(e.UUID))
+	if repeated(task, e.Type) {
+		t.metrics.droppedRepeated.Inc()
+		return
+	}
+	o := occurrence{
+		kind: e.Type, id: task.id, from: from, host: t.host(e), at: t.timestamp(e), runtime: e.Runtime, deadline: t.now.Add(waitForMore),
+	}
+	t.learn(task, e, &o)
+	if len(e.Exception) > 0 {
+		o.exception = t.labels.label(e.Exception)
+	}
+	o.recall(task)
+	if t.waiting.wanted(&o) {
+		if oldest, full := t.waiting.put(o); full {
+			t.settle(oldest)
+		}
+		return
+	}
+	t.count(&o)
+}
+
+// repeated reports whether an event says again how a task finished: newer releases of Celery tell of a hard time limit
+// twice. Several workers may revoke one task, as with the peer, so that counts each time.
+func repeated(t *task, kind wire.Type) bool {
+	return t.finished && t.outcome == kind && kind != wire.TaskRevoked
+}
+
+// learn updates what is remembered of a task by one of its events.
+func (t *tracker) learn(task *task, e *wire.Event, o *occurrence) {
+	switch e.Type {
+	case wire.TaskReceived:
+		t.tasks.resume(task)
+		if len(e.Name) > 0 {
+			task.name = t.labels.label(e.Name)
+		}
+	case wire.TaskStarted:
+		t.tasks.resume(task)
+		task.startedAt = o.at
+	case wire.TaskFailed:
+		if task.name == "" && len(e.Unregistered) > 0 {
+			task.name = t.labels.label(e.Unregistered)
+		}
+		if task.startedAt > 0 {
+			o.runtime = max(0, o.at-task.startedAt)
+		}
+		t.tasks.finish(task, e.Type)
+	case wire.TaskSucceeded, wire.TaskRejected, wire.TaskRevoked:
+		t.tasks.finish(task, e.Type)
+	}
+}
+
+// settle counts an occurrence that waited for its task's name or queue, with what is known by now.
+func (t *tracker) settle(o occurrence) {
+	if task := t.tasks.get(o.id); task != nil {
+		o.recall(task)
+	}
+	t.waiting.missed(&o)
+	t.count(&o)
+}
+
+// labelsOf returns the label set that an occurrence is counted under.
+func (t *tracker) labelsOf(o *occurrence) series.Key {
+	key := series.Key{Name: o.name, Hostname: o.host, Queue: o.queue}
+	if key.Name == "" {
+		key.Name = unknownName
+	}
+	if key.Queue == "" {
+		key.Queue = o.from.onlyQueue()
+	}
+	if key.Queue == "" {
+		key.Queue = t.options.DefaultQueue
+	}
+	if t.options.GenericWorkerHost {
+		key.Hostname = genericHost
+	}
+	return key
+}
+
+var counters = map[wire.Type]series.Counter{
+	wire.TaskReceived: series.Received, wire.TaskStarted: series.Started, wire.TaskSucceeded: series.Succeeded,
+	wire.TaskRejected: series.Rejected, wire.TaskRevoked: series.Revoked, wire.TaskRetried: series.Retried,
+	wire.TaskCancelled: series.Cancelled,
+}
+
+func (t *tracker) count(o *occurrence) {
+	entry := t.store.Task(t.labelsOf(o))
+	if o.kind == wire.TaskFailed {
+		if o.exception == "" {
+			o.exception = unknownException
+		}
+		entry.Fail(o.exception)
+		if !math.IsNaN(o.runtime) {
+			entry.ObserveFailedRuntime(o.runtime)
+		}
+		return
+	}
+	entry.Inc(counters[o.kind])
+	switch {
+	case o.kind == wire.TaskSucceeded && !math.IsNaN(o.runtime):
+		entry.ObserveRuntime(o.runtime)
+	case o.kind == wire.TaskStarted && o.readyAt > 0:
+		entry.ObserveWait(max(0, o.at-o.readyAt))
+	}
+}
+
+func (t *tracker) ofWorker(e *wire.Event) {
+	from := t.workers.get(e.Hostname)
+	if from == nil {
+		if e.Type == wire.WorkerOffline {
+			return
+		}
+		node := string(t.labels.cut(e.Hostname))
+		if from = t.workers.add(node, t.host(e), t.now); from == nil {
+			t.metrics.droppedWorkers.Inc()
+			return
+		}
+		t.metrics.wakeControl()
+	}
+	if e.Type == wire.WorkerOffline {
+		t.workers.leave(from)
+		return
+	}
+	if e.Type == wire.WorkerOnline {
+		t.metrics.wakeControl()
+	}
+	t.workers.beat(from, e, t.now)
+}
+
+// known records a task that a worker told of when asked.
+func (t *tracker) known(k wire.KnownTask) {
+	if k.ID == "" {
+		return
+	}
+	task := t.tasks.touch(newTaskID([]byte(k.ID)))
+	if task.name == "" {
+		task.name = t.labels.label([]byte(k.Name))
+	}
+	if task.queue == "" {
+		task.queue = t.workers.byNode[k.Hostname].queueOf(k.DeliveryInfo.RoutingKey)
+	}
+}
+
+// tick does what time demands, about once a second; connected tells whether workers can be heard at all.
+func (t *tracker) tick(now time.Time, connected bool) {
+	t.now = now
+	for {
+		o, due := t.waiting.due(now)
+		if !due {
+			break
+		}
+		t.settle(o)
+	}
+	if !connected {
+		return
+	}
+	lost, emptied := t.workers.expire(now, t.options.WorkerTimeout, t.options.PurgeAfter)
+	for _, k := range lost {
+		t.metrics.lost.Inc()
+		t.log.Warn("worker lost: no heartbeat within the timeout", "worker", k.node, "timeout", t.options.WorkerTimeout)
+	}
+	for _, host := range append(emptied, t.hosts.idle(now, t.options.PurgeClientsAfter)...) {
+		if t.hosts.heardWithin(host, now, t.options.PurgeAfter) || t.workers.hasHost(host) {
+			continue
+		}
+		t.hosts.forget(host)
+		t.store.PurgeHost(host)
+		t.log.Debug("metrics purged", "hostname", host)
+	}
+}

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package taskexporter
+
+import (
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"obstack.dev/obstack/internal/taskexporter/wire"
+)
+
+// maxWorkers bounds the workers that are remembered.
+const maxWorkers = 20_000
+
+// silentBeats is after how many heartbeats with more tasks processed, and no event of a task, a worker counts as one
+// that does not send task events. One may be a matter of timing.
+const silentBeats = 3
+
+// worker is one node. Several nodes may share a host, and so the labels.
+type worker struct {
+	node, host string
+	seen       time.Time // by our own clock, because a worker's may be wrong
+	up         bool
+	active     float64
+	processed  float64 // NaN before the first heartbeat
+	queues     []wire.Queue
+	processes  int
+	answered   bool // told its queues
+	greetings  int  // since it came up
+
+	sends     bool // events of tasks have come
+	sinceBeat bool // since the last heartbeat
+	silentFor int  // heartbeats
+	askedAt   time.Time
+}
+
+// workers knows all nodes. Only the tracker's goroutine changes them, with the lock held; scrapes and the control
+// goroutine read with the lock held; the tracker's goroutine itself reads without.
+type workers struct {
+	mu     sync.Mutex
+	byNode map[string]*worker
+}
+
+func newWorkers() *workers { return &workers{byNode: map[string]*worker{}} }
+
+func (w *workers) get(node []byte) *worker { return w.byNode[string(node)] }
+
+// add returns the worker of that node, new if need be, or nil if there are too many.
+func (w *workers) add(node, host string, now time.Time) *worker {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if known := w.byNode[node]; known != nil {
+		return known
+	}
+	if len(w.byNode) >= maxWorkers {
+		return nil
+	}
+	added := &worker{node: node, host: host, seen: now, processed: math.NaN()}
+	w.byNode[node] = added
+	return added
+}
+
+// beat records a sign of life, and what it tells about the sending of task events.
+func (w *workers) beat(k *worker, e *wire.Event, now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	k.seen, k.up = now, true
+	if e.Type == wire.WorkerOnline {
+		// A new process: what the one before it did, or was told, says nothing.
+		k.active, k.processed, k.sends, k.silentFor, k.askedAt = 0, 0, false, 0, time.Time{}
+		k.answered, k.greetings = false, 0
+	}
+	if !math.IsNaN(e.Active) {
+		k.active = e.Active
+	}
+	switch {
+	case k.sinceBeat:
+		k.sends, k.silentFor = true, 0
+	case e.Processed > k.processed:
+		k.silentFor++
+	}
+	k.sinceBeat = false
+	if !math.IsNaN(e.Processed) {
+		k.processed = e.Processed
+	}
+}
+
+// heard notes an event of a task. It locks only when that is news.
+func (w *workers) heard(k *worker, now time.Time) {
+	if k.sinceBeat && now.Sub(k.seen) < time.Second {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	k.sinceBeat = true
+	if k.up {
+		k.seen = now
+	}
+}
+
+// leave records a clean shutdown.
+func (w *workers) leave(k *worker) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	k.up, k.active = false, 0
+}
+
+// refresh gives all workers that were up the whole timeout again, after a time in which nothing could be heard of them.
+func (w *workers) refresh(now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, k := range w.byNode {
+		if k.up {
+			k.seen = now
+		}
+	}
+}
+
+// expire takes workers that were not heard of for the timeout as lost, and forgets those that were away for the purge
+// time; zero turns either off. It returns the lost, and the hosts on which no worker is left.
+func (w *workers) expire(now time.Time, timeout, purge time.Duration) (lost []*worker, emptied []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for node, k := range w.byNode {
+		away := now.Sub(k.seen)
+		if timeout > 0 && k.up && away > timeout {
+			k.up, k.active = false, 0
+			lost = append(lost, k)
+		}
+		if purge > 0 && !k.up && away > purge {
+			delete(w.byNode, node)
+			emptied = append(emptied, k.host)
+		}
+	}
+	emptied = slices.DeleteFunc(emptied, w.hasHost)
+	slices.Sort(emptied)
+	return lost, slices.Compact(emptied)
+}
+
+func (w *workers) hasHost(host string) bool {
+	for _, k := range w.byNode {
+		if k.host == host {
+			return true
+		}
+	}
+	return false
+}
+
+// setQueues records a reply to active_queues.
+func (w *workers) setQueues(node string, queues []wire.Queue) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if k := w.byNode[node]; k != nil {
+		k.queues, k.answered = queues, true
+	}
+}
+
+// maxGreetings is how often a new worker is asked before it has to wait for the regular round.
+const maxGreetings = 5
+
+// unanswered reports whether a worker that came up lately has not told its queues yet. A worker announces itself before
+// it listens to remote control.
+func (w *workers) unanswered() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	found := false
+	for _, k := range w.byNode {
+		if k.up && !k.answered && k.greetings < maxGreetings {
+			k.greetings++
+			found = true
+		}
+	}
+	return found
+}
+
+// setProcesses records a reply to stats.
+func (w *workers) setProcesses(node string, processes int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if k := w.byNode[node]; k != nil {
+		k.processes = processes
+	}
+}
+
+// onlyQueue returns the queue of a worker that consumes one alone.
+func (k *worker) onlyQueue() string {
+	if k == nil || len(k.queues) != 1 {
+		return ""
+	}
+	return k.queues[0].Name
+}
+
+// queueOf returns the queue that a routing key leads to, as far as the worker's queues tell.
+func (k *worker) queueOf(routingKey string) string {
+	if k == nil {
+		return ""
+	}
+	for _, match := range []func(wire.Queue) string{
+		func(q wire.Queue) string { return q.Name }, func(q wire.Queue) string { return q.RoutingKey },
+	} {
+		for _, q := range k.queues {
+			if match(q) == routingKey {
+				return q.Name
+			}
+		}
+	}
+	return k.onlyQueue()
+}
+
+// unheard returns the live workers that sent no task event yet, and marks them as asked, each at most once an interval.
+func (w *workers) unheard(now time.Time, interval time.Duration) []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var nodes []string
+	for node, k := range w.byNode {
+		if k.up && !k.sinceBeat && (!k.sends || k.silentFor >= silentBeats) && now.Sub(k.askedAt) >= interval {
+			k.askedAt = now
+			nodes = append(nodes, node)
+		}
+	}
+	slices.Sort(nodes)
+	return nodes
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command exporter measures the task exporter on a real Redis and a real RabbitMQ, and prints a table of figures and of
+// the bars that they are held against. It exits with status 1 if a bar is missed.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"text/tabwriter"
+	"time"
+)
+
+// bench holds what all measurements share.
+type bench struct {
+	exporter string
+	seconds  float64
+	table    *tabwriter.Writer
+	missed   int
+}
+
+// bar is what a figure is held against.
+type bar struct {
+	value   float64
+	atLeast bool
+}
+
+func main() {
+	path := flag.String("exporter", "", "the exporter's program")
+	seconds := flag.Float64("seconds", 15, "length of each run at a constant rate; issue 4 asks for 60")
+	rabbit := flag.Bool("rabbitmq", true, "measure RabbitMQ too")
+	reader := flag.String("reader", "", "be the plain go-redis reader of this address, for comparison")
+	flag.Parse()
+	if *reader != "" {
+		plainReader(*reader)
+		return
+	}
+	if *path == "" {
+		fmt.Fprintln(os.Stderr, "-exporter: name the exporter's program")
+		os.Exit(1)
+	}
+	b := &bench{exporter: *path, seconds: *seconds, table: tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)}
+	fmt.Fprintln(b.table, "figure\tmeasured\tbar\t")
+	b.footprint()
+	b.sustainedRedis()
+	b.drain()
+	b.overload()
+	b.manyTasks()
+	b.scrapes()
+	if *rabbit {
+		b.sustainedRabbit()
+	}
+	check(b.table.Flush())
+	if b.missed > 0 {
+		os.Exit(1)
+	}
+}
+
+// figure prints a line of the table. A bar of the zero value is none.
+func (b *bench) figure(name, unit string, value float64, against bar) {
+	verdict := ""
+	if against != (bar{}) {
+		ok := value <= against.value
+		sign := "<="
+		if against.atLeast {
+			ok, sign = value >= against.value, ">="
+		}
+		verdict = fmt.Sprintf("%s %s", sign, number(against.value))
+		if !ok {
+			verdict += " MISSED"
+			b.missed++
+		}
+	}
+	fmt.Fprintf(b.table, "%s\t%s %s\t%s\t\n", name, number(value), unit, verdict)
+	check(b.table.Flush())
+}
+
+func number(v float64) string {
+	switch {
+	case v == 0 || v >= 100:
+		return fmt.Sprintf("%.0f", v)
+	case v >= 10:
+		return fmt.Sprintf("%.1f", v)
+	}
+	return fmt.Sprintf("%.3f", v)
+}
+
+// counted waits until the exporter has accounted for all events, dropped messages apart, and returns the events read.
+func counted(p program, events int) float64 {
+	last, still := -1.0, 0
+	for still < 4 {
+		got := p.sum("celery_exporter_events_total{type=\"task-")
+		if got >= float64(events) {
+			return got
+		}
+		if still++; got != last {
+			still = 0
+		}
+		last = got
+		time.Sleep(250 * time.Millisecond)
+	}
+	return last
+}

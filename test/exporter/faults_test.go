@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package exporter
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// redisAt is a client of a Redis server, for what the test does to it.
+func redisAt(t testing.TB, port int, password string) *redis.Client {
+	t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", port), Password: password})
+	t.Cleanup(func() { client.Close() })
+	return client
+}
+
+// goodEvent is a task-received without kombu's base64, and badEvents are messages that are not understood.
+const goodEvent = `{"body": "{\"type\": \"task-started\", \"hostname\": \"w@h\", \"uuid\": \"%s\", \"timestamp\": 1}", "content-type": "application/json", "content-encoding": "utf-8", "properties": {}}`
+
+var badEvents = []string{
+	"", "null", "5", "[]", "{}", "hello", "\xff\xfe", `{"body": "%%%", "content-type": "application/json", "properties": {"body_encoding": "base64"}}`,
+	`{"body": "5", "content-type": "application/json", "properties": {}}`, `{"body": "{}", "content-type": "application/x-python-serialize", "properties": {}}`,
+}
+
+func send(t testing.TB, client *redis.Client, message string) {
+	t.Helper()
+	if err := client.Publish(context.Background(), "/0.celeryev/task.started", message).Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// hears waits until an event sent now is counted.
+func (e *running) hears(client *redis.Client, limit time.Duration) {
+	e.t.Helper()
+	before := e.counts("celery_exporter_events")["{task-started}"]
+	eventually(e.t, "an event is heard", limit, func() bool {
+		send(e.t, client, fmt.Sprintf(goodEvent, "u"))
+		return e.counts("celery_exporter_events")["{task-started}"] > before
+	})
+}
+
+func TestRedisComesLateAndGoesAway(t *testing.T) {
+	port := freePort(t)
+	e := start(t, fmt.Sprintf("redis://127.0.0.1:%d/0", port))
+	if got := e.status("/ready"); got != http.StatusServiceUnavailable {
+		t.Errorf("/ready without a broker = %d", got)
+	}
+	if got := e.one("celery_exporter_broker_up"); got != 0 {
+		t.Errorf("broker up = %v without a broker", got)
+	}
+	server := startRedis(t, port)
+	e.ready(20 * time.Second)
+	client := redisAt(t, port, "")
+	e.hears(client, 5*time.Second)
+	before := e.counts("celery_exporter_events")["{task-started}"]
+
+	server.stop(syscall.SIGKILL)
+	eventually(t, "the loss is noticed", 5*time.Second, func() bool { return e.status("/ready") != http.StatusOK })
+	if got := e.counts("celery_exporter_events")["{task-started}"]; got != before {
+		t.Errorf("%v events while the broker is away, want %v", got, before)
+	}
+	if got := e.status("/health"); got != http.StatusOK {
+		t.Errorf("/health while the broker is away = %d", got)
+	}
+	startRedis(t, port)
+	e.ready(20 * time.Second)
+	e.hears(client, 5*time.Second)
+	if got := e.one("celery_exporter_reconnects_total"); got != 1 {
+		t.Errorf("%v reconnects, want 1", got)
+	}
+}
+
+func TestRedisEndsTheSubscription(t *testing.T) {
+	port := freePort(t)
+	startRedis(t, port)
+	e := startReady(t, fmt.Sprintf("redis://127.0.0.1:%d/0", port))
+	client := redisAt(t, port, "")
+	if err := client.ClientKillByFilter(t.Context(), "TYPE", "pubsub").Err(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the subscription is made again", 10*time.Second, func() bool { return e.one("celery_exporter_reconnects_total") == 1 })
+	e.hears(client, 5*time.Second)
+}
+
+func TestRedisPasswordChanges(t *testing.T) {
+	port := freePort(t)
+	startRedis(t, port, "--requirepass", "first-secret")
+	e := startReady(t, fmt.Sprintf("redis://:first-secret@127.0.0.1:%d/0", port))
+	client := redisAt(t, port, "first-secret")
+	if err := client.ConfigSet(t.Context(), "requirepass", "second-secret").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.ClientKillByFilter(t.Context(), "TYPE", "pubsub").Err(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the refusal is told", 10*time.Second, func() bool {
+		return e.status("/ready") != http.StatusOK && bytes.Contains(e.output(), []byte("WRONGPASS"))
+	})
+	if err := redisAt(t, port, "second-secret").ConfigSet(t.Context(), "requirepass", "first-secret").Err(); err != nil {
+		t.Fatal(err)
+	}
+	e.ready(20 * time.Second)
+	if bytes.Contains(e.output(), []byte("secret")) {
+		t.Error("the password is in the log")
+	}
+}
+
+func TestAFrozenRedisIsNoticed(t *testing.T) {
+	port := freePort(t)
+	server := startRedis(t, port)
+	e := startReady(t, fmt.Sprintf("redis://127.0.0.1:%d/0", port))
+	server.signal(syscall.SIGSTOP)
+	eventually(t, "the silence is noticed", 40*time.Second, func() bool { return e.status("/ready") != http.StatusOK })
+	if got := e.status("/metrics"); got != http.StatusOK {
+		t.Errorf("/metrics = %d", got)
+	}
+	server.signal(syscall.SIGCONT)
+	e.ready(40 * time.Second)
+	e.hears(redisAt(t, port, ""), 10*time.Second)
+}
+
+func TestMalformedMessagesOnlyCount(t *testing.T) {
+	port := freePort(t)
+	startRedis(t, port)
+	e := startReady(t, fmt.Sprintf("redis://127.0.0.1:%d/0", port))
+	client := redisAt(t, port, "")
+	for i, message := range badEvents {
+		send(t, client, message)
+		send(t, client, fmt.Sprintf(goodEvent, fmt.Sprint("u", i)))
+	}
+	want := float64(len(badEvents))
+	eventually(t, "the good events are counted", 10*time.Second, func() bool { return e.counts("celery_exporter_events")["{task-started}"] == want })
+	sum := 0.0
+	for _, n := range e.counts("celery_exporter_malformed") {
+		sum += n
+	}
+	if sum != want {
+		t.Errorf("%v malformed, want %v", sum, want)
+	}
+}
+
+func TestSIGTERMEndsWithinASecond(t *testing.T) {
+	port := freePort(t)
+	startRedis(t, port)
+	e := startReady(t, fmt.Sprintf("redis://127.0.0.1:%d/0", port))
+	if took := e.terminate(); took > time.Second {
+		t.Errorf("took %v", took)
+	}
+	if code := e.command.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("exit status %d", code)
+	}
+	away := start(t, fmt.Sprintf("redis://127.0.0.1:%d/0", freePort(t)))
+	if took := away.terminate(); took > time.Second {
+		t.Errorf("without a broker it took %v", took)
+	}
+}
+
+func TestRabbitMQComesLateAndGoesAway(t *testing.T) {
+	server := newRabbit(t)
+	e := start(t, server.url("shop"))
+	if got := e.status("/ready"); got != http.StatusServiceUnavailable {
+		t.Errorf("/ready without a broker = %d", got)
+	}
+	p := server.start(t)
+	e.ready(60 * time.Second)
+	c := celery{t, "celery-newest", server.url("shop"), events}
+	c.publish(order{"proj.ok", 3, nil})
+	e.becomes("celery_task_", 10*time.Second, map[string]float64{"sent{proj.ok,celery}": 3})
+	e.becomes("celery_queue_length", 10*time.Second, map[string]float64{"{celery}": 3})
+	p.stop(syscall.SIGTERM)
+	eventually(t, "the loss is noticed", 20*time.Second, func() bool { return e.status("/ready") != http.StatusOK })
+	e.becomes("celery_task_", 10*time.Second, map[string]float64{"sent{proj.ok,celery}": 3})
+	server.start(t)
+	e.ready(60 * time.Second)
+	c.publish(order{"proj.ok", 2, nil})
+	e.becomes("celery_task_", 10*time.Second, map[string]float64{"sent{proj.ok,celery}": 5})
+	if took := e.terminate(); took > time.Second {
+		t.Errorf("the end took %v", took)
+	}
+}
