@@ -52,11 +52,14 @@ func (p *Pass) DiffPrune(hold func(*metav1.PartialObjectMetadata) bool) []Change
 }
 
 func (p *Pass) diffOne(ctx context.Context, obj client.Object) (*Change, error) {
-	req, settled, err := p.prepare(ctx, obj)
+	req, settled, err := p.prepare(obj)
 	if settled || err != nil {
 		return nil, err
 	}
 	if _, found := p.live[req.key]; !found {
+		if _, err := p.look(ctx, req); err != nil {
+			return nil, err
+		}
 		return &Change{"create", req.key.Kind, req.key.Name}, nil
 	}
 	current := &unstructured.Unstructured{}

@@ -4,6 +4,7 @@ package apply
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -47,14 +48,11 @@ func (p *Pass) Apply(ctx context.Context, objects []client.Object) error {
 }
 
 func (p *Pass) applyOne(ctx context.Context, obj client.Object) error {
-	req, settled, err := p.prepare(ctx, obj)
+	req, settled, err := p.prepare(obj)
 	if settled || err != nil {
 		return err
 	}
-	answer, err := p.send(ctx, req)
-	if apierrors.IsInvalid(err) && p.replaceable(ctx, req) {
-		answer, err = p.replace(ctx, req)
-	}
+	answer, err := p.write(ctx, req)
 	if err != nil {
 		p.engine.forget(p.owner.GetUID(), req.key)
 		return fmt.Errorf("apply %s %s: %w", req.key.Kind, req.key.Name, err)
@@ -65,7 +63,7 @@ func (p *Pass) applyOne(ctx context.Context, obj client.Object) error {
 
 // prepare makes the request for an object and notes that it is wanted. It is
 // settled if there is nothing to send.
-func (p *Pass) prepare(ctx context.Context, obj client.Object) (req *request, settled bool, err error) {
+func (p *Pass) prepare(obj client.Object) (req *request, settled bool, err error) {
 	req, err = newRequest(p.owner, obj, p.engine.Client.Scheme())
 	if err != nil {
 		return nil, false, err
@@ -73,40 +71,81 @@ func (p *Pass) prepare(ctx context.Context, obj client.Object) (req *request, se
 	p.wanted[req.key] = true
 	live, found := p.live[req.key]
 	if !found {
-		return req, false, p.requireFree(ctx, req)
+		return req, false, nil
 	}
 	last, known := p.engine.recall(p.owner.GetUID(), req.key)
 	return req, known && req.unchanged(last, live), nil
 }
 
-// requireFree asks the API server whether the name of a child that is not
-// listed is free. A child of ours whose labels were taken away is not listed either.
-func (p *Pass) requireFree(ctx context.Context, req *request) error {
+// write makes a child that is not listed and applies to one that is.
+func (p *Pass) write(ctx context.Context, req *request) (*metav1.PartialObjectMetadata, error) {
+	if _, found := p.live[req.key]; !found {
+		answer, err := p.create(ctx, req)
+		if !apierrors.IsConflict(err) {
+			return answer, err
+		}
+		// The name is taken: by another's object, or by a child that is not
+		// listed yet, or not any more because its labels were taken away.
+		ours, lookErr := p.look(ctx, req)
+		if lookErr != nil {
+			return nil, lookErr
+		}
+		if !ours {
+			return nil, err // It is gone already: the next pass makes it.
+		}
+	}
+	answer, err := p.send(ctx, req, req.body)
+	if apierrors.IsInvalid(err) && p.replaceable(ctx, req) {
+		return p.replace(ctx, req)
+	}
+	return answer, err
+}
+
+// look asks the API server for the object that has a child's name: whether there
+// is one that is ours. Somebody else's is a NameTakenError.
+func (p *Pass) look(ctx context.Context, req *request) (ours bool, err error) {
 	found := &metav1.PartialObjectMetadata{}
 	found.SetGroupVersionKind(req.kind)
 	key := client.ObjectKey{Namespace: p.owner.GetNamespace(), Name: req.key.Name}
 	if err := p.engine.Live.Get(ctx, key, found); err != nil {
 		if apierrors.IsNotFound(err) {
-			return nil
+			return false, nil
 		}
-		return fmt.Errorf("look for %s %s: %w", req.key.Kind, req.key.Name, err)
+		return false, fmt.Errorf("look for %s %s: %w", req.key.Kind, req.key.Name, err)
 	}
 	// An orphan that carries all our labels lost its owner reference: it was ours.
 	orphan := metav1.GetControllerOf(found) == nil && containsAll(found.Labels, req.object.GetLabels())
 	if !metav1.IsControlledBy(found, p.owner) && !orphan {
-		return &NameTakenError{Kind: req.key.Kind, Name: req.key.Name}
+		return false, &NameTakenError{Kind: req.key.Kind, Name: req.key.Name}
 	}
-	return nil
+	return true, nil
+}
+
+// noVersion is a resource version that no object has: that of the empty store.
+const noVersion = "1"
+
+// create applies the request if the name is free, and is a conflict otherwise. An
+// apply that names a resource version must meet it, if there is an object; if there
+// is none, the API server does not look at it. So one request tells whether the
+// name is free and takes it, with nobody in between.
+func (p *Pass) create(ctx context.Context, req *request) (*metav1.PartialObjectMetadata, error) {
+	req.object.SetResourceVersion(noVersion)
+	defer req.object.SetResourceVersion("")
+	body, err := json.Marshal(req.object.Object)
+	if err != nil {
+		return nil, fmt.Errorf("encode: %w", err)
+	}
+	return p.send(ctx, req, body)
 }
 
 // send applies the request and returns the metadata of the result. It asks for
 // no more than the metadata, because the whole of a dashboard is large.
-func (p *Pass) send(ctx context.Context, req *request, opts ...client.PatchOption) (*metav1.PartialObjectMetadata, error) {
+func (p *Pass) send(ctx context.Context, req *request, body []byte) (*metav1.PartialObjectMetadata, error) {
 	answer := &metav1.PartialObjectMetadata{}
 	answer.SetGroupVersionKind(req.kind)
 	answer.Namespace, answer.Name = p.owner.GetNamespace(), req.key.Name
-	opts = append(opts, client.FieldOwner(p.engine.FieldManager), client.ForceOwnership)
-	err := p.engine.Client.Patch(ctx, answer, client.RawPatch(types.ApplyPatchType, req.body), opts...)
+	err := p.engine.Client.Patch(ctx, answer, client.RawPatch(types.ApplyPatchType, body),
+		client.FieldOwner(p.engine.FieldManager), client.ForceOwnership)
 	return answer, err
 }
 
@@ -129,7 +168,7 @@ func (p *Pass) replace(ctx context.Context, req *request) (*metav1.PartialObject
 	if err := p.remove(ctx, p.live[req.key]); err != nil {
 		return nil, fmt.Errorf("make room: %w", err)
 	}
-	return p.send(ctx, req)
+	return p.create(ctx, req)
 }
 
 // remove deletes a child. The UID keeps us from deleting what took its name meanwhile.

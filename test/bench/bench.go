@@ -111,7 +111,8 @@ func (b *bench) restart(ctx context.Context, flags ...string) error {
 func (b *bench) until(ctx context.Context, what string, holds func(operator.Samples) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	err := wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+	// No more often, because answering takes processor time that the operator needs.
+	err := wait.PollUntilContextCancel(ctx, 400*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		samples, err := b.op.Metrics(ctx)
 		return err == nil && holds(samples), nil
 	})

@@ -7,7 +7,6 @@ package faults
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -34,31 +33,14 @@ const patience = 3 * time.Minute
 // binary is the operator.
 var binary string
 
-func TestMain(m *testing.M) {
-	code, err := runTests(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func runTests(m *testing.M) (int, error) {
-	dir, err := os.MkdirTemp("", "obstack-faults-")
-	if err != nil {
-		return 1, err
-	}
-	defer os.RemoveAll(dir)        //nolint:errcheck // The tests are over.
-	ctrl.SetLogger(logr.Discard()) // Otherwise controller-runtime complains that nobody did.
-	if binary, err = operator.Build(context.Background(), dir); err != nil {
-		return 1, err
-	}
-	return m.Run(), nil
-}
-
 // TestFaults shares control planes, because starting one takes seconds. While one
 // test waits for an API server that is away, others run on the second.
 func TestFaults(t *testing.T) {
+	ctrl.SetLogger(logr.Discard()) // Otherwise controller-runtime complains that nobody did.
+	var err error
+	if binary, err = operator.Build(t.Context(), t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
 	t.Run("bare API server", func(t *testing.T) {
 		t.Parallel()
 		p := start(t, controlplane.Options{})
