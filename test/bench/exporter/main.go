@@ -31,7 +31,14 @@ func main() {
 	seconds := flag.Float64("seconds", 15, "length of each run at a constant rate; issue 4 asks for 60")
 	rabbit := flag.Bool("rabbitmq", true, "measure RabbitMQ too")
 	reader := flag.String("reader", "", "be the plain go-redis reader of this address, for comparison")
+	port := flag.Int("publish", 0, "only publish a stream to the Redis at this port of this machine, and end")
+	events := flag.Int("events", burst, "with -publish: number of events")
+	rate := flag.Float64("rate", 0, "with -publish: events/s, 0 for as fast as possible")
 	flag.Parse()
+	if *port != 0 {
+		fmt.Println(publishRedis(*port, render(newGenerator(usual).stream(*events)), *rate))
+		return
+	}
 	if *reader != "" {
 		plainReader(*reader)
 		return
