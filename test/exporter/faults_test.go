@@ -60,6 +60,7 @@ func TestRedisComesLateAndGoesAway(t *testing.T) {
 	e.ready(20 * time.Second)
 	client := redisAt(t, port, "")
 	e.hears(client, 5*time.Second)
+	time.Sleep(500 * time.Millisecond) // the last event sent may be on its way
 	before := e.counts("celery_exporter_events")["{task-started}"]
 
 	server.stop(syscall.SIGKILL)
