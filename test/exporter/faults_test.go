@@ -60,6 +60,7 @@ func TestRedisComesLateAndGoesAway(t *testing.T) {
 	e.ready(20 * time.Second)
 	client := redisAt(t, port, "")
 	e.hears(client, 5*time.Second)
+	time.Sleep(500 * time.Millisecond) // the last event sent may be on its way
 	before := e.counts("celery_exporter_events")["{task-started}"]
 
 	server.stop(syscall.SIGKILL)
@@ -117,6 +118,10 @@ func TestAFrozenRedisIsNoticed(t *testing.T) {
 	port := freePort(t)
 	server := startRedis(t, port)
 	e := startReady(t, fmt.Sprintf("redis://127.0.0.1:%d/0", port))
+	time.Sleep(17 * time.Second) // nothing is sent, but pings are answered
+	if got := e.one("celery_exporter_broker_errors_total"); got != 0 {
+		t.Errorf("%v errors on a quiet connection", got)
+	}
 	server.signal(syscall.SIGSTOP)
 	eventually(t, "the silence is noticed", 40*time.Second, func() bool { return e.status("/ready") != http.StatusOK })
 	if got := e.status("/metrics"); got != http.StatusOK {

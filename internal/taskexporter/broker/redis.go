@@ -83,14 +83,15 @@ func (b *redisBroker) Receive(ctx context.Context, subscribed func(), handle fun
 	return receive(ctx, sub, &heard, handle)
 }
 
-// noDeadline spares go-redis to set one for each message; watch ends what takes too long.
-const noDeadline = -1
+// Deadlines of reading for go-redis: none, which takes back the one of subscribing, and that of the read before, which
+// spares setting it again for each message. Watch ends what takes too long.
+const noDeadline, sameDeadline = time.Duration(0), time.Duration(-1)
 
 func receive(ctx context.Context, sub *redis.PubSub, heard *atomic.Int64, handle func([]byte, wire.Format)) error {
 	format := wire.Format{Enveloped: true}
 	var buffer []byte
-	for {
-		received, err := sub.ReceiveTimeout(ctx, noDeadline)
+	for deadline := noDeadline; ; deadline = sameDeadline {
+		received, err := sub.ReceiveTimeout(ctx, deadline)
 		if cause := context.Cause(ctx); cause != nil {
 			return cause
 		}

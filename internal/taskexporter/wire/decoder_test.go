@@ -200,66 +200,68 @@ func TestTextsThatAreNoMessages(t *testing.T) {
 // outcome is what became of one event.
 type outcome struct{ Events, Refused, Malformed int }
 
+var refused, ignored, fine = outcome{Refused: 1}, outcome{Events: 1, Malformed: 1}, outcome{Events: 1}
+
+var malformedEvents = map[string]struct {
+	body string
+	want outcome
+}{
+	"a number":              {"5", refused},
+	"a string":              {`"x"`, refused},
+	"null":                  {"null", refused},
+	"list of numbers":       {"[1, 2]", outcome{Refused: 2}},
+	"empty list":            {"[]", outcome{}},
+	"good, bad, good":       {"[" + received + ", {}, " + received + "]", outcome{Events: 2, Refused: 1}},
+	"without type":          {without("type"), refused},
+	"without uuid":          {without("uuid"), refused},
+	"without hostname":      {without("hostname"), refused},
+	"without timestamp":     {without("timestamp"), fine},
+	"type a list":           {with("type", "[]"), refused},
+	"uuid a list":           {with("uuid", "[]"), refused},
+	"uuid null":             {with("uuid", "null"), refused},
+	"uuid empty":            {with("uuid", `""`), refused},
+	"hostname null":         {with("hostname", "null"), refused},
+	"hostname a number":     {with("hostname", "5"), refused},
+	"name a list":           {with("name", "[1]"), ignored},
+	"name null":             {with("name", "null"), fine},
+	"name a number":         {with("name", "5"), ignored},
+	"queue a list":          {with("queue", `["a"]`), ignored},
+	"timestamp a string":    {with("timestamp", `"1"`), ignored},
+	"timestamp null":        {with("timestamp", "null"), fine},
+	"timestamp huge":        {with("timestamp", "1e300"), ignored},
+	"timestamp negative":    {with("timestamp", "-1"), ignored},
+	"timestamp overflowing": {with("timestamp", "1e999"), ignored},
+	"utcoffset a string":    {with("utcoffset", `"x"`), fine},
+	"clock a string":        {with("clock", `"x"`), fine},
+	"clock null":            {with("clock", "null"), fine},
+	"runtime null":          {with("runtime", "null"), fine},
+	"runtime a string":      {with("runtime", `"1"`), ignored},
+	"runtime negative":      {with("runtime", "-5"), ignored},
+	"runtime NaN":           {with("runtime", "NaN"), ignored},
+	"runtime infinite":      {with("runtime", "Infinity"), ignored},
+	"runtime -infinite":     {with("runtime", "-Infinity"), ignored},
+	"exception a number":    {with("exception", "5"), ignored},
+	"exception null":        {with("exception", "null"), fine},
+	"eta no date":           {with("eta", `"soon"`), ignored},
+	"eta a number":          {with("eta", "5"), ignored},
+	"active a string":       {with("active", `"2"`), ignored},
+	"active negative":       {with("active", "-2"), ignored},
+	"processed an object":   {with("processed", "{}"), ignored},
+	"repeated key":          {with("name", `"a", "name": "b"`), fine},
+	"unknown fields":        {with("x", `{"a": [1, {"b": null}], "c": true}`), fine},
+	"unknown type":          {with("type", `"task-progress"`), fine},
+	"type with an escape":   {with("type", `"task\u002dreceived"`), fine},
+}
+
 func TestMalformedEventsAreRefusedOrRead(t *testing.T) {
-	refused, ignored, fine := outcome{Refused: 1}, outcome{Events: 1, Malformed: 1}, outcome{Events: 1}
-	tests := map[string]struct {
-		body string
-		want outcome
-	}{
-		"a number":              {"5", refused},
-		"a string":              {`"x"`, refused},
-		"null":                  {"null", refused},
-		"list of numbers":       {"[1, 2]", outcome{Refused: 2}},
-		"empty list":            {"[]", outcome{}},
-		"good, bad, good":       {"[" + received + ", {}, " + received + "]", outcome{Events: 2, Refused: 1}},
-		"without type":          {without("type"), refused},
-		"without uuid":          {without("uuid"), refused},
-		"without hostname":      {without("hostname"), refused},
-		"without timestamp":     {without("timestamp"), fine},
-		"type a list":           {with("type", "[]"), refused},
-		"uuid a list":           {with("uuid", "[]"), refused},
-		"uuid null":             {with("uuid", "null"), refused},
-		"uuid empty":            {with("uuid", `""`), refused},
-		"hostname null":         {with("hostname", "null"), refused},
-		"hostname a number":     {with("hostname", "5"), refused},
-		"name a list":           {with("name", "[1]"), ignored},
-		"name null":             {with("name", "null"), fine},
-		"name a number":         {with("name", "5"), ignored},
-		"queue a list":          {with("queue", `["a"]`), ignored},
-		"timestamp a string":    {with("timestamp", `"1"`), ignored},
-		"timestamp null":        {with("timestamp", "null"), fine},
-		"timestamp huge":        {with("timestamp", "1e300"), ignored},
-		"timestamp negative":    {with("timestamp", "-1"), ignored},
-		"timestamp overflowing": {with("timestamp", "1e999"), ignored},
-		"utcoffset a string":    {with("utcoffset", `"x"`), fine},
-		"clock a string":        {with("clock", `"x"`), fine},
-		"clock null":            {with("clock", "null"), fine},
-		"runtime null":          {with("runtime", "null"), fine},
-		"runtime a string":      {with("runtime", `"1"`), ignored},
-		"runtime negative":      {with("runtime", "-5"), ignored},
-		"runtime NaN":           {with("runtime", "NaN"), ignored},
-		"runtime infinite":      {with("runtime", "Infinity"), ignored},
-		"runtime -infinite":     {with("runtime", "-Infinity"), ignored},
-		"exception a number":    {with("exception", "5"), ignored},
-		"exception null":        {with("exception", "null"), fine},
-		"eta no date":           {with("eta", `"soon"`), ignored},
-		"eta a number":          {with("eta", "5"), ignored},
-		"active a string":       {with("active", `"2"`), ignored},
-		"active negative":       {with("active", "-2"), ignored},
-		"processed an object":   {with("processed", "{}"), ignored},
-		"repeated key":          {with("name", `"a", "name": "b"`), fine},
-		"unknown fields":        {with("x", `{"a": [1, {"b": null}], "c": true}`), fine},
-		"unknown type":          {with("type", `"task-progress"`), fine},
-		"type with an escape":   {with("type", `"task\u002dreceived"`), fine},
-	}
-	for name, tc := range tests {
+	for name, tc := range malformedEvents {
 		t.Run(name, func(t *testing.T) {
 			var d Decoder
-			events, refused, err := d.Decode(envelope(tc.body), Format{Enveloped: true})
+			events, bad, err := d.Decode(envelope(tc.body), Format{Enveloped: true})
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := outcome{Events: len(events), Refused: refused}
+			got := outcome{Events: len(events), Refused: bad}
 			for _, e := range events {
 				got.Malformed += e.Malformed
 			}

@@ -8,6 +8,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -29,9 +31,16 @@ type bar struct {
 func main() {
 	path := flag.String("exporter", "", "the exporter's program")
 	seconds := flag.Float64("seconds", 15, "length of each run at a constant rate; issue 4 asks for 60")
-	rabbit := flag.Bool("rabbitmq", true, "measure RabbitMQ too")
+	only := flag.String("only", "", "measure only some of footprint,sustained,drain,overload,memory,scrapes,rabbitmq")
 	reader := flag.String("reader", "", "be the plain go-redis reader of this address, for comparison")
+	port := flag.Int("publish", 0, "only publish a stream to the Redis at this port of this machine, and end")
+	events := flag.Int("events", burst, "with -publish: number of events")
+	rate := flag.Float64("rate", 0, "with -publish: events/s, 0 for as fast as possible")
 	flag.Parse()
+	if *port != 0 {
+		fmt.Println(publishRedis(*port, render(newGenerator(usual).stream(*events)), *rate))
+		return
+	}
 	if *reader != "" {
 		plainReader(*reader)
 		return
@@ -42,14 +51,17 @@ func main() {
 	}
 	b := &bench{exporter: *path, seconds: *seconds, table: tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)}
 	fmt.Fprintln(b.table, "figure\tmeasured\tbar\t")
-	b.footprint()
-	b.sustainedRedis()
-	b.drain()
-	b.overload()
-	b.manyTasks()
-	b.scrapes()
-	if *rabbit {
-		b.sustainedRabbit()
+	parts := []struct {
+		name string
+		run  func()
+	}{
+		{"footprint", b.footprint}, {"sustained", b.sustainedRedis}, {"drain", b.drain}, {"overload", b.overload},
+		{"memory", b.manyTasks}, {"scrapes", b.scrapes}, {"rabbitmq", b.sustainedRabbit},
+	}
+	for _, part := range parts {
+		if *only == "" || slices.Contains(strings.Split(*only, ","), part.name) {
+			part.run()
+		}
 	}
 	check(b.table.Flush())
 	if b.missed > 0 {

@@ -54,6 +54,10 @@ func (b *bench) sustainedRedis() {
 		close(done)
 		b.figure(fmt.Sprintf("Redis at %.0f events/s: sent", rate), "events/s", real, bar{})
 		b.figure(fmt.Sprintf("Redis at %.0f events/s: lost", rate), "events", lost, bar{})
+		if lost > 0 {
+			b.figure("  of them dropped and counted, in messages", "", e.sum("celery_exporter_dropped_total"), bar{})
+			b.figure("  subscriptions lost", "", e.sum("celery_exporter_reconnects_total"), bar{})
+		}
 		stop(e.command)
 		stop(redis.command)
 		if lost == 0 {

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package series
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func newStore(limit int) *Store {
+	return New(Config{Prefix: "celery_", RuntimeBuckets: []float64{1}, WaitBuckets: []float64{1, 2}, MaxSeries: limit})
+}
+
+// fill makes series of every kind for a host.
+func fill(s *Store, host string) {
+	s.Sent(Key{"n", host, "q"})
+	task := s.Task(Key{"n", host, "q"})
+	task.Inc(Started)
+	task.Fail("E")
+	task.ObserveRuntime(0.5)
+	task.ObserveFailedRuntime(2)
+	task.ObserveWait(3)
+}
+
+func text(t *testing.T, s *Store) string {
+	t.Helper()
+	var b strings.Builder
+	if err := s.WriteText(&b, false); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// samples counts the lines that are no comments.
+func samples(text string) int {
+	n := 0
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "#") {
+			n++
+		}
+	}
+	return n
+}
+
+func TestKeptIsTheNumberOfSamples(t *testing.T) {
+	s := newStore(1000)
+	for i := range 10 {
+		fill(s, fmt.Sprint("host", i))
+	}
+	if got := samples(text(t, s)); got != s.Kept() {
+		t.Errorf("%d samples, but %d kept", got, s.Kept())
+	}
+	for i := range 10 {
+		s.PurgeHost(fmt.Sprint("host", i))
+	}
+	if got := samples(text(t, s)); got != 0 || s.Kept() != 0 {
+		t.Errorf("%d samples and %d kept after the purge", got, s.Kept())
+	}
+}
+
+func TestTheLimitHoldsAndNothingIsLost(t *testing.T) {
+	s := newStore(50)
+	for i := range 100 {
+		fill(s, fmt.Sprint("host", i))
+	}
+	if s.Kept() > 50 {
+		t.Errorf("%d series kept", s.Kept())
+	}
+	if got := strings.Count(text(t, s), Overflow); got == 0 || got > 100 {
+		t.Errorf("%d lines of overflow", got)
+	}
+	s.PurgeHost(Overflow)
+	if !strings.Contains(text(t, s), `hostname="overflow"`) {
+		t.Error("the overflow was purged")
+	}
+}
+
+func TestScrapesAndCountingDoNotDisturbEachOther(t *testing.T) {
+	s := newStore(10_000)
+	var scrapes sync.WaitGroup
+	for range 2 {
+		scrapes.Go(func() {
+			for range 50 {
+				if err := s.WriteText(io.Discard, true); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for i := range 2000 {
+		fill(s, fmt.Sprint("host", i%30))
+		if i%100 == 0 {
+			s.PurgeHost(fmt.Sprint("host", i%30))
+		}
+	}
+	scrapes.Wait()
+}
