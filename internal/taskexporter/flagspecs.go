@@ -35,7 +35,7 @@ var peerFlags = []flagSpec{
 			return nil
 		}},
 	{name: "accept-content", help: "Accepted and without effect: JSON is read, and anything else counted as malformed.",
-		set: func(s *settings, v string) error {
+		set: func(s *settings, _ string) error {
 			s.warn("--accept-content: only JSON is read, whatever is set here")
 			return nil
 		}},

@@ -48,8 +48,8 @@ func (n *interner) cut(raw []byte) []byte {
 
 // hostOf returns the part of a node name behind the "@", all of it if there is none, as Celery's nodesplit does.
 func hostOf(node []byte) []byte {
-	if at := bytes.IndexByte(node, '@'); at >= 0 {
-		return node[at+1:]
+	if _, host, found := bytes.Cut(node, []byte("@")); found {
+		return host
 	}
 	return node
 }

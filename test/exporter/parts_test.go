@@ -7,6 +7,7 @@ package exporter
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -47,9 +48,8 @@ var build = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
-	code := m.Run()
+	m.Run()
 	os.RemoveAll(built)
-	os.Exit(code)
 }
 
 // freePort returns a port that nothing listens on at the moment.
@@ -271,11 +271,9 @@ func (c celery) python(args ...string) []byte {
 	command.Env = append(os.Environ(), c.env()...)
 	output, err := command.Output()
 	if err != nil {
-		var stderr []byte
-		if exit, ok := err.(*exec.ExitError); ok {
-			stderr = exit.Stderr
-		}
-		c.t.Fatalf("app.py: %v\n%s", err, stderr)
+		exit := &exec.ExitError{}
+		errors.As(err, &exit)
+		c.t.Fatalf("app.py: %v\n%s", err, exit.Stderr)
 	}
 	return output
 }

@@ -2,7 +2,10 @@
 
 package series
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // table is a map whose values can be listed while one goroutine changes it.
 type table[K comparable, V any] struct {
@@ -52,5 +55,5 @@ func (t *table[K, V]) removeIf(match func(K, *V) bool) int {
 func (t *table[K, V]) snapshot() []*V {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.list[:len(t.list):len(t.list)]
+	return slices.Clip(t.list)
 }

@@ -142,15 +142,15 @@ func (s *scanner) field(e *Event, key []byte) {
 	case "traceback":
 		e.traceback = s.rawString()
 	case "timestamp":
-		e.Timestamp = s.optionalNumber(e, 0, 1e11)
+		e.Timestamp = s.optionalNumber(e, 1e11)
 	case "eta":
 		e.ETA = s.optionalTime(e)
 	case "runtime":
-		e.Runtime = s.optionalNumber(e, 0, maxRuntime)
+		e.Runtime = s.optionalNumber(e, maxRuntime)
 	case "active":
-		e.Active = s.optionalNumber(e, 0, 1e15)
+		e.Active = s.optionalNumber(e, 1e15)
 	case "processed":
-		e.Processed = s.optionalNumber(e, 0, 1e15)
+		e.Processed = s.optionalNumber(e, 1e15)
 	default:
 		s.skip(1)
 	}
@@ -167,12 +167,13 @@ func (s *scanner) optionalString(e *Event) []byte {
 	return value
 }
 
-func (s *scanner) optionalNumber(e *Event, low, high float64) float64 {
+// optionalNumber reads a number from 0 to high, or null.
+func (s *scanner) optionalNumber(e *Event, high float64) float64 {
 	if s.null() {
 		return math.NaN()
 	}
 	value, ok := s.numberOr()
-	if !ok || value < low || value > high {
+	if !ok || value < 0 || value > high {
 		e.Malformed++
 		return math.NaN()
 	}

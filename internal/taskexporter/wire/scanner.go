@@ -3,15 +3,12 @@
 package wire
 
 import (
-	"errors"
 	"math"
 	"strconv"
 )
 
 // maxDepth bounds nesting. Celery's own events are two deep.
 const maxDepth = 64
-
-var errSyntax = errors.New("not a JSON text")
 
 // scanner reads one JSON text front to back and materialises only what is asked for. It accepts what RFC 8259
 // accepts, and the NaN and Infinity that Python writes. The first error sticks, and every later call yields zero values.
@@ -215,13 +212,18 @@ func (s *scanner) number() {
 		s.pos++
 		s.digits()
 	}
-	if s.pos < len(s.data) && s.data[s.pos]|0x20 == 'e' {
-		s.pos++
-		if s.pos < len(s.data) && (s.data[s.pos] == '+' || s.data[s.pos] == '-') {
-			s.pos++
-		}
-		s.digits()
+	s.exponent()
+}
+
+func (s *scanner) exponent() {
+	if s.pos >= len(s.data) || s.data[s.pos]|0x20 != 'e' {
+		return
 	}
+	s.pos++
+	if s.pos < len(s.data) && (s.data[s.pos] == '+' || s.data[s.pos] == '-') {
+		s.pos++
+	}
+	s.digits()
 }
 
 func (s *scanner) digits() {

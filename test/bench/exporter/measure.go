@@ -49,10 +49,10 @@ func (b *bench) sustainedRedis() {
 		done := scrapeNowAndThen(e)
 		began := time.Now()
 		sent := publishRedis(redis.port, blocks, rate)
-		real := float64(sent) / time.Since(began).Seconds()
+		reached := float64(sent) / time.Since(began).Seconds()
 		lost := float64(sent) - counted(e, sent)
 		close(done)
-		b.figure(fmt.Sprintf("Redis at %.0f events/s: sent", rate), "events/s", real, bar{})
+		b.figure(fmt.Sprintf("Redis at %.0f events/s: sent", rate), "events/s", reached, bar{})
 		b.figure(fmt.Sprintf("Redis at %.0f events/s: lost", rate), "events", lost, bar{})
 		if lost > 0 {
 			b.figure("  of them dropped and counted, in messages", "", e.sum("celery_exporter_dropped_total"), bar{})
@@ -61,7 +61,7 @@ func (b *bench) sustainedRedis() {
 		stop(e.command)
 		stop(redis.command)
 		if lost == 0 {
-			best = max(best, real)
+			best = max(best, reached)
 		}
 	}
 	b.figure("sustained on Redis, no loss", "events/s", best, bar{98_000, true})
@@ -207,13 +207,13 @@ func (b *bench) sustainedRabbit() {
 		messages := newGenerator(usual).stream(int(max(rate, 40_000) * b.seconds))
 		cpu, began := e.cpu(), time.Now()
 		sent := publishRabbit(server.port, messages, rate)
-		real := float64(sent) / time.Since(began).Seconds()
+		reached := float64(sent) / time.Since(began).Seconds()
 		lost := float64(sent) - counted(e, sent)
 		name := fmt.Sprintf("RabbitMQ at %.0f events/s", rate)
 		if rate == 0 {
 			name = "RabbitMQ, as fast as one publisher can"
 		}
-		b.figure(name+": sent", "events/s", real, bar{})
+		b.figure(name+": sent", "events/s", reached, bar{})
 		b.figure(name+": lost", "events", lost, bar{0.5, false})
 		b.figure(name+": CPU per 1,000 events", "ms", (e.cpu()-cpu)*1e6/float64(sent), bar{})
 		stop(e.command)
