@@ -74,7 +74,7 @@ const (
 // backoff returns the pause before an attempt, half of it random, so that many exporters do not come back at once.
 func backoff(attempt int) time.Duration {
 	pause := min(longestPause, shortestPause<<min(attempt, 10))
-	return pause/2 + rand.N(pause/2)
+	return pause/2 + rand.N(pause/2) // #nosec G404 -- jitter is no secret.
 }
 
 // receive reads events for ever. Whatever goes wrong, it tries again.
