@@ -22,6 +22,7 @@ type options struct {
 	metricsSecure           bool
 	metricsCertDir          string
 	healthAddress           string
+	pprofAddress            string
 	leaderElect             bool
 	leaderElectionNamespace string
 	watchNamespaces         []string
@@ -44,6 +45,7 @@ func parseFlags(args []string, output io.Writer) (*options, error) {
 	fs.BoolVar(&o.metricsSecure, "metrics-secure", true, "serve /metrics over TLS, to clients that the cluster authenticates and authorizes (get on the non-resource URL /metrics)")
 	fs.StringVar(&o.metricsCertDir, "metrics-cert-dir", "", "`folder` with tls.crt and tls.key for /metrics; a self-signed certificate is made if it is empty")
 	fs.StringVar(&o.healthAddress, "health-probe-bind-address", ":8081", "`address` on which /healthz and /readyz are served; 0 turns them off")
+	fs.StringVar(&o.pprofAddress, "pprof-bind-address", "0", "`address` on which Go's profiles are served under /debug/pprof; 0 turns them off")
 	fs.BoolVar(&o.leaderElect, "leader-elect", false, "let one of several replicas work at a time")
 	fs.StringVar(&o.leaderElectionNamespace, "leader-election-namespace", "", "`namespace` of the leader election's Lease; the operator's own if it is empty")
 	namespaces := fs.String("watch-namespaces", "", "comma-separated `namespaces` whose stacks are kept; all if it is empty")

@@ -118,6 +118,7 @@ func newManager(restConfig *rest.Config, opts *options) (ctrl.Manager, error) {
 		Controller:              ctrlconfig.Controller{ReconciliationTimeout: passTimeout},
 		Metrics:                 opts.metrics(),
 		HealthProbeBindAddress:  opts.healthAddress,
+		PprofBindAddress:        opts.pprofAddress,
 		LeaderElection:          opts.leaderElect,
 		LeaderElectionID:        "obstack.obstack.dev",
 		LeaderElectionNamespace: opts.leaderElectionNamespace,

@@ -91,8 +91,8 @@ func summary(stack *obsv1.ObservabilityStack, results []result) desired.Output {
 	return all
 }
 
-// announce emits an event for each condition whose status or reason changed. A
-// part that is new and well is no news beside Ready.
+// announce emits an event for each condition whose status or reason changed. Of
+// what is new, only Ready and problems are news; that it is being made is not.
 func (r *StackReconciler) announce(stack *obsv1.ObservabilityStack, before []metav1.Condition) {
 	for _, now := range stack.Status.Conditions {
 		was := meta.FindStatusCondition(before, now.Type)
@@ -103,7 +103,7 @@ func (r *StackReconciler) announce(stack *obsv1.ObservabilityStack, before []met
 		if now.Status != metav1.ConditionTrue && now.Reason != obsv1.ReasonRollingOut {
 			eventType = corev1.EventTypeWarning
 		}
-		if was == nil && eventType == corev1.EventTypeNormal && now.Type != obsv1.Ready {
+		if was == nil && eventType == corev1.EventTypeNormal && (now.Type != obsv1.Ready || now.Reason == obsv1.ReasonRollingOut) {
 			continue
 		}
 		r.Events.Eventf(stack, nil, eventType, now.Reason, now.Type, "%s", now.Type+": "+now.Message)

@@ -447,14 +447,32 @@ func TestAChildWhoseChangeIsRefusedIsReplacedIfThatHelps(t *testing.T) {
 
 func TestEventsTellOfConditionsThatChange(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
-	f.reconcileStack(t, stack)
-	first := len(f.told.Events)
-	if want := 1; first != want { // Ready; that the parts are well goes without saying
-		t.Errorf("%d events after the first pass, want %d", first, want)
+	told := func() []string {
+		var events []string
+		for len(f.told.Events) > 0 {
+			events = append(events, <-f.told.Events)
+		}
+		return events
 	}
 	f.reconcileStack(t, stack)
-	if got := len(f.told.Events); got != first {
-		t.Errorf("%d events after a pass that changed nothing, want %d", got, first)
+	if got := told(); len(got) != 0 {
+		t.Errorf("events of a stack that is being made = %v, want none", got)
+	}
+	finishRollout(t, stack.Namespace)
+	f.reconcileStack(t, stack)
+	if got := told(); len(got) != 2 { // TasksReady and Ready
+		t.Errorf("events of a stack that became ready = %v, want two", got)
+	}
+	f.reconcileStack(t, stack)
+	if got := told(); len(got) != 0 {
+		t.Errorf("events of a pass that changed nothing = %v, want none", got)
+	}
+	if err := live.Delete(t.Context(), secret(stack.Namespace, "shop-sentry", "dsn", "")); err != nil {
+		t.Fatal(err)
+	}
+	f.reconcileStack(t, stack)
+	if got := told(); len(got) != 2 || !strings.HasPrefix(got[0], "Warning SecretNotFound") {
+		t.Errorf("events of a Secret that is gone = %v, want two warnings", got)
 	}
 }
 

@@ -50,21 +50,11 @@ func (b *bench) compareFew(ctx context.Context) error {
 // compareMany leaves the stacks of its last comparison for what follows.
 func (b *bench) compareMany(ctx context.Context) error {
 	for i := range b.manyPairs {
-		before, err := b.op.Metrics(ctx)
-		if err != nil {
-			return err
-		}
 		p, stacks, err := b.compare(ctx, b.many)
 		if err != nil {
 			return err
 		}
-		after, err := b.op.Metrics(ctx)
-		if err != nil {
-			return err
-		}
 		b.Many = append(b.Many, p)
-		b.PassesPerStack = (after.Passes() - before.Passes()) / float64(b.many)
-		b.RequestsPerStack = (after.Requests() - before.Requests()) / float64(b.many)
 		if i == b.manyPairs-1 {
 			b.stacks = stacks
 		} else if err := b.wipe(ctx, stacks); err != nil {
@@ -121,7 +111,10 @@ func (b *bench) converge(ctx context.Context, stacks []*obsv1.ObservabilityStack
 	if err != nil {
 		return 0, err
 	}
-	return took, b.verify(ctx, stacks)
+	after, err := b.op.Metrics(ctx)
+	b.PassesPerStack = (after.Passes() - before.Passes()) / float64(len(stacks))
+	b.RequestsPerStack = (after.Requests() - before.Requests()) / float64(len(stacks))
+	return took, errors.Join(err, b.verify(ctx, stacks))
 }
 
 // verify asks the API server, not the operator, whether all is there.
