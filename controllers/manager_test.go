@@ -88,6 +88,7 @@ func TestTheManagerReactsToWhatHappens(t *testing.T) {
 		eventuallyCondition(t, stack, obsv1.Ready, obsv1.ReasonAvailable)
 	})
 	t.Run("a child that is deleted", func(t *testing.T) { repairsADeletedChild(t, stack) })
+	t.Run("a child that another process made", func(t *testing.T) { prunesALateChild(t, stack) })
 	t.Run("a child that is edited", func(t *testing.T) { repairsAnEditedChild(t, stack) })
 	t.Run("a Secret that goes and comes back", func(t *testing.T) { followsTheDSN(t, stack) })
 	t.Run("a broker URL that changes", func(t *testing.T) { rollsTheExporter(t, stack) })
@@ -109,6 +110,26 @@ func repairsADeletedChild(t *testing.T, stack *obsv1.ObservabilityStack) {
 			return fmt.Errorf("the old ConfigMap is still there")
 		}
 		return err
+	})
+}
+
+// prunesALateChild stands in for a request of an operator that was killed, and
+// that the API server carries out after the next one has started.
+func prunesALateChild(t *testing.T, stack *obsv1.ObservabilityStack) {
+	late := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+		Namespace: stack.Namespace, Name: "shop-dashboard-late",
+		Labels: map[string]string{
+			obsv1.LabelManagedBy: obsv1.ManagedBy, obsv1.LabelComponent: "dashboards",
+			obsv1.LabelStack: stack.Name, obsv1.LabelStackNamespace: stack.Namespace,
+		},
+		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(stack, obsv1.GroupVersion.WithKind("ObservabilityStack"))},
+	}}
+	create(t, late)
+	eventually(t, "the late ConfigMap to go", func() error {
+		if err := live.Get(t.Context(), client.ObjectKeyFromObject(late), late); err != nil {
+			return client.IgnoreNotFound(err)
+		}
+		return fmt.Errorf("it is still there")
 	})
 }
 

@@ -62,7 +62,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 		return err
 	}
 	kinds.Watch = func(ctx context.Context, kind schema.GroupVersionKind) error {
-		return watchChildren(ctx, mgr, stackController, kind)
+		return watchChildren(ctx, mgr, stackController, stacks.Engine, kind)
 	}
 	// What is served already is known before the first pass, so that a restart
 	// does not report MissingAPI for a moment.
@@ -106,7 +106,7 @@ func buildStackController(mgr ctrl.Manager, stacks *StackReconciler, requests ch
 		WatchesRawSource(source.Channel(requests, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: opts.MaxConcurrentReconciles})
 	for _, kind := range builtinKinds {
-		b = b.WatchesMetadata(metadataOf(kind), ownerHandler(mgr), builder.WithPredicates(childChanged))
+		b = b.WatchesMetadata(metadataOf(kind), ownerHandler(mgr), builder.WithPredicates(childChanged(stacks.Engine, kind)))
 	}
 	reconciler := reconcile.AsReconciler(mgr.GetClient(), stacks)
 	if opts.Wrap != nil {
@@ -135,11 +135,11 @@ func buildKindController(mgr ctrl.Manager, kinds *KindReconciler) error {
 }
 
 // watchChildren starts watching the children of an optional kind.
-func watchChildren(ctx context.Context, mgr ctrl.Manager, c controller.Controller, kind schema.GroupVersionKind) error {
+func watchChildren(ctx context.Context, mgr ctrl.Manager, c controller.Controller, engine *apply.Engine, kind schema.GroupVersionKind) error {
 	if err := mgr.GetFieldIndexer().IndexField(ctx, metadataOf(kind), indexController, controllerUID); err != nil {
 		return fmt.Errorf("index by controller: %w", err)
 	}
-	return c.Watch(source.Kind(mgr.GetCache(), client.Object(metadataOf(kind)), ownerHandler(mgr), childChanged))
+	return c.Watch(source.Kind(mgr.GetCache(), client.Object(metadataOf(kind)), ownerHandler(mgr), childChanged(engine, kind)))
 }
 
 func ownerHandler(mgr ctrl.Manager) handler.EventHandler {
@@ -162,13 +162,15 @@ func stackChanged(stacks *StackReconciler) predicate.Predicate {
 	}
 }
 
-// childChanged passes what may be somebody else's doing. A child that appears
-// is our own doing, or was there before the operator started.
-var childChanged = predicate.Funcs{
-	CreateFunc: func(event.CreateEvent) bool { return false },
-	UpdateFunc: func(e event.UpdateEvent) bool {
-		return e.ObjectOld.GetResourceVersion() != e.ObjectNew.GetResourceVersion()
-	},
+// childChanged passes what may be somebody else's doing. A child that this process
+// made is no news when it appears; one that a former process made may be wanted no more.
+func childChanged(engine *apply.Engine, kind schema.GroupVersionKind) predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(e event.CreateEvent) bool { return !engine.Made(e.Object, kind.GroupKind()) },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			return e.ObjectOld.GetResourceVersion() != e.ObjectNew.GetResourceVersion()
+		},
+	}
 }
 
 // rolloutChanged passes Deployments that became available or ceased to be.

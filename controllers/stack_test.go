@@ -3,8 +3,10 @@
 package controllers
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -242,6 +245,23 @@ func TestRemovingPartsPrunesTheirObjects(t *testing.T) {
 	f.reconcileStack(t, stack)
 	wantChildren(t, stack, nil)
 	wantCondition(t, stack, obsv1.Ready, metav1.ConditionTrue, obsv1.ReasonAvailable)
+}
+
+func TestAChildThatTheCacheDoesNotShowYetIsPruned(t *testing.T) {
+	f, stack := newFixture(t), fullStack(t)
+	// The cache is behind: it never shows the PrometheusRule.
+	f.Engine.Children = func(ctx context.Context, owner client.Object, kind schema.GroupVersionKind) ([]metav1.PartialObjectMetadata, error) {
+		if kind == desired.PrometheusRuleKind {
+			return nil, nil
+		}
+		return liveChildren(ctx, owner, kind)
+	}
+	f.reconcileStack(t, stack)
+	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Alerts = nil })
+	f.reconcileStack(t, stack)
+	if got := children(t, stack); slices.Contains(got, "PrometheusRule/shop-alerts") {
+		t.Errorf("children = %v, want no PrometheusRule", got)
+	}
 }
 
 func TestDriftIsRepairedAndForeignFieldsAreKept(t *testing.T) {

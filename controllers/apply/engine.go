@@ -77,6 +77,19 @@ func (e *Engine) remember(owner types.UID, key Key, r record) {
 	e.applied[owner][key] = r
 }
 
+// remembered are the keys of an owner's children of one kind.
+func (e *Engine) remembered(owner types.UID, kind schema.GroupKind) []Key {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var keys []Key
+	for key := range e.applied[owner] {
+		if key.GroupKind == kind {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
 func (e *Engine) forget(owner types.UID, key Key) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -96,6 +109,39 @@ func (e *Engine) Begin(ctx context.Context, owner client.Object, kinds []schema.
 			child.SetGroupVersionKind(kind)
 			p.live[Key{kind.GroupKind(), child.Name}] = child
 		}
+		if err := p.catchUp(ctx, kind); err != nil {
+			return nil, err
+		}
 	}
 	return p, nil
+}
+
+// catchUp looks up the children of a kind that were made and are not listed. The
+// cache may be behind, and what it does not show would not be pruned.
+func (p *Pass) catchUp(ctx context.Context, kind schema.GroupVersionKind) error {
+	for _, key := range p.engine.remembered(p.owner.GetUID(), kind.GroupKind()) {
+		if _, listed := p.live[key]; listed {
+			continue
+		}
+		child, err := p.get(ctx, kind, key.Name)
+		if err != nil {
+			return err
+		}
+		if child == nil || !metav1.IsControlledBy(child, p.owner) {
+			p.engine.forget(p.owner.GetUID(), key)
+			continue
+		}
+		p.live[key] = child
+	}
+	return nil
+}
+
+// Made tells whether the engine made this very child, so that its appearance is no news.
+func (e *Engine) Made(child client.Object, kind schema.GroupKind) bool {
+	owner := metav1.GetControllerOf(child)
+	if owner == nil {
+		return false
+	}
+	r, ok := e.recall(owner.UID, Key{kind, child.GetName()})
+	return ok && r.uid == child.GetUID()
 }

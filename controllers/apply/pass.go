@@ -12,6 +12,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -104,14 +105,9 @@ func (p *Pass) write(ctx context.Context, req *request) (*metav1.PartialObjectMe
 // look asks the API server for the object that has a child's name: whether there
 // is one that is ours. Somebody else's is a NameTakenError.
 func (p *Pass) look(ctx context.Context, req *request) (ours bool, err error) {
-	found := &metav1.PartialObjectMetadata{}
-	found.SetGroupVersionKind(req.kind)
-	key := client.ObjectKey{Namespace: p.owner.GetNamespace(), Name: req.key.Name}
-	if err := p.engine.Live.Get(ctx, key, found); err != nil {
-		if apierrors.IsNotFound(err) {
-			return false, nil
-		}
-		return false, fmt.Errorf("look for %s %s: %w", req.key.Kind, req.key.Name, err)
+	found, err := p.get(ctx, req.kind, req.key.Name)
+	if found == nil || err != nil {
+		return false, err
 	}
 	// An orphan that carries all our labels lost its owner reference: it was ours.
 	orphan := metav1.GetControllerOf(found) == nil && containsAll(found.Labels, req.object.GetLabels())
@@ -119,6 +115,21 @@ func (p *Pass) look(ctx context.Context, req *request) (ours bool, err error) {
 		return false, &NameTakenError{Kind: req.key.Kind, Name: req.key.Name}
 	}
 	return true, nil
+}
+
+// get reads the metadata of an object from the API server; nil if there is none.
+func (p *Pass) get(ctx context.Context, kind schema.GroupVersionKind, name string) (*metav1.PartialObjectMetadata, error) {
+	found := &metav1.PartialObjectMetadata{}
+	found.SetGroupVersionKind(kind)
+	err := p.engine.Live.Get(ctx, client.ObjectKey{Namespace: p.owner.GetNamespace(), Name: name}, found)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for %s %s: %w", kind.Kind, name, err)
+	}
+	found.SetGroupVersionKind(kind)
+	return found, nil
 }
 
 // noVersion is a resource version that no object has: that of the empty store.
