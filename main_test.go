@@ -12,19 +12,21 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	coordinationv1 "k8s.io/api/coordination/v1"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/controlplane"
@@ -87,19 +89,12 @@ func TestRun(t *testing.T) {
 	poll(t, "readiness", func() error { return get(health, "/readyz", "ok") })
 	poll(t, "liveness", func() error { return get(health, "/healthz", "ok") })
 
-	stack := &obsv1.ObservabilityStack{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "shop"},
-		Spec: obsv1.ObservabilityStackSpec{Metrics: &obsv1.MetricsSpec{Monitors: []obsv1.Monitor{
-			{Name: "api", Selector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "api"}}},
-		}}},
-	}
-	if err := cluster.Create(ctx, stack); err != nil {
-		t.Fatal(err)
-	}
+	createStack(t, cluster)
 	poll(t, "a ServiceMonitor", func() error {
 		return cluster.Get(ctx, client.ObjectKey{Namespace: "default", Name: "shop-api"}, &monitoringv1.ServiceMonitor{})
 	})
-	poll(t, "its metrics", func() error { return get(metrics, "/metrics", `obstack_stacks{ready="True"} 1`) })
+	poll(t, "its metrics", func() error { return get(metrics, "/metrics", `obstack_stacks{ready="False"} 1`) })
+	wantNoSecrets(t, cluster, metrics)
 
 	lease := &coordinationv1.Lease{}
 	if err := cluster.Get(ctx, client.ObjectKey{Namespace: "default", Name: "obstack.obstack.dev"}, lease); err != nil {
@@ -116,6 +111,77 @@ func TestRun(t *testing.T) {
 		t.Errorf("the lease is still held by %s, want it released", *holder)
 	}
 	wantJSONLines(t, output.String())
+	if containsSecret(output.String()) {
+		t.Errorf("the log, at level debug, shows a Secret's value:\n%s", output)
+	}
+}
+
+// secretValues must appear nowhere but in Secrets. The stack's DSN is malformed,
+// which is what the operator would like to complain about.
+var secretValues = []string{"hunter2", "f00dfeed"}
+
+func containsSecret(text string) bool {
+	return slices.ContainsFunc(secretValues, func(value string) bool { return strings.Contains(text, value) })
+}
+
+func createStack(t *testing.T, cluster client.Client) {
+	t.Helper()
+	key := func(name string) *obsv1.SecretKeySource {
+		return &obsv1.SecretKeySource{SecretKeyRef: obsv1.SecretKeySelector{Name: name, Key: "value"}}
+	}
+	for name, value := range map[string]string{"redis": "redis://:hunter2@redis:6379/0", "sentry": "https://f00dfeed@nowhere"} {
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Data: map[string][]byte{"value": []byte(value)}}
+		if err := cluster.Create(t.Context(), secret); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stack := &obsv1.ObservabilityStack{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "shop"},
+		Spec: obsv1.ObservabilityStackSpec{
+			Metrics: &obsv1.MetricsSpec{Monitors: []obsv1.Monitor{
+				{Name: "api", Selector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "api"}}},
+			}},
+			Tasks:  &obsv1.TasksSpec{Brokers: []obsv1.Broker{{Name: "main", URLFrom: key("redis")}}},
+			Sentry: &obsv1.SentrySpec{DSNFrom: key("sentry")},
+		},
+	}
+	if err := cluster.Create(t.Context(), stack); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantNoSecrets looks where users look: the status, events, metrics and the exporter.
+func wantNoSecrets(t *testing.T, cluster client.Client, metrics string) {
+	t.Helper()
+	poll(t, "an event of the DSN", func() error {
+		events := &eventsv1.EventList{}
+		if err := cluster.List(t.Context(), events, client.InNamespace("default")); err != nil {
+			return err
+		}
+		text := fmt.Sprintf("%+v", events.Items)
+		if containsSecret(text) {
+			t.Errorf("an event shows a Secret's value: %s", text)
+		}
+		if !strings.Contains(text, obsv1.ReasonInvalidDSN) {
+			return errors.New("no event of the malformed DSN")
+		}
+		return nil
+	})
+	stack, exporter := &obsv1.ObservabilityStack{}, &appsv1.Deployment{}
+	err := errors.Join(
+		cluster.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: "shop"}, stack),
+		cluster.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: "shop-tasks-main"}, exporter))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := fmt.Sprintf("%+v %+v", stack, exporter); containsSecret(text) {
+		t.Errorf("the stack or its exporter shows a Secret's value: %s", text)
+	}
+	for _, value := range secretValues {
+		if get(metrics, "/metrics", value) == nil {
+			t.Errorf("a metric shows the Secret's value %s", value)
+		}
+	}
 }
 
 func newClient(t *testing.T, plane *controlplane.ControlPlane) client.Client {

@@ -39,7 +39,11 @@ var build = sync.OnceValues(func() (string, error) {
 	}
 	built = dir
 	path := filepath.Join(dir, "task-exporter")
-	command := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, "obstack.dev/obstack/cmd/task-exporter")
+	args := []string{"build", "-trimpath", "-ldflags=-s -w"}
+	if os.Getenv("GOCOVERDIR") != "" {
+		args = append(args, "-cover", "-coverpkg=obstack.dev/obstack/internal/taskexporter/...")
+	}
+	command := exec.Command("go", append(args, "-o", path, "obstack.dev/obstack/cmd/task-exporter")...)
 	command.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := command.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the exporter: %w\n%s", err, output)

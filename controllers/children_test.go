@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/desired"
+)
+
+func TestANameThatIsTakenInTheLastMomentIsLeftAlone(t *testing.T) {
+	f, stack := newFixture(t), fullStack(t)
+	foreign := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: "shop-dashboard-overview"}, Data: map[string]string{"theirs": "1"}}
+	f.fail = func(_ string, obj client.Object) error {
+		if obj.GetName() == foreign.Name && foreign.UID == "" {
+			return live.Create(t.Context(), foreign)
+		}
+		return nil
+	}
+	f.reconcileStack(t, stack)
+	got := foreign.DeepCopy()
+	refresh(t, got)
+	if diff := cmp.Diff(foreign, got); diff != "" {
+		t.Errorf("the foreign ConfigMap changed (-before +after):\n%s", diff)
+	}
+	wantCondition(t, stack, obsv1.DashboardsReady, metav1.ConditionFalse, obsv1.ReasonNameConflict)
+}
+
+func TestAChildThatTheCacheDoesNotShowYetIsPruned(t *testing.T) {
+	f, stack := newFixture(t), fullStack(t)
+	// The cache is behind: it never shows the PrometheusRule.
+	f.Engine.Children = func(ctx context.Context, owner client.Object, kind schema.GroupVersionKind) ([]metav1.PartialObjectMetadata, error) {
+		if kind == desired.PrometheusRuleKind {
+			return nil, nil
+		}
+		return liveChildren(ctx, owner, kind)
+	}
+	f.reconcileStack(t, stack)
+	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Alerts = nil })
+	f.reconcileStack(t, stack)
+	if got := children(t, stack); slices.Contains(got, "PrometheusRule/shop-alerts") {
+		t.Errorf("children = %v, want no PrometheusRule", got)
+	}
+}
+
+func TestDriftIsRepairedAndForeignFieldsAreKept(t *testing.T) {
+	f, stack := newFixture(t), fullStack(t)
+	f.reconcileStack(t, stack)
+	key := client.ObjectKey{Namespace: stack.Namespace, Name: "shop-api"}
+	edited := &monitoringv1.ServiceMonitor{}
+	if err := live.Get(t.Context(), key, edited); err != nil {
+		t.Fatal(err)
+	}
+	edited.Spec.Endpoints[0].Path = "/elsewhere"
+	edited.Labels["release"] = "other"
+	edited.Labels["foreign"] = "kept"
+	edited.Spec.TargetLimit = new(int64(7))
+	if err := live.Update(t.Context(), edited, client.FieldOwner("somebody")); err != nil {
+		t.Fatal(err)
+	}
+	dashboard := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: "shop-dashboard-overview"}}
+	if err := live.Delete(t.Context(), dashboard); err != nil {
+		t.Fatal(err)
+	}
+	f.sent.reset()
+	f.reconcileStack(t, stack)
+
+	got := &monitoringv1.ServiceMonitor{}
+	if err := live.Get(t.Context(), key, got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Spec.Endpoints[0].Path != "/metrics" || got.Labels["release"] != "prometheus" {
+		t.Errorf("path %q, release %q: want what the spec says", got.Spec.Endpoints[0].Path, got.Labels["release"])
+	}
+	if got.Labels["foreign"] != "kept" || got.Spec.TargetLimit == nil {
+		t.Error("fields that obstack does not set are gone, want them kept")
+	}
+	refresh(t, dashboard)
+	if want := 2; len(f.sent.writes) != want {
+		t.Errorf("writes = %v, want only the %d children that drifted", f.sent.writes, want)
+	}
+}
+
+func TestALabelTakenFromAChildIsPutBack(t *testing.T) {
+	f, stack := newFixture(t), fullStack(t)
+	f.reconcileStack(t, stack)
+	child := &monitoringv1.ServiceMonitor{ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: "shop-api"}}
+	refresh(t, child)
+	before := child.DeepCopy()
+	// Without this label the child is not even in the operator's cache.
+	delete(child.Labels, obsv1.LabelManagedBy)
+	if err := live.Patch(t.Context(), child, client.MergeFrom(before)); err != nil {
+		t.Fatal(err)
+	}
+	f.reconcileStack(t, stack)
+	refresh(t, child)
+	if child.Labels[obsv1.LabelManagedBy] != obsv1.ManagedBy {
+		t.Error("the label is still missing")
+	}
+	wantCondition(t, stack, obsv1.MetricsReady, metav1.ConditionTrue, obsv1.ReasonAvailable)
+}
+
+func TestAForeignObjectWithAChildsNameIsNeverTouched(t *testing.T) {
+	f, stack := newFixture(t), fullStack(t)
+	foreign := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: "shop-dashboard-overview"}, Data: map[string]string{"theirs": "1"}}
+	create(t, foreign)
+	result := f.reconcileStack(t, stack)
+	got := foreign.DeepCopy()
+	refresh(t, got)
+	if diff := cmp.Diff(foreign, got); diff != "" {
+		t.Errorf("the foreign ConfigMap changed (-before +after):\n%s", diff)
+	}
+	message := wantCondition(t, stack, obsv1.DashboardsReady, metav1.ConditionFalse, obsv1.ReasonNameConflict)
+	if !strings.Contains(message, "ConfigMap shop-dashboard-overview") {
+		t.Errorf("message %q does not name the object", message)
+	}
+	wantCondition(t, stack, obsv1.MetricsReady, metav1.ConditionTrue, obsv1.ReasonAvailable)
+	if result.RequeueAfter == 0 {
+		t.Error("the deletion of the foreign object has no watch, so the stack must be looked at again")
+	}
+
+	if err := live.Delete(t.Context(), foreign); err != nil {
+		t.Fatal(err)
+	}
+	f.reconcileStack(t, stack)
+	wantCondition(t, stack, obsv1.DashboardsReady, metav1.ConditionTrue, obsv1.ReasonAvailable)
+}
+
+func TestAChildWhoseChangeIsRefusedIsReplacedIfThatHelps(t *testing.T) {
+	f, stack := newFixture(t), fullStack(t)
+	f.reconcileStack(t, stack)
+	// The selector of a Deployment is immutable: one from another version stands in the way.
+	stale := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: "shop-tasks-main"}}
+	refresh(t, stale)
+	if err := live.Delete(t.Context(), stale.DeepCopy()); err != nil {
+		t.Fatal(err)
+	}
+	stale.ResourceVersion, stale.UID = "", ""
+	stale.Spec.Selector.MatchLabels["version"], stale.Spec.Template.Labels["version"] = "old", "old"
+	create(t, stale)
+	f.reconcileStack(t, stack)
+	refresh(t, stale)
+	if _, old := stale.Spec.Selector.MatchLabels["version"]; old {
+		t.Errorf("selector = %v, want the Deployment replaced", stale.Spec.Selector.MatchLabels)
+	}
+
+	// An object that would be refused anyway must not cost the one that is there.
+	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) {
+		spec.Tasks.Brokers[0].Tolerations = []corev1.Toleration{{Key: "dedicated", Operator: "Sometimes"}}
+	})
+	f.reconcileStack(t, stack)
+	wantCondition(t, stack, obsv1.TasksReady, metav1.ConditionFalse, obsv1.ReasonRejected)
+	survivor := stale.DeepCopy()
+	refresh(t, survivor)
+	if survivor.UID != stale.UID {
+		t.Error("the Deployment was replaced, although the new one is refused as well")
+	}
+}
+
+func TestAStackDeletedWhileBeingReconciledIsNoError(t *testing.T) {
+	f, stack := newFixture(t), fullStack(t)
+	f.fail = func(_ string, obj client.Object) error {
+		if obj.GetName() != "shop-api" {
+			return nil
+		}
+		err := live.Delete(t.Context(), stack.DeepCopy())
+		return client.IgnoreNotFound(err)
+	}
+	if _, err := f.Reconcile(t.Context(), stack.DeepCopy()); err != nil {
+		t.Errorf("Reconcile: %v, want no error", err)
+	}
+	// What was written after the deletion has an owner that is gone: the garbage collector's business.
+	for _, kind := range f.Kinds.Served() {
+		list, err := liveChildren(t.Context(), stack, kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, child := range list {
+			if owner := metav1.GetControllerOf(&child); owner == nil || owner.UID != stack.UID {
+				t.Errorf("%s %s has no owner, so nothing will collect it", kind.Kind, child.Name)
+			}
+		}
+	}
+	deleting := stack.DeepCopy()
+	deleting.DeletionTimestamp = new(metav1.Now())
+	f.sent.reset()
+	if _, err := f.Reconcile(t.Context(), deleting); err != nil || f.sent.total() != 0 {
+		t.Errorf("a stack that is being deleted: %v, requests %v, want none", err, f.sent.writes)
+	}
+}
+
+func TestAStaleStackIsReadAgain(t *testing.T) {
+	f, stack := newFixture(t), fullStack(t)
+	stale := stack.DeepCopy()
+	f.reconcileStack(t, stack)
+	f.told.Events = make(chan string, 100)
+	result, err := f.Reconcile(t.Context(), stale)
+	if err != nil || result.RequeueAfter == 0 {
+		t.Errorf("pass on a stale stack: %v, again after %s, want no error and another look", err, result.RequeueAfter)
+	}
+	if len(f.told.Events) != 0 {
+		t.Error("a pass on a stale stack repeated its events")
+	}
+}
+
+func TestUnknownFieldsOfGrafanaDashboardsAreWhatGrafanaOperatorReads(t *testing.T) {
+	f, stack := newFixture(t), fullStack(t)
+	f.reconcileStack(t, stack)
+	got := &unstructured.Unstructured{}
+	got.SetGroupVersionKind(desired.GrafanaDashboardKind)
+	if err := live.Get(t.Context(), client.ObjectKey{Namespace: stack.Namespace, Name: "shop-dashboard-overview"}, got); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{
+		"instanceSelector": map[string]any{"matchLabels": map[string]any{"app": "grafana"}},
+		"configMapRef":     map[string]any{"name": "shop-dashboard-overview", "key": fmt.Sprintf("%s-shop-overview.json", stack.Namespace)},
+		"folder":           "Shop",
+	}
+	if diff := cmp.Diff(want, got.Object["spec"]); diff != "" {
+		t.Errorf("spec (-want +got):\n%s", diff)
+	}
+}

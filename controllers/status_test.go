@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/desired"
+)
+
+func TestOneFailingPartStopsNeitherTheOthersNorTheirPruning(t *testing.T) {
+	f, stack := newFixture(t), fullStack(t)
+	f.reconcileStack(t, stack)
+	f.fail = func(_ string, obj client.Object) error {
+		if obj.GetName() == "shop-alerts" {
+			return apierrors.NewInternalError(errors.New("dial tcp 10.0.0.1:41234: refused"))
+		}
+		return nil
+	}
+	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) {
+		spec.Metrics.Monitors = spec.Metrics.Monitors[:1]
+		spec.Alerts.Labels["team"] = "other"
+	})
+	if _, err := f.Reconcile(t.Context(), stack.DeepCopy()); err == nil {
+		t.Error("Reconcile succeeded, want an error so that it is tried again")
+	}
+	refresh(t, stack)
+	message := wantCondition(t, stack, obsv1.AlertsReady, metav1.ConditionFalse, obsv1.ReasonApplyFailed)
+	if strings.Contains(message, "41234") {
+		t.Errorf("message %q varies with the port", message)
+	}
+	wantCondition(t, stack, obsv1.MetricsReady, metav1.ConditionTrue, obsv1.ReasonAvailable)
+	wantCondition(t, stack, obsv1.Ready, metav1.ConditionFalse, obsv1.ReasonApplyFailed)
+	want := append([]string{}, fullStackChildren[:len(fullStackChildren)-1]...) // without ServiceMonitor/shop-worker
+	wantChildren(t, stack, want)
+}
+
+func TestWhatTheAPIServerRefusesIsACondition(t *testing.T) {
+	f, stack := newFixture(t), fullStack(t)
+	f.fail = func(_ string, obj client.Object) error {
+		if obj.GetName() == "shop-api" {
+			return apierrors.NewInvalid(desired.ServiceMonitorKind.GroupKind(), "shop-api", nil)
+		}
+		return nil
+	}
+	result := f.reconcileStack(t, stack)
+	message := wantCondition(t, stack, obsv1.MetricsReady, metav1.ConditionFalse, obsv1.ReasonRejected)
+	if !strings.Contains(message, "shop-api") || result.RequeueAfter == 0 {
+		t.Errorf("message %q, again after %s: want the object's name, and another look", message, result.RequeueAfter)
+	}
+}
+
+func TestSuspendChangesNothingAndListsWhatItWould(t *testing.T) {
+	f, stack := newFixture(t), fullStack(t)
+	f.reconcileStack(t, stack)
+	finishRollout(t, stack.Namespace)
+	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Suspend = true })
+	f.reconcileStack(t, stack)
+	wantCondition(t, stack, obsv1.Ready, metav1.ConditionTrue, obsv1.ReasonSuspended)
+
+	if err := live.Delete(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: "shop-dashboard-overview"}}); err != nil {
+		t.Fatal(err)
+	}
+	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) {
+		spec.Metrics.Monitors[0].Path = "/new"
+		spec.Alerts = nil
+	})
+	before := versions(t, stack)
+	f.reconcileStack(t, stack)
+	if diff := cmp.Diff(before, versions(t, stack)); diff != "" {
+		t.Errorf("a suspended stack changed its children (-before +after):\n%s", diff)
+	}
+	message := wantCondition(t, stack, obsv1.Ready, metav1.ConditionFalse, obsv1.ReasonDrifted)
+	for _, want := range []string{"update ServiceMonitor shop-api", "create ConfigMap shop-dashboard-overview", "delete PrometheusRule shop-alerts"} {
+		if !strings.Contains(message, want) {
+			t.Errorf("message %q does not say %q", message, want)
+		}
+	}
+	if strings.Contains(message, "shop-worker") {
+		t.Errorf("message %q names a child that does not differ", message)
+	}
+
+	// A restart remembers nothing and must find out by itself what differs.
+	restarted := newFixture(t)
+	restarted.reconcileStack(t, stack)
+	if got := wantCondition(t, stack, obsv1.Ready, metav1.ConditionFalse, obsv1.ReasonDrifted); got != message {
+		t.Errorf("after a restart the message is %q, want %q", got, message)
+	}
+
+	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Suspend = false })
+	f.reconcileStack(t, stack)
+	wantCondition(t, stack, obsv1.MetricsReady, metav1.ConditionTrue, obsv1.ReasonAvailable)
+	if got := children(t, stack); len(got) != len(fullStackChildren)-1 {
+		t.Errorf("children = %v, want all but the PrometheusRule", got)
+	}
+}
+
+func TestEventsTellOfConditionsThatChange(t *testing.T) {
+	f, stack := newFixture(t), fullStack(t)
+	told := func() []string {
+		var events []string
+		for len(f.told.Events) > 0 {
+			events = append(events, <-f.told.Events)
+		}
+		return events
+	}
+	f.reconcileStack(t, stack)
+	if got := told(); len(got) != 0 {
+		t.Errorf("events of a stack that is being made = %v, want none", got)
+	}
+	finishRollout(t, stack.Namespace)
+	f.reconcileStack(t, stack)
+	if got := told(); len(got) != 2 { // TasksReady and Ready
+		t.Errorf("events of a stack that became ready = %v, want two", got)
+	}
+	f.reconcileStack(t, stack)
+	if got := told(); len(got) != 0 {
+		t.Errorf("events of a pass that changed nothing = %v, want none", got)
+	}
+	if err := live.Delete(t.Context(), secret(stack.Namespace, "shop-sentry", "dsn", "")); err != nil {
+		t.Fatal(err)
+	}
+	f.reconcileStack(t, stack)
+	if got := told(); len(got) != 2 || !strings.HasPrefix(got[0], "Warning SecretNotFound") {
+		t.Errorf("events of a Secret that is gone = %v, want two warnings", got)
+	}
+}
