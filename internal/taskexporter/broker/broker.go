@@ -55,3 +55,16 @@ func New(address Address, options Options, config *tls.Config) Broker {
 	}
 	return &redisBroker{address: address, options: options, tls: config}
 }
+
+// broadcastAll asks all workers each of the methods and returns the methods by the tickets of the answers.
+func broadcastAll(ctx context.Context, broadcast func(context.Context, wire.Request) error, methods []string, replyTo string) (map[string]string, error) {
+	tickets := make(map[string]string, len(methods))
+	for _, method := range methods {
+		ticket := newID()
+		tickets[ticket] = method
+		if err := broadcast(ctx, wire.Request{Method: method, Ticket: ticket, ReplyTo: replyTo}); err != nil {
+			return nil, err
+		}
+	}
+	return tickets, nil
+}

@@ -100,13 +100,9 @@ func (c *rabbitControl) Ask(ctx context.Context, wait time.Duration, methods []s
 	if err != nil {
 		return err
 	}
-	tickets := make(map[string]string, len(methods))
-	for _, method := range methods {
-		ticket := newID()
-		tickets[ticket] = method
-		if err := c.Broadcast(ctx, wire.Request{Method: method, Ticket: ticket, ReplyTo: c.id}); err != nil {
-			return err
-		}
+	tickets, err := broadcastAll(ctx, c.Broadcast, methods, c.id)
+	if err != nil {
+		return err
 	}
 	return collect(ctx, replies, time.After(wait), tickets, handle)
 }

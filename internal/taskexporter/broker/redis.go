@@ -216,13 +216,9 @@ func (c *redisControl) Ask(ctx context.Context, wait time.Duration, methods []st
 		removed := c.client.SRem(cleanup, bindings, member).Err()
 		err = errors.Join(err, removed, c.client.Del(cleanup, key).Err())
 	}()
-	tickets := make(map[string]string, len(methods))
-	for _, method := range methods {
-		ticket := newID()
-		tickets[ticket] = method
-		if err := c.Broadcast(ctx, wire.Request{Method: method, Ticket: ticket, ReplyTo: c.id}); err != nil {
-			return err
-		}
+	tickets, err := broadcastAll(ctx, c.Broadcast, methods, c.id)
+	if err != nil {
+		return err
 	}
 	return c.collect(ctx, key, time.Now().Add(wait), tickets, handle)
 }
