@@ -73,8 +73,9 @@ bench-exporter: ## Measure the task exporter on a real Redis and RabbitMQ.
 
 .PHONY: generate
 generate: ## Generate all that is generated: deepcopy, CRD, RBAC, the chart's copies, the field reference.
-	$(TOOL) controller-gen object:headerFile=hack/boilerplate.go.txt crd rbac:roleName=manager-role \
-		paths=./api/... paths=./controllers/... output:crd:dir=config/crd/bases output:rbac:dir=config/rbac
+	$(TOOL) controller-gen object:headerFile=hack/boilerplate.go.txt rbac:roleName=manager-role \
+		paths=./api/... paths=./controllers/... output:rbac:dir=config/rbac
+	$(TOOL) controller-gen crd paths=./api/... output:crd:dir=config/crd/bases
 	cp config/crd/bases/obstack.dev_observabilitystacks.yaml $(CHART)/files/crds/
 	cp config/rbac/{role,edit_role,view_role,leader_election_role,metrics_reader_role}.yaml $(CHART)/files/rbac/
 	$(TOOL) crd-ref-docs --source-path=api/v1alpha1 --renderer=markdown --config=hack/crd-ref-docs/config.yaml \

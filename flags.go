@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -29,6 +30,7 @@ type options struct {
 	maxConcurrentReconciles int
 	exporterImage           string
 	resyncPeriod            time.Duration
+	webhook                 webhookOptions
 	logFormat               string
 	logLevel                zapcore.Level
 	showVersion             bool
@@ -52,6 +54,7 @@ func parseFlags(args []string, output io.Writer) (*options, error) {
 	fs.IntVar(&o.maxConcurrentReconciles, "max-concurrent-reconciles", 8, "how many stacks are worked on at a time, at least 1")
 	fs.StringVar(&o.exporterImage, "exporter-image", "ghcr.io/obstack/obstack:"+version, "`image` of the task exporter, run as /task-exporter, where a broker names none")
 	fs.DurationVar(&o.resyncPeriod, "resync-period", 10*time.Hour, "how often every stack is looked at again although nothing changed; at least 10s")
+	o.webhook.register(fs)
 	fs.StringVar(&o.logFormat, "log-format", "json", "`format` of the log: json or console")
 	level := fs.String("log-level", "info", "least `level` that is logged: debug, info or error")
 	fs.BoolVar(&o.showVersion, "version", false, "print the version and exit")
@@ -62,7 +65,7 @@ func parseFlags(args []string, output io.Writer) (*options, error) {
 		return nil, fmt.Errorf("unexpected argument %q: obstack takes flags only, see --help", fs.Arg(0))
 	}
 	o.watchNamespaces = splitList(*namespaces)
-	return o, o.check(*level)
+	return o, errors.Join(o.check(*level), o.webhook.parse())
 }
 
 func (o *options) check(level string) error {

@@ -145,6 +145,8 @@ func setup(ctx context.Context, mgr ctrl.Manager, opts *options, reporter *failu
 	err := controllers.Setup(ctx, mgr, controllers.Options{
 		ExporterImage:           opts.exporterImage,
 		MaxConcurrentReconciles: opts.maxConcurrentReconciles,
+		Injection:               opts.webhook.enabled,
+		Namespaces:              opts.namespaces(),
 		Wrap: func(r reconcile.Reconciler) reconcile.Reconciler {
 			return dog.Wrap(reporter.Wrap(r))
 		},
@@ -153,6 +155,7 @@ func setup(ctx context.Context, mgr ctrl.Manager, opts *options, reporter *failu
 		return err
 	}
 	return errors.Join(
+		addWebhooks(mgr, opts),
 		mgr.AddHealthzCheck("passes", func(*http.Request) error { return dog.Check() }),
 		mgr.AddReadyzCheck("caches", cachesSynced(mgr.GetCache())),
 	)

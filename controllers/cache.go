@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -30,9 +31,11 @@ func CacheOptions() cache.Options {
 		ByObject: map[client.Object]cache.ByObject{
 			&obsv1.ObservabilityStack{}: {Label: labels.Everything()},
 			// A Secret that a stack refers to is a stranger's, so Secrets cannot be chosen by label.
-			&corev1.Secret{}:     {Label: labels.Everything(), Transform: keepOurs},
-			crdMetadata():        {Label: labels.Everything(), Transform: keepName},
-			&appsv1.Deployment{}: {Transform: keepRollout},
+			&corev1.Secret{}:          {Label: labels.Everything(), Transform: keepOurs},
+			crdMetadata():             {Label: labels.Everything(), Transform: keepName},
+			&appsv1.Deployment{}:      {Transform: keepRollout},
+			metadataOf(namespaceKind): {Label: labels.Everything(), Transform: keepNamespace},
+			metadataOf(podKind):       stampedPods(),
 		},
 		// A read that nobody set up a watch for is a bug, not a reason to cache a whole kind.
 		ReaderFailOnMissingInformer: true,
@@ -111,6 +114,20 @@ func CachedChildren(reader client.Reader) apply.Children {
 		if err != nil {
 			return nil, fmt.Errorf("list %ss: %w", kind.Kind, err)
 		}
-		return list.Items, nil
+		if kind != secretKind {
+			return list.Items, nil
+		}
+		copies, err := copiesOf(ctx, reader, client.ObjectKeyFromObject(owner))
+		return append(list.Items, copies...), err
 	}
+}
+
+// copiesOf lists the copies of a stack's settings in other namespaces.
+func copiesOf(ctx context.Context, reader client.Reader, stack types.NamespacedName) ([]metav1.PartialObjectMetadata, error) {
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(secretKind.GroupVersion().WithKind("SecretList"))
+	if err := reader.List(ctx, list, client.MatchingFields{indexCopy: stack.String()}); err != nil {
+		return nil, fmt.Errorf("list copies of the settings: %w", err)
+	}
+	return list.Items, nil
 }

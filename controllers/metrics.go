@@ -66,6 +66,9 @@ type stackMetrics struct {
 var stacksDesc = prometheus.NewDesc("obstack_stacks",
 	"ObservabilityStacks by the status of their condition Ready; Unknown before the first pass.", []string{"ready"}, nil)
 
+var workloadsDesc = prometheus.NewDesc("obstack_workloads",
+	"Workloads that name a stack, by state: injected, pending or refused, as the stack's status counts them.", []string{"namespace", "stack", "state"}, nil)
+
 func registerStackMetrics(reader client.Reader) {
 	ctrlmetrics.Registry.Unregister(&stackMetrics{})
 	ctrlmetrics.Registry.MustRegister(&stackMetrics{reader})
@@ -74,6 +77,7 @@ func registerStackMetrics(reader client.Reader) {
 // Describe implements prometheus.Collector.
 func (*stackMetrics) Describe(ch chan<- *prometheus.Desc) {
 	ch <- stacksDesc
+	ch <- workloadsDesc
 }
 
 // Collect implements prometheus.Collector.
@@ -88,6 +92,7 @@ func (m *stackMetrics) Collect(ch chan<- prometheus.Metric) {
 	counts := map[metav1.ConditionStatus]int{metav1.ConditionTrue: 0, metav1.ConditionFalse: 0, metav1.ConditionUnknown: 0}
 	for i := range stacks.Items {
 		counts[readiness(&stacks.Items[i])]++
+		countWorkloads(&stacks.Items[i], ch)
 	}
 	for status, n := range counts {
 		ch <- prometheus.MustNewConstMetric(stacksDesc, prometheus.GaugeValue, float64(n), string(status))
@@ -99,4 +104,14 @@ func readiness(stack *obsv1.ObservabilityStack) metav1.ConditionStatus {
 		return ready.Status
 	}
 	return metav1.ConditionUnknown
+}
+
+func countWorkloads(stack *obsv1.ObservabilityStack, ch chan<- prometheus.Metric) {
+	workloads := stack.Status.Workloads
+	if workloads == nil {
+		return
+	}
+	for state, n := range map[string]int32{"injected": workloads.Injected, "pending": workloads.Pending, "refused": workloads.Refused} {
+		ch <- prometheus.MustNewConstMetric(workloadsDesc, prometheus.GaugeValue, float64(n), stack.Namespace, stack.Name, state)
+	}
 }

@@ -20,8 +20,8 @@ import (
 	"obstack.dev/obstack/controllers/desired"
 )
 
-// observe reads what the builders need to know.
-func (r *StackReconciler) observe(ctx context.Context, stack *obsv1.ObservabilityStack) (desired.Inputs, error) {
+// observe reads what the builders need to know, and surveys the workloads.
+func (r *StackReconciler) observe(ctx context.Context, stack *obsv1.ObservabilityStack) (desired.Inputs, *Survey, error) {
 	in := desired.Inputs{
 		ExporterImage: r.ExporterImage,
 		Secrets:       map[obsv1.SecretKeySelector]desired.SecretValue{},
@@ -31,7 +31,7 @@ func (r *StackReconciler) observe(ctx context.Context, stack *obsv1.Observabilit
 	for _, ref := range desired.SecretRefs(stack) {
 		value, err := r.Secrets.Value(ctx, stack, ref)
 		if err != nil {
-			return in, err
+			return in, nil, err
 		}
 		in.Secrets[ref] = value
 	}
@@ -41,11 +41,23 @@ func (r *StackReconciler) observe(ctx context.Context, stack *obsv1.Observabilit
 			if client.IgnoreNotFound(err) == nil {
 				continue
 			}
-			return in, fmt.Errorf("read Deployment %s: %w", name, err)
+			return in, nil, fmt.Errorf("read Deployment %s: %w", name, err)
 		}
 		in.Rollouts[name] = rollout(deployment)
 	}
-	return in, nil
+	if r.Roller == nil {
+		return in, nil, nil
+	}
+	hash, decided := desired.ConfigHash(stack, in)
+	if !decided {
+		hash = stack.Status.ConfigHash // The last good settings stay.
+	}
+	survey, err := r.Roller.Survey(ctx, stack, hash)
+	if err != nil {
+		return in, nil, err
+	}
+	in.Workloads = survey.inputs()
+	return in, survey, nil
 }
 
 // rollout tells whether the newest Pod template of a Deployment is available,

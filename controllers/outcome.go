@@ -29,7 +29,7 @@ func failure(err error) result {
 		if retry {
 			failed.retry = errors.Join(failed.retry, one)
 		} else {
-			failed.stranded = true
+			failed.recheck = recheckAfter
 		}
 	}
 	slices.Sort(messages)

@@ -23,12 +23,12 @@ const maxMessage = 2048
 
 // report writes the status once, if it differs, and then tells of the
 // conditions that changed. A pass that could not look at the children changes no status.
-func (r *StackReconciler) report(ctx context.Context, stack *obsv1.ObservabilityStack, results []result) error {
+func (r *StackReconciler) report(ctx context.Context, stack *obsv1.ObservabilityStack, survey *Survey, results []result) error {
 	if results == nil {
 		return nil
 	}
 	before := stack.DeepCopy()
-	setStatus(stack, results)
+	setStatus(stack, survey, results)
 	if equality.Semantic.DeepEqual(before.Status, stack.Status) {
 		return nil
 	}
@@ -45,7 +45,7 @@ func (r *StackReconciler) report(ctx context.Context, stack *obsv1.Observability
 }
 
 // setStatus writes what the pass found into the stack in memory.
-func setStatus(stack *obsv1.ObservabilityStack, results []result) {
+func setStatus(stack *obsv1.ObservabilityStack, survey *Survey, results []result) {
 	status := &stack.Status
 	for _, done := range results {
 		if done.requested {
@@ -57,6 +57,16 @@ func setStatus(stack *obsv1.ObservabilityStack, results []result) {
 	setCondition(stack, obsv1.Ready, summary(stack, results))
 	status.ObservedGeneration = stack.Generation
 	status.Covered = desired.Covered(stack)
+	status.Workloads = nil
+	if survey == nil {
+		return
+	}
+	if survey.written {
+		status.ConfigHash = survey.ConfigHash
+	}
+	if status.ConfigHash != "" || survey.Status.Annotated > 0 {
+		status.Workloads = &survey.Status
+	}
 }
 
 func setCondition(stack *obsv1.ObservabilityStack, conditionType string, out desired.Output) {

@@ -4,6 +4,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/client-go/discovery"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -29,6 +31,10 @@ type Options struct {
 	ExporterImage string
 	// MaxConcurrentReconciles is how many stacks are reconciled at a time.
 	MaxConcurrentReconciles int
+	// Injection turns on what brings settings to workloads. AddWebhooks is its other half.
+	Injection bool
+	// Namespaces are those that the manager's cache holds; nil if all.
+	Namespaces map[string]cache.Config
 	// Wrap decorates the stack reconciler, for reporting its failures.
 	Wrap func(reconcile.Reconciler) reconcile.Reconciler
 }
@@ -53,6 +59,13 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 		Events:        mgr.GetEventRecorder("obstack"),
 		ExporterImage: opts.ExporterImage,
 	}
+	var inject *injector
+	if opts.Injection {
+		if inject, err = newInjector(ctx, mgr, opts.Namespaces); err != nil {
+			return err
+		}
+		stacks.Roller = inject.roller
+	}
 	kinds := &KindReconciler{
 		Client: mgr.GetClient(), Cache: mgr.GetCache(), Discovery: disco,
 		Kinds: stacks.Kinds, Requests: make(chan event.GenericEvent),
@@ -60,6 +73,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	stackController, err := buildStackController(mgr, stacks, kinds.Requests, opts)
 	if err != nil {
 		return err
+	}
+	if inject != nil {
+		if err := errors.Join(inject.watch(stackController), inject.build(opts)); err != nil {
+			return err
+		}
 	}
 	kinds.Watch = func(ctx context.Context, kind schema.GroupVersionKind) error {
 		return watchChildren(ctx, mgr, stackController, stacks.Engine, kind)
@@ -86,6 +104,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 	if err := indexer.IndexField(ctx, &obsv1.ObservabilityStack{}, indexSecrets, secretNames); err != nil {
 		return fmt.Errorf("index stacks by Secret: %w", err)
+	}
+	if err := indexer.IndexField(ctx, metadataOf(secretKind), indexCopy, copiedFrom); err != nil {
+		return fmt.Errorf("index copies of settings: %w", err)
 	}
 	for _, kind := range builtinKinds {
 		if err := indexer.IndexField(ctx, metadataOf(kind), indexController, controllerUID); err != nil {
@@ -157,6 +178,9 @@ func stackChanged(stacks *StackReconciler) predicate.Predicate {
 		DeleteFunc: func(e event.DeleteEvent) bool {
 			stacks.Engine.Forget(e.Object.GetUID())
 			stacks.Secrets.Forget(e.Object.GetUID())
+			if stacks.Roller != nil {
+				stacks.Roller.Forget(client.ObjectKeyFromObject(e.Object))
+			}
 			return false
 		},
 	}

@@ -34,6 +34,8 @@ type StackReconciler struct {
 	Kinds *Kinds
 	// Events tells users of conditions that change.
 	Events events.EventRecorder
+	// Roller brings settings to workloads; nil if injection is off.
+	Roller *Roller
 	// ExporterImage is the task exporter's image where a broker names none.
 	ExporterImage string
 }
@@ -47,12 +49,12 @@ func (r *StackReconciler) Reconcile(ctx context.Context, stack *obsv1.Observabil
 	if !stack.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil // The children go with garbage collection.
 	}
-	in, err := r.observe(ctx, stack)
+	in, survey, err := r.observe(ctx, stack)
 	if err != nil {
 		return ctrl.Result{}, fmt.Errorf("observe: %w", err)
 	}
 	results, err := r.applyComponents(ctx, stack, in)
-	err = errors.Join(err, r.report(ctx, stack, results))
+	err = errors.Join(err, r.roll(ctx, stack, survey, results), r.report(ctx, stack, survey, results))
 	if apierrors.IsConflict(err) {
 		// The cache is behind the stack, or a child was replaced meanwhile: look again.
 		return ctrl.Result{RequeueAfter: time.Second}, nil
@@ -68,8 +70,9 @@ type result struct {
 	requested bool
 	// retry is a failure that may pass by itself.
 	retry error
-	// stranded tells that only a change which is not watched can mend the part.
-	stranded bool
+	// recheck is after how long to look again, where only a change which is not
+	// watched can mend the part; 0 if it need not be.
+	recheck time.Duration
 }
 
 // applyComponents applies every component and prunes what is wanted no more. A
@@ -135,10 +138,11 @@ func (r *StackReconciler) diffComponent(ctx context.Context, pass *apply.Pass, c
 // recheck returns after how long to look again at what has no watch, or 0. The
 // jitter keeps many stacks from looking at the same time.
 func recheck(results []result) time.Duration {
+	var soonest time.Duration
 	for _, done := range results {
-		if done.stranded {
-			return wait.Jitter(recheckAfter, 0.5)
+		if done.recheck > 0 && (soonest == 0 || done.recheck < soonest) {
+			soonest = done.recheck
 		}
 	}
-	return 0
+	return wait.Jitter(soonest, 0.5)
 }

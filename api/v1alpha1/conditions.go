@@ -17,6 +17,8 @@ const (
 	AlertsReady = "AlertsReady"
 	// SentryReady is about the settings Secret: spec.sentry, spec.logging and spec.environment.
 	SentryReady = "SentryReady"
+	// InjectionReady is about the workloads that take the stack's settings.
+	InjectionReady = "InjectionReady"
 )
 
 // Reasons of the conditions. docs/conditions.md says for each what to do.
@@ -43,8 +45,35 @@ const (
 	ReasonApplyFailed = "ApplyFailed"
 	// ReasonRollingOut: everything is written, and Kubernetes is still making it available.
 	ReasonRollingOut = "RollingOut"
+	// ReasonWaitingForSettings: there is no Secret with settings to inject yet.
+	ReasonWaitingForSettings = "WaitingForSettings"
+	// ReasonInvalidSelector: a label selector of the spec is not valid.
+	ReasonInvalidSelector = "InvalidSelector"
+	// ReasonWebhookSilent: the webhook does not answer, so rolling workloads would inject nothing.
+	ReasonWebhookSilent = "WebhookSilent"
+	// ReasonRolloutRequired: workloads run an old configuration, and spec.injection.rollout
+	// leaves it to their owners to roll them.
+	ReasonRolloutRequired = "RolloutRequired"
 	// ReasonSuspended: spec.suspend is set and the cluster is as the spec says.
 	ReasonSuspended = "Suspended"
 	// ReasonDrifted: spec.suspend is set and the cluster differs from what the spec says.
 	ReasonDrifted = "Drifted"
+)
+
+// Reasons of the events on workloads that name a stack. docs/injection.md says for each what to do.
+const (
+	// ReasonInvalidAnnotation: an annotation of obstack holds something that it does not accept.
+	ReasonInvalidAnnotation = "InvalidAnnotation"
+	// ReasonStackNotFound: the stack that is named does not exist.
+	ReasonStackNotFound = "StackNotFound"
+	// ReasonNamespaceNotAdmitted: the stack does not admit the workload's namespace.
+	ReasonNamespaceNotAdmitted = "NamespaceNotAdmitted"
+	// ReasonUnknownContainers: no container has a name that obstack.dev/containers lists.
+	ReasonUnknownContainers = "UnknownContainers"
+	// ReasonNothingToInject: the stack has no settings for workloads.
+	ReasonNothingToInject = "NothingToInject"
+	// ReasonJobNotInjected: the Job started without, and a Job's template cannot be changed.
+	ReasonJobNotInjected = "JobNotInjected"
+	// ReasonInjectionFailed: writing the workload failed; obstack tries again.
+	ReasonInjectionFailed = "InjectionFailed"
 )

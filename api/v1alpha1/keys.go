@@ -30,3 +30,48 @@ const (
 	// SeriesBroker is the name of the broker in spec.tasks whose exporter exposes the series.
 	SeriesBroker = "obstack_broker"
 )
+
+// Annotations that users set on workloads, Pod templates, Pods and Namespaces.
+const (
+	// AnnotationStack names the stack whose settings are injected: NAME or NAMESPACE/NAME.
+	AnnotationStack = "obstack.dev/stack"
+	// AnnotationInject with the value "false" opts a workload or Pod out.
+	AnnotationInject = "obstack.dev/inject"
+	// AnnotationContainers lists the containers to inject, by name and separated by
+	// commas. Absent: every regular container.
+	AnnotationContainers = "obstack.dev/containers"
+)
+
+// The stamp: what obstack writes on Pod templates of admitted workloads. Changing
+// it makes Kubernetes roll the Pods.
+const (
+	// StampStack is the label with the name of the stack.
+	StampStack = "inject.obstack.dev/stack"
+	// StampNamespace is the label with the namespace of the stack.
+	StampNamespace = "inject.obstack.dev/namespace"
+	// StampConfigHash is the annotation with the configuration's hash.
+	StampConfigHash = "inject.obstack.dev/config-hash"
+	// StampContainers is the annotation with the workload's choice of containers.
+	StampContainers = "inject.obstack.dev/containers"
+	// StampAttempt is the annotation that counts how often the workload was rolled
+	// again because Pods had missed the webhook.
+	StampAttempt = "inject.obstack.dev/attempt"
+)
+
+const (
+	// MarkInjected is the annotation that the webhook puts on a Pod: the hash of the
+	// configuration that it starts with.
+	MarkInjected = "inject.obstack.dev/injected"
+	// Probe is the annotation by which obstack asks, in a dry run, whether the
+	// webhook answers; ProbeAnswer is the value that the webhook gives it.
+	Probe = "inject.obstack.dev/probe"
+	// ProbeAnswer is the webhook's answer.
+	ProbeAnswer = "answered"
+)
+
+// SettingsName is the name of the Secret with the settings of a stack, in the
+// stack's namespace and in all to which it is copied. Dots can appear in neither
+// part, so no two stacks share a name.
+func SettingsName(stackNamespace, stackName string) string {
+	return "obstack." + stackNamespace + "." + stackName
+}

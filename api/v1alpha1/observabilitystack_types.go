@@ -14,6 +14,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:resource:shortName=obs,categories=observability
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Injected",type=string,JSONPath=`.status.workloads.summary`
 // +kubebuilder:printcolumn:name="Covered",type=string,JSONPath=`.status.covered`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
@@ -89,6 +90,12 @@ type ObservabilityStackSpec struct {
 	// logging says how workloads log.
 	// +optional
 	Logging *LoggingSpec `json:"logging,omitempty"`
+
+	// injection says which workloads may take environment, sentry and logging as
+	// environment variables, and how changes reach them. Absent: the annotated
+	// workloads of the stack's own namespace, rolled automatically.
+	// +optional
+	Injection *InjectionSpec `json:"injection,omitempty"`
 }
 
 // ObservabilityStackStatus says what obstack found in its last pass.
@@ -104,9 +111,20 @@ type ObservabilityStackStatus struct {
 	// +kubebuilder:validation:MaxLength=256
 	Covered string `json:"covered,omitempty"`
 
+	// configHash stands for the configuration that workloads get: it changes with
+	// it and does not reveal it. Absent: there is nothing to give yet.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	ConfigHash string `json:"configHash,omitempty"`
+
+	// workloads counts those that take their settings from this stack. Absent
+	// while the stack has none to give.
+	// +optional
+	Workloads *WorkloadsStatus `json:"workloads,omitempty"`
+
 	// conditions are Ready and one for each requested part: MetricsReady,
-	// TasksReady, DashboardsReady, AlertsReady and SentryReady. A condition that
-	// is not True says in its message what to change.
+	// TasksReady, DashboardsReady, AlertsReady, SentryReady and InjectionReady. A
+	// condition that is not True says in its message what to change.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

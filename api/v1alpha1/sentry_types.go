@@ -2,6 +2,9 @@
 
 package v1alpha1
 
+// ReleaseFromImage as spec.sentry.release takes the release from the container's image.
+const ReleaseFromImage = "FromImage"
+
 // SentrySpec says where errors are reported.
 type SentrySpec struct {
 	// dsnFrom takes the DSN from a Secret in the stack's namespace. Absent, or an
@@ -18,12 +21,13 @@ type SentrySpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^(0([.][0-9]+)?|1([.]0+)?)$')",message="tracesSampleRate must be a number from 0 to 1, written as a string, such as \"0.1\""
 	TracesSampleRate string `json:"tracesSampleRate,omitempty"`
 
-	// release is given to workloads as SENTRY_RELEASE. Absent: the variable is not set.
+	// release is given to workloads as SENTRY_RELEASE. FromImage takes it from each
+	// container's image: the tag, or the digest of an image without one. Absent: the
+	// variable is not set.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=200
 	// +kubebuilder:validation:XValidation:rule="!self.matches('[\\\\n\\\\t/\\\\\\\\]') && self != '.' && self != '..'",message="release must not contain line breaks, tabs, '/' or '\\\\': Sentry refuses such releases; write for example shop@1.4.2"
-	// +kubebuilder:validation:XValidation:rule="self != 'FromImage'",message="release: FromImage is not supported yet; write the release itself, such as shop@1.4.2, or leave it out"
 	Release string `json:"release,omitempty"`
 }
 

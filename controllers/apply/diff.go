@@ -16,7 +16,7 @@ import (
 
 // Change is what applying or pruning would do to one child.
 type Change struct {
-	// Verb is "create", "update" or "delete".
+	// Verb is "create", "update" or "delete", or what a caller adds.
 	Verb string
 	// Kind and Name say to what.
 	Kind, Name string
@@ -64,7 +64,7 @@ func (p *Pass) diffOne(ctx context.Context, obj client.Object) (*Change, error) 
 	}
 	current := &unstructured.Unstructured{}
 	current.SetGroupVersionKind(req.kind)
-	key := client.ObjectKey{Namespace: p.owner.GetNamespace(), Name: req.key.Name}
+	key := req.key.object()
 	if err := p.engine.Live.Get(ctx, key, current); err != nil {
 		return nil, fmt.Errorf("read %s %s: %w", req.key.Kind, req.key.Name, err)
 	}

@@ -16,7 +16,8 @@ import (
 )
 
 // Children lists the metadata of the objects of one kind that the owner
-// controls. Between two writes it may be behind the API server, as a cache is.
+// controls, and of those in other namespaces that are its own, which no owner
+// reference can tell. Between two writes it may be behind the API server, as a cache is.
 type Children func(ctx context.Context, owner client.Object, kind schema.GroupVersionKind) ([]metav1.PartialObjectMetadata, error)
 
 // Engine applies and prunes the children of any number of owners. It remembers
@@ -36,10 +37,14 @@ type Engine struct {
 	applied map[types.UID]map[Key]record
 }
 
-// Key names one object of a namespace.
+// Key names one object.
 type Key struct {
 	schema.GroupKind
-	Name string
+	Namespace, Name string
+}
+
+func (k Key) object() types.NamespacedName {
+	return types.NamespacedName{Namespace: k.Namespace, Name: k.Name}
 }
 
 // record is what the engine remembers of a child: the hash of the last request
@@ -107,7 +112,7 @@ func (e *Engine) Begin(ctx context.Context, owner client.Object, kinds []schema.
 		for i := range children {
 			child := &children[i]
 			child.SetGroupVersionKind(kind)
-			p.live[Key{kind.GroupKind(), child.Name}] = child
+			p.live[Key{kind.GroupKind(), child.Namespace, child.Name}] = child
 		}
 		if err := p.catchUp(ctx, kind); err != nil {
 			return nil, err
@@ -123,11 +128,11 @@ func (p *Pass) catchUp(ctx context.Context, kind schema.GroupVersionKind) error 
 		if _, listed := p.live[key]; listed {
 			continue
 		}
-		child, err := p.get(ctx, kind, key.Name)
+		child, err := p.get(ctx, kind, key.object())
 		if err != nil {
 			return err
 		}
-		if child == nil || !metav1.IsControlledBy(child, p.owner) {
+		if child == nil || !p.owns(child) {
 			p.engine.forget(p.owner.GetUID(), key)
 			continue
 		}
@@ -142,6 +147,6 @@ func (e *Engine) Made(child client.Object, kind schema.GroupKind) bool {
 	if owner == nil {
 		return false
 	}
-	r, ok := e.recall(owner.UID, Key{kind, child.GetName()})
+	r, ok := e.recall(owner.UID, Key{kind, child.GetNamespace(), child.GetName()})
 	return ok && r.uid == child.GetUID()
 }

@@ -105,11 +105,12 @@ func (p *Pass) write(ctx context.Context, req *request) (*metav1.PartialObjectMe
 // look asks the API server for the object that has a child's name: whether there
 // is one that is ours. Somebody else's is a NameTakenError.
 func (p *Pass) look(ctx context.Context, req *request) (ours bool, err error) {
-	found, err := p.get(ctx, req.kind, req.key.Name)
+	found, err := p.get(ctx, req.kind, req.key.object())
 	if found == nil || err != nil {
 		return false, err
 	}
-	// An orphan that carries all our labels lost its owner reference: it was ours.
+	// An orphan that carries all our labels lost its owner reference, or is in a
+	// namespace where it cannot have one: it is ours.
 	orphan := metav1.GetControllerOf(found) == nil && containsAll(found.Labels, req.object.GetLabels())
 	if !metav1.IsControlledBy(found, p.owner) && !orphan {
 		return false, &NameTakenError{Kind: req.key.Kind, Name: req.key.Name}
@@ -118,10 +119,10 @@ func (p *Pass) look(ctx context.Context, req *request) (ours bool, err error) {
 }
 
 // get reads the metadata of an object from the API server; nil if there is none.
-func (p *Pass) get(ctx context.Context, kind schema.GroupVersionKind, name string) (*metav1.PartialObjectMetadata, error) {
+func (p *Pass) get(ctx context.Context, kind schema.GroupVersionKind, name types.NamespacedName) (*metav1.PartialObjectMetadata, error) {
 	found := &metav1.PartialObjectMetadata{}
 	found.SetGroupVersionKind(kind)
-	err := p.engine.Live.Get(ctx, client.ObjectKey{Namespace: p.owner.GetNamespace(), Name: name}, found)
+	err := p.engine.Live.Get(ctx, name, found)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
@@ -154,7 +155,7 @@ func (p *Pass) create(ctx context.Context, req *request) (*metav1.PartialObjectM
 func (p *Pass) send(ctx context.Context, req *request, body []byte) (*metav1.PartialObjectMetadata, error) {
 	answer := &metav1.PartialObjectMetadata{}
 	answer.SetGroupVersionKind(req.kind)
-	answer.Namespace, answer.Name = p.owner.GetNamespace(), req.key.Name
+	answer.Namespace, answer.Name = req.key.Namespace, req.key.Name
 	err := p.engine.Client.Patch(ctx, answer, client.RawPatch(types.ApplyPatchType, body),
 		client.FieldOwner(p.engine.FieldManager), client.ForceOwnership)
 	return answer, err
@@ -192,6 +193,12 @@ func (p *Pass) remove(ctx context.Context, child *metav1.PartialObjectMetadata) 
 	return client.IgnoreNotFound(err)
 }
 
+// owns tells whether an object that is listed, or was made, is the owner's. In
+// another namespace, where nothing can refer to the owner, that must suffice.
+func (p *Pass) owns(child *metav1.PartialObjectMetadata) bool {
+	return child.Namespace != p.owner.GetNamespace() || metav1.IsControlledBy(child, p.owner)
+}
+
 func (p *Pass) settle(req *request, answer *metav1.PartialObjectMetadata) {
 	p.engine.remember(p.owner.GetUID(), req.key, record{
 		request: req.hash, uid: answer.UID, generation: answer.Generation, resourceVersion: answer.ResourceVersion,
@@ -216,12 +223,12 @@ func (p *Pass) Prune(ctx context.Context, hold func(*metav1.PartialObjectMetadat
 func (p *Pass) unwanted(hold func(*metav1.PartialObjectMetadata) bool) []Key {
 	var keys []Key
 	for key, child := range p.live {
-		if !p.wanted[key] && child.DeletionTimestamp.IsZero() && metav1.IsControlledBy(child, p.owner) && !hold(child) {
+		if !p.wanted[key] && child.DeletionTimestamp.IsZero() && p.owns(child) && !hold(child) {
 			keys = append(keys, key)
 		}
 	}
 	slices.SortFunc(keys, func(a, b Key) int {
-		return strings.Compare(a.Kind+"/"+a.Name, b.Kind+"/"+b.Name)
+		return strings.Compare(a.Kind+"/"+a.Namespace+"/"+a.Name, b.Kind+"/"+b.Namespace+"/"+b.Name)
 	})
 	return keys
 }

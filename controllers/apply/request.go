@@ -3,6 +3,7 @@
 package apply
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -45,15 +46,17 @@ func newRequest(owner, obj client.Object, scheme *runtime.Scheme) (*request, err
 	delete(u.Object, "status")
 	dropNullTimestamps(u.Object)
 	u.SetGroupVersionKind(kind)
-	u.SetNamespace(owner.GetNamespace())
-	u.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(owner, ownerKind)})
+	u.SetNamespace(cmp.Or(obj.GetNamespace(), owner.GetNamespace()))
+	if u.GetNamespace() == owner.GetNamespace() { // the only one where an owner reference is allowed
+		u.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(owner, ownerKind)})
+	}
 
 	body, err := json.Marshal(u.Object)
 	if err != nil {
 		return nil, fmt.Errorf("encode %s %s: %w", kind.Kind, obj.GetName(), err)
 	}
 	return &request{
-		kind: kind, key: Key{kind.GroupKind(), obj.GetName()},
+		kind: kind, key: Key{kind.GroupKind(), u.GetNamespace(), obj.GetName()},
 		hash: sha256.Sum256(body), object: u, body: body,
 	}, nil
 }

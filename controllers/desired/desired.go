@@ -27,6 +27,7 @@ type Component struct {
 // Components are applied in order: a Secret before what refers to it.
 var Components = []Component{
 	{componentSentry, obsv1.SentryReady, sentry},
+	{ComponentInjection, obsv1.InjectionReady, injection},
 	{componentMetrics, obsv1.MetricsReady, metrics},
 	{componentTasks, obsv1.TasksReady, tasks},
 	{componentDashboards, obsv1.DashboardsReady, dashboards},
@@ -40,6 +41,8 @@ const (
 	componentTasks      = "tasks"
 	componentDashboards = "dashboards"
 	componentAlerts     = "alerts"
+	// ComponentInjection is also what the rollouts of workloads belong to.
+	ComponentInjection = "injection"
 )
 
 // Output is what a component wants, and its condition if applying succeeds.

@@ -16,6 +16,8 @@ type Inputs struct {
 	Secrets map[obsv1.SecretKeySelector]SecretValue
 	// Rollouts are those Deployments of ExporterNames that exist.
 	Rollouts map[string]Rollout
+	// Workloads are those that take their settings from the stack; nil if injection is off.
+	Workloads *Workloads
 	// MissingAPIs are the kinds that the cluster does not serve.
 	MissingAPIs map[schema.GroupKind]bool
 }

@@ -36,11 +36,9 @@ func alertsName(stack *obsv1.ObservabilityStack) string {
 	return stack.Name + "-alerts"
 }
 
-// settingsName of the Secret with the workloads' settings. It names the stack's
-// namespace, so that copies in other namespaces never collide. Dots cannot
-// appear in either part, so no two stacks share a name.
+// settingsName of the Secret with the workloads' settings.
 func settingsName(stack *obsv1.ObservabilityStack) string {
-	return "obstack." + stack.Namespace + "." + stack.Name
+	return obsv1.SettingsName(stack.Namespace, stack.Name)
 }
 
 // dashboardUID is stable for a stack and has 32 characters; Grafana allows 40.

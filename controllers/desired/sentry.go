@@ -3,7 +3,11 @@
 package desired
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	sentrygo "github.com/getsentry/sentry-go"
@@ -17,26 +21,64 @@ import (
 // sentry makes the Secret with the settings of the stack's workloads: the DSN,
 // the environment and release, and the log settings.
 func sentry(stack *obsv1.ObservabilityStack, in Inputs) Output {
-	spec := &stack.Spec
-	if spec.Sentry == nil && spec.Logging == nil && spec.Environment == "" {
+	if !hasSettings(&stack.Spec) {
 		return Output{}
 	}
-	dsn, problem := sentryDSN(spec.Sentry, in)
+	settings, problem := settingsSecret(stack, in)
 	if problem != nil {
 		// The last good settings stay: a DSN that is mistyped for a minute must not cost reports.
 		problem.Hold = true
 		return *problem
 	}
-	settings := &corev1.Secret{
-		ObjectMeta: objectMeta(stack, componentSentry, settingsName(stack), nil),
-		Type:       corev1.SecretTypeOpaque,
-		Data:       settingsData(spec, dsn),
-	}
 	objects := []client.Object{settings}
-	if dsn == "" {
-		return Output{Objects: objects, Status: metav1.ConditionTrue, Reason: obsv1.ReasonDisabled, Message: sentryIsOff(spec.Sentry, settings)}
+	if len(settings.Data[variableDSN]) == 0 {
+		return Output{Objects: objects, Status: metav1.ConditionTrue, Reason: obsv1.ReasonDisabled, Message: sentryIsOff(stack.Spec.Sentry, settings)}
 	}
 	return available(objects, fmt.Sprintf("Secret %s holds the DSN and the other settings", settings.Name))
+}
+
+// hasSettings tells whether there is anything for workloads.
+func hasSettings(spec *obsv1.ObservabilityStackSpec) bool {
+	return spec.Sentry != nil || spec.Logging != nil || spec.Environment != ""
+}
+
+// settingsSecret is the Secret in the stack's namespace, or what keeps it from being made.
+func settingsSecret(stack *obsv1.ObservabilityStack, in Inputs) (*corev1.Secret, *Output) {
+	dsn, problem := sentryDSN(stack.Spec.Sentry, in)
+	if problem != nil {
+		return nil, problem
+	}
+	return &corev1.Secret{
+		ObjectMeta: objectMeta(stack, componentSentry, settingsName(stack), nil),
+		Type:       corev1.SecretTypeOpaque,
+		Data:       settingsData(&stack.Spec, dsn),
+	}, nil
+}
+
+// ConfigHash stands for the configuration that workloads get. It changes with it
+// and, because it has the revision of the DSN instead of the DSN, does not reveal
+// it. It is empty if there is nothing to give; decided is false while bad input
+// leaves that open.
+func ConfigHash(stack *obsv1.ObservabilityStack, in Inputs) (hash string, decided bool) {
+	if !hasSettings(&stack.Spec) {
+		return "", true
+	}
+	if _, problem := sentryDSN(stack.Spec.Sentry, in); problem != nil {
+		return "", false
+	}
+	var revision string
+	if ref := dsnRef(stack.Spec.Sentry); ref != nil {
+		revision = in.Secrets[*ref].Revision
+	}
+	data := settingsData(&stack.Spec, revision)
+	if stack.Spec.Sentry != nil && stack.Spec.Sentry.Release == obsv1.ReleaseFromImage {
+		data[variableRelease] = []byte(obsv1.ReleaseFromImage)
+	}
+	sum := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(data)) {
+		fmt.Fprintf(sum, "%s=%q\n", name, data[name])
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:16]), true
 }
 
 // sentryIsOff says why, and where the other settings are, if there are any.
@@ -105,6 +147,12 @@ func secretValue(ref obsv1.SecretKeySelector, in Inputs, field string) (SecretVa
 	return SecretValue{}, &problem
 }
 
+// Variables by which Sentry's SDKs are set up.
+const (
+	variableDSN     = "SENTRY_DSN"
+	variableRelease = "SENTRY_RELEASE"
+)
+
 // settingsData are the variables that workloads get.
 func settingsData(spec *obsv1.ObservabilityStackSpec, dsn string) map[string][]byte {
 	data := map[string][]byte{}
@@ -115,10 +163,12 @@ func settingsData(spec *obsv1.ObservabilityStackSpec, dsn string) map[string][]b
 	}
 	set("ENVIRONMENT", spec.Environment)
 	set("SENTRY_ENVIRONMENT", spec.Environment)
-	set("SENTRY_DSN", dsn)
+	set(variableDSN, dsn)
 	if spec.Sentry != nil {
 		set("SENTRY_TRACES_SAMPLE_RATE", spec.Sentry.TracesSampleRate)
-		set("SENTRY_RELEASE", spec.Sentry.Release)
+		if spec.Sentry.Release != obsv1.ReleaseFromImage { // else the webhook sets it for each container
+			set(variableRelease, spec.Sentry.Release)
+		}
 	}
 	if spec.Logging != nil {
 		set("LOG_LEVEL", spec.Logging.Level)

@@ -63,6 +63,8 @@ type caseInputs struct {
 		} `json:"secrets"`
 		// Available are the Deployments that are rolled out.
 		Available []string `json:"available"`
+		// Workloads are those that name the stack; absent if injection is off.
+		Workloads *Workloads `json:"workloads"`
 		// MissingAPIs are kinds that the cluster does not serve.
 		MissingAPIs []string `json:"missingAPIs"`
 	} `json:"inputs"`
@@ -109,6 +111,7 @@ func inputsOf(stack *obsv1.ObservabilityStack, given caseInputs) Inputs {
 		Secrets:       map[obsv1.SecretKeySelector]SecretValue{},
 		Rollouts:      map[string]Rollout{},
 		MissingAPIs:   map[schema.GroupKind]bool{},
+		Workloads:     given.Inputs.Workloads,
 	}
 	if in.ExporterImage == "" {
 		in.ExporterImage = "obstack.example/obstack:v1.0.0"

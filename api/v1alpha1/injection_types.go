@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// InjectionSpec says which workloads may take this stack's settings, and how a
+// changed configuration reaches those that run.
+type InjectionSpec struct {
+	// namespaces says whose workloads may name this stack in the annotation
+	// obstack.dev/stack. Absent: those of the stack's own namespace.
+	// +optional
+	Namespaces *InjectionNamespaces `json:"namespaces,omitempty"`
+
+	// rollout says when obstack rolls a workload whose Pods run another
+	// configuration than the stack's. Absent: automatically, 5 at a time.
+	// +optional
+	Rollout *RolloutSpec `json:"rollout,omitempty"`
+}
+
+// NamespacesFrom says which namespaces are meant.
+//
+// +kubebuilder:validation:Enum=Same;All;Selector
+type NamespacesFrom string
+
+// The values of NamespacesFrom.
+const (
+	// NamespacesFromSame: the stack's own namespace.
+	NamespacesFromSame NamespacesFrom = "Same"
+	// NamespacesFromAll: every namespace.
+	NamespacesFromAll NamespacesFrom = "All"
+	// NamespacesFromSelector: the stack's own namespace and those that the selector matches.
+	NamespacesFromSelector NamespacesFrom = "Selector"
+)
+
+// InjectionNamespaces chooses namespaces. The stack's own is always among them.
+// Whoever may create workloads in a namespace that is chosen can read the DSN.
+//
+// +kubebuilder:validation:XValidation:rule="(self.from == 'Selector') == has(self.selector)",message="selector goes with from: Selector: add namespaces.selector, such as {matchLabels: {team: shop}}, or write from: Same or from: All without one"
+type InjectionNamespaces struct {
+	// from is Same (the stack's own namespace), All, or Selector (by the labels of the Namespace).
+	// +required
+	From NamespacesFrom `json:"from,omitempty"`
+
+	// selector of the Namespaces' labels, with from: Selector.
+	// +optional
+	Selector *metav1.LabelSelector `json:"selector,omitempty"`
+}
+
+// RolloutPolicy says who rolls workloads.
+//
+// +kubebuilder:validation:Enum=Automatic;Manual
+type RolloutPolicy string
+
+// The values of RolloutPolicy.
+const (
+	// RolloutAutomatic: obstack does.
+	RolloutAutomatic RolloutPolicy = "Automatic"
+	// RolloutManual: their owners do, and the status counts those that wait for it.
+	RolloutManual RolloutPolicy = "Manual"
+)
+
+// RolloutSpec bounds what a changed configuration sets in motion.
+type RolloutSpec struct {
+	// policy is Automatic, or Manual: then a new configuration reaches a workload
+	// when its owner changes or restarts it, and the status counts those that run
+	// an old one. Absent: Automatic.
+	// +optional
+	Policy RolloutPolicy `json:"policy,omitempty"`
+
+	// maxConcurrent is how many workloads of the stack obstack lets roll out at the
+	// same time, from 1 to 100. Absent: 5.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	MaxConcurrent int32 `json:"maxConcurrent,omitempty"`
+}
+
+// WorkloadsStatus counts the workloads that name the stack in the annotation
+// obstack.dev/stack, themselves, through their Pod template or their Namespace.
+type WorkloadsStatus struct {
+	// annotated is how many there are: the sum of the others.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	Annotated int32 `json:"annotated"`
+
+	// injected is how many have the current configuration in every Pod.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	Injected int32 `json:"injected"`
+
+	// pending is how many do not have it yet: they roll out, wait for their turn or
+	// for somebody to roll them, or have Pods that started while the webhook was away.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	Pending int32 `json:"pending"`
+
+	// refused is how many get nothing: this stack does not admit their namespace, or
+	// their annotations are wrong. An event on each says why.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	Refused int32 `json:"refused"`
+
+	// summary is injected/annotated, such as "3/4".
+	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	Summary string `json:"summary,omitempty"`
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package desired
+
+import (
+	"fmt"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+)
+
+// Workloads is what was found of the workloads that name a stack.
+type Workloads struct {
+	// Namespaces, other than the stack's, that need a copy of the settings; sorted.
+	Namespaces []string
+	// Status counts the workloads.
+	Status obsv1.WorkloadsStatus
+	// Rolling, Outdated, Missed and Stale name those that are not injected, sorted.
+	Rolling, Outdated, Missed, Stale []string
+}
+
+// injection copies the settings to where the stack's workloads are, and says how
+// many of them have the current ones.
+func injection(stack *obsv1.ObservabilityStack, in Inputs) Output {
+	if in.Workloads == nil || !hasSettings(&stack.Spec) {
+		return Output{}
+	}
+	if problem := invalidSelector(stack.Spec.Injection); problem != nil {
+		return *problem
+	}
+	settings, problem := settingsSecret(stack, in)
+	if problem != nil {
+		// The condition SentryReady says what is wrong. What was injected stays.
+		out := unavailable(nil, obsv1.ReasonWaitingForSettings, "the settings wait for SentryReady; workloads keep what they have")
+		out.Hold = true
+		return out
+	}
+	var copies []client.Object
+	for _, namespace := range in.Workloads.Namespaces {
+		c := settings.DeepCopy()
+		c.ObjectMeta = objectMeta(stack, ComponentInjection, settings.Name, nil)
+		c.Namespace = namespace
+		copies = append(copies, c)
+	}
+	return injectionState(stack, in, copies)
+}
+
+func injectionState(stack *obsv1.ObservabilityStack, in Inputs, copies []client.Object) Output {
+	found := in.Workloads
+	all := found.Status.Annotated - found.Status.Refused
+	manual := stack.Spec.Injection != nil && stack.Spec.Injection.Rollout != nil && stack.Spec.Injection.Rollout.Policy == obsv1.RolloutManual
+	wait := func(reason string, which []string, doing string) Output {
+		return unavailable(copies, reason, fmt.Sprintf("%d of %s %s: %s", len(which), count(int(all), "workload"), doing, some(which)))
+	}
+	switch {
+	case found.Status.Annotated == 0:
+		return available(copies, fmt.Sprintf("no workload takes its settings from this stack: annotate one with %s: %s", obsv1.AnnotationStack, stack.Name))
+	case len(found.Missed) > 0 && manual:
+		return wait(obsv1.ReasonRolloutRequired, found.Missed, "have Pods that started while the webhook was away; restart them")
+	case len(found.Outdated)+len(found.Stale) > 0 && manual:
+		return wait(obsv1.ReasonRolloutRequired, append(found.Outdated, found.Stale...), "run another configuration; restart them, for example with kubectl rollout restart")
+	case len(found.Rolling)+len(found.Outdated) > 0:
+		return wait(obsv1.ReasonRollingOut, append(found.Rolling, found.Outdated...), "are rolling out or wait for their turn")
+	case len(found.Missed) > 0:
+		return wait(obsv1.ReasonRollingOut, found.Missed, "have Pods that started while the webhook was away and will be rolled again")
+	case len(found.Stale) > 0:
+		return wait(obsv1.ReasonRolloutRequired, found.Stale, "have Pods with an old configuration that their update strategy keeps; delete these Pods")
+	}
+	message := fmt.Sprintf("%s injected", count(int(found.Status.Injected), "workload"))
+	if found.Status.Refused > 0 {
+		message += fmt.Sprintf(", %d refused: the events on them say why", found.Status.Refused)
+	}
+	return available(copies, message)
+}
+
+// WebhookSilent is the condition of a stack whose workloads cannot be rolled
+// because the webhook does not answer.
+func WebhookSilent(which []string) Output {
+	return unavailable(nil, obsv1.ReasonWebhookSilent, fmt.Sprintf(
+		"the webhook does not answer for %s, so rolling would inject nothing: see whether obstack's Pods are ready, "+
+			"its Service has endpoints and its MutatingWebhookConfiguration has a caBundle; obstack tries again", some(which)))
+}
+
+// invalidSelector says what is wrong with the selector of namespaces, if anything is.
+func invalidSelector(spec *obsv1.InjectionSpec) *Output {
+	if spec == nil || spec.Namespaces == nil || spec.Namespaces.Selector == nil {
+		return nil
+	}
+	_, err := metav1.LabelSelectorAsSelector(spec.Namespaces.Selector)
+	if err == nil {
+		return nil
+	}
+	out := unavailable(nil, obsv1.ReasonInvalidSelector, "spec.injection.namespaces.selector is not valid and admits no namespace: "+err.Error())
+	return &out
+}
+
+// maxNamed bounds how many workloads a message names.
+const maxNamed = 5
+
+// some names the first of a sorted list, and how many more there are.
+func some(names []string) string {
+	if len(names) <= maxNamed {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:maxNamed], ", "), len(names)-maxNamed)
+}

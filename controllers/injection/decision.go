@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package injection
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+)
+
+// Decision is whether a claim is granted.
+type Decision struct {
+	// Granted tells that the settings may be injected.
+	Granted bool
+	// Reason and Message say why not. Both are empty for what asks for nothing. A
+	// granted claim may have a message too: something that its owner should mend.
+	Reason, Message string
+}
+
+// Decide whether the claim of something in a namespace is granted by the stack
+// that it names, nil if there is none. Consent is two-sided: the workload names
+// the stack, and the stack admits the workload's namespace.
+func Decide(claim Claim, namespace string, labels map[string]string, stack *obsv1.ObservabilityStack) Decision {
+	switch {
+	case claim.Problem != "":
+		return Decision{Reason: obsv1.ReasonInvalidAnnotation, Message: claim.Problem}
+	case !claim.Made():
+		return Decision{}
+	case stack == nil || !stack.DeletionTimestamp.IsZero():
+		return Decision{Reason: obsv1.ReasonStackNotFound, Message: fmt.Sprintf(
+			"ObservabilityStack %s does not exist: create it, or change the annotation %s", claim.Stack, obsv1.AnnotationStack)}
+	case !Admits(stack, namespace, labels):
+		return Decision{Reason: obsv1.ReasonNamespaceNotAdmitted, Message: fmt.Sprintf(
+			"ObservabilityStack %s does not admit workloads of namespace %s: its owner must list it in spec.injection.namespaces", claim.Stack, namespace)}
+	case !HasSettings(stack):
+		return Decision{Reason: obsv1.ReasonNothingToInject, Message: fmt.Sprintf(
+			"ObservabilityStack %s has no settings for workloads: add spec.environment, spec.sentry or spec.logging to it", claim.Stack)}
+	default:
+		return Decision{Granted: true}
+	}
+}
+
+// Check decides about a granted claim by the names of the containers: those that
+// the claim lists and that do not exist are told of, and if none exists nothing is injected.
+func (d Decision) Check(claim Claim, containers []string) Decision {
+	if !d.Granted || len(claim.Containers) == 0 {
+		return d
+	}
+	missing := slices.DeleteFunc(slices.Clone(claim.Containers), func(name string) bool { return slices.Contains(containers, name) })
+	if len(missing) == 0 {
+		return d
+	}
+	slices.Sort(containers)
+	message := fmt.Sprintf("annotation %s: there is no container %s; the containers are %s",
+		obsv1.AnnotationContainers, strings.Join(missing, ", "), strings.Join(containers, ", "))
+	if len(message) > maxProblem {
+		message = message[:maxProblem] + "..."
+	}
+	return Decision{Granted: len(missing) < len(claim.Containers), Reason: obsv1.ReasonUnknownContainers, Message: message}
+}
+
+// maxProblem bounds a message about containers, of which there may be a hundred, in bytes.
+const maxProblem = 512
+
+// HasSettings tells whether a stack has anything for workloads.
+func HasSettings(stack *obsv1.ObservabilityStack) bool {
+	return stack.Spec.Sentry != nil || stack.Spec.Logging != nil || stack.Spec.Environment != ""
+}
+
+// ContainerNames are the names of a template's containers.
+func (t *Template) ContainerNames() []string {
+	names := make([]string, 0, len(t.Spec.Containers))
+	for _, c := range t.Spec.Containers {
+		names = append(names, c.Name)
+	}
+	return names
+}
+
+// matches tells whether a selector chooses labels; a selector that is not valid chooses none.
+func matches(selector *metav1.LabelSelector, set map[string]string) bool {
+	parsed, err := metav1.LabelSelectorAsSelector(selector)
+	return err == nil && parsed.Matches(labels.Set(set))
+}

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package injection
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/webhook"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+)
+
+// The paths under which the webhooks are served.
+const (
+	PodPath      = "/inject-pod"
+	WorkloadPath = "/stamp-workload"
+)
+
+// Lookup reads what the webhooks need to know of the cluster.
+type Lookup struct {
+	// Cached reads stacks in full, and Namespaces and Secrets as metadata.
+	Cached client.Reader
+	// Live reads the metadata of Secrets that the cache does not show yet.
+	Live client.Reader
+	// Watched tells whether the cache holds the stacks of a namespace.
+	Watched func(namespace string) bool
+}
+
+// PodWebhook adds the settings to Pods that are stamped or annotated.
+type PodWebhook struct {
+	Lookup
+}
+
+// Handle answers with a patch, or with a warning that says why there is none. It
+// never refuses a Pod.
+func (h *PodWebhook) Handle(ctx context.Context, req admission.Request) admission.Response {
+	pod := &corev1.Pod{}
+	if err := json.Unmarshal(req.Object.Raw, pod); err != nil {
+		countInjection("failed", "Undecodable")
+		return failed(ctx, fmt.Errorf("decode the Pod: %w", err))
+	}
+	claim := PodClaim(pod, req.Namespace)
+	decision, stack, err := h.decide(ctx, claim, req.Namespace)
+	if err != nil {
+		countInjection("failed", "LookupFailed")
+		return failed(ctx, err)
+	}
+	var names []string
+	for i := range pod.Spec.Containers {
+		names = append(names, pod.Spec.Containers[i].Name)
+	}
+	decision = decision.Check(claim, names)
+	if !decision.Granted {
+		return refused(decision)
+	}
+	if stack.Status.ConfigHash == "" {
+		countInjection("skipped", obsv1.ReasonWaitingForSettings)
+		return admission.Allowed("").WithWarnings(fmt.Sprintf("obstack: ObservabilityStack %s has no settings yet: see its status", claim.Stack))
+	}
+	grant := Grant{
+		Stamp:            podStamp(pod, claim, stack.Status.ConfigHash),
+		Secret:           obsv1.SettingsName(stack.Namespace, stack.Name),
+		ReleaseFromImage: stack.Spec.Sentry != nil && stack.Spec.Sentry.Release == obsv1.ReleaseFromImage,
+	}
+	if grant.SecretExists, err = h.secretExists(ctx, req.Namespace, grant.Secret); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Could not look for the settings", "namespace", req.Namespace, "secret", grant.Secret)
+	}
+	countInjection("injected", "")
+	return withWarning(admission.Patched("", PodPatch(pod, grant, claim.Containers)...), decision)
+}
+
+// podStamp is the stamp that the Pod's template gave it, or that of an annotated Pod.
+func podStamp(pod *corev1.Pod, claim Claim, current string) Stamp {
+	stamp, _ := StampOf(pod.Labels, pod.Annotations)
+	if stamp.Stack != claim.Stack || stamp.ConfigHash == "" {
+		return StampFor(claim, current)
+	}
+	return stamp
+}
+
+// WorkloadWebhook stamps the templates of annotated workloads.
+type WorkloadWebhook struct {
+	Lookup
+}
+
+// Handle answers with a patch, or with a warning that says why there is none. It
+// never refuses a workload.
+func (h *WorkloadWebhook) Handle(ctx context.Context, req admission.Request) admission.Response {
+	after, err := decodeWorkload(req.Object.Raw, req.Kind.Kind)
+	if err != nil {
+		return failed(ctx, err)
+	}
+	var ops []webhook.JSONPatchOp
+	if _, asked := after.Annotations[obsv1.Probe]; asked {
+		ops = append(ops, add("/metadata/annotations/"+escape(obsv1.Probe), obsv1.ProbeAnswer))
+	}
+	// The Jobs of a CronJob have the stamp of its template.
+	if isController(after.OwnerReferences, KindCronJob) {
+		return admission.Patched("", ops...)
+	}
+	namespace, err := h.namespace(ctx, req.Namespace)
+	if err != nil {
+		return failed(ctx, err)
+	}
+	claim := ClaimOf(&after.Workload, namespace)
+	decision, stack, err := h.decide(ctx, claim, req.Namespace)
+	if err != nil {
+		return failed(ctx, err)
+	}
+	decision = decision.Check(claim, after.PodTemplate().ContainerNames())
+	change := TemplateChange{Path: after.path, New: after.template}
+	if decision.Granted && stack.Status.ConfigHash != "" {
+		stamp := StampFor(claim, stack.Status.ConfigHash)
+		change.Want = &stamp
+	}
+	if req.Operation == admissionv1.Update {
+		before, err := decodeWorkload(req.OldObject.Raw, req.Kind.Kind)
+		if err != nil {
+			return failed(ctx, err)
+		}
+		change.Old = before.template
+	}
+	ops = append(ops, TemplatePatch(change)...)
+	return withWarning(admission.Patched("", ops...), decision)
+}
+
+// admitted is a workload in an admission request.
+type admitted struct {
+	Workload
+	template *corev1.PodTemplateSpec
+	path     string
+}
+
+func decodeWorkload(raw []byte, kind string) (*admitted, error) {
+	var full struct {
+		Spec struct {
+			Template    *corev1.PodTemplateSpec `json:"template"`
+			JobTemplate *struct {
+				Spec struct {
+					Template corev1.PodTemplateSpec `json:"template"`
+				} `json:"spec"`
+			} `json:"jobTemplate"`
+		} `json:"spec"`
+	}
+	w := &admitted{path: "/spec/template"}
+	if err := json.Unmarshal(raw, &w.Workload); err != nil {
+		return nil, fmt.Errorf("decode the %s: %w", kind, err)
+	}
+	if err := json.Unmarshal(raw, &full); err != nil {
+		return nil, fmt.Errorf("decode the template of the %s: %w", kind, err)
+	}
+	w.Kind = kind
+	switch {
+	case full.Spec.JobTemplate != nil:
+		w.template, w.path = &full.Spec.JobTemplate.Spec.Template, "/spec/jobTemplate/spec/template"
+	case full.Spec.Template != nil:
+		w.template = full.Spec.Template
+	default:
+		return nil, fmt.Errorf("the %s has no Pod template", kind)
+	}
+	return w, nil
+}
+
+// decide about a claim; the stack is nil unless the claim is granted.
+func (l *Lookup) decide(ctx context.Context, claim Claim, namespace string) (Decision, *obsv1.ObservabilityStack, error) {
+	if !claim.Made() {
+		return Decide(claim, namespace, nil, nil), nil, nil
+	}
+	stack, err := l.stack(ctx, claim.Stack)
+	if err != nil {
+		return Decision{}, nil, err
+	}
+	meta, err := l.namespace(ctx, namespace)
+	if err != nil {
+		return Decision{}, nil, err
+	}
+	return Decide(claim, namespace, meta.Labels, stack), stack, nil
+}
+
+// stack reads a stack; nil if there is none that the operator watches.
+func (l *Lookup) stack(ctx context.Context, name types.NamespacedName) (*obsv1.ObservabilityStack, error) {
+	if !l.Watched(name.Namespace) {
+		return nil, nil
+	}
+	stack := &obsv1.ObservabilityStack{}
+	if err := l.Cached.Get(ctx, name, stack); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("read ObservabilityStack %s: %w", name, err)
+	}
+	return stack, nil
+}
+
+// namespace reads the metadata of a Namespace.
+func (l *Lookup) namespace(ctx context.Context, name string) (*metav1.PartialObjectMetadata, error) {
+	meta := &metav1.PartialObjectMetadata{}
+	meta.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	if err := l.Cached.Get(ctx, types.NamespacedName{Name: name}, meta); client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("read Namespace %s: %w", name, err)
+	}
+	return meta, nil
+}
+
+// secretExists asks the cache, and the API server if that shows none: the first
+// Pods of a namespace come right after the copy.
+func (l *Lookup) secretExists(ctx context.Context, namespace, name string) (bool, error) {
+	for _, reader := range []client.Reader{l.Cached, l.Live} {
+		meta := &metav1.PartialObjectMetadata{}
+		meta.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+		err := reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, meta)
+		if err == nil {
+			return true, nil
+		}
+		if !apierrors.IsNotFound(err) {
+			return false, fmt.Errorf("read metadata of Secret %s/%s: %w", namespace, name, err)
+		}
+	}
+	return false, nil
+}
+
+// failed lets the request pass as it is. An error would do the same by way of
+// failurePolicy, and be counted as a failure of the cluster's.
+func failed(ctx context.Context, err error) admission.Response {
+	ctrl.LoggerFrom(ctx).Error(err, "Could not decide about an injection")
+	return admission.Response{AdmissionResponse: admissionv1.AdmissionResponse{
+		Allowed: true, Result: &metav1.Status{Code: http.StatusOK},
+		Warnings: []string{"obstack: could not look up what to inject; obstack's log has the details"},
+	}}
+}
+
+func refused(decision Decision) admission.Response {
+	if decision.Reason == "" {
+		countInjection("skipped", "OptedOut")
+	} else {
+		countInjection("refused", decision.Reason)
+	}
+	return withWarning(admission.Allowed(""), decision)
+}
+
+// maxWarning is what kubectl and the API server pass on of a warning, in bytes.
+const maxWarning = 256
+
+func withWarning(response admission.Response, decision Decision) admission.Response {
+	if decision.Message == "" {
+		return response
+	}
+	warning := "obstack: " + decision.Message
+	return response.WithWarnings(warning[:min(len(warning), maxWarning)])
+}

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package injection gives annotated workloads the settings of their stack: what
+// they ask for, whether they may have it, and what is added to their Pods. Its
+// decisions are pure; the webhook handlers and the lean types by which workloads
+// are watched are the only things around them.
+package injection
+
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+)
+
+// Workload is what obstack needs to know of a Deployment, StatefulSet, DaemonSet,
+// Job or CronJob. The API server sends the whole object and the decoder drops the
+// rest, because a cluster may have many that do not concern us.
+//
+// +kubebuilder:object:generate=true
+type Workload struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec   WorkloadSpec   `json:"spec,omitempty"`
+	Status WorkloadStatus `json:"status,omitempty"`
+}
+
+// WorkloadSpec is the union of what the kinds have in spec.
+//
+// +kubebuilder:object:generate=true
+type WorkloadSpec struct {
+	Replicas       *int32          `json:"replicas,omitempty"`
+	Paused         bool            `json:"paused,omitempty"`
+	UpdateStrategy *UpdateStrategy `json:"updateStrategy,omitempty"`
+	Template       *Template       `json:"template,omitempty"`
+	JobTemplate    *JobTemplate    `json:"jobTemplate,omitempty"`
+}
+
+// UpdateStrategy of a StatefulSet or DaemonSet.
+//
+// +kubebuilder:object:generate=true
+type UpdateStrategy struct {
+	Type          string         `json:"type,omitempty"`
+	RollingUpdate *RollingUpdate `json:"rollingUpdate,omitempty"`
+}
+
+// RollingUpdate of a StatefulSet.
+//
+// +kubebuilder:object:generate=true
+type RollingUpdate struct {
+	Partition *int32 `json:"partition,omitempty"`
+}
+
+// JobTemplate of a CronJob.
+//
+// +kubebuilder:object:generate=true
+type JobTemplate struct {
+	Spec JobSpec `json:"spec,omitempty"`
+}
+
+// JobSpec of a CronJob's Jobs.
+//
+// +kubebuilder:object:generate=true
+type JobSpec struct {
+	Template *Template `json:"template,omitempty"`
+}
+
+// Template of the Pods.
+//
+// +kubebuilder:object:generate=true
+type Template struct {
+	Metadata TemplateMeta `json:"metadata,omitempty"`
+	Spec     PodSpec      `json:"spec,omitempty"`
+}
+
+// TemplateMeta is what a Pod template has of metadata that matters here.
+//
+// +kubebuilder:object:generate=true
+type TemplateMeta struct {
+	Labels      map[string]string `json:"labels,omitempty"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// PodSpec names the containers.
+//
+// +kubebuilder:object:generate=true
+type PodSpec struct {
+	Containers []Container `json:"containers,omitempty"`
+}
+
+// Container is a container's name.
+type Container struct {
+	Name string `json:"name,omitempty"`
+}
+
+// WorkloadStatus is the union of what the kinds have in status.
+//
+// +kubebuilder:object:generate=true
+type WorkloadStatus struct {
+	ObservedGeneration int64       `json:"observedGeneration,omitempty"`
+	Conditions         []Condition `json:"conditions,omitempty"`
+
+	// Deployments and StatefulSets.
+	Replicas          int32 `json:"replicas,omitempty"`
+	UpdatedReplicas   int32 `json:"updatedReplicas,omitempty"`
+	AvailableReplicas int32 `json:"availableReplicas,omitempty"`
+
+	// DaemonSets.
+	DesiredNumberScheduled int32 `json:"desiredNumberScheduled,omitempty"`
+	CurrentNumberScheduled int32 `json:"currentNumberScheduled,omitempty"`
+	UpdatedNumberScheduled int32 `json:"updatedNumberScheduled,omitempty"`
+	NumberAvailable        int32 `json:"numberAvailable,omitempty"`
+}
+
+// Condition of a Deployment or Job.
+type Condition struct {
+	Type   string                 `json:"type,omitempty"`
+	Status corev1.ConditionStatus `json:"status,omitempty"`
+	Reason string                 `json:"reason,omitempty"`
+}
+
+// PodTemplate is the template from which the workload's Pods are made.
+func (w *Workload) PodTemplate() *Template {
+	switch {
+	case w.Spec.JobTemplate != nil && w.Spec.JobTemplate.Spec.Template != nil:
+		return w.Spec.JobTemplate.Spec.Template
+	case w.Spec.Template != nil:
+		return w.Spec.Template
+	default:
+		return &Template{}
+	}
+}
+
+// is tells whether a condition with that reason, or any if it is empty, has the status.
+func (w *Workload) is(condition string, status corev1.ConditionStatus, reason string) bool {
+	for _, c := range w.Status.Conditions {
+		if c.Type == condition && c.Status == status && (reason == "" || c.Reason == reason) {
+			return true
+		}
+	}
+	return false
+}
+
+// Finished tells whether a Job has ended.
+func (w *Workload) Finished() bool {
+	return w.Kind == KindJob && (w.is("Complete", corev1.ConditionTrue, "") || w.is("Failed", corev1.ConditionTrue, ""))
+}
+
+// Keep drops, in place, what decisions do not need: most of a workload that
+// does not concern us, and of one that does, others' labels and annotations.
+func (w *Workload) Keep() {
+	w.ObjectMeta = metav1.ObjectMeta{
+		Namespace: w.Namespace, Name: w.Name, UID: w.UID,
+		ResourceVersion: w.ResourceVersion, Generation: w.Generation, DeletionTimestamp: w.DeletionTimestamp,
+		Labels: only(w.Labels, obsv1.LabelManagedBy), Annotations: onlyOurs(w.Annotations),
+		OwnerReferences: controllerOf(w.OwnerReferences),
+	}
+	template := w.PodTemplate()
+	template.Metadata.Labels = onlyOurs(template.Metadata.Labels)
+	template.Metadata.Annotations = onlyOurs(template.Metadata.Annotations)
+	if w.Annotations[obsv1.AnnotationContainers] == "" && template.Metadata.Annotations[obsv1.AnnotationContainers] == "" {
+		template.Spec.Containers = nil
+	}
+	if len(template.Metadata.Labels)+len(template.Metadata.Annotations) == 0 && template.Spec.Containers == nil {
+		w.Spec.Template, w.Spec.JobTemplate = nil, nil
+	}
+	var conditions []Condition
+	for _, c := range w.Status.Conditions {
+		if c.Reason == deadlineExceeded || c.Type == "Complete" || c.Type == "Failed" {
+			conditions = append(conditions, c)
+		}
+	}
+	w.Status.Conditions = conditions
+}
+
+// deadlineExceeded is the reason of a Deployment whose rollout is stuck.
+const deadlineExceeded = "ProgressDeadlineExceeded"
+
+// IsOurs tells whether a label or annotation is one that obstack reads or writes.
+func IsOurs(key string) bool {
+	domain, _, _ := strings.Cut(key, "/")
+	return domain == "obstack.dev" || domain == "inject.obstack.dev"
+}
+
+func onlyOurs(all map[string]string) map[string]string {
+	var kept map[string]string
+	for key, value := range all {
+		if IsOurs(key) {
+			if kept == nil {
+				kept = map[string]string{}
+			}
+			kept[key] = value
+		}
+	}
+	return kept
+}
+
+func only(all map[string]string, key string) map[string]string {
+	if value, ok := all[key]; ok {
+		return map[string]string{key: value}
+	}
+	return nil
+}
+
+func controllerOf(references []metav1.OwnerReference) []metav1.OwnerReference {
+	for _, ref := range references {
+		if ref.Controller != nil && *ref.Controller {
+			return []metav1.OwnerReference{{Kind: ref.Kind, Name: ref.Name, Controller: ref.Controller}}
+		}
+	}
+	return nil
+}

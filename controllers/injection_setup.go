@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+	"sigs.k8s.io/controller-runtime/pkg/webhook"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/injection"
+)
+
+// injector is everything that is there only if injection is on.
+type injector struct {
+	mgr       ctrl.Manager
+	workloads cache.Cache
+	reader    *WorkloadReader
+	roller    *Roller
+	watched   func(namespace string) bool
+}
+
+func newInjector(ctx context.Context, mgr ctrl.Manager, namespaces map[string]cache.Config) (*injector, error) {
+	workloads, err := newWorkloadCache(mgr, namespaces)
+	if err != nil {
+		return nil, err
+	}
+	if err := addWorkloadIndexes(ctx, mgr.GetFieldIndexer(), workloads); err != nil {
+		return nil, err
+	}
+	i := &injector{mgr: mgr, workloads: workloads, watched: watched(namespaces), reader: &WorkloadReader{Main: mgr.GetCache(), Workloads: workloads}}
+	i.roller = &Roller{Client: mgr.GetClient(), Reader: i.reader, Events: mgr.GetEventRecorder("obstack"), Now: time.Now}
+	return i, nil
+}
+
+// AddWebhooks registers the handlers with a webhook server.
+func AddWebhooks(server webhook.Server, mgr ctrl.Manager, namespaces map[string]cache.Config) {
+	lookup := injection.Lookup{Cached: mgr.GetCache(), Live: mgr.GetAPIReader(), Watched: watched(namespaces)}
+	server.Register(injection.PodPath, &webhook.Admission{Handler: &injection.PodWebhook{Lookup: lookup}})
+	server.Register(injection.WorkloadPath, &webhook.Admission{Handler: &injection.WorkloadWebhook{Lookup: lookup}})
+}
+
+// watched tells of a namespace whether the caches hold its objects.
+func watched(namespaces map[string]cache.Config) func(string) bool {
+	return func(namespace string) bool {
+		_, ok := namespaces[namespace]
+		return ok || len(namespaces) == 0
+	}
+}
+
+// watch makes the stack controller look at what its workloads are up to.
+func (i *injector) watch(c controller.Controller) error {
+	var sources []source.Source
+	toStacks := handler.EnqueueRequestsFromMapFunc(i.stacksOf)
+	for _, kind := range injection.Kinds {
+		sources = append(sources, source.Kind(i.workloads, client.Object(kind.New()), toStacks, leanChanged))
+	}
+	main := i.mgr.GetCache()
+	sources = append(sources,
+		source.Kind(main, client.Object(metadataOf(namespaceKind)), handler.EnqueueRequestsFromMapFunc(i.stacksOfNamespace), metadataChanged),
+		source.Kind(main, client.Object(metadataOf(podKind)), handler.EnqueueRequestsFromMapFunc(i.namedBy(stampedFor)), metadataChanged),
+		source.Kind(main, client.Object(metadataOf(secretKind)), handler.EnqueueRequestsFromMapFunc(i.namedBy(copiedFrom)), predicate.Predicate(predicate.ResourceVersionChangedPredicate{})),
+	)
+	for _, s := range sources {
+		if err := c.Watch(s); err != nil {
+			return fmt.Errorf("watch for injection: %w", err)
+		}
+	}
+	return nil
+}
+
+// build registers the controllers of single workloads and of copies.
+func (i *injector) build(opts Options) error {
+	err := ctrl.NewControllerManagedBy(i.mgr).Named("copy").
+		WatchesMetadata(metadataOf(secretKind), &handler.EnqueueRequestForObject{},
+			builder.WithPredicates(predicate.NewPredicateFuncs(func(obj client.Object) bool { return len(copiedFrom(obj)) > 0 }))).
+		Watches(&obsv1.ObservabilityStack{}, handler.EnqueueRequestsFromMapFunc(i.copies), builder.WithPredicates(stackCameOrWent)).
+		Complete(&CopyReconciler{Client: i.mgr.GetClient()})
+	if err != nil {
+		return fmt.Errorf("build the controller of copies: %w", err)
+	}
+	c, err := controller.NewTyped("workload", i.mgr, controller.TypedOptions[workloadRequest]{
+		MaxConcurrentReconciles: opts.MaxConcurrentReconciles,
+		Reconciler: &WorkloadReconciler{
+			Client: i.mgr.GetClient(), Workloads: i.workloads, Reader: i.reader, Roller: i.roller,
+			Events: i.roller.Events, Watched: i.watched,
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("build the controller of workloads: %w", err)
+	}
+	var sources []source.TypedSource[workloadRequest]
+	for _, kind := range injection.Kinds {
+		sources = append(sources, source.TypedKind(i.workloads, client.Object(kind.New()), requestsFor(i.itself), leanSpecChanged))
+	}
+	main := i.mgr.GetCache()
+	sources = append(sources,
+		source.TypedKind(main, client.Object(metadataOf(namespaceKind)), requestsFor(i.inNamespace), metadataChanged),
+		source.TypedKind(main, client.Object(&obsv1.ObservabilityStack{}), requestsFor(i.concerning), predicate.Predicate(predicate.GenerationChangedPredicate{})),
+	)
+	for _, s := range sources {
+		if err := c.Watch(s); err != nil {
+			return fmt.Errorf("watch workloads: %w", err)
+		}
+	}
+	return nil
+}
+
+// leanChanged passes workloads of which something changed that decisions look at.
+var leanChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+	before, after := lean(e.ObjectOld), lean(e.ObjectNew)
+	return leanSpecDiffers(before, after) || !reflect.DeepEqual(before.Status, after.Status)
+}}
+
+// leanSpecChanged is leanChanged without the progress of rollouts.
+var leanSpecChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+	return leanSpecDiffers(lean(e.ObjectOld), lean(e.ObjectNew))
+}}
+
+func leanSpecDiffers(before, after *injection.Workload) bool {
+	return before.UID != after.UID || before.Generation != after.Generation || before.Finished() != after.Finished() ||
+		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
+		!equality.Semantic.DeepEqual(before.Annotations, after.Annotations)
+}
+
+func lean(obj client.Object) *injection.Workload {
+	if o, ok := obj.(injection.Object); ok {
+		return o.Lean()
+	}
+	return &injection.Workload{}
+}
+
+// metadataChanged passes objects of which something changed that the cache keeps.
+var metadataChanged = predicate.Predicate(predicate.Or(
+	predicate.LabelChangedPredicate{}, predicate.AnnotationChangedPredicate{},
+	predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		return e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
+	}}))
+
+// stackCameOrWent passes stacks that are new, being deleted or gone.
+var stackCameOrWent = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+	return e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
+}}
+
+// stacksOf maps a workload to the stack that it claims and to that whose stamp it carries.
+func (i *injector) stacksOf(ctx context.Context, obj client.Object) []reconcile.Request {
+	w := lean(obj)
+	claim, _, err := i.reader.Claim(ctx, w)
+	if err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Could not find the stack of a workload", "workload", w.String())
+	}
+	names := map[types.NamespacedName]bool{claim.Stack: claim.Made()}
+	if stamp, ok := w.Stamp(); ok {
+		names[stamp.Stack] = true
+	}
+	return i.existing(ctx, names)
+}
+
+func (i *injector) stacksOfNamespace(ctx context.Context, obj client.Object) []reconcile.Request {
+	workloads, err := i.reader.InNamespace(ctx, obj.GetName())
+	if err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Could not find the workloads of a Namespace", "namespace", obj.GetName())
+		return nil
+	}
+	names := map[types.NamespacedName]bool{}
+	for _, w := range workloads {
+		// The Namespace may name another stack than before; both are asked, with the old and the new object.
+		for _, claim := range []injection.Claim{injection.ClaimOf(w, nil), injection.NamespaceClaim(obj)} {
+			names[claim.Stack] = claim.Made()
+		}
+	}
+	return i.existing(ctx, names)
+}
+
+// existing keeps the names of stacks that there are.
+func (i *injector) existing(ctx context.Context, names map[types.NamespacedName]bool) []reconcile.Request {
+	var requests []reconcile.Request
+	for name, wanted := range names {
+		if wanted && i.watched(name.Namespace) && i.mgr.GetCache().Get(ctx, name, &obsv1.ObservabilityStack{}) == nil {
+			requests = append(requests, reconcile.Request{NamespacedName: name})
+		}
+	}
+	return requests
+}
+
+// namedBy maps an object to the stack of which an index function says NAMESPACE/NAME.
+func (i *injector) namedBy(index client.IndexerFunc) handler.MapFunc {
+	return func(ctx context.Context, obj client.Object) []reconcile.Request {
+		names := map[types.NamespacedName]bool{}
+		for _, value := range index(obj) {
+			namespace, name, _ := strings.Cut(value, "/")
+			names[types.NamespacedName{Namespace: namespace, Name: name}] = true
+		}
+		return i.existing(ctx, names)
+	}
+}
+
+// copies maps a stack to the copies of its settings.
+func (i *injector) copies(ctx context.Context, stack client.Object) []reconcile.Request {
+	copies, err := copiesOf(ctx, i.mgr.GetCache(), client.ObjectKeyFromObject(stack))
+	if err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Could not find the copies of a stack's settings", "stack", client.ObjectKeyFromObject(stack))
+	}
+	var requests []reconcile.Request
+	for n := range copies {
+		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&copies[n])})
+	}
+	return requests
+}
+
+// finder lists the workloads that an object concerns.
+type finder func(context.Context, client.Object) ([]*injection.Workload, error)
+
+// itself leaves out what neither asks for anything nor carries a stamp, which most workloads do not.
+func (i *injector) itself(ctx context.Context, obj client.Object) ([]*injection.Workload, error) {
+	w := lean(obj)
+	claim, _, err := i.reader.Claim(ctx, w)
+	if _, stamped := w.Stamp(); err != nil || claim.Made() || claim.Problem != "" || stamped {
+		return []*injection.Workload{w}, err
+	}
+	return nil, nil
+}
+
+func (i *injector) inNamespace(ctx context.Context, obj client.Object) ([]*injection.Workload, error) {
+	return i.reader.InNamespace(ctx, obj.GetName())
+}
+
+func (i *injector) concerning(ctx context.Context, obj client.Object) ([]*injection.Workload, error) {
+	return i.reader.Concerning(ctx, client.ObjectKeyFromObject(obj))
+}
+
+// requestsFor asks for the workloads that are found.
+func requestsFor(find finder) handler.TypedEventHandler[client.Object, workloadRequest] {
+	return handler.TypedEnqueueRequestsFromMapFunc(func(ctx context.Context, obj client.Object) []workloadRequest {
+		workloads, err := find(ctx, obj)
+		if err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "Could not find the workloads that a change concerns")
+		}
+		var requests []workloadRequest
+		for _, w := range workloads {
+			requests = append(requests, workloadRequest{w.Kind, types.NamespacedName{Namespace: w.Namespace, Name: w.Name}})
+		}
+		return requests
+	})
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package operator
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"obstack.dev/obstack/test/controlplane"
+)
+
+// Webhooks are the registered webhooks of an operator that runs outside the
+// cluster: those of config/webhook, reached on a loopback port instead of a Service.
+type Webhooks struct {
+	address, certDir string
+	configurations   []*admissionv1.MutatingWebhookConfiguration
+	clientset        kubernetes.Interface
+}
+
+// RegisterWebhooks registers the webhooks at the API server, with a certificate of
+// their own, and keeps all in a folder of the control plane.
+func RegisterWebhooks(plane *controlplane.ControlPlane) (*Webhooks, error) {
+	root, err := controlplane.Root()
+	if err != nil {
+		return nil, err
+	}
+	address, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, fmt.Errorf("read a free address: %w", err)
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		return nil, fmt.Errorf("read a free port: %w", err)
+	}
+	options := envtest.WebhookInstallOptions{
+		Paths:            []string{filepath.Join(root, "config", "webhook", "manifests.yaml")},
+		LocalServingHost: host, LocalServingPort: number,
+	}
+	if err := options.Install(plane.Config); err != nil {
+		return nil, fmt.Errorf("register the webhooks: %w", err)
+	}
+	clientset, err := kubernetes.NewForConfig(plane.Config)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the control plane: %w", err)
+	}
+	return &Webhooks{
+		address: address, certDir: options.LocalServingCertDir,
+		configurations: options.MutatingWebhooks, clientset: clientset,
+	}, nil
+}
+
+// Flags with which the operator serves them.
+func (w *Webhooks) Flags() []string {
+	return []string{"--webhook-bind-address=" + w.address, "--webhook-cert-dir=" + w.certDir}
+}
+
+// Break makes the API server reach nobody, as if the webhooks were down; Mend undoes it.
+func (w *Webhooks) Break(ctx context.Context) error {
+	nobody := "https://127.0.0.1:1"
+	return w.point(ctx, func(string) string { return nobody })
+}
+
+// Mend makes the webhooks reachable again.
+func (w *Webhooks) Mend(ctx context.Context) error {
+	return w.point(ctx, func(url string) string { return url })
+}
+
+// point sets the URLs of the registered webhooks to what is made of their own.
+func (w *Webhooks) point(ctx context.Context, url func(own string) string) error {
+	api := w.clientset.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	for _, configuration := range w.configurations {
+		live, err := api.Get(ctx, configuration.Name, metav1.GetOptions{})
+		if err != nil {
+			return fmt.Errorf("read the registration: %w", err)
+		}
+		for i := range live.Webhooks {
+			own := url(*configuration.Webhooks[i].ClientConfig.URL)
+			live.Webhooks[i].ClientConfig.URL = &own
+		}
+		if _, err := api.Update(ctx, live, metav1.UpdateOptions{}); err != nil {
+			return fmt.Errorf("change the registration: %w", err)
+		}
+	}
+	return nil
+}
