@@ -86,7 +86,7 @@ func addWebhooks(mgr ctrl.Manager, opts *options) error {
 		return err
 	}
 	server := webhook.NewServer(webhook.Options{Host: o.host, Port: o.port, CertDir: o.certDir})
-	controllers.AddWebhooks(server, mgr, opts.namespaces())
+	controllers.AddWebhooks(server, controllers.WebhookLookup(mgr, opts.namespaces()))
 	return errors.Join(
 		mgr.Add(&webhookServer{server: server, certified: certified}),
 		mgr.AddReadyzCheck("webhook", server.StartedChecker()),

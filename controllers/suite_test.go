@@ -60,6 +60,9 @@ func TestMain(m *testing.M) {
 	if live, err = client.NewWithWatch(restConfig, client.Options{Scheme: scheme}); err != nil {
 		panic(err)
 	}
+	if err := serveWebhooks(restConfig); err != nil {
+		panic(err)
+	}
 	m.Run()
 	if err := plane.Stop(); err != nil {
 		fmt.Fprintln(os.Stderr, "stop the control plane:", err)
