@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -42,6 +43,9 @@ type StackReconciler struct {
 // such as the deletion of a stranger's object whose name it needs.
 const recheckAfter = time.Minute
 
+// againAfter is how soon obstack looks again at what it knows to be outdated.
+const againAfter = time.Second
+
 // Reconcile makes the cluster match one stack: observe, derive, apply, report.
 func (r *StackReconciler) Reconcile(ctx context.Context, stack *obsv1.ObservabilityStack) (ctrl.Result, error) {
 	if !stack.DeletionTimestamp.IsZero() {
@@ -55,7 +59,7 @@ func (r *StackReconciler) Reconcile(ctx context.Context, stack *obsv1.Observabil
 	err = errors.Join(err, r.report(ctx, stack, results))
 	if apierrors.IsConflict(err) {
 		// The cache is behind the stack, or a child was replaced meanwhile: look again.
-		return ctrl.Result{RequeueAfter: time.Second}, nil
+		return ctrl.Result{RequeueAfter: againAfter}, nil
 	}
 	return ctrl.Result{RequeueAfter: recheck(results)}, err
 }
@@ -70,6 +74,8 @@ type result struct {
 	retry error
 	// stranded tells that only a change which is not watched can mend the part.
 	stranded bool
+	// overtaken tells that somebody wrote to a child right after this pass did.
+	overtaken bool
 }
 
 // applyComponents applies every component and prunes what is wanted no more. A
@@ -115,7 +121,7 @@ func (r *StackReconciler) applyComponent(ctx context.Context, pass *apply.Pass, 
 	if err := pass.Apply(ctx, out.Objects); err != nil {
 		return failure(err)
 	}
-	return result{Output: out}
+	return result{Output: out, overtaken: pass.Overtaken()}
 }
 
 // diffComponent says what applyComponent and pruning would change.
@@ -132,13 +138,15 @@ func (r *StackReconciler) diffComponent(ctx context.Context, pass *apply.Pass, c
 	return result{Output: suspended(out, changes)}
 }
 
-// recheck returns after how long to look again at what has no watch, or 0. The
-// jitter keeps many stacks from looking at the same time.
+// recheck returns after how long to look again at what no event will tell of, or 0.
+// The jitter keeps many stacks from looking at the same time.
 func recheck(results []result) time.Duration {
-	for _, done := range results {
-		if done.stranded {
-			return wait.Jitter(recheckAfter, 0.5)
-		}
+	switch {
+	case slices.ContainsFunc(results, func(done result) bool { return done.overtaken }):
+		return againAfter
+	case slices.ContainsFunc(results, func(done result) bool { return done.stranded }):
+		return wait.Jitter(recheckAfter, 0.5)
+	default:
+		return 0
 	}
-	return 0
 }
