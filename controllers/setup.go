@@ -156,7 +156,9 @@ func stackChanged(stacks *StackReconciler) predicate.Predicate {
 		},
 		DeleteFunc: func(e event.DeleteEvent) bool {
 			stacks.Engine.Forget(e.Object.GetUID())
-			stacks.Secrets.Forget(e.Object.GetUID())
+			if stack, ok := e.Object.(*obsv1.ObservabilityStack); ok {
+				stacks.Secrets.Forget(stack)
+			}
 			return false
 		},
 	}
