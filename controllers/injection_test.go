@@ -4,7 +4,6 @@ package controllers
 
 import (
 	"errors"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,9 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -189,10 +186,10 @@ func TestADeletedWorkloadIsNotMadeAnew(t *testing.T) {
 
 func TestRelease(t *testing.T) {
 	for name, undo := range map[string]func(t *testing.T, d *appsv1.Deployment, stack *obsv1.ObservabilityStack){
-		"the annotation is removed": func(t *testing.T, d *appsv1.Deployment, _ *obsv1.ObservabilityStack) {
+		"the annotation is removed": func(_ *testing.T, d *appsv1.Deployment, _ *obsv1.ObservabilityStack) {
 			delete(d.Annotations, obsv1.AnnotationStack)
 		},
-		"opted out": func(t *testing.T, d *appsv1.Deployment, _ *obsv1.ObservabilityStack) {
+		"opted out": func(_ *testing.T, d *appsv1.Deployment, _ *obsv1.ObservabilityStack) {
 			d.Annotations[obsv1.AnnotationInject] = "false"
 		},
 		"the stack is deleted": func(t *testing.T, _ *appsv1.Deployment, stack *obsv1.ObservabilityStack) {
@@ -252,74 +249,6 @@ func TestRefusalsAreToldOnce(t *testing.T) {
 	}
 }
 
-func TestCopies(t *testing.T) {
-	f := newInjecting(t)
-	home, elsewhere := namespace(t), namespace(t)
-	stack := settingsStack(t, home, admitAll)
-	d := annotatedDeployment(elsewhere, "api", home+"/shop")
-	create(t, d)
-	f.reconcileStack(t, stack)
-	settings := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: elsewhere, Name: obsv1.SettingsName(home, "shop")}}
-	refresh(t, settings)
-	if got := string(settings.Data["ENVIRONMENT"]); got != "production" {
-		t.Errorf("the copy says %q", got)
-	}
-	if len(settings.OwnerReferences) > 0 {
-		t.Error("the copy has an owner reference to another namespace, for which garbage collection deletes it")
-	}
-	f.sent.reset()
-	f.reconcileStack(t, stack)
-	if slices.Contains(f.sent.writes, "patch "+settings.Name) {
-		t.Error("an unchanged copy is written again")
-	}
-
-	settings.Data["ENVIRONMENT"] = []byte("forged")
-	if err := live.Update(t.Context(), settings); err != nil {
-		t.Fatal(err)
-	}
-	f.reconcileStack(t, stack)
-	if refresh(t, settings); string(settings.Data["ENVIRONMENT"]) != "production" {
-		t.Error("a copy that was edited by hand is not repaired")
-	}
-	if err := live.Delete(t.Context(), settings); err != nil {
-		t.Fatal(err)
-	}
-	f.reconcileStack(t, stack)
-	refresh(t, settings)
-
-	if err := live.Delete(t.Context(), d); err != nil {
-		t.Fatal(err)
-	}
-	f.reconcileStack(t, stack)
-	if err := live.Get(t.Context(), client.ObjectKeyFromObject(settings), settings); !apierrors.IsNotFound(err) {
-		t.Errorf("the copy of a namespace without workloads: %v, want it gone", err)
-	}
-}
-
-func TestACopyGoesWithItsStack(t *testing.T) {
-	f := newInjecting(t)
-	home, elsewhere := namespace(t), namespace(t)
-	stack := settingsStack(t, home, admitAll)
-	create(t, annotatedDeployment(elsewhere, "api", home+"/shop"))
-	f.reconcileStack(t, stack)
-	key := types.NamespacedName{Namespace: elsewhere, Name: obsv1.SettingsName(home, "shop")}
-	reconcileCopy := func() error {
-		if _, err := f.copies.Reconcile(t.Context(), ctrl.Request{NamespacedName: key}); err != nil {
-			t.Fatal(err)
-		}
-		return live.Get(t.Context(), key, &corev1.Secret{})
-	}
-	if err := reconcileCopy(); err != nil {
-		t.Fatalf("the copy of a stack that exists: %v", err)
-	}
-	if err := live.Delete(t.Context(), stack); err != nil {
-		t.Fatal(err)
-	}
-	if err := reconcileCopy(); !apierrors.IsNotFound(err) {
-		t.Errorf("the copy of a stack that is gone: %v, want it gone", err)
-	}
-}
-
 func TestASuspendedStackSaysWhatItWouldStamp(t *testing.T) {
 	f := newInjecting(t)
 	ns := namespace(t)
@@ -332,78 +261,4 @@ func TestASuspendedStackSaysWhatItWouldStamp(t *testing.T) {
 	if !strings.Contains(message, "stamp Deployment "+ns+"/api") {
 		t.Errorf("message = %q, want what it would stamp", message)
 	}
-}
-
-// TestHealing: a Pod that missed the webhook rolls its workload, once, then again only after a while.
-func TestHealing(t *testing.T) {
-	f := newInjecting(t)
-	ns := namespace(t)
-	stack := settingsStack(t, ns)
-	f.reconcileStack(t, stack)
-	d := annotatedDeployment(ns, "api", "shop")
-	create(t, d)
-	settle(t, d)
-	missed := stampedPod(t, d, stack)
-
-	attempt := func() string {
-		f.reconcileStack(t, stack)
-		refresh(t, d)
-		return d.Spec.Template.Annotations[obsv1.StampAttempt]
-	}
-	if got := attempt(); got != "1" {
-		t.Fatalf("attempt = %q, want the workload rolled for the Pod %s", got, missed.Name)
-	}
-	if got := attempt(); got != "1" {
-		t.Errorf("attempt = %q while it is rolling, want 1", got)
-	}
-	settle(t, d)
-	if got := attempt(); got != "1" {
-		t.Errorf("attempt = %q right after the rollout, want the second only after %s", got, healBackoff)
-	}
-	if got := f.reconcileStack(t, stack).RequeueAfter; got < time.Second || got > 2*healBackoff {
-		t.Errorf("looks again after %s, want about %s", got, healBackoff)
-	}
-	f.clock = f.clock.Add(healBackoff)
-	if got := attempt(); got != "2" {
-		t.Errorf("attempt = %q after %s, want 2", got, healBackoff)
-	}
-	settle(t, d)
-	f.clock = f.clock.Add(healBackoff)
-	if got := attempt(); got != "2" {
-		t.Errorf("attempt = %q after another %s, want 2, because the wait doubles", got, healBackoff)
-	}
-}
-
-// settle writes what the controller manager would after a rollout.
-func settle(t *testing.T, d *appsv1.Deployment) {
-	t.Helper()
-	refresh(t, d)
-	d.Status = appsv1.DeploymentStatus{ObservedGeneration: d.Generation, Replicas: 1, UpdatedReplicas: 1, AvailableReplicas: 1, ReadyReplicas: 1}
-	if err := live.Status().Update(t.Context(), d); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// stampedPod makes a Pod of a Deployment that the webhook was not asked about.
-func stampedPod(t *testing.T, d *appsv1.Deployment, stack *obsv1.ObservabilityStack) *corev1.Pod {
-	t.Helper()
-	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: d.Namespace, Name: d.Name + "-5f7c-x", Labels: map[string]string{"pod-template-hash": "5f7c"},
-			OwnerReferences: []metav1.OwnerReference{{
-				APIVersion: "apps/v1", Kind: "ReplicaSet", Name: d.Name + "-5f7c", UID: "5f7c", Controller: new(true),
-			}},
-		},
-		Spec: d.Spec.Template.Spec,
-	}
-	create(t, pod)
-	stamp := injection.Stamp{Stack: client.ObjectKeyFromObject(stack), ConfigHash: stack.Status.ConfigHash}
-	for key, value := range stamp.Labels() {
-		pod.Labels[key] = value
-	}
-	pod.Annotations = stamp.Annotations()
-	if err := live.Update(t.Context(), pod); err != nil {
-		t.Fatal(err)
-	}
-	return pod
 }

@@ -63,12 +63,7 @@ func (r indexed) List(ctx context.Context, list client.ObjectList, opts ...clien
 	}
 	wanted := fieldSelector.Requirements()[0]
 	return keepItems(list, func(obj client.Object) bool {
-		for _, value := range indexFuncs[wanted.Field](obj) {
-			if value == wanted.Value {
-				return true
-			}
-		}
-		return false
+		return slices.Contains(indexFuncs[wanted.Field](obj), wanted.Value)
 	})
 }
 

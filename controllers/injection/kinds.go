@@ -120,7 +120,7 @@ func (l *list[K]) Each(f func(*Workload)) {
 // DeepCopyObject implements runtime.Object.
 func (l *list[K]) DeepCopyObject() runtime.Object {
 	c := &list[K]{TypeMeta: l.TypeMeta, Items: make([]object[K], len(l.Items))}
-	l.ListMeta.DeepCopyInto(&c.ListMeta)
+	c.ListMeta = *l.ListMeta.DeepCopy()
 	for i := range l.Items {
 		l.Items[i].DeepCopyInto(&c.Items[i].Workload)
 	}
