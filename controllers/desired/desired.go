@@ -73,7 +73,7 @@ func unavailable(objects []client.Object, reason, message string) Output {
 }
 
 // Covered says what the stack provides, in the order of the spec, such as
-// "2 monitors, 1 broker, 1 dashboard, 5 alerts, sentry".
+// "2 monitors, 1 broker, 1 dashboard, 12 alerts, sentry".
 func Covered(stack *obsv1.ObservabilityStack) string {
 	var parts []string
 	spec := &stack.Spec
