@@ -69,6 +69,10 @@ bench: ## Measure the operator against the bare API server; writes docs/benchmar
 bench-exporter: ## Measure the task exporter on a real Redis and RabbitMQ.
 	@parts=$$(hack/realparts/install.sh) && export OBSTACK_REALPARTS=$$parts && go run ./test/bench/exporter
 
+.PHONY: bench-rules
+bench-rules: ## Measure alerts and SLOs on a real Prometheus; writes docs/benchmarks-rules.md.
+	@parts=$$(hack/realparts/dashboards.sh) && export OBSTACK_REALPARTS=$$parts && go run ./test/bench/rules
+
 ##@ Generate
 
 .PHONY: generate

@@ -124,8 +124,9 @@ func schedulerSilent(s subject, broker *obsv1.Broker, task obsv1.PeriodicTask, t
 		counter := fmt.Sprintf("%s{%s,name=%q}", taskMetric(broker, metric), series, task.Name)
 		lines = append(lines, "unless "+happened(by, counter, window))
 	}
-	// Without the broker nothing is heard, which is another alert's business.
-	lines = append(lines, fmt.Sprintf("unless max %s (%s{%s}) == 0", by, taskMetric(broker, "exporter_broker_up"), series))
+	// Without the broker nothing is heard, which is another alert's business. A
+	// restart takes seconds and must not blind the alert for a day.
+	lines = append(lines, fmt.Sprintf("unless max %s (avg_over_time(%s{%s}[%s])) < 0.9", by, taskMetric(broker, "exporter_broker_up"), series, window))
 	rule := s.alert(alertSchedulerSilent, strings.Join(lines, "\n"), tuning.For, tuning.Severity,
 		fmt.Sprintf("The scheduler of stack %s/%s does not send %s", s.stack.Namespace, s.stack.Name, task.Name),
 		fmt.Sprintf("%s, expected every %s, was neither sent nor received on broker %s within that time.", task.Name, task.Interval, s.name))
