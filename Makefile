@@ -76,6 +76,8 @@ generate: ## Generate all that is generated: deepcopy, CRD, RBAC, the chart's co
 	$(TOOL) controller-gen object:headerFile=hack/boilerplate.go.txt crd rbac:roleName=manager-role \
 		paths=./api/... paths=./controllers/... output:crd:dir=config/crd/bases output:rbac:dir=config/rbac
 	cp config/crd/bases/obstack.dev_observabilitystacks.yaml $(CHART)/files/crds/
+	cp controllers/desired/dashboards/stacks.json $(CHART)/files/operator-dashboard.json
+	cp controllers/desired/dashboards/stacks.json config/grafana/
 	cp config/rbac/{role,edit_role,view_role,leader_election_role,metrics_reader_role}.yaml $(CHART)/files/rbac/
 	$(TOOL) crd-ref-docs --source-path=api/v1alpha1 --renderer=markdown --config=hack/crd-ref-docs/config.yaml \
 		--templates-dir=hack/crd-ref-docs --output-path=docs/api.md --log-level=ERROR
