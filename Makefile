@@ -53,6 +53,11 @@ test-realparts: ## Test the task exporter on real Redis, RabbitMQ and Celery, wh
 	go tool covdata textfmt -i=cover.d -o cover.exporter.out
 	@$(call gate,exporter,cover.exporter.out)
 
+.PHONY: test-dashboards
+test-dashboards: ## Try the dashboards on a real Prometheus under a known load; UPDATE=1 keeps what the frameworks expose.
+	@parts=$$(hack/realparts/dashboards.sh) && export OBSTACK_REALPARTS=$$parts && \
+	go test -timeout 10m -count=1 ./test/dashboards $(if $(UPDATE),-args -update)
+
 # gosec leaves unchecked errors (G104) to errcheck, which knows those that do not matter.
 .PHONY: lint
 lint: ## Lint the code, the API and the chart, and look for security flaws.
