@@ -31,6 +31,14 @@ type DashboardsSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[-A-Za-z0-9_]+$')",message="datasource is the uid of a Grafana data source: letters, digits, '-' and '_'"
 	Datasource string `json:"datasource,omitempty"`
 
+	// grafanaURL is the address of Grafana, such as https://grafana.example.com, to
+	// which the links of alerts lead. Absent: they have only the path of the dashboard.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^/@?# ]+(/[^?#@ ]*)?$')",message="grafanaURL is the address at which people open Grafana, without a user, a query or a fragment: write for example https://grafana.example.com"
+	GrafanaURL string `json:"grafanaURL,omitempty"`
+
 	// labels by which Grafana's sidecar finds the ConfigMaps.
 	// +optional
 	// +kubebuilder:default={grafana_dashboard: "1"}

@@ -125,15 +125,23 @@ func (f filling) writePanels(out *strings.Builder, rows [][]panelTemplate, value
 // shows tells whether a panel has something to show in the stack. A text always has.
 func (f filling) shows(panel panelTemplate) bool {
 	return len(panel.queries) == 0 || slices.ContainsFunc(panel.queries, func(q queryTemplate) bool {
-		switch q.about {
-		case aboutTasks:
-			return f.stack.Spec.Tasks != nil
-		case aboutMonitor:
+		if q.about == aboutMonitor {
 			return slices.ContainsFunc(f.monitors, q.knows)
-		default:
-			return true
 		}
+		return f.has(q.about)
 	})
+}
+
+// has tells whether the stack has what a query is about.
+func (f filling) has(about topic) bool {
+	switch about {
+	case aboutTasks:
+		return f.stack.Spec.Tasks != nil
+	case aboutSLOs:
+		return len(f.stack.Spec.SLOs) > 0
+	default:
+		return true
+	}
 }
 
 // knows tells whether a monitor's framework has the signals that the query asks for.
@@ -153,18 +161,15 @@ func (f filling) writeQueries(out *strings.Builder, panel panelTemplate, values 
 		opening, n = ",", n+1
 	}
 	for _, query := range panel.queries {
-		switch query.about {
-		case aboutStack:
-			add(query, values, nil)
-		case aboutTasks:
-			if f.stack.Spec.Tasks != nil {
-				add(query, nil, nil)
+		if query.about != aboutMonitor {
+			if f.has(query.about) {
+				add(query, values, nil)
 			}
-		case aboutMonitor:
-			for _, monitor := range f.monitors {
-				if query.knows(monitor) {
-					add(query, monitor.own, monitor.framework)
-				}
+			continue
+		}
+		for _, monitor := range f.monitors {
+			if query.knows(monitor) {
+				add(query, monitor.own, monitor.framework)
 			}
 		}
 	}

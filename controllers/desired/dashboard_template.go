@@ -43,15 +43,16 @@ type panelTemplate struct {
 // queryTemplate is one query of the file and what it is about.
 type queryTemplate struct {
 	text
-	about subject
+	about topic
 }
 
-type subject int
+type topic int
 
 const (
-	aboutStack   subject = iota
-	aboutMonitor         // once for each monitor
-	aboutTasks           // left out of stacks without brokers
+	aboutStack   topic = iota
+	aboutMonitor       // once for each monitor
+	aboutTasks         // left out of stacks without brokers
+	aboutSLOs          // left out of stacks without SLOs
 )
 
 // The templates, made when the program starts. The one for HTTP differs by the
@@ -204,6 +205,8 @@ func newQuery(target dashboard, whole bool) queryTemplate {
 		}
 	case strings.Contains(expr, "celery_"):
 		q.about = aboutTasks
+	case strings.Contains(expr, "obstack:slo_"):
+		q.about = aboutSLOs
 	}
 	q.text = newText(target)
 	return q

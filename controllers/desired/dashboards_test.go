@@ -219,13 +219,14 @@ func TestPanelsWithoutDataAreLeftOut(t *testing.T) {
 			titles[tc.name] = append(titles[tc.name], panel.Title)
 		}
 	}
-	always := []string{"Firing alerts", "Error budget left", "SLO burn rate (1 h)", "Alerts that fire", "Targets up"}
+	always := []string{"Firing alerts", "Alerts that fire", "Targets up"}
+	slos := []string{"Error budget left", "SLO burn rate (1 h)"}
 	http := []string{"Requests", "5xx ratio", "p95 latency", "Latency (p95)", "Errors (5xx)", "Traffic", "Saturation (busiest process)"}
 	tasks := []string{"Failing tasks", "Failing tasks (ratio)", "Queue length", "Workers up", "Tasks finished"}
 	for name, want := range map[string][]string{
 		"dashboards-only-metrics": append(http, always...),
 		"dashboards-only-tasks":   append(tasks, always...),
-		"dashboards-full":         append(append(http, tasks...), always...),
+		"dashboards-full":         append(append(append(http, tasks...), slos...), always...),
 	} {
 		slices.Sort(want)
 		slices.Sort(titles[name])

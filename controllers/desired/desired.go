@@ -31,6 +31,7 @@ var Components = []Component{
 	{componentTasks, obsv1.TasksReady, tasks},
 	{componentDashboards, obsv1.DashboardsReady, dashboards},
 	{componentAlerts, obsv1.AlertsReady, alerts},
+	{componentSLOs, obsv1.SLOsReady, slos},
 }
 
 // The names of the components, as their objects' component label has them.
@@ -40,6 +41,7 @@ const (
 	componentTasks      = "tasks"
 	componentDashboards = "dashboards"
 	componentAlerts     = "alerts"
+	componentSLOs       = "slos"
 )
 
 // Output is what a component wants, and its condition if applying succeeds.
@@ -73,7 +75,7 @@ func unavailable(objects []client.Object, reason, message string) Output {
 }
 
 // Covered says what the stack provides, in the order of the spec, such as
-// "2 monitors, 1 broker, 3 dashboards, 5 alerts, sentry".
+// "2 monitors, 1 broker, 3 dashboards, 12 alerts, sentry".
 func Covered(stack *obsv1.ObservabilityStack) string {
 	var parts []string
 	spec := &stack.Spec
@@ -90,6 +92,9 @@ func Covered(stack *obsv1.ObservabilityStack) string {
 		if n := countRules(alertGroups(stack, spec.Alerts)); n > 0 {
 			parts = append(parts, count(n, "alert"))
 		}
+	}
+	if n := len(spec.SLOs); n > 0 {
+		parts = append(parts, count(n, "SLO"))
 	}
 	if dsnRef(spec.Sentry) != nil {
 		parts = append(parts, "sentry")

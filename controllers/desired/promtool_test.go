@@ -4,6 +4,7 @@ package desired
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -57,7 +58,7 @@ func runPromtool(t *testing.T, dir string, args ...string) {
 // feeds them series and says what is to come out.
 func TestPromQL(t *testing.T) {
 	for _, tc := range readCases(t) {
-		groups, panels := alertsOf(tc), panelRules(t, tc)
+		groups, panels := rulesOf(tc), panelRules(t, tc)
 		if len(groups) == 0 && len(panels) == 0 {
 			continue
 		}
@@ -81,9 +82,9 @@ func TestPromQL(t *testing.T) {
 	}
 }
 
-func alertsOf(tc goldenCase) []monitoringv1.RuleGroup {
+func rulesOf(tc goldenCase) []monitoringv1.RuleGroup {
 	var groups []monitoringv1.RuleGroup
-	for _, obj := range alerts(tc.stack, tc.in).Objects {
+	for _, obj := range append(alerts(tc.stack, tc.in).Objects, slos(tc.stack, tc.in).Objects...) {
 		groups = append(groups, obj.(*monitoringv1.PrometheusRule).Spec.Groups...)
 	}
 	return groups
@@ -152,10 +153,10 @@ func TestEveryRuleIsTested(t *testing.T) {
 		tests = append(tests, content...)
 	}
 	for _, tc := range readCases(t) {
-		for _, group := range alertsOf(tc) {
+		for _, group := range rulesOf(tc) {
 			for _, rule := range group.Rules {
-				if !bytes.Contains(tests, []byte("alertname: "+rule.Alert)) {
-					t.Errorf("no promtool.yaml tests %s", rule.Alert)
+				if text := cmp.Or(rule.Record, "alertname: "+rule.Alert); !bytes.Contains(tests, []byte(text)) {
+					t.Errorf("no promtool.yaml tests %s", text)
 				}
 			}
 		}

@@ -158,7 +158,7 @@ func (s *server) metricsAreGuarded(t *testing.T, address string) {
 	for _, panel := range board.Panels {
 		for _, target := range panel.Targets {
 			for _, name := range metricName.FindAllStringSubmatch(target.Expr, -1) {
-				if !slices.Contains(servedOnceAsked, name[1]) && !regexp.MustCompile(`(?m)^` + name[1] + `[{ ]`).MatchString(metrics) {
+				if !slices.Contains(servedOnceAsked, name[1]) && !regexp.MustCompile(`(?m)^`+name[1]+`[{ ]`).MatchString(metrics) {
 					t.Errorf("panel %q of the dashboard asks for %s, which the operator does not serve", panel.Title, name[1])
 				}
 			}
