@@ -68,9 +68,9 @@ func readScrape(t *testing.T, name string) []scraped {
 var ofOthers = []struct{ series, values, source string }{
 	{`up{namespace="shop",obstack_stack="shop",obstack_monitor="MONITOR",pod="p"}`, "1x60", "Prometheus"},
 	{`ALERTS{namespace="shop",obstack_stack="shop",alertname="ObstackHighLatency",alertstate="firing"}`, "1x60", "Prometheus"},
-	{`obstack:slo_error_budget_remaining:ratio{namespace="shop",obstack_stack="shop",slo="fast"}`, "0.5x60", "the rules of SLOs"},
-	{`obstack:slo_errors:ratio_rate1h{namespace="shop",obstack_stack="shop",slo="fast"}`, "0.01x60", "the rules of SLOs"},
-	{`obstack:slo_objective:ratio{namespace="shop",obstack_stack="shop",slo="fast"}`, "0.99x60", "the rules of SLOs"},
+	{recordBudget + `{namespace="shop",obstack_stack="shop",slo="fast"}`, "0.5x60", "the rules of SLOs"},
+	{recordRatio + `1h{namespace="shop",obstack_stack="shop",slo="fast"}`, "0.01x60", "the rules of SLOs"},
+	{recordObjective + `{namespace="shop",obstack_stack="shop",slo="fast"}`, "0.99x60", "the rules of SLOs"},
 	{`kube_pod_container_info{namespace="shop",pod="p",image="shop:1"}`, "_x50 1x10", "kube-state-metrics"},
 }
 

@@ -41,7 +41,14 @@ type panel struct {
 	FieldConfig struct {
 		Defaults struct {
 			Unit, NoValue string
+			Color         struct{ Mode, FixedColor string }
 			Custom        struct{ Stacking struct{ Mode string } }
+			Thresholds    struct {
+				Steps []struct {
+					Color string
+					Value *float64
+				}
+			}
 		}
 	}
 	Targets []struct{ RefID, Expr, LegendFormat, Format string }
@@ -92,7 +99,11 @@ func derive(t *testing.T, stack *obsv1.ObservabilityStack) ([]board, []monitorin
 		for _, object := range component.Build(stack, desired.Inputs{ExporterImage: "obstack"}).Objects {
 			switch object := object.(type) {
 			case *monitoringv1.PrometheusRule:
-				rules = append(rules, object.Spec.Groups...)
+				for _, group := range object.Spec.Groups {
+					// As often as the run needs, which ends before some groups would be evaluated once.
+					group.Interval = nil
+					rules = append(rules, group)
+				}
 			case *corev1.ConfigMap:
 				for _, content := range object.Data {
 					b := board{Name: strings.TrimPrefix(object.Name, stack.Name+"-dashboard-")}
