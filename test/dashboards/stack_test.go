@@ -50,8 +50,18 @@ type panel struct {
 				}
 			}
 		}
+		Overrides []struct {
+			Matcher    struct{ Options string }
+			Properties []struct {
+				ID    string
+				Value any
+			}
+		}
 	}
-	Targets []struct{ RefID, Expr, LegendFormat, Format string }
+	Targets         []struct{ RefID, Expr, LegendFormat, Format string }
+	Transformations []struct {
+		Options struct{ RenameByName map[string]string }
+	}
 }
 
 // readStack reads testdata/stack.yaml with the defaults that the API server adds.

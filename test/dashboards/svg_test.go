@@ -51,7 +51,7 @@ func (c *canvas) panel(b box, p panel, lines []line, from, to float64) {
 	case "stat":
 		c.stat(b, p, lines)
 	case "table":
-		c.table(b, lines)
+		c.table(b, p, lines)
 	case "text":
 		c.paragraph(b, p.Options.Content)
 	case "heatmap":
@@ -91,44 +91,6 @@ func (c *canvas) stat(b box, p panel, lines []line) {
 	}
 }
 
-// hidden are labels that the tables do not show, or that say the same in every line.
-var hidden = []string{"__name__", "namespace", "obstack_stack", "alertstate", "team"}
-
-func (c *canvas) table(b box, lines []line) {
-	var columns []string
-	rows, order := map[string]map[string]string{}, []string{}
-	for _, l := range lines {
-		key := ""
-		for _, name := range slices.Sorted(maps.Keys(l.labels)) {
-			if !slices.Contains(hidden, name) {
-				key += name + "=" + l.labels[name] + "\x00"
-				if !slices.Contains(columns, name) {
-					columns = append(columns, name)
-				}
-			}
-		}
-		if rows[key] == nil {
-			rows[key] = maps.Clone(l.labels)
-			order = append(order, key)
-		}
-		rows[key][fmt.Sprintf("value %d", l.target+1)] = number(l.points[0].value, "short")
-	}
-	if lines[0].labels["alertstate"] == "" {
-		for i := range lines[len(lines)-1].target + 1 {
-			columns = append(columns, fmt.Sprintf("value %d", i+1))
-		}
-	}
-	width := (b.w - 20) / float64(len(columns))
-	for i, column := range columns {
-		c.text(b.x+10+width*float64(i), b.y+42, 12, "#6E9FFF", "start", column)
-		for j, key := range order {
-			if y := b.y + 64 + 22*float64(j); y < b.y+b.h-6 {
-				c.text(b.x+10+width*float64(i), y, 12, "#ccccdc", "start", rows[key][column])
-			}
-		}
-	}
-}
-
 func (c *canvas) paragraph(b box, content string) {
 	y := b.y + 42
 	for _, text := range strings.Split(strings.NewReplacer("**", "", "`", "", "*", "").Replace(content), "\n") {
@@ -150,7 +112,7 @@ func (c *canvas) paragraph(b box, content string) {
 
 // plot is where the lines of a graph go, within its panel.
 func (b box) plot(legend bool) box {
-	inner := box{b.x + 62, b.y + 32, b.w - 76, b.h - 54}
+	inner := box{b.x + 72, b.y + 32, b.w - 86, b.h - 54}
 	if legend {
 		inner.h -= 20
 	}
@@ -161,7 +123,11 @@ func (c *canvas) timeAxis(b box, from, to float64) {
 	for i := range 4 {
 		at := from + (to-from)*float64(i)/3
 		x := b.x + b.w*float64(i)/3
-		c.text(x, b.y+b.h+15, 11, "#8e8e9a", "middle", time.Unix(int64(at), 0).UTC().Format("15:04:05"))
+		anchor := "middle"
+		if i == 3 {
+			anchor = "end"
+		}
+		c.text(x, b.y+b.h+15, 11, "#8e8e9a", anchor, time.Unix(int64(at), 0).UTC().Format("15:04:05"))
 	}
 }
 
