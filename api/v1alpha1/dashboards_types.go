@@ -47,10 +47,37 @@ type DashboardsSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('obstack.dev/') && !k.startsWith('app.kubernetes.io/'))",message="labels that start with obstack.dev/ or app.kubernetes.io/ are set by obstack; choose other keys"
 	Labels map[string]LabelValue `json:"labels,omitempty"`
 
+	// links are shown at the top of every dashboard of the stack, such as the
+	// issues of its Sentry project or its logs.
+	// +optional
+	// +listType=map
+	// +listMapKey=title
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	Links []DashboardLink `json:"links,omitempty"`
+
 	// grafanaOperator asks for GrafanaDashboard objects beside the ConfigMaps, for
 	// clusters where grafana-operator provides Grafana.
 	// +optional
 	GrafanaOperator *GrafanaOperatorSpec `json:"grafanaOperator,omitempty"`
+}
+
+// DashboardLink leads from the dashboards to another page.
+type DashboardLink struct {
+	// title of the link.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Title string `json:"title,omitempty"`
+
+	// url that the link opens in a new tab, such as
+	// https://shop.sentry.io/issues/?project=42. Everybody who sees the dashboard sees it.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^/]')",message="url must be complete, starting with https:// or http://"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[a-z]+://[^/?#]*@')",message="url must not hold a user name or password: everybody who sees the dashboard would see it"
+	URL string `json:"url,omitempty"`
 }
 
 // GrafanaOperatorSpec is what a GrafanaDashboard of grafana-operator needs.

@@ -75,7 +75,7 @@ func unavailable(objects []client.Object, reason, message string) Output {
 }
 
 // Covered says what the stack provides, in the order of the spec, such as
-// "2 monitors, 1 broker, 1 dashboard, 12 alerts, sentry".
+// "2 monitors, 1 broker, 3 dashboards, 12 alerts, sentry".
 func Covered(stack *obsv1.ObservabilityStack) string {
 	var parts []string
 	spec := &stack.Spec
@@ -86,7 +86,7 @@ func Covered(stack *obsv1.ObservabilityStack) string {
 		parts = append(parts, count(len(spec.Tasks.Brokers), "broker"))
 	}
 	if spec.Dashboards != nil {
-		parts = append(parts, count(len(dashboardNames), "dashboard"))
+		parts = append(parts, count(len(boardsOf(stack)), "dashboard"))
 	}
 	if spec.Alerts != nil {
 		if n := countRules(alertGroups(stack, spec.Alerts)); n > 0 {

@@ -56,6 +56,12 @@ func TestEveryFrameworkIsExplained(t *testing.T) {
 				t.Errorf("docs/frameworks.md does not name %s of %s", text, name)
 			}
 		}
+		for _, signal := range []string{"status", "method", "route_requests", "route_duration", "in_progress", "exceptions", "exception", "cpu", "memory"} {
+			text, ok := frameworkSignals[name].values[signal]
+			if ok && !strings.Contains(doc, "`"+text+"`") {
+				t.Errorf("docs/frameworks.md does not name %s of %s", text, name)
+			}
+		}
 	}
 }
 
