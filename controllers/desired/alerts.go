@@ -90,14 +90,16 @@ type subject struct {
 	stack *obsv1.ObservabilityStack
 	// label that its series carry, SeriesMonitor or SeriesBroker, and the name that they have in it.
 	label, name string
+	// dashboard that shows most of it.
+	dashboard string
 }
 
-func monitorSubject(stack *obsv1.ObservabilityStack, monitor string) subject {
-	return subject{stack, obsv1.SeriesMonitor, monitor}
+func monitorSubject(stack *obsv1.ObservabilityStack, monitor *obsv1.Monitor) subject {
+	return subject{stack, obsv1.SeriesMonitor, monitor.Name, "http-" + string(frameworkName(monitor))}
 }
 
-func brokerSubject(stack *obsv1.ObservabilityStack, broker string) subject {
-	return subject{stack, obsv1.SeriesBroker, broker}
+func brokerSubject(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) subject {
+	return subject{stack, obsv1.SeriesBroker, broker.Name, "tasks"}
 }
 
 // series are the label matchers of the subject's series.
@@ -129,7 +131,8 @@ func (s subject) alert(name, expr string, hold obsv1.Duration, severity obsv1.Se
 		rule.For = new(monitoringv1.Duration(hold))
 	}
 	if dashboards := s.stack.Spec.Dashboards; dashboards != nil {
-		rule.Annotations["dashboard_url"] = strings.TrimRight(dashboards.GrafanaURL, "/") + "/d/" + dashboardUID(s.stack, "overview")
+		rule.Annotations["dashboard_url"] = fmt.Sprintf("%s/d/%s?var-%s=%s", strings.TrimRight(dashboards.GrafanaURL, "/"),
+			dashboardUID(s.stack, s.dashboard), strings.TrimPrefix(s.label, "obstack_"), s.name)
 	}
 	return rule
 }

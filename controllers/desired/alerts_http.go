@@ -27,7 +27,7 @@ const (
 )
 
 func monitorAlerts(stack *obsv1.ObservabilityStack, monitor *obsv1.Monitor, spec *obsv1.AlertsSpec) []choice {
-	s := monitorSubject(stack, monitor.Name)
+	s := monitorSubject(stack, monitor)
 	return []choice{
 		{spec.Latency.Disabled, highLatency(s, monitor, spec.Latency)},
 		{spec.ErrorRatio.Disabled, highErrorRatio(s, monitor, spec.ErrorRatio)},

@@ -32,7 +32,7 @@ const (
 )
 
 func brokerAlerts(stack *obsv1.ObservabilityStack, broker *obsv1.Broker, spec *obsv1.AlertsSpec) []choice {
-	s := brokerSubject(stack, broker.Name)
+	s := brokerSubject(stack, broker)
 	choices := []choice{
 		{spec.TaskFailureRatio.Disabled, highTaskFailureRatio(s, broker, spec.TaskFailureRatio)},
 		{spec.QueueBacklog.Disabled, queueBacklog(s, broker, spec.QueueBacklog)},

@@ -190,7 +190,9 @@ func (r sloRules) burnAlert(name string, burns []burn, severity obsv1.Severity, 
 			recordErrors, r.recorded(), b.long, decimal(float64(r.slo.Alerts.MinimumFailures)-0.5)))
 	}
 	expr := fmt.Sprintf("(\n%s\n) / %s", strings.Join(lines, "\nor\n"), decimal(r.budget))
-	rule := r.alert(name, expr, "", severity,
+	about := r.subject
+	about.dashboard = "overview"
+	rule := about.alert(name, expr, "", severity,
 		fmt.Sprintf("SLO %s of stack %s/%s uses up its error budget %s", r.slo.Name, r.stack.Namespace, r.stack.Name, pace),
 		fmt.Sprintf(`The error budget burns {{ $value | printf "%%.1f" }} times as fast as the objective of %s %% within %s allows.`, r.slo.Objective, r.slo.Window))
 	rule.Labels[obsv1.SeriesSLO] = r.slo.Name

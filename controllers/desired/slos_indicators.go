@@ -3,7 +3,6 @@
 package desired
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"regexp"
@@ -18,22 +17,23 @@ import (
 func measure(stack *obsv1.ObservabilityStack, slo *obsv1.SLO) (measured, *Output) {
 	switch slo.Indicator {
 	case obsv1.IndicatorTaskSuccess, obsv1.IndicatorQueueWait, obsv1.IndicatorTaskRuntime:
-		return measureTasks(brokerSubject(stack, slo.Broker), slo)
+		return measureTasks(stack, slo)
 	default:
-		return measureRequests(monitorSubject(stack, slo.Monitor), slo)
+		return measureRequests(stack, slo)
 	}
 }
 
 // slowestScrape is the longest interval with which a window of five minutes has four scrapes.
 const slowestScrape = 75 * time.Second
 
-func measureRequests(s subject, slo *obsv1.SLO) (measured, *Output) {
+func measureRequests(stack *obsv1.ObservabilityStack, slo *obsv1.SLO) (measured, *Output) {
 	monitor := &obsv1.Monitor{Name: slo.Monitor}
-	for _, m := range monitorsOf(s.stack) {
+	for _, m := range monitorsOf(stack) {
 		if m.Name == slo.Monitor {
 			monitor = &m
 		}
 	}
+	s := monitorSubject(stack, monitor)
 	if interval, err := time.ParseDuration(string(monitor.Interval)); err == nil && interval > slowestScrape {
 		problem := unavailable(nil, obsv1.ReasonScrapedTooSeldom, fmt.Sprintf(
 			"SLO %s: monitor %s is scraped every %s, and the shortest window of an SLO is 5m, which needs four scrapes: write interval: 1m or less for the monitor",
@@ -42,7 +42,7 @@ func measureRequests(s subject, slo *obsv1.SLO) (measured, *Output) {
 	}
 	f := frameworkOf(monitor)
 	if slo.Indicator == obsv1.IndicatorLatency {
-		histogram := histogram{f.duration, s.series(), latencyBuckets[cmp.Or(monitor.Framework, obsv1.FrameworkFastAPI)]}
+		histogram := histogram{f.duration, s.series(), latencyBuckets[frameworkName(monitor)]}
 		return histogram.measure(s, slo, "monitor "+monitor.Name)
 	}
 	all := fmt.Sprintf("sum %s (rate(%s{%s}[5m]))", s.by(), f.requests, s.series())
@@ -51,13 +51,14 @@ func measureRequests(s subject, slo *obsv1.SLO) (measured, *Output) {
 	return measured{s, bad + "\nor 0 * " + all, all}, nil
 }
 
-func measureTasks(s subject, slo *obsv1.SLO) (measured, *Output) {
+func measureTasks(stack *obsv1.ObservabilityStack, slo *obsv1.SLO) (measured, *Output) {
 	broker := &obsv1.Broker{Name: slo.Broker}
-	for _, b := range brokersOf(s.stack) {
+	for _, b := range brokersOf(stack) {
 		if b.Name == slo.Broker {
 			broker = &b
 		}
 	}
+	s := brokerSubject(stack, broker)
 	series := s.series()
 	if slo.Task != "" {
 		series += fmt.Sprintf(",name=%q", slo.Task)
