@@ -53,6 +53,13 @@ test-realparts: ## Test the task exporter on real Redis, RabbitMQ and Celery, wh
 	go tool covdata textfmt -i=cover.d -o cover.exporter.out
 	@$(call gate,exporter,cover.exporter.out)
 
+.PHONY: test-dashboards
+test-dashboards: ## Try the dashboards on a real Prometheus under a known load; UPDATE=1 keeps what the frameworks expose.
+	@parts=$$(hack/realparts/dashboards.sh) && export OBSTACK_REALPARTS=$$parts && \
+	go test -timeout 10m -count=1 ./test/dashboards $(if $(UPDATE),-args -update)
+	@command -v npm >/dev/null || { echo 'SKIPPED, NOT CHECKED: no npm, so no types of Grafana; make test has checks of its own'; exit 0; }; \
+	cd hack/grafana-schema && npm ci --silent --no-audit --no-fund && node check.mjs ../../controllers/desired/dashboards/*.json
+
 # gosec leaves unchecked errors (G104) to errcheck, which knows those that do not matter.
 .PHONY: lint
 lint: ## Lint the code, the API and the chart, and look for security flaws.
@@ -69,6 +76,10 @@ bench: ## Measure the operator against the bare API server; writes docs/benchmar
 bench-exporter: ## Measure the task exporter on a real Redis and RabbitMQ.
 	@parts=$$(hack/realparts/install.sh) && export OBSTACK_REALPARTS=$$parts && go run ./test/bench/exporter
 
+.PHONY: bench-rules
+bench-rules: ## Measure alerts and SLOs on a real Prometheus; writes docs/benchmarks-rules.md.
+	@parts=$$(hack/realparts/dashboards.sh) && export OBSTACK_REALPARTS=$$parts && go run ./test/bench/rules
+
 ##@ Generate
 
 .PHONY: generate
@@ -77,6 +88,8 @@ generate: ## Generate all that is generated: deepcopy, CRD, RBAC, the chart's co
 		paths=./api/... paths=./controllers/... output:rbac:dir=config/rbac
 	$(TOOL) controller-gen crd paths=./api/... output:crd:dir=config/crd/bases
 	cp config/crd/bases/obstack.dev_observabilitystacks.yaml $(CHART)/files/crds/
+	cp controllers/desired/dashboards/stacks.json $(CHART)/files/operator-dashboard.json
+	cp controllers/desired/dashboards/stacks.json config/grafana/
 	cp config/rbac/{role,edit_role,view_role,leader_election_role,metrics_reader_role}.yaml $(CHART)/files/rbac/
 	$(TOOL) crd-ref-docs --source-path=api/v1alpha1 --renderer=markdown --config=hack/crd-ref-docs/config.yaml \
 		--templates-dir=hack/crd-ref-docs --output-path=docs/api.md --log-level=ERROR

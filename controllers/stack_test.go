@@ -48,9 +48,13 @@ func fullStack(t *testing.T) *obsv1.ObservabilityStack {
 }
 
 var fullStackChildren = []string{
+	"ConfigMap/shop-dashboard-http-fastapi",
 	"ConfigMap/shop-dashboard-overview",
+	"ConfigMap/shop-dashboard-tasks",
 	"Deployment/shop-tasks-main",
+	"GrafanaDashboard/shop-dashboard-http-fastapi",
 	"GrafanaDashboard/shop-dashboard-overview",
+	"GrafanaDashboard/shop-dashboard-tasks",
 	"PrometheusRule/shop-alerts",
 	"Secret/obstack.NAMESPACE.shop",
 	"Service/shop-tasks-main",
@@ -105,7 +109,7 @@ func TestAStackBecomesItsChildrenAndThenReady(t *testing.T) {
 	for _, part := range []string{obsv1.MetricsReady, obsv1.TasksReady, obsv1.DashboardsReady, obsv1.AlertsReady, obsv1.SentryReady, obsv1.Ready} {
 		wantCondition(t, stack, part, metav1.ConditionTrue, obsv1.ReasonAvailable)
 	}
-	if want := "2 monitors, 1 broker, 1 dashboard, 5 alerts, sentry, logging"; stack.Status.Covered != want {
+	if want := "2 monitors, 1 broker, 3 dashboards, 12 alerts, sentry, logging"; stack.Status.Covered != want {
 		t.Errorf("covered = %q, want %q", stack.Status.Covered, want)
 	}
 	if stack.Status.ObservedGeneration != stack.Generation {
@@ -204,7 +208,7 @@ func TestRemovingPartsPrunesTheirObjects(t *testing.T) {
 		spec.Dashboards.GrafanaOperator = nil
 	})
 	f.reconcileStack(t, stack)
-	wantChildren(t, stack, []string{"ConfigMap/shop-dashboard-overview", "Secret/obstack.NAMESPACE.shop", "ServiceMonitor/shop-api"})
+	wantChildren(t, stack, []string{"ConfigMap/shop-dashboard-http-fastapi", "ConfigMap/shop-dashboard-overview", "Secret/obstack.NAMESPACE.shop", "ServiceMonitor/shop-api"})
 	for _, part := range []string{obsv1.TasksReady, obsv1.AlertsReady} {
 		if meta.FindStatusCondition(stack.Status.Conditions, part) != nil {
 			t.Errorf("condition %s is there, although the part is not requested", part)

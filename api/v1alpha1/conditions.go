@@ -15,6 +15,8 @@ const (
 	DashboardsReady = "DashboardsReady"
 	// AlertsReady is about the PrometheusRule of spec.alerts.
 	AlertsReady = "AlertsReady"
+	// SLOsReady is about the PrometheusRules of spec.slos.
+	SLOsReady = "SLOsReady"
 	// SentryReady is about the settings Secret: spec.sentry, spec.logging and spec.environment.
 	SentryReady = "SentryReady"
 	// InjectionReady is about the workloads that take the stack's settings.
@@ -35,6 +37,10 @@ const (
 	ReasonInvalidDSN = "InvalidDSN"
 	// ReasonInvalidURL: the Secret's key holds something that is not a broker URL.
 	ReasonInvalidURL = "InvalidURL"
+	// ReasonInvalidThreshold: the threshold of an SLO is no boundary of a bucket of its histogram.
+	ReasonInvalidThreshold = "InvalidThreshold"
+	// ReasonScrapedTooSeldom: the monitor of an SLO is scraped too seldom for its shortest window.
+	ReasonScrapedTooSeldom = "ScrapedTooSeldom"
 	// ReasonMissingAPI: a CustomResourceDefinition that the part needs is not installed.
 	ReasonMissingAPI = "MissingAPI"
 	// ReasonNameConflict: an object that is not this stack's has the name of one that it needs.

@@ -31,6 +31,14 @@ type DashboardsSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[-A-Za-z0-9_]+$')",message="datasource is the uid of a Grafana data source: letters, digits, '-' and '_'"
 	Datasource string `json:"datasource,omitempty"`
 
+	// grafanaURL is the address of Grafana, such as https://grafana.example.com, to
+	// which the links of alerts lead. Absent: they have only the path of the dashboard.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^/@?# ]+(/[^?#@ ]*)?$')",message="grafanaURL is the address at which people open Grafana, without a user, a query or a fragment: write for example https://grafana.example.com"
+	GrafanaURL string `json:"grafanaURL,omitempty"`
+
 	// labels by which Grafana's sidecar finds the ConfigMaps.
 	// +optional
 	// +kubebuilder:default={grafana_dashboard: "1"}
@@ -39,10 +47,37 @@ type DashboardsSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('obstack.dev/') && !k.startsWith('app.kubernetes.io/'))",message="labels that start with obstack.dev/ or app.kubernetes.io/ are set by obstack; choose other keys"
 	Labels map[string]LabelValue `json:"labels,omitempty"`
 
+	// links are shown at the top of every dashboard of the stack, such as the
+	// issues of its Sentry project or its logs.
+	// +optional
+	// +listType=map
+	// +listMapKey=title
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	Links []DashboardLink `json:"links,omitempty"`
+
 	// grafanaOperator asks for GrafanaDashboard objects beside the ConfigMaps, for
 	// clusters where grafana-operator provides Grafana.
 	// +optional
 	GrafanaOperator *GrafanaOperatorSpec `json:"grafanaOperator,omitempty"`
+}
+
+// DashboardLink leads from the dashboards to another page.
+type DashboardLink struct {
+	// title of the link.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Title string `json:"title,omitempty"`
+
+	// url that the link opens in a new tab, such as
+	// https://shop.sentry.io/issues/?project=42. Everybody who sees the dashboard sees it.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^/]')",message="url must be complete, starting with https:// or http://"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[a-z]+://[^/?#]*@')",message="url must not hold a user name or password: everybody who sees the dashboard would see it"
+	URL string `json:"url,omitempty"`
 }
 
 // GrafanaOperatorSpec is what a GrafanaDashboard of grafana-operator needs.

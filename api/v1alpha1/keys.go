@@ -29,6 +29,8 @@ const (
 	SeriesMonitor = "obstack_monitor"
 	// SeriesBroker is the name of the broker in spec.tasks whose exporter exposes the series.
 	SeriesBroker = "obstack_broker"
+	// SeriesSLO is the name of the SLO in spec.slos that a recorded series is about.
+	SeriesSLO = "slo"
 )
 
 // Annotations that users set on workloads, Pod templates, Pods and Namespaces.

@@ -50,6 +50,8 @@ type ObservabilityStackList struct {
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.alerts) || (has(self.metrics) && has(self.metrics.monitors)) || has(self.tasks)",message="alerts need something to alert on: add metrics.monitors or tasks.brokers, or remove alerts"
 // +kubebuilder:validation:XValidation:rule="!has(self.dashboards) || (has(self.metrics) && has(self.metrics.monitors)) || has(self.tasks)",message="dashboards need something to show: add metrics.monitors or tasks.brokers, or remove dashboards"
+// +kubebuilder:validation:XValidation:rule="!has(self.slos) || self.slos.all(s, !has(s.monitor) || (has(self.metrics) && has(self.metrics.monitors) && self.metrics.monitors.exists(m, m.name == s.monitor)))",message="the monitor of an SLO must be the name of one of metrics.monitors: correct monitor, or add one of that name"
+// +kubebuilder:validation:XValidation:rule="!has(self.slos) || self.slos.all(s, !has(s.broker) || (has(self.tasks) && self.tasks.brokers.exists(b, b.name == s.broker)))",message="the broker of an SLO must be the name of one of tasks.brokers: correct broker, or add one of that name"
 type ObservabilityStackSpec struct {
 	// environment is where the application runs, such as "production". Workloads
 	// get it as ENVIRONMENT and SENTRY_ENVIRONMENT. Absent: neither is set.
@@ -83,6 +85,15 @@ type ObservabilityStackSpec struct {
 	// +optional
 	Alerts *AlertsSpec `json:"alerts,omitempty"`
 
+	// slos are service level objectives. Each becomes recording rules, among them the
+	// error budget that remains, and burn-rate alerts.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	SLOs []SLO `json:"slos,omitempty"`
+
 	// sentry says where errors are reported.
 	// +optional
 	Sentry *SentrySpec `json:"sentry,omitempty"`
@@ -106,7 +117,7 @@ type ObservabilityStackStatus struct {
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// covered names the parts that the stack provides, such as
-	// "2 monitors, 1 broker, 1 dashboard, 3 alerts, sentry".
+	// "2 monitors, 1 broker, 3 dashboards, 12 alerts, sentry".
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Covered string `json:"covered,omitempty"`
@@ -123,8 +134,8 @@ type ObservabilityStackStatus struct {
 	Workloads *WorkloadsStatus `json:"workloads,omitempty"`
 
 	// conditions are Ready and one for each requested part: MetricsReady,
-	// TasksReady, DashboardsReady, AlertsReady, SentryReady and InjectionReady. A
-	// condition that is not True says in its message what to change.
+	// TasksReady, DashboardsReady, AlertsReady, SLOsReady, SentryReady and
+	// InjectionReady. A condition that is not True says in its message what to change.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -69,6 +69,15 @@ type Broker struct {
 	// +kubebuilder:validation:items:XValidation:rule="!self.matches('[,\\\\s]')",message="a queue's name must not contain a comma or white space, because the exporter takes the queues as one comma-separated list"
 	Queues []string `json:"queues,omitempty"`
 
+	// periodicTasks are tasks that a scheduler, such as Celery beat, sends at regular
+	// intervals. The alert ObstackSchedulerSilent fires for each that does not come.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	PeriodicTasks []PeriodicTask `json:"periodicTasks,omitempty"`
+
 	// image of the exporter. Absent: the operator's own. Any image that takes its
 	// broker from CE_BROKER_URL and serves /metrics on port 9808 will do.
 	// +optional
@@ -127,6 +136,22 @@ type Broker struct {
 	// broker is reached; for another image /health.
 	// +optional
 	ReadinessProbe *corev1.Probe `json:"readinessProbe,omitempty"`
+}
+
+// PeriodicTask is a task that a scheduler sends at regular intervals.
+type PeriodicTask struct {
+	// name of the task, as Celery has it, such as shop.tasks.clean_up.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=200
+	// +kubebuilder:validation:XValidation:rule="!self.matches('[{}\\\\s]')",message="a task's name must not contain white space or braces: write it as Celery shows it, such as shop.tasks.clean_up"
+	Name string `json:"name,omitempty"`
+
+	// interval is the longest time between two runs, such as 5m or 24h. For a
+	// schedule with pauses, such as one that rests on Sundays, it is the longest pause.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,6}(h|m|s|ms))+$') || (duration(self) >= duration('1m') && duration(self) <= duration('8760h'))",message="interval must be from 1m to 8760h: write 1m for what runs more often"
+	Interval Duration `json:"interval,omitempty"`
 }
 
 // BrokerTLS names the certificates for the connection to a broker.

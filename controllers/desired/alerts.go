@@ -5,6 +5,7 @@ package desired
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
@@ -13,13 +14,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-)
-
-// Names of the alerts. Each has a page of its name in docs/runbooks.
-const (
-	alertHighLatency          = "ObstackHighLatency"
-	alertHighErrorRatio       = "ObstackHighErrorRatio"
-	alertHighTaskFailureRatio = "ObstackHighTaskFailureRatio"
 )
 
 const runbooks = "https://github.com/obstack/obstack/blob/main/docs/runbooks/"
@@ -49,27 +43,18 @@ func alertGroups(stack *obsv1.ObservabilityStack, spec *obsv1.AlertsSpec) []moni
 	var http, tasks []monitoringv1.Rule
 	monitors := monitorsOf(stack)
 	for i := range monitors {
-		if !spec.Latency.Disabled {
-			http = append(http, about(obsv1.SeriesMonitor, monitors[i].Name, highLatency(stack, &monitors[i], spec.Latency)))
-		}
-		if !spec.ErrorRatio.Disabled {
-			http = append(http, about(obsv1.SeriesMonitor, monitors[i].Name, highErrorRatio(stack, &monitors[i], spec.ErrorRatio)))
-		}
+		http = append(http, enabled(monitorAlerts(stack, &monitors[i], spec))...)
 	}
-	if stack.Spec.Tasks != nil && !spec.TaskFailureRatio.Disabled {
-		for i := range stack.Spec.Tasks.Brokers {
-			broker := stack.Spec.Tasks.Brokers[i].Name
-			tasks = append(tasks, about(obsv1.SeriesBroker, broker, highTaskFailureRatio(stack, broker, spec.TaskFailureRatio)))
-		}
+	brokers := brokersOf(stack)
+	for i := range brokers {
+		tasks = append(tasks, enabled(brokerAlerts(stack, &brokers[i], spec))...)
 	}
 	var groups []monitoringv1.RuleGroup
 	for _, group := range []monitoringv1.RuleGroup{{Name: "http", Rules: http}, {Name: "tasks", Rules: tasks}} {
 		if len(group.Rules) == 0 {
 			continue
 		}
-		// Prometheus wants the names of groups unique within a file, not within a
-		// cluster; the stack's name makes them readable on its rules page.
-		group.Name = fmt.Sprintf("obstack:%s/%s:%s", stack.Namespace, stack.Name, group.Name)
+		group.Name = groupName(stack, group.Name)
 		for i := range group.Rules {
 			addLabels(&group.Rules[i], spec.Labels)
 		}
@@ -78,10 +63,77 @@ func alertGroups(stack *obsv1.ObservabilityStack, spec *obsv1.AlertsSpec) []moni
 	return groups
 }
 
-// about labels an alert with what it is about, as its series are. promtool calls
-// two alerts that have a name and all labels in common duplicates.
-func about(label, name string, rule monitoringv1.Rule) monitoringv1.Rule {
-	rule.Labels[label] = name
+// groupName of a group of rules. Prometheus wants the names unique within a file,
+// not within a cluster; the stack's name makes them readable on its rules page.
+func groupName(stack *obsv1.ObservabilityStack, part string) string {
+	return fmt.Sprintf("obstack:%s/%s:%s", stack.Namespace, stack.Name, part)
+}
+
+// choice is an alert that the spec may have disabled.
+type choice struct {
+	disabled bool
+	rule     monitoringv1.Rule
+}
+
+func enabled(choices []choice) []monitoringv1.Rule {
+	var rules []monitoringv1.Rule
+	for _, c := range choices {
+		if !c.disabled {
+			rules = append(rules, c.rule)
+		}
+	}
+	return rules
+}
+
+// subject is what a rule is about: a monitor or a broker of a stack.
+type subject struct {
+	stack *obsv1.ObservabilityStack
+	// label that its series carry, SeriesMonitor or SeriesBroker, and the name that they have in it.
+	label, name string
+	// dashboard that shows most of it.
+	dashboard string
+}
+
+func monitorSubject(stack *obsv1.ObservabilityStack, monitor *obsv1.Monitor) subject {
+	return subject{stack, obsv1.SeriesMonitor, monitor.Name, "http-" + string(frameworkName(monitor))}
+}
+
+func brokerSubject(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) subject {
+	return subject{stack, obsv1.SeriesBroker, broker.Name, "tasks"}
+}
+
+// series are the label matchers of the subject's series.
+func (s subject) series() string {
+	return fmt.Sprintf(`namespace=%q,%s=%q,%s=%q`, s.stack.Namespace, obsv1.SeriesStack, s.stack.Name, s.label, s.name)
+}
+
+// by aggregates over everything but the subject and the given labels. Every alert
+// has these labels, so that one can inhibit others about the same thing.
+func (s subject) by(more ...string) string {
+	return "by (" + strings.Join(append([]string{"namespace", obsv1.SeriesStack, s.label}, more...), ", ") + ")"
+}
+
+// alert is a rule about the subject. It carries the subject as a label, as its
+// series do: promtool calls two alerts that have a name and all labels in common
+// duplicates.
+func (s subject) alert(name, expr string, hold obsv1.Duration, severity obsv1.Severity, summary, description string) monitoringv1.Rule {
+	rule := monitoringv1.Rule{
+		Alert:  name,
+		Expr:   intstr.FromString(expr),
+		Labels: map[string]string{"severity": string(severity), s.label: s.name},
+		Annotations: map[string]string{
+			"summary":     summary,
+			"description": description,
+			"runbook_url": runbooks + name + ".md",
+		},
+	}
+	if hold != "" && seconds(hold) > 0 {
+		rule.For = new(monitoringv1.Duration(hold))
+	}
+	if dashboards := s.stack.Spec.Dashboards; dashboards != nil {
+		rule.Annotations["dashboard_url"] = fmt.Sprintf("%s/d/%s?var-%s=%s", strings.TrimRight(dashboards.GrafanaURL, "/"),
+			dashboardUID(s.stack, s.dashboard), strings.TrimPrefix(s.label, "obstack_"), s.name)
+	}
 	return rule
 }
 
@@ -99,71 +151,26 @@ func countRules(groups []monitoringv1.RuleGroup) int {
 	return n
 }
 
-// An alert on a share needs volume, or one failure at night is 100 %. The
-// guards count what happened in the window of the rate.
-const (
-	// minimumFailures within the window: fewer are an incident for Sentry, not for a pager.
-	minimumFailures = 3
-	// minimumRequests within the window: of fewer, the slowest one alone is the 95th percentile.
-	minimumRequests = 20
-)
-
-func highLatency(stack *obsv1.ObservabilityStack, monitor *obsv1.Monitor, tuning obsv1.LatencyAlert) monitoringv1.Rule {
-	f, series, window := frameworkOf(monitor), monitorSeries(stack, monitor.Name), rateWindow(monitor)
-	by := fmt.Sprintf("sum by (namespace, %s, %s", obsv1.SeriesStack, obsv1.SeriesMonitor)
-	expr := fmt.Sprintf("histogram_quantile(0.95, %s, le) (rate(%s_bucket{%s}[%s]))) > %g\nand %s) (increase(%s_count{%s}[%s])) >= %d",
-		by, f.duration, series, window, seconds(tuning.Threshold), by, f.duration, series, window, minimumRequests)
-	return rule(alertHighLatency, expr, tuning.For, tuning.Severity,
-		fmt.Sprintf("%s of stack %s/%s answers slowly", monitor.Name, stack.Namespace, stack.Name),
-		fmt.Sprintf("The 95th percentile of the response time is {{ $value | humanizeDuration }}, above the threshold of %s.", tuning.Threshold))
+// targetDown is about the scrape itself. Where there is no target, which a share
+// cannot tell, absent() names the subject from its matchers.
+func targetDown(s subject, tuning obsv1.TargetDownAlert) monitoringv1.Rule {
+	expr := fmt.Sprintf("1 - avg %s (up{%s}) > %g\nor absent(up{%s})", s.by(), s.series(), share(tuning.Threshold), s.series())
+	return s.alert(alertTargetDown, expr, tuning.For, tuning.Severity,
+		fmt.Sprintf("Prometheus cannot scrape %s of stack %s/%s", s.name, s.stack.Namespace, s.stack.Name),
+		fmt.Sprintf("{{ $value | humanizePercentage }} of the targets cannot be scraped or are not there, above the threshold of %s. Other alerts about them are blind.", percent(tuning.Threshold)))
 }
 
-func highErrorRatio(stack *obsv1.ObservabilityStack, monitor *obsv1.Monitor, tuning obsv1.RatioAlert) monitoringv1.Rule {
-	f, series, window := frameworkOf(monitor), monitorSeries(stack, monitor.Name), rateWindow(monitor)
-	by := fmt.Sprintf("sum by (namespace, %s, %s)", obsv1.SeriesStack, obsv1.SeriesMonitor)
-	errors := fmt.Sprintf("%s{%s,%s}[%s]", f.requests, series, f.errors, window)
-	expr := fmt.Sprintf("%s (rate(%s)) / %s (rate(%s{%s}[%s])) > %g\nand %s (increase(%s)) >= %d",
-		by, errors, by, f.requests, series, window, share(tuning.Threshold), by, errors, minimumFailures)
-	return rule(alertHighErrorRatio, expr, tuning.For, tuning.Severity,
-		fmt.Sprintf("%s of stack %s/%s answers with server errors", monitor.Name, stack.Namespace, stack.Name),
-		fmt.Sprintf("{{ $value | humanizePercentage }} of the requests are answered with 5xx, above the threshold of %s.", percent(tuning.Threshold)))
-}
-
-func highTaskFailureRatio(stack *obsv1.ObservabilityStack, broker string, tuning obsv1.RatioAlert) monitoringv1.Rule {
-	by := fmt.Sprintf("sum by (namespace, %s, %s)", obsv1.SeriesStack, obsv1.SeriesBroker)
-	window := fmt.Sprintf("{%s}[10m]", brokerSeries(stack, broker))
-	failed := fmt.Sprintf("%s (rate(celery_task_failed_total%s))", by, window)
-	succeeded := fmt.Sprintf("%s (rate(celery_task_succeeded_total%s))", by, window)
-	// While no task has ever succeeded there may be no such series, and a sum with nothing is nothing.
-	expr := fmt.Sprintf("%s / (%s + (%s or 0 * %s)) > %g\nand %s (increase(celery_task_failed_total%s)) >= %d",
-		failed, failed, succeeded, failed, share(tuning.Threshold), by, window, minimumFailures)
-	return rule(alertHighTaskFailureRatio, expr, tuning.For, tuning.Severity,
-		fmt.Sprintf("Tasks of broker %s of stack %s/%s fail", broker, stack.Namespace, stack.Name),
-		fmt.Sprintf("{{ $value | humanizePercentage }} of the finished tasks failed, above the threshold of %s.", percent(tuning.Threshold)))
-}
-
-func rule(name, expr string, hold obsv1.Duration, severity obsv1.Severity, summary, description string) monitoringv1.Rule {
-	return monitoringv1.Rule{
-		Alert:  name,
-		Expr:   intstr.FromString(expr),
-		For:    new(monitoringv1.Duration(hold)),
-		Labels: map[string]string{"severity": string(severity)},
-		Annotations: map[string]string{
-			"summary":     summary,
-			"description": description,
-			"runbook_url": runbooks + name + ".md",
-		},
+// window of an alert on a monitor: what the spec says, and at least four scrapes,
+// because with fewer one missed scrape leaves rate() without data.
+func window(set obsv1.Window, monitor *obsv1.Monitor) string {
+	span, err := time.ParseDuration(string(set))
+	if err != nil {
+		span = 5 * time.Minute
 	}
-}
-
-// rateWindow is five minutes, or four scrapes where those take longer: with
-// fewer, one missed scrape leaves rate() without data.
-func rateWindow(monitor *obsv1.Monitor) string {
-	window := 5 * time.Minute
 	if interval, err := time.ParseDuration(string(monitor.Interval)); err == nil {
-		window = max(window, 4*interval)
+		span = max(span, 4*interval)
 	}
-	return model.Duration(window).String()
+	return model.Duration(span).String()
 }
 
 // seconds of a duration that CEL has checked.

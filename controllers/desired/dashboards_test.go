@@ -3,9 +3,11 @@
 package desired
 
 import (
-	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,79 +19,81 @@ import (
 
 // TestDashboardFiles reads the files as a person left them after an export from Grafana.
 func TestDashboardFiles(t *testing.T) {
-	files, err := dashboardFiles.ReadDir("dashboards")
-	if err != nil {
-		t.Fatal(err)
+	files, err := filepath.Glob("dashboards/*.json")
+	if err != nil || len(files) != 4 {
+		t.Fatalf("dashboards = %v, error %v; a new file needs a template, see docs/dashboards.md", files, err)
 	}
-	var have []string
+	uids := map[string]bool{}
 	for _, file := range files {
-		have = append(have, strings.TrimSuffix(file.Name(), ".json"))
-	}
-	if diff := cmp.Diff(dashboardNames, have); diff != "" {
-		t.Errorf("dashboardNames and the files differ (-names +files):\n%s", diff)
-	}
-	for _, name := range have {
-		content, err := dashboardFiles.ReadFile("dashboards/" + name + ".json")
+		content, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var d dashboard
-		if err := json.Unmarshal(content, &d); err != nil {
-			t.Fatalf("%s: %v", name, err)
+		board := parseBoard(t, file, content)
+		checkBoard(t, file, board)
+		if uids[board.UID] {
+			t.Errorf("%s: uid %s is another file's, too", file, board.UID)
 		}
-		checkDashboard(t, name, d)
+		uids[board.UID] = true
+		for _, field := range []string{"__inputs", "__requires", "__elements"} {
+			if strings.Contains(string(content), field) {
+				t.Errorf("%s: has %s: export it without \"for sharing externally\"", file, field)
+			}
+		}
 	}
 }
 
 var dashboardUIDFormat = regexp.MustCompile(`^[-_A-Za-z0-9]{1,40}$`)
 
-func checkDashboard(t *testing.T, name string, d dashboard) {
+func checkBoard(t *testing.T, name string, board schemaBoard) {
 	t.Helper()
-	if !dashboardUIDFormat.MatchString(fmt.Sprint(d["uid"])) {
-		t.Errorf("%s: uid %q: want at most 40 letters, digits, '-' and '_'", name, d["uid"])
+	if !dashboardUIDFormat.MatchString(board.UID) {
+		t.Errorf("%s: uid %q: want at most 40 letters, digits, '-' and '_'", name, board.UID)
 	}
-	if d["id"] != nil {
-		t.Errorf("%s: id is %v: set it to null, ids belong to one Grafana", name, d["id"])
+	if board.ID != nil {
+		t.Errorf("%s: id is %v: set it to null, ids belong to one Grafana", name, *board.ID)
 	}
-	for _, field := range []string{"__inputs", "__requires", "__elements"} {
-		if _, ok := d[field]; ok {
-			t.Errorf("%s: has %s: export it without \"for sharing externally\"", name, field)
-		}
+	if first := board.Templating.List; len(first) == 0 || first[0].Name != "datasource" || first[0].Type != "datasource" {
+		t.Errorf("%s: the first variable must be datasource, of that type", name)
 	}
-	templating, _ := d["templating"].(map[string]any)
-	var variables []string
-	for _, variable := range items(templating["list"]) {
-		variables = append(variables, fmt.Sprintf("%s:%s", variable["name"], variable["type"]))
+	if len(board.Links) == 0 {
+		t.Errorf("%s: leads nowhere: want links to the other dashboards and the runbooks", name)
 	}
-	if len(variables) == 0 || variables[0] != "datasource:datasource" {
-		t.Errorf("%s: variables are %v: the first must be datasource, of that type", name, variables)
+	for _, annotation := range board.Annotations.List {
+		checkSource(t, name+": annotation "+annotation.Name, &annotation.Datasource)
 	}
-	checkPanels(t, name, items(d["panels"]))
+	checkPanels(t, name, board.Panels)
 }
 
-func checkPanels(t *testing.T, name string, panels []dashboard) {
+func checkPanels(t *testing.T, name string, panels []schemaPanel) {
 	t.Helper()
 	if len(panels) == 0 {
 		t.Errorf("%s has no panels", name)
 	}
-	ids, titles := map[any]bool{}, map[any]bool{}
+	ids, titles := map[int]bool{}, map[string]bool{}
 	var taken [200][gridWidth]bool
+	heights := map[int]int{}
 	for _, panel := range panels {
-		title := panel["title"]
-		if ids[panel["id"]] || titles[title] {
-			t.Errorf("%s: panel %v: its id or title is not unique", name, title)
+		where := fmt.Sprintf("%s: panel %q", name, panel.Title)
+		if ids[panel.ID] || titles[panel.Title] || panel.ID == 0 {
+			t.Errorf("%s: its id or title is not unique", where)
 		}
-		ids[panel["id"]], titles[title] = true, true
-		if panel["description"] == nil || panel["description"] == "" {
-			t.Errorf("%s: panel %v has no description", name, title)
+		ids[panel.ID], titles[panel.Title] = true, true
+		if panel.Description == "" && panel.Type != "row" {
+			t.Errorf("%s has no description", where)
 		}
-		checkTargets(t, fmt.Sprintf("%s: panel %v", name, title), panel)
-		position := panel["gridPos"].(map[string]any)
-		at := func(field string) int { return int(position[field].(float64)) }
-		for y := at("y"); y < at("y")+at("h"); y++ {
-			for x := at("x"); x < at("x")+at("w"); x++ {
+		checkTargets(t, where, panel)
+		at := panel.GridPos
+		if heights[at.Y] == 0 {
+			heights[at.Y] = at.H
+		}
+		if heights[at.Y] != at.H || at.W < 3 || at.H < 1 {
+			t.Errorf("%s: panels side by side must be equally high, and wide enough to read: %+v", where, at)
+		}
+		for y := at.Y; y < at.Y+at.H; y++ {
+			for x := at.X; x < at.X+at.W; x++ {
 				if x >= gridWidth || taken[y][x] {
-					t.Fatalf("%s: panel %v lies over another one or beyond the grid: %v", name, title, position)
+					t.Fatalf("%s lies over another one or beyond the grid: %+v", where, at)
 				}
 				taken[y][x] = true
 			}
@@ -97,64 +101,100 @@ func checkPanels(t *testing.T, name string, panels []dashboard) {
 	}
 }
 
-func checkTargets(t *testing.T, name string, panel dashboard) {
+// notUnits are panels of words and of the colours of cells.
+var notUnits = []string{"row", "text", "table", "heatmap"}
+
+func checkTargets(t *testing.T, where string, panel schemaPanel) {
 	t.Helper()
-	want := map[string]any{"type": "prometheus", "uid": "${datasource}"}
-	refIDs := map[any]bool{}
-	for _, target := range append(items(panel["targets"]), panel) {
-		if diff := cmp.Diff(want, target["datasource"]); diff != "" {
-			t.Errorf("%s: every datasource must be the variable (-want +got):\n%s", name, diff)
-		}
+	if panel.Type == "row" || panel.Type == "text" {
+		return
 	}
-	for _, target := range items(panel["targets"]) {
-		if refIDs[target["refId"]] {
-			t.Errorf("%s: refId %v is used twice", name, target["refId"])
+	checkSource(t, where, panel.Datasource)
+	if !slices.Contains(notUnits, panel.Type) && panel.FieldConfig.Defaults.Unit == "" {
+		t.Errorf("%s has no unit", where)
+	}
+	if len(panel.Targets) == 0 {
+		t.Errorf("%s asks nothing", where)
+	}
+	refIDs := map[string]bool{}
+	for _, target := range panel.Targets {
+		checkSource(t, where, target.Datasource)
+		if refIDs[target.RefID] || target.RefID == "" {
+			t.Errorf("%s: refId %q is used twice or empty", where, target.RefID)
 		}
-		refIDs[target["refId"]] = true
+		refIDs[target.RefID] = true
+		for _, window := range rangeSelector.FindAllStringSubmatch(target.Expr, -1) {
+			if window[1] != "$__rate_interval" && window[1] != "$__range" && panel.Title != "Reconciles that failed" {
+				t.Errorf("%s: the range [%s] does not follow what Grafana shows: want $__rate_interval or $__range", where, window[1])
+			}
+		}
 	}
 }
 
-// dashboardsOf are the dashboards that a stack gets, by their ConfigMap's name.
-func dashboardsOf(t *testing.T, stack *obsv1.ObservabilityStack, in Inputs) map[string]dashboard {
+var rangeSelector = regexp.MustCompile(`\}\[([^\]]+)\]`)
+
+func checkSource(t *testing.T, where string, source *schemaSource) {
 	t.Helper()
-	found := map[string]dashboard{}
+	if source == nil || *source != (schemaSource{"prometheus", "${datasource}"}) {
+		t.Errorf("%s: the data source is %v, want the variable", where, source)
+	}
+}
+
+// boardsIn are the dashboards among objects, by the name of the dashboard.
+func boardsIn(t *testing.T, stack *obsv1.ObservabilityStack, in Inputs) map[string]schemaBoard {
+	t.Helper()
+	found := map[string]schemaBoard{}
 	for _, obj := range dashboards(stack, in).Objects {
 		configMap, ok := obj.(*corev1.ConfigMap)
 		if !ok {
 			continue
 		}
 		_, content := onlyEntry(configMap.Data)
-		d := dashboard{}
-		if err := json.Unmarshal([]byte(content), &d); err != nil {
-			t.Fatalf("%s: %v", configMap.Name, err)
+		name := strings.TrimPrefix(configMap.Name, dashboardName(stack, ""))
+		if left := notFilledIn.FindAllString(content, -1); len(left) > 0 {
+			t.Errorf("%s: not filled in: %v", configMap.Name, left)
 		}
-		found[configMap.Name] = d
+		found[name] = parseBoard(t, configMap.Name, []byte(content))
 	}
 	return found
 }
 
-// filledIn are the placeholders that the builder replaces; those that Grafana replaces stay.
-var filledIn = regexp.MustCompile(`\$monitor|\$\{(monitor|requests|errors|duration)\b`)
+// notFilledIn are marks and placeholders that the builder replaces; those that Grafana replaces are no match.
+var notFilledIn = regexp.MustCompile(`[\x{e000}-\x{e003}]|\$\{[a-z_]+:raw\}|stack:namespace/name`)
 
 func TestFilledDashboards(t *testing.T) {
-	uids := map[any]string{}
+	uids := map[string]string{}
 	for _, tc := range readCases(t) {
-		for name, d := range dashboardsOf(t, tc.stack, tc.in) {
-			name = tc.name + ": " + name
-			checkDashboard(t, name, d)
-			key := tc.stack.Namespace + "/" + tc.stack.Name
-			if other, ok := uids[d["uid"]]; ok && other != key {
-				t.Errorf("%s: uid %v is also that of stack %s", name, d["uid"], other)
+		for name, board := range boardsIn(t, tc.stack, tc.in) {
+			where := tc.name + ": " + name
+			checkBoard(t, where, board)
+			key := tc.stack.Namespace + "/" + tc.stack.Name + "/" + name
+			if other, ok := uids[board.UID]; ok && other != key {
+				t.Errorf("%s: uid %v is also that of %s", where, board.UID, other)
 			}
-			uids[d["uid"]] = key
-			if found := filledIn.FindAllString(encode(d), -1); len(found) > 0 {
-				t.Errorf("%s: not filled in: %v", name, found)
-			}
-			for _, panel := range items(d["panels"]) {
-				if len(items(panel["targets"])) == 0 {
-					t.Errorf("%s: panel %v has nothing to show", name, panel["title"])
+			uids[board.UID] = key
+			for _, panel := range board.Panels {
+				for _, target := range panel.Targets {
+					checkSelectors(t, fmt.Sprintf("%s: panel %q", where, panel.Title), target.Expr)
 				}
 			}
+		}
+	}
+}
+
+// selectorOf finds every selector of an expression: a metric and its matchers.
+var selectorOf = regexp.MustCompile(`([a-zA-Z_:][a-zA-Z0-9_:]*)\{([^}]*)\}`)
+
+// checkSelectors: a selector without the stack would show a neighbour's numbers.
+func checkSelectors(t *testing.T, where, expr string) {
+	t.Helper()
+	selectors := selectorOf.FindAllStringSubmatch(expr, -1)
+	if len(selectors) == 0 {
+		t.Errorf("%s selects nothing: %s", where, expr)
+	}
+	for _, selector := range selectors {
+		if !strings.HasPrefix(selector[2], `namespace="$namespace",obstack_stack="$stack"`) {
+			t.Errorf("%s: %s must select the namespace and the stack first", where, selector[0])
 		}
 	}
 }
@@ -163,42 +203,97 @@ func TestFilledDashboards(t *testing.T) {
 func TestDashboardUIDsAreStable(t *testing.T) {
 	stack := &obsv1.ObservabilityStack{}
 	stack.Namespace, stack.Name = "shop", "shop"
-	if got, want := dashboardUID(stack, "overview"), "obstack-bd3e242909301efed1ed8830"; got != want {
-		t.Errorf("uid = %s, want %s", got, want)
+	for name, want := range map[string]string{
+		"overview": "obstack-bd3e242909301efed1ed8830", "http-fastapi": "obstack-95aeeae9e1c230989255d162", "tasks": "obstack-af60e271d82d4a78bcf2d321",
+	} {
+		if got := dashboardUID(stack, name); got != want {
+			t.Errorf("uid of %s = %s, want %s", name, got, want)
+		}
 	}
 }
 
 func TestPanelsWithoutDataAreLeftOut(t *testing.T) {
 	titles := map[string][]string{}
 	for _, tc := range readCases(t) {
-		for _, d := range dashboardsOf(t, tc.stack, tc.in) {
-			for _, panel := range items(d["panels"]) {
-				titles[tc.name] = append(titles[tc.name], fmt.Sprint(panel["title"]))
-			}
+		for _, panel := range boardsIn(t, tc.stack, tc.in)["overview"].Panels {
+			titles[tc.name] = append(titles[tc.name], panel.Title)
 		}
 	}
+	always := []string{"Firing alerts", "Alerts that fire", "Targets up"}
+	slos := []string{"Error budget left", "SLO burn rate (1 h)"}
+	http := []string{"Requests", "5xx ratio", "p95 latency", "Latency (p95)", "Errors (5xx)", "Traffic", "Saturation (busiest process)"}
+	tasks := []string{"Failing tasks", "Failing tasks (ratio)", "Queue length", "Workers up", "Tasks finished"}
 	for name, want := range map[string][]string{
-		"dashboards-only-metrics": {"API p95 latency", "API 5xx ratio", "Request rate"},
-		"dashboards-only-tasks":   {"Task failure ratio", "Queue length", "Workers"},
-		"dashboards-full":         {"API p95 latency", "API 5xx ratio", "Task failure ratio", "Request rate", "Queue length", "Workers"},
+		"dashboards-only-metrics": append(http, always...),
+		"dashboards-only-tasks":   append(tasks, always...),
+		"dashboards-full":         append(append(append(http, tasks...), slos...), always...),
 	} {
+		slices.Sort(want)
+		slices.Sort(titles[name])
 		if diff := cmp.Diff(want, titles[name]); diff != "" {
 			t.Errorf("%s: panels (-want +got):\n%s", name, diff)
 		}
 	}
 }
 
-// TestPanelsWithoutQueriesStay: a person may add a row or a text to a file.
-func TestPanelsWithoutQueriesStay(t *testing.T) {
-	place := func(x, w float64) map[string]any { return map[string]any{"x": x, "y": 0.0, "w": w, "h": 4.0} }
-	query := []any{map[string]any{"expr": "celery_worker_up"}}
-	got := fillPanels(&obsv1.ObservabilityStack{}, []dashboard{
-		{"title": "Tasks only", "gridPos": place(0, 12), "targets": query},
-		{"title": "Read me", "gridPos": place(12, 12)},
-	})
-	want := []any{map[string]any{"title": "Read me", "gridPos": place(0, 12)}}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("panels (-want +got):\n%s", diff)
+// TestRowsAreFull: what is left out of a row leaves no gap.
+func TestRowsAreFull(t *testing.T) {
+	for _, tc := range readCases(t) {
+		for name, board := range boardsIn(t, tc.stack, tc.in) {
+			widths := map[int]int{}
+			for _, panel := range board.Panels {
+				widths[panel.GridPos.Y] += panel.GridPos.W
+			}
+			for y, width := range widths {
+				if width != gridWidth {
+					t.Errorf("%s: %s: the row at %d is %d wide, want %d", tc.name, name, y, width, gridWidth)
+				}
+			}
+		}
+	}
+}
+
+// TestAFrameworkWithoutASignalSaysSo: an empty panel looks like a fault.
+func TestAFrameworkWithoutASignalSaysSo(t *testing.T) {
+	for framework, signals := range frameworkSignals {
+		stack := &obsv1.ObservabilityStack{}
+		stack.Namespace, stack.Name = "shop", "shop"
+		stack.Spec.Metrics = &obsv1.MetricsSpec{Monitors: []obsv1.Monitor{{Name: "api", Framework: framework, Interval: "2m"}}}
+		stack.Spec.Dashboards = &obsv1.DashboardsSpec{Datasource: "prometheus"}
+		var said []string
+		for _, panel := range boardsIn(t, stack, Inputs{})["http-"+string(framework)].Panels {
+			var options struct{ Mode, Content string }
+			if panel.Type == "text" && strict(panel.Options, &options) == nil {
+				said = append(said, options.Content)
+			}
+			for _, target := range panel.Targets {
+				if target.Interval != "2m" {
+					t.Errorf("%s: panel %q: interval %q, want the monitor's, or rate() lacks samples", framework, panel.Title, target.Interval)
+				}
+			}
+		}
+		for signal, why := range signals.lacks {
+			if !slices.Contains(said, why) {
+				t.Errorf("%s lacks %s, and no panel says: %s", framework, signal, why)
+			}
+			if _, ok := signals.values[signal]; ok {
+				t.Errorf("%s has and lacks %s", framework, signal)
+			}
+		}
+		if !slices.Contains(said, signals.notes) {
+			t.Errorf("%s: no panel shows its notes", framework)
+		}
+	}
+}
+
+func TestLinksOfTheSpecComeFirst(t *testing.T) {
+	stack := &obsv1.ObservabilityStack{}
+	stack.Spec.Dashboards = &obsv1.DashboardsSpec{Links: []obsv1.DashboardLink{{Title: `Sentry "1"`, URL: "https://sentry.example/issues/?project=1&b=2"}}}
+	for name, board := range boardsIn(t, stack, Inputs{}) {
+		first := board.Links[0]
+		if first.Title != `Sentry "1"` || first.URL != "https://sentry.example/issues/?project=1&b=2" || !first.TargetBlank || len(board.Links) < 4 {
+			t.Errorf("%s: links = %+v", name, board.Links)
+		}
 	}
 }
 
@@ -209,6 +304,16 @@ func TestRefIDsAreUnique(t *testing.T) {
 			t.Errorf("refID(%d) = %s, as before", n, id)
 		} else {
 			seen[id] = true
+		}
+	}
+}
+
+func BenchmarkDashboards(b *testing.B) {
+	for _, tc := range readCases(b) {
+		if tc.name == "dashboards-full" {
+			for b.Loop() {
+				dashboards(tc.stack, tc.in)
+			}
 		}
 	}
 }

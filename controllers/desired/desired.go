@@ -32,6 +32,7 @@ var Components = []Component{
 	{componentTasks, obsv1.TasksReady, tasks},
 	{componentDashboards, obsv1.DashboardsReady, dashboards},
 	{componentAlerts, obsv1.AlertsReady, alerts},
+	{componentSLOs, obsv1.SLOsReady, slos},
 }
 
 // The names of the components, as their objects' component label has them.
@@ -41,6 +42,7 @@ const (
 	componentTasks      = "tasks"
 	componentDashboards = "dashboards"
 	componentAlerts     = "alerts"
+	componentSLOs       = "slos"
 	// ComponentInjection is also what the rollouts of workloads belong to.
 	ComponentInjection = "injection"
 )
@@ -76,7 +78,7 @@ func unavailable(objects []client.Object, reason, message string) Output {
 }
 
 // Covered says what the stack provides, in the order of the spec, such as
-// "2 monitors, 1 broker, 1 dashboard, 5 alerts, sentry".
+// "2 monitors, 1 broker, 3 dashboards, 12 alerts, sentry".
 func Covered(stack *obsv1.ObservabilityStack) string {
 	var parts []string
 	spec := &stack.Spec
@@ -87,12 +89,15 @@ func Covered(stack *obsv1.ObservabilityStack) string {
 		parts = append(parts, count(len(spec.Tasks.Brokers), "broker"))
 	}
 	if spec.Dashboards != nil {
-		parts = append(parts, count(len(dashboardNames), "dashboard"))
+		parts = append(parts, count(len(boardsOf(stack)), "dashboard"))
 	}
 	if spec.Alerts != nil {
 		if n := countRules(alertGroups(stack, spec.Alerts)); n > 0 {
 			parts = append(parts, count(n, "alert"))
 		}
+	}
+	if n := len(spec.SLOs); n > 0 {
+		parts = append(parts, count(n, "SLO"))
 	}
 	if dsnRef(spec.Sentry) != nil {
 		parts = append(parts, "sentry")

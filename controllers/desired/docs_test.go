@@ -56,14 +56,36 @@ func TestEveryFrameworkIsExplained(t *testing.T) {
 				t.Errorf("docs/frameworks.md does not name %s of %s", text, name)
 			}
 		}
+		for _, signal := range []string{"status", "method", "route_requests", "route_duration", "in_progress", "exceptions", "exception", "cpu", "memory"} {
+			text, ok := frameworkSignals[name].values[signal]
+			if ok && !strings.Contains(doc, "`"+text+"`") {
+				t.Errorf("docs/frameworks.md does not name %s of %s", text, name)
+			}
+		}
+	}
+}
+
+// TestBoundariesAreExplained: people look thresholds up before they write them.
+func TestBoundariesAreExplained(t *testing.T) {
+	doc := readDoc(t, "slos.md")
+	for name, bounds := range latencyBuckets {
+		row := regexp.MustCompile("(?m)^\\|[^|]*`" + string(name) + "`[^|]*\\| (.*) \\|$").FindStringSubmatch(doc)
+		if want := strings.ReplaceAll(boundaries(bounds), ", ", " "); row == nil || row[1] != want {
+			t.Errorf("docs/slos.md lists for %s %q, want %q", name, row, want)
+		}
+	}
+	if want := strings.ReplaceAll(boundaries(defaultWaitBuckets), ", ", " "); !strings.Contains(doc, "| queue wait | "+want+", or") {
+		t.Errorf("docs/slos.md does not list %q for the queue wait", want)
 	}
 }
 
 func TestEveryAlertHasARunbook(t *testing.T) {
 	for _, tc := range readCases(t) {
-		for _, group := range alertsOf(tc) {
+		for _, group := range rulesOf(tc) {
 			for _, rule := range group.Rules {
-				checkRunbook(t, rule)
+				if rule.Alert != "" {
+					checkRunbook(t, rule)
+				}
 			}
 		}
 	}

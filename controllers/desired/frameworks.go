@@ -3,8 +3,6 @@
 package desired
 
 import (
-	"fmt"
-
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
 
@@ -40,14 +38,4 @@ func frameworkOf(monitor *obsv1.Monitor) framework {
 		return f
 	}
 	return frameworks[obsv1.FrameworkFastAPI]
-}
-
-// monitorSeries is the label matcher for the series of one monitor.
-func monitorSeries(stack *obsv1.ObservabilityStack, monitor string) string {
-	return fmt.Sprintf(`namespace=%q,%s=%q,%s=%q`, stack.Namespace, obsv1.SeriesStack, stack.Name, obsv1.SeriesMonitor, monitor)
-}
-
-// brokerSeries is the label matcher for the series of one broker's exporter.
-func brokerSeries(stack *obsv1.ObservabilityStack, broker string) string {
-	return fmt.Sprintf(`namespace=%q,%s=%q,%s=%q`, stack.Namespace, obsv1.SeriesStack, stack.Name, obsv1.SeriesBroker, broker)
 }

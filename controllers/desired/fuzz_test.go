@@ -112,3 +112,24 @@ func FuzzAlertNumbers(f *testing.F) {
 		}
 	})
 }
+
+// FuzzSLO: an SLO that CEL would refuse becomes rules or a condition, never a panic.
+func FuzzSLO(f *testing.F) {
+	f.Add("availability", "99.9", "", "", "30s")
+	f.Add("latency", "99", "500ms", "", "5m")
+	f.Add("queue-wait", "0", "1.5s", "--queue-wait-buckets=1.5,inf", "")
+	f.Add("task-runtime", "NaN", "-1s", "--buckets=,NaN,1e400", "x")
+	f.Add("task-success", "1e9", "1h", "--metric-prefix=", "0s")
+	f.Fuzz(func(t *testing.T, indicator, objective, threshold, arg, interval string) {
+		stack := &obsv1.ObservabilityStack{Spec: obsv1.ObservabilityStackSpec{
+			Metrics: &obsv1.MetricsSpec{Monitors: []obsv1.Monitor{{Name: "api", Interval: obsv1.Duration(interval)}}},
+			Tasks:   &obsv1.TasksSpec{Brokers: []obsv1.Broker{{Name: "main", Args: []string{arg}}}},
+			SLOs: []obsv1.SLO{{Name: "slo", Monitor: "api", Broker: "main", Indicator: obsv1.Indicator(indicator),
+				Objective: objective, Threshold: obsv1.Duration(threshold)}},
+		}}
+		out := slos(stack, Inputs{})
+		if held := out.Hold && out.Status == metav1.ConditionFalse; held == (len(out.Objects) == 1) {
+			t.Errorf("want either one PrometheusRule or the one of before: %+v", out)
+		}
+	})
+}

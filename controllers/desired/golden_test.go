@@ -3,6 +3,7 @@
 package desired
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -73,7 +74,7 @@ func render(t *testing.T, tc goldenCase) string {
 		out := component.Build(tc.stack, tc.in)
 		conditions[component.Condition] = conditionOf(out)
 		for _, obj := range out.Objects {
-			documents = append(documents, toYAML(t, plain(t, obj)))
+			documents = append(documents, toYAML(t, outlined(t, plain(t, obj))))
 		}
 	}
 	head := map[string]any{"conditions": conditions}
@@ -81,6 +82,36 @@ func render(t *testing.T, tc goldenCase) string {
 		head["covered"] = Covered(tc.stack)
 	}
 	return strings.Join(append([]string{toYAML(t, head)}, documents...), "---\n")
+}
+
+// outlined shows of a dashboard what differs between stacks: who it is for, and
+// its panels and queries. What the files have in common is the schema's test to check.
+func outlined(t *testing.T, content map[string]any) map[string]any {
+	t.Helper()
+	data, _ := content["data"].(map[string]any)
+	for key, value := range data {
+		if !strings.HasSuffix(key, ".json") {
+			continue
+		}
+		board := parseBoard(t, key, []byte(value.(string)))
+		var out strings.Builder
+		fmt.Fprintf(&out, "%s, uid %s, tags %v\n", board.Title, board.UID, board.Tags)
+		for _, variable := range board.Templating.List {
+			fmt.Fprintf(&out, "$%s = %v of %s\n", variable.Name, variable.Current["value"], variable.Query)
+		}
+		for _, link := range board.Links {
+			fmt.Fprintf(&out, "link %s: %s%v\n", link.Title, link.URL, link.Tags)
+		}
+		for _, panel := range board.Panels {
+			at := panel.GridPos
+			fmt.Fprintf(&out, "%s %q at %d,%d size %dx%d\n", panel.Type, panel.Title, at.X, at.Y, at.W, at.H)
+			for _, target := range panel.Targets {
+				fmt.Fprintf(&out, "  %s %s [%s]: %s\n", target.RefID, target.LegendFormat, target.Interval, target.Expr)
+			}
+		}
+		data[key] = out.String()
+	}
+	return content
 }
 
 // conditionOf is what the golden files show of an Output; null for a part that was not requested.

@@ -36,6 +36,11 @@ func alertsName(stack *obsv1.ObservabilityStack) string {
 	return stack.Name + "-alerts"
 }
 
+// sloName of the PrometheusRule of an SLO. CEL bounds the SLO's name to 22 characters.
+func sloName(stack *obsv1.ObservabilityStack, slo string) string {
+	return stack.Name + "-slo-" + slo
+}
+
 // settingsName of the Secret with the workloads' settings.
 func settingsName(stack *obsv1.ObservabilityStack) string {
 	return obsv1.SettingsName(stack.Namespace, stack.Name)

@@ -48,6 +48,7 @@ func childrenOf(stack *obsv1.ObservabilityStack) []string {
 	name := stack.Name
 	children := []string{
 		"Secret/obstack." + stack.Namespace + "." + name, "ConfigMap/" + name + "-dashboard-overview",
+		"ConfigMap/" + name + "-dashboard-http-fastapi", "ConfigMap/" + name + "-dashboard-tasks",
 		"Deployment/" + name + "-tasks-main", "Service/" + name + "-tasks-main", "ServiceMonitor/" + name + "-tasks-main",
 	}
 	for _, m := range stack.Spec.Metrics.Monitors {

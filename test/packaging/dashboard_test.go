@@ -80,6 +80,18 @@ func TestDashboardOfTheOperatorFollowsItsVariables(t *testing.T) {
 	}
 }
 
+// TestDashboardHasOneSource: the chart and config/grafana hold copies of what the dashboards' own tests check.
+func TestDashboardHasOneSource(t *testing.T) {
+	want := string(read(t, root+"/controllers/desired/dashboards/stacks.json"))
+	if got := string(read(t, chart+"/files/operator-dashboard.json")); got != want {
+		t.Error("the chart's dashboard differs from controllers/desired/dashboards/stacks.json: run make generate")
+	}
+	configMap := only[corev1.ConfigMap](t, kustomize(t, "grafana"), "ConfigMap")
+	if configMap.Data["obstack-operator.json"] != want || configMap.Labels["grafana_dashboard"] != "1" || configMap.Name != "obstack-dashboard" {
+		t.Errorf("config/grafana: ConfigMap %s with labels %v differs from the source: run make generate", configMap.Name, configMap.Labels)
+	}
+}
+
 func TestDashboardReachesTheConfigMapUnchanged(t *testing.T) {
 	configMap := only[corev1.ConfigMap](t, renderChart(t, "--set", "metrics.dashboard.enabled=true"), "ConfigMap")
 	want := string(read(t, chart+"/files/operator-dashboard.json"))

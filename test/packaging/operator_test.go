@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -157,12 +158,19 @@ func (s *server) metricsAreGuarded(t *testing.T, address string) {
 	for _, panel := range board.Panels {
 		for _, target := range panel.Targets {
 			for _, name := range metricName.FindAllStringSubmatch(target.Expr, -1) {
-				if !regexp.MustCompile(`(?m)^` + name[1] + `[{ ]`).MatchString(metrics) {
+				if !slices.Contains(servedOnceAsked, name[1]) && !regexp.MustCompile(`(?m)^`+name[1]+`[{ ]`).MatchString(metrics) {
 					t.Errorf("panel %q of the dashboard asks for %s, which the operator does not serve", panel.Title, name[1])
 				}
 			}
 		}
 	}
+}
+
+// servedOnceAsked are metrics with labels that the operator serves from its first
+// admission on, which this server does not ask for.
+var servedOnceAsked = []string{
+	"obstack_injections_total", "obstack_workloads",
+	"controller_runtime_webhook_latency_seconds_bucket", "controller_runtime_webhook_requests_total",
 }
 
 func scrape(t *testing.T, address, token string) (int, string) {

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package desired
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+)
+
+// measure turns an indicator into expressions, or says what about the SLO must be changed.
+func measure(stack *obsv1.ObservabilityStack, slo *obsv1.SLO) (measured, *Output) {
+	switch slo.Indicator {
+	case obsv1.IndicatorTaskSuccess, obsv1.IndicatorQueueWait, obsv1.IndicatorTaskRuntime:
+		return measureTasks(stack, slo)
+	default:
+		return measureRequests(stack, slo)
+	}
+}
+
+// slowestScrape is the longest interval with which a window of five minutes has four scrapes.
+const slowestScrape = 75 * time.Second
+
+func measureRequests(stack *obsv1.ObservabilityStack, slo *obsv1.SLO) (measured, *Output) {
+	monitor := &obsv1.Monitor{Name: slo.Monitor}
+	for _, m := range monitorsOf(stack) {
+		if m.Name == slo.Monitor {
+			monitor = &m
+		}
+	}
+	s := monitorSubject(stack, monitor)
+	if interval, err := time.ParseDuration(string(monitor.Interval)); err == nil && interval > slowestScrape {
+		problem := unavailable(nil, obsv1.ReasonScrapedTooSeldom, fmt.Sprintf(
+			"SLO %s: monitor %s is scraped every %s, and the shortest window of an SLO is 5m, which needs four scrapes: write interval: 1m or less for the monitor",
+			slo.Name, monitor.Name, monitor.Interval))
+		return measured{}, &problem
+	}
+	f := frameworkOf(monitor)
+	if slo.Indicator == obsv1.IndicatorLatency {
+		histogram := histogram{f.duration, s.series(), latencyBuckets[frameworkName(monitor)]}
+		return histogram.measure(s, slo, "monitor "+monitor.Name)
+	}
+	all := fmt.Sprintf("sum %s (rate(%s{%s}[5m]))", s.by(), f.requests, s.series())
+	bad := fmt.Sprintf("sum %s (rate(%s{%s,%s}[5m]))", s.by(), f.requests, s.series(), f.errors)
+	// As long as nothing has failed there is no series of failures.
+	return measured{s, bad + "\nor 0 * " + all, all}, nil
+}
+
+func measureTasks(stack *obsv1.ObservabilityStack, slo *obsv1.SLO) (measured, *Output) {
+	broker := &obsv1.Broker{Name: slo.Broker}
+	for _, b := range brokersOf(stack) {
+		if b.Name == slo.Broker {
+			broker = &b
+		}
+	}
+	s := brokerSubject(stack, broker)
+	series := s.series()
+	if slo.Task != "" {
+		series += fmt.Sprintf(",name=%q", slo.Task)
+	}
+	if slo.Queue != "" {
+		series += fmt.Sprintf(",%s=%q", labelQueue, slo.Queue)
+	}
+	switch slo.Indicator {
+	case obsv1.IndicatorQueueWait:
+		histogram := histogram{taskMetric(broker, "task_queue_wait_time"), series, bucketsOf(broker, "queue-wait-buckets", defaultWaitBuckets)}
+		return histogram.measure(s, slo, "broker "+broker.Name)
+	case obsv1.IndicatorTaskRuntime:
+		histogram := histogram{taskMetric(broker, "task_runtime"), series, bucketsOf(broker, "buckets", clientBuckets)}
+		return histogram.measure(s, slo, "broker "+broker.Name)
+	}
+	failed := fmt.Sprintf("sum %s (rate(%s{%s}[5m]))", s.by(), taskMetric(broker, "task_failed_total"), series)
+	succeeded := fmt.Sprintf("sum %s (rate(%s{%s}[5m]))", s.by(), taskMetric(broker, "task_succeeded_total"), series)
+	// Either may have no series, and a sum with nothing is nothing.
+	failures := fmt.Sprintf("(%s or 0 * %s)", failed, succeeded)
+	return measured{s, failures, fmt.Sprintf("%s\n+ (%s or 0 * %s)", failures, succeeded, failed)}, nil
+}
+
+// histogram is where the events of an SLO with a threshold are counted.
+type histogram struct {
+	name, series string
+	bounds       []float64
+}
+
+// measure counts what lies above the threshold, which must be the boundary of a
+// bucket: between two of them Prometheus can only guess.
+func (h histogram) measure(s subject, slo *obsv1.SLO, owner string) (measured, *Output) {
+	threshold := seconds(slo.Threshold)
+	for _, bound := range h.bounds {
+		if math.Abs(bound-threshold) > 1e-6 {
+			continue
+		}
+		all := fmt.Sprintf("sum %s (rate(%s_count{%s}[5m]))", s.by(), h.name, h.series)
+		good := fmt.Sprintf("sum %s (rate(%s_bucket{%s,%s}[5m]))", s.by(), h.name, h.series, leMatcher(bound))
+		// If the application has other buckets there must be no data, rather than a perfect score or none.
+		return measured{s, fmt.Sprintf("clamp_min(%s\n- %s, 0)", all, good), all + "\nand " + good}, nil
+	}
+	if len(h.bounds) == 0 {
+		problem := unavailable(nil, obsv1.ReasonInvalidThreshold, fmt.Sprintf(
+			"SLO %s: the args of %s give %s no bucket: write them as seconds, such as --buckets=0.5,1,5", slo.Name, owner, h.name))
+		return measured{}, &problem
+	}
+	problem := unavailable(nil, obsv1.ReasonInvalidThreshold, fmt.Sprintf(
+		"SLO %s: the threshold %s is not the boundary of a bucket of %s of %s: write one of %s",
+		slo.Name, slo.Threshold, h.name, owner, boundaries(h.bounds)))
+	return measured{}, &problem
+}
+
+// leMatcher matches the bucket with that upper bound. A whole number is "1" where
+// the Go client writes it, and "1.0" where the Python client or Prometheus 3 does.
+func leMatcher(bound float64) string {
+	text := strconv.FormatFloat(bound, 'g', -1, 64)
+	if strings.ContainsAny(text, ".e") {
+		return fmt.Sprintf("le=%q", text)
+	}
+	return fmt.Sprintf("le=~%q", regexp.QuoteMeta(text)+`(\.0)?`)
+}
+
+// boundaries lists bounds as they are written in the spec. What is no whole
+// number of milliseconds cannot be written there.
+func boundaries(bounds []float64) string {
+	var texts []string
+	for _, bound := range bounds {
+		left := time.Duration(math.Round(bound * 1e3))
+		if left == 0 || math.Abs(bound*1e3-float64(left)) > 1e-3 {
+			continue
+		}
+		var text strings.Builder
+		for _, unit := range []struct {
+			name string
+			ms   time.Duration
+		}{{"h", 3600_000}, {"m", 60_000}, {"s", 1000}, {"ms", 1}} {
+			if n := left / unit.ms; n > 0 {
+				fmt.Fprintf(&text, "%d%s", n, unit.name)
+				left -= n * unit.ms
+			}
+		}
+		texts = append(texts, text.String())
+	}
+	return strings.Join(texts, ", ")
+}
+
+// Upper bounds of histograms in seconds, as the libraries have them if nobody sets others.
+var (
+	// clientBuckets are those of the Python client.
+	clientBuckets      = []float64{.005, .01, .025, .05, .075, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10}
+	defaultWaitBuckets = []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800}
+
+	latencyBuckets = map[obsv1.Framework][]float64{
+		obsv1.FrameworkFastAPI:       {.01, .025, .05, .075, .1, .25, .5, .75, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 7.5, 10, 30, 60},
+		obsv1.FrameworkStarlette:     clientBuckets,
+		obsv1.FrameworkDjango:        {.01, .025, .05, .075, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10, 25, 50, 75},
+		obsv1.FrameworkFlask:         clientBuckets,
+		obsv1.FrameworkOpenTelemetry: clientBuckets,
+	}
+)
+
+// bucketsOf a broker's exporter: those of its arguments, as far as it would take
+// them, or the default ones.
+func bucketsOf(broker *obsv1.Broker, option string, byDefault []float64) []float64 {
+	text := exporterOption(broker, option, "")
+	if text == "" {
+		return byDefault
+	}
+	var bounds []float64
+	for part := range strings.SplitSeq(text, ",") {
+		if bound, err := strconv.ParseFloat(strings.TrimSpace(part), 64); err == nil && !math.IsInf(bound, 0) && !math.IsNaN(bound) {
+			bounds = append(bounds, bound)
+		}
+	}
+	return bounds
+}

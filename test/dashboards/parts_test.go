@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package dashboards tries the dashboards on a real Prometheus, which scrapes real services of every framework and the
+// task exporter beside real Celery workers, under a load of known rates and errors. hack/realparts/dashboards.sh
+// installs the parts. Everything listens on free loopback ports and is stopped by its process id.
+package dashboards
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// parts returns the folder of what hack/realparts/dashboards.sh installed.
+func parts(t *testing.T) string {
+	t.Helper()
+	dir := os.Getenv("OBSTACK_REALPARTS")
+	if dir == "" {
+		t.Skip("SKIPPED, NOT TESTED: no real Prometheus, Redis, Celery and frameworks; run make test-dashboards")
+	}
+	return dir
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port
+}
+
+// run starts a program in a process group of its own, until the test ends. Its output is shown if the test fails.
+func run(t *testing.T, name string, env []string, args ...string) {
+	t.Helper()
+	log, err := os.Create(filepath.Join(t.TempDir(), name+".log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	command := exec.Command(args[0], args[1:]...)
+	command.Env = append(os.Environ(), env...)
+	command.Stdout, command.Stderr = log, log
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL) // it may have ended
+		_ = command.Wait()
+		if output, err := os.ReadFile(log.Name()); t.Failed() && err == nil {
+			t.Logf("%s:\n%s", name, output[max(0, len(output)-2000):])
+		}
+	})
+}
+
+// eventually polls until the condition holds.
+func eventually(t *testing.T, what string, limit time.Duration, condition func() bool) {
+	t.Helper()
+	for end := time.Now().Add(limit); !condition(); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within %v", what, limit)
+		}
+	}
+}
+
+func serves(url string) bool {
+	response, err := http.Get(url)
+	if err != nil {
+		return false
+	}
+	response.Body.Close()
+	return response.StatusCode < http.StatusInternalServerError
+}
+
+// service is an application of testdata/apps, a monitor of the stack.
+type service struct {
+	monitor, framework string
+	// rate of the requests that the load sends it, per second.
+	rate int
+	url  string
+}
+
+func (s service) metrics() string { return s.url + "/metrics" }
+
+// startServices starts one application for each framework.
+func startServices(t *testing.T) []service {
+	t.Helper()
+	services := []service{
+		{monitor: "api", framework: "fastapi", rate: 10}, {monitor: "star", framework: "starlette", rate: 5},
+		{monitor: "admin", framework: "django", rate: 5}, {monitor: "legacy", framework: "flask", rate: 5},
+		{monitor: "cart", framework: "opentelemetry", rate: 5},
+	}
+	for i := range services {
+		s := &services[i]
+		port := freePort(t)
+		s.url = fmt.Sprintf("http://127.0.0.1:%d", port)
+		run(t, s.framework, []string{"PYTHONDONTWRITEBYTECODE=1"},
+			filepath.Join(parts(t), "frameworks", "bin", "python"), filepath.Join("testdata", "apps", s.framework+"_app.py"), strconv.Itoa(port))
+	}
+	for _, s := range services {
+		eventually(t, s.framework+" serves", time.Minute, func() bool { return serves(s.metrics()) })
+	}
+	return services
+}
+
+// celery is a broker with workers and the task exporter.
+type celery struct {
+	python, broker, exporter string
+}
+
+func (c celery) env() []string {
+	return []string{"BROKER=" + c.broker, "PYTHONPATH=testdata", "PYTHONDONTWRITEBYTECODE=1", "C_FORCE_ROOT=1"}
+}
+
+func startCelery(t *testing.T) celery {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "task-exporter")
+	if output, err := exec.Command("go", "build", "-o", program, "obstack.dev/obstack/cmd/task-exporter").CombinedOutput(); err != nil {
+		t.Fatalf("build the exporter: %v\n%s", err, output)
+	}
+	redis, port := freePort(t), freePort(t)
+	bin := filepath.Join(parts(t), "celery-newest", "bin")
+	c := celery{
+		python: filepath.Join(bin, "python"), broker: fmt.Sprintf("redis://127.0.0.1:%d/0", redis),
+		exporter: fmt.Sprintf("http://127.0.0.1:%d", port),
+	}
+	run(t, "redis", nil, "redis-server", "--port", strconv.Itoa(redis), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
+	run(t, "exporter", []string{"CE_BROKER_URL=" + c.broker}, program, "--host", "127.0.0.1", "--port", strconv.Itoa(port),
+		"--queues", "celery,emails,reports", "--queue-interval", "1", "--inspect-interval", "2")
+	eventually(t, "the exporter hears Redis", 30*time.Second, func() bool {
+		response, err := http.Get(c.exporter + "/ready")
+		if err != nil {
+			return false
+		}
+		response.Body.Close()
+		return response.StatusCode == http.StatusOK
+	})
+	run(t, "worker", c.env(), filepath.Join(bin, "celery"), "-A", "tasks", "worker", "-n", "w1@host-1", "-c", "2", "-Q", "celery,emails")
+	return c
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dashboards
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	"sigs.k8s.io/yaml"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+)
+
+// prometheus is a running server.
+type prometheus struct{ url string }
+
+// startPrometheus scrapes the services and the exporter every second, with the labels that their ServiceMonitors set,
+// and evaluates the stack's rules.
+func startPrometheus(t *testing.T, stack *obsv1.ObservabilityStack, rules []monitoringv1.RuleGroup, services []service, workers celery) prometheus {
+	t.Helper()
+	dir, port := t.TempDir(), freePort(t)
+	target := func(address, label, name string) map[string]any {
+		return map[string]any{
+			"job_name": stack.Name + "-" + name,
+			"static_configs": []any{map[string]any{
+				"targets": []string{strings.TrimPrefix(address, "http://")},
+				"labels": map[string]string{
+					"namespace": stack.Namespace, "pod": stack.Name + "-" + name + "-0", obsv1.SeriesStack: stack.Name, label: name,
+				},
+			}},
+		}
+	}
+	scrapes := []any{target(workers.exporter, obsv1.SeriesBroker, "main")}
+	for _, s := range services {
+		scrapes = append(scrapes, target(s.url, obsv1.SeriesMonitor, s.monitor))
+	}
+	write(t, filepath.Join(dir, "rules.yaml"), map[string]any{"groups": rules})
+	write(t, filepath.Join(dir, "prometheus.yaml"), map[string]any{
+		"global":     map[string]any{"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "2s"},
+		"rule_files": []string{filepath.Join(dir, "rules.yaml")}, "scrape_configs": scrapes,
+	})
+	run(t, "prometheus", nil, filepath.Join(parts(t), "prometheus"), "--config.file="+filepath.Join(dir, "prometheus.yaml"),
+		"--storage.tsdb.path="+filepath.Join(dir, "data"), fmt.Sprintf("--web.listen-address=127.0.0.1:%d", port))
+	p := prometheus{fmt.Sprintf("http://127.0.0.1:%d", port)}
+	eventually(t, "Prometheus is ready", time.Minute, func() bool {
+		response, err := http.Get(p.url + "/-/ready")
+		if err != nil {
+			return false
+		}
+		response.Body.Close()
+		return response.StatusCode == http.StatusOK
+	})
+	return p
+}
+
+func write(t *testing.T, file string, content any) {
+	t.Helper()
+	text, err := yaml.Marshal(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// series is one series of an answer.
+type series struct {
+	Metric map[string]string `json:"metric"`
+	// Value of an instant query, Values of a range query.
+	Value  sample   `json:"value"`
+	Values []sample `json:"values"`
+}
+
+// sample is a time, in seconds, and a value.
+type sample struct{ at, value float64 }
+
+// UnmarshalJSON reads Prometheus' [time, "value"].
+func (s *sample) UnmarshalJSON(content []byte) error {
+	var text string
+	if err := json.Unmarshal(content, &[]any{&s.at, &text}); err != nil {
+		return err
+	}
+	var err error
+	s.value, err = strconv.ParseFloat(text, 64)
+	return err
+}
+
+// ask sends a query; one that Prometheus refuses fails the test.
+func (p prometheus) ask(t *testing.T, path string, parameters url.Values) []series {
+	t.Helper()
+	response, err := http.PostForm(p.url+path, parameters)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var answer struct {
+		Error string
+		Data  struct{ Result []series }
+	}
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil || answer.Error != "" {
+		t.Errorf("%s: %v %s", parameters.Get("query"), err, answer.Error)
+	}
+	return answer.Data.Result
+}
+
+// at evaluates an expression and leaves out what is not a number.
+func (p prometheus) at(t *testing.T, expr string, when time.Time) []series {
+	t.Helper()
+	found := p.ask(t, "/api/v1/query", url.Values{"query": {expr}, "time": {seconds(when)}})
+	var numbers []series
+	for _, s := range found {
+		if !math.IsNaN(s.Value.value) {
+			numbers = append(numbers, s)
+		}
+	}
+	return numbers
+}
+
+func seconds(when time.Time) string {
+	return strconv.FormatFloat(float64(when.UnixMilli())/1000, 'f', 3, 64)
+}

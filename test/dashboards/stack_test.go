@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dashboards
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/desired"
+)
+
+// board is what the test needs of a dashboard.
+type board struct {
+	Name       string `json:"-"`
+	Title      string
+	Templating struct {
+		List []struct {
+			Name    string
+			Current struct{ Value any }
+		}
+	}
+	Panels []panel
+}
+
+type panel struct {
+	Type, Title string
+	GridPos     struct{ X, Y, W, H int }
+	Options     struct{ Content string }
+	FieldConfig struct {
+		Defaults struct {
+			Unit, NoValue string
+			Color         struct{ Mode, FixedColor string }
+			Custom        struct{ Stacking struct{ Mode string } }
+			Thresholds    struct {
+				Steps []struct {
+					Color string
+					Value *float64
+				}
+			}
+		}
+		Overrides []struct {
+			Matcher    struct{ Options string }
+			Properties []struct {
+				ID    string
+				Value any
+			}
+		}
+	}
+	Targets         []struct{ RefID, Expr, LegendFormat, Format string }
+	Transformations []struct {
+		Options struct{ RenameByName map[string]string }
+	}
+}
+
+// readStack reads testdata/stack.yaml with the defaults that the API server adds.
+func readStack(t *testing.T) *obsv1.ObservabilityStack {
+	t.Helper()
+	definition := &apiextensionsv1.CustomResourceDefinition{}
+	readYAML(t, "../../config/crd/bases/obstack.dev_observabilitystacks.yaml", definition)
+	props := &apiextensions.JSONSchemaProps{}
+	err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(
+		definition.Spec.Versions[0].Schema.OpenAPIV3Schema, props, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	structural, err := structuralschema.NewStructural(props)
+	if err != nil {
+		t.Fatal(err)
+	}
+	object := map[string]any{}
+	readYAML(t, "testdata/stack.yaml", &object)
+	defaulting.Default(object, structural)
+	stack := &obsv1.ObservabilityStack{}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object, stack, true); err != nil {
+		t.Fatal(err)
+	}
+	return stack
+}
+
+func readYAML(t *testing.T, file string, into any) {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal(content, into); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+}
+
+// derive returns the dashboards and the rules that obstack makes of the stack.
+func derive(t *testing.T, stack *obsv1.ObservabilityStack) ([]board, []monitoringv1.RuleGroup) {
+	t.Helper()
+	var boards []board
+	var rules []monitoringv1.RuleGroup
+	for _, component := range desired.Components {
+		for _, object := range component.Build(stack, desired.Inputs{ExporterImage: "obstack"}).Objects {
+			switch object := object.(type) {
+			case *monitoringv1.PrometheusRule:
+				for _, group := range object.Spec.Groups {
+					// As often as the run needs, which ends before some groups would be evaluated once.
+					group.Interval = nil
+					rules = append(rules, group)
+				}
+			case *corev1.ConfigMap:
+				for _, content := range object.Data {
+					b := board{Name: strings.TrimPrefix(object.Name, stack.Name+"-dashboard-")}
+					if err := json.Unmarshal([]byte(content), &b); err != nil {
+						t.Fatalf("%s: %v", object.Name, err)
+					}
+					boards = append(boards, b)
+				}
+			}
+		}
+	}
+	if len(boards) != 7 || len(rules) == 0 {
+		t.Fatalf("%d dashboards and %d groups of rules, want the overview, one for each framework, and the tasks", len(boards), len(rules))
+	}
+	return boards, rules
+}
+
+// grafana replaces what Grafana would.
+func (b board) grafana(stack *obsv1.ObservabilityStack, rateInterval, shown string) *strings.Replacer {
+	monitor := ""
+	for _, variable := range b.Templating.List {
+		if variable.Name == "monitor" {
+			monitor, _ = variable.Current.Value.(string)
+		}
+	}
+	return strings.NewReplacer("$namespace", stack.Namespace, "$stack", stack.Name, "$monitor", monitor,
+		"$broker", ".*", "$queue", ".*", "$task", ".*", "$__rate_interval", rateInterval, "$__range", shown)
+}

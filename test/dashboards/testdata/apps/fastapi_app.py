@@ -1,0 +1,38 @@
+"""A FastAPI service with prometheus-fastapi-instrumentator: python fastapi_app.py PORT."""
+
+import asyncio
+import sys
+
+import uvicorn
+from fastapi import FastAPI
+from prometheus_fastapi_instrumentator import Instrumentator
+
+app = FastAPI()
+Instrumentator(
+    excluded_handlers=["/metrics"], should_instrument_requests_inprogress=True, inprogress_labels=True
+).instrument(app).expose(app)
+
+
+@app.get("/items/{item}")
+async def item(item: int):
+    return {"item": item}
+
+
+@app.post("/orders")
+async def order():
+    return {"ordered": True}
+
+
+@app.get("/slow/{milliseconds}")
+async def slow(milliseconds: int):
+    await asyncio.sleep(milliseconds / 1000)
+    return {"slept": milliseconds}
+
+
+@app.get("/fail")
+async def fail():
+    raise RuntimeError("on purpose")
+
+
+if __name__ == "__main__":
+    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="critical")
