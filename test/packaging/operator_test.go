@@ -54,7 +54,8 @@ func (s *server) operatorWorks(t *testing.T) {
 
 // operatorStaysInItsNamespaces does the same in namespaced mode.
 func (s *server) operatorStaysInItsNamespaces(t *testing.T) {
-	s.helm(t, "upgrade", chart, "--set", "watchNamespaces={team-b}")
+	// What was routed to the first operator conflicts with the chart, on purpose.
+	s.helm(t, "upgrade", chart, "--set", "watchNamespaces={team-b}", "--force-conflicts")
 	s.createStack(t, "team-a", "ignored")
 	operator := s.startOperator(t, freeAddress(t))
 	s.stackComesAndGoes(t, operator, "second")
@@ -76,7 +77,8 @@ func (s *server) startOperator(t *testing.T, metrics string) *controlplane.Proce
 	if err := s.Get(t.Context(), client.ObjectKey{Namespace: "team-a", Name: "obstack"}, deployment); err != nil {
 		t.Fatal(err)
 	}
-	args := append(container(t, deployment).Args, "--kubeconfig="+s.kubeconfigOf(t, deployment.Spec.Template.Spec.ServiceAccountName),
+	args := append(container(t, deployment).Args, s.routeWebhooks(t)...)
+	args = append(args, "--kubeconfig="+s.kubeconfigOf(t, deployment.Spec.Template.Spec.ServiceAccountName),
 		"--metrics-bind-address="+metrics, "--health-probe-bind-address=127.0.0.1:0", "--leader-election-namespace=team-a")
 	operator, err := s.plane.StartProcess("obstack", exec.Command(program, args...))
 	if err != nil {
@@ -119,6 +121,7 @@ func (s *server) stackComesAndGoes(t *testing.T, operator *controlplane.Process,
 		tasks := meta.FindStatusCondition(stack.Status.Conditions, obsv1.TasksReady)
 		return tasks != nil && tasks.Reason == obsv1.ReasonRollingOut && len(notTrue(stack)) == 2
 	})
+	s.injects(t, operator, stack)
 	stack.Spec = obsv1.ObservabilityStackSpec{Environment: "production"}
 	if err := s.Update(t.Context(), stack); err != nil {
 		t.Fatal(err)

@@ -30,12 +30,18 @@ import (
 type server struct {
 	client.Client
 	plane *controlplane.ControlPlane
+	// filled are the namespaces of installations whose certificate was written.
+	filled map[string]bool
 }
 
 // TestOnAnAPIServer shares one API server among the tests that need one. Their
 // order matters: what is installed by one is removed before the next.
 func TestOnAnAPIServer(t *testing.T) {
-	plane, err := controlplane.Start(t.Context(), controlplane.Options{Log: os.Stderr, Kubectl: true})
+	crds, err := controlplane.CertManagerCRDs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	plane, err := controlplane.Start(t.Context(), controlplane.Options{Log: os.Stderr, Kubectl: true, CRDPaths: crds})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +57,7 @@ func TestOnAnAPIServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{c, plane}
+	s := &server{c, plane, map[string]bool{}}
 	for _, name := range []string{namespace, "team-a", "team-b"} {
 		s.createNamespace(t, name)
 	}
@@ -130,8 +136,9 @@ func (s *server) admitsRestrictedPods(t *testing.T) {
 // fit into the annotation that kubectl keeps.
 func (s *server) kubectlApply(t *testing.T) {
 	folder := filepath.Join(root, "config", "default")
-	for range 2 {
-		s.kubectl(t, "apply", "-k", folder)
+	for _, flags := range [][]string{nil, nil, {"--server-side"}} {
+		s.kubectl(t, append([]string{"apply", "-k", folder}, flags...)...)
+		s.certificateStays(t, namespace)
 	}
 	s.kubectl(t, "apply", "-k", filepath.Join(root, "config", "prometheus"))
 	s.kubectl(t, "get", "obs", "--all-namespaces")
