@@ -23,6 +23,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers"
 )
 
@@ -135,6 +136,7 @@ func addRotator(ctx context.Context, mgr ctrl.Manager, o *webhookOptions, certif
 		CAOrganization:       "obstack",
 		CertName:             certFile,
 		DNSName:              o.service.Name + "." + o.service.Namespace + ".svc",
+		FieldOwner:           obsv1.FieldManager,
 		IsReady:              certified,
 		Webhooks:             []rotator.WebhookInfo{{Name: o.configuration, Type: rotator.Mutating}},
 		EnableReadinessCheck: true,

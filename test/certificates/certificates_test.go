@@ -34,6 +34,7 @@ func TestCertificates(t *testing.T) {
 	c.mount(t, first)
 	c.mount(t, second)
 	t.Run("both replicas serve one certificate", func(t *testing.T) { c.shared(t, replicas, "") })
+	t.Run("nothing but the authority is the operator's", c.ownedByObstack)
 	t.Run("the authority is put back", func(t *testing.T) { c.authorityTakenAway(t, replicas) })
 	t.Run("a certificate that is lost is made anew by the same authority", func(t *testing.T) {
 		authority := string(c.secret(t).Data["ca.crt"])
@@ -127,6 +128,29 @@ func (c *cluster) awaitAuthority(t *testing.T) {
 		}
 		return ""
 	})
+}
+
+// ownedByObstack checks that the authority, and nothing else of the webhooks, is what
+// the operator owns: by that, GitOps tools can leave it out of their comparison.
+func (c *cluster) ownedByObstack(t *testing.T) {
+	webhooks := &admissionv1.MutatingWebhookConfiguration{}
+	if err := c.api.Get(t.Context(), client.ObjectKey{Name: configuration}, webhooks); err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range webhooks.ManagedFields {
+		fields := string(entry.FieldsV1.Raw)
+		if entry.Manager != obsv1.FieldManager {
+			if strings.Contains(fields, "caBundle") {
+				t.Errorf("%s owns the authority too: %s", entry.Manager, fields)
+			}
+			continue
+		}
+		if strings.Count(fields, "f:caBundle") != len(webhooks.Webhooks) || strings.Contains(fields, "f:rules") || strings.Contains(fields, "f:namespaceSelector") {
+			t.Errorf("obstack owns %s, want the authorities alone", fields)
+		}
+		return
+	}
+	t.Error("obstack owns nothing of the webhooks")
 }
 
 // authorityTakenAway is what a tool does that replaces objects instead of applying them.

@@ -10,6 +10,7 @@ import (
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -113,26 +114,74 @@ func (s *server) injects(t *testing.T, process *controlplane.Process, stack *obs
 	}
 }
 
-// annotated are a Deployment and a Pod that ask for the stack's settings, and satisfy
-// the Pod security standard of the namespace.
-func annotated(t *testing.T, stack *obsv1.ObservabilityStack) (*appsv1.Deployment, *corev1.Pod) {
-	t.Helper()
-	const restricted = `
-securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
-containers:
-- {name: api, image: example.com/shop, securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}}
+// podTemplate satisfies the Pod security standard of the namespaces.
+const podTemplate = `
+metadata: {labels: {app: shop}}
+spec:
+  restartPolicy: %s
+  securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
+  containers:
+  - {name: api, image: example.com/shop, securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}}
 `
-	labels := map[string]string{"app": "shop"}
-	meta := metav1.ObjectMeta{
-		Namespace: stack.Namespace, Name: "shop", Labels: labels,
-		Annotations: map[string]string{obsv1.AnnotationStack: stack.Name},
-	}
-	pod := &corev1.Pod{ObjectMeta: meta}
-	if err := yaml.UnmarshalStrict([]byte(restricted), &pod.Spec); err != nil {
+
+func shopTemplate(t *testing.T, restart corev1.RestartPolicy) corev1.PodTemplateSpec {
+	t.Helper()
+	template := corev1.PodTemplateSpec{}
+	if err := yaml.UnmarshalStrict(fmt.Appendf(nil, podTemplate, restart), &template); err != nil {
 		t.Fatal(err)
 	}
-	return &appsv1.Deployment{ObjectMeta: *meta.DeepCopy(), Spec: appsv1.DeploymentSpec{
-		Selector: &metav1.LabelSelector{MatchLabels: labels},
-		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: *pod.Spec.DeepCopy()},
-	}}, pod
+	return template
+}
+
+// annotated are a Deployment and a Pod that ask for the stack's settings.
+func annotated(t *testing.T, stack *obsv1.ObservabilityStack) (*appsv1.Deployment, *corev1.Pod) {
+	t.Helper()
+	meta := asking(stack.Namespace, stack.Name)
+	meta.Name = "new"
+	template := shopTemplate(t, corev1.RestartPolicyAlways)
+	return &appsv1.Deployment{ObjectMeta: meta, Spec: appsv1.DeploymentSpec{Selector: metav1.SetAsLabelSelector(template.Labels), Template: template}},
+		&corev1.Pod{ObjectMeta: *meta.DeepCopy(), Spec: *template.Spec.DeepCopy()}
+}
+
+func asking(namespace, stack string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: namespace, Name: "shop", Annotations: map[string]string{obsv1.AnnotationStack: stack}}
+}
+
+// workloads are one of each kind whose template the operator may change.
+func workloads(t *testing.T, namespace, stack string) []client.Object {
+	t.Helper()
+	meta, template := asking(namespace, stack), shopTemplate(t, corev1.RestartPolicyAlways)
+	selector := metav1.SetAsLabelSelector(template.Labels)
+	job := batchv1.JobSpec{Template: shopTemplate(t, corev1.RestartPolicyNever)}
+	return []client.Object{
+		&appsv1.Deployment{ObjectMeta: meta, Spec: appsv1.DeploymentSpec{Selector: selector, Template: template}},
+		&appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{Selector: selector, Template: template}},
+		&appsv1.DaemonSet{ObjectMeta: meta, Spec: appsv1.DaemonSetSpec{Selector: selector, Template: template}},
+		&batchv1.CronJob{ObjectMeta: meta, Spec: batchv1.CronJobSpec{Schedule: "@daily", JobTemplate: batchv1.JobTemplateSpec{Spec: job}}},
+	}
+}
+
+// stamped tells whether all workloads have the stamp of a stack.
+func (s *server) stamped(t *testing.T, workloads []client.Object) bool {
+	t.Helper()
+	for _, workload := range workloads {
+		if err := s.Get(t.Context(), client.ObjectKeyFromObject(workload), workload); err != nil {
+			t.Fatal(err)
+		}
+		var template corev1.PodTemplateSpec
+		switch w := workload.(type) {
+		case *appsv1.Deployment:
+			template = w.Spec.Template
+		case *appsv1.StatefulSet:
+			template = w.Spec.Template
+		case *appsv1.DaemonSet:
+			template = w.Spec.Template
+		case *batchv1.CronJob:
+			template = w.Spec.JobTemplate.Spec.Template
+		}
+		if template.Labels[obsv1.StampStack] == "" {
+			return false
+		}
+	}
+	return true
 }

@@ -27,7 +27,6 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/controlplane"
@@ -109,23 +108,25 @@ func (s *server) stackComesAndGoes(t *testing.T, operator *controlplane.Process,
 		Data:       map[string][]byte{"url": []byte("redis://redis:6379/0")},
 	}
 	s.create(t, broker)
+	// Older than the stack: the webhooks do not know what to write into them yet.
+	workloads := workloads(t, namespace, name)
+	for _, workload := range workloads {
+		s.create(t, workload)
+	}
 	stack := s.createStack(t, namespace, name)
-	if err := yaml.UnmarshalStrict([]byte(everyPart), &stack.Spec); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Update(t.Context(), stack); err != nil {
-		t.Fatal(err)
-	}
-	// No Deployment rolls out here, so the task exporter is as ready as it gets.
+	s.describe(t, stack, everyPart)
+	// Nothing rolls out here, so the task exporter and the workloads are as ready as they get.
 	s.waitFor(t, operator, stack, func() bool {
 		tasks := meta.FindStatusCondition(stack.Status.Conditions, obsv1.TasksReady)
-		return tasks != nil && tasks.Reason == obsv1.ReasonRollingOut && len(notTrue(stack)) == 2
+		return tasks != nil && tasks.Reason == obsv1.ReasonRollingOut && len(notTrue(stack)) == 3 && s.stamped(t, workloads)
 	})
 	s.injects(t, operator, stack)
-	stack.Spec = obsv1.ObservabilityStackSpec{Environment: "production"}
-	if err := s.Update(t.Context(), stack); err != nil {
-		t.Fatal(err)
+	for _, workload := range workloads {
+		if err := s.Delete(t.Context(), workload); err != nil {
+			t.Error(err)
+		}
 	}
+	s.describe(t, stack, "environment: production")
 	s.waitFor(t, operator, stack, func() bool { return len(stack.Status.Conditions) > 0 && len(notTrue(stack)) == 0 })
 	err := s.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name + "-tasks-main"}, &appsv1.Deployment{})
 	if !apierrors.IsNotFound(err) {

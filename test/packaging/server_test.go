@@ -20,7 +20,9 @@ import (
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/controlplane"
@@ -195,6 +197,24 @@ func (s *server) createStack(t *testing.T, namespace, name string) *obsv1.Observ
 		t.Fatalf("create stack %s: %v", name, last)
 	}
 	return stack
+}
+
+// describe gives a stack another spec, whatever the operator writes meanwhile.
+func (s *server) describe(t *testing.T, stack *obsv1.ObservabilityStack, spec string) {
+	t.Helper()
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		if err := s.Get(t.Context(), client.ObjectKeyFromObject(stack), stack); err != nil {
+			return err
+		}
+		stack.Spec = obsv1.ObservabilityStackSpec{}
+		if err := yaml.UnmarshalStrict([]byte(spec), &stack.Spec); err != nil {
+			return err
+		}
+		return s.Update(t.Context(), stack)
+	})
+	if err != nil {
+		t.Fatalf("change stack %s: %v", stack.Name, err)
+	}
 }
 
 func (s *server) stack(t *testing.T, namespace, name string) *obsv1.ObservabilityStack {
