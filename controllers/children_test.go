@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/desired"
@@ -55,6 +56,54 @@ func TestAChildThatTheCacheDoesNotShowYetIsPruned(t *testing.T) {
 	if got := children(t, stack); slices.Contains(got, "PrometheusRule/shop-alerts") {
 		t.Errorf("children = %v, want no PrometheusRule", got)
 	}
+}
+
+// Events of our own writes wake nobody, also those that come before the answer.
+func TestOnlyEventsOfOthersAreNews(t *testing.T) {
+	f, stack := newFixture(t), fullStack(t)
+	during := childOf(stack)
+	f.fail = func(_ string, obj client.Object) error {
+		if obj.GetName() != during.Name || obj.GetObjectKind().GroupVersionKind() != configMapKind {
+			return nil
+		}
+		if news := childChanged(f.Engine, configMapKind).Create(event.CreateEvent{Object: during}); news {
+			t.Error("an event before the answer is news, want it kept for the pass")
+		}
+		return nil
+	}
+	during.ResourceVersion = "2"
+	if again := f.reconcileStack(t, stack).RequeueAfter; again != 0 {
+		t.Errorf("another pass after %s, want none: the event was older than the answer", again)
+	}
+	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Dashboards.Folder = "Other" })
+	during.ResourceVersion = "9000000000"
+	if again := f.reconcileStack(t, stack).RequeueAfter; again == 0 {
+		t.Error("no other pass, want one: the event was newer than the answer")
+	}
+	before, after := childOf(stack), childOf(stack)
+	before.ResourceVersion = "2"
+	refresh(t, after)
+	updated := func() bool {
+		return childChanged(f.Engine, configMapKind).Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after})
+	}
+	if updated() {
+		t.Error("what the operator wrote is news")
+	}
+	after.Labels["theirs"] = "1"
+	if err := live.Update(t.Context(), after); err != nil {
+		t.Fatal(err)
+	}
+	if !updated() {
+		t.Error("what somebody else wrote is no news")
+	}
+}
+
+// childOf is a child of the stack, as far as it is known without reading it.
+func childOf(stack *obsv1.ObservabilityStack) *corev1.ConfigMap {
+	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+		Namespace: stack.Namespace, Name: "shop-dashboard-overview",
+		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(stack, obsv1.GroupVersion.WithKind("ObservabilityStack"))},
+	}}
 }
 
 func TestDriftIsRepairedAndForeignFieldsAreKept(t *testing.T) {

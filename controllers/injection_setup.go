@@ -50,10 +50,14 @@ func newInjector(ctx context.Context, mgr ctrl.Manager, namespaces map[string]ca
 }
 
 // AddWebhooks registers the handlers with a webhook server.
-func AddWebhooks(server webhook.Server, mgr ctrl.Manager, namespaces map[string]cache.Config) {
-	lookup := injection.Lookup{Cached: mgr.GetCache(), Live: mgr.GetAPIReader(), Watched: watched(namespaces)}
+func AddWebhooks(server webhook.Server, lookup injection.Lookup) {
 	server.Register(injection.PodPath, &webhook.Admission{Handler: &injection.PodWebhook{Lookup: lookup}})
 	server.Register(injection.WorkloadPath, &webhook.Admission{Handler: &injection.WorkloadWebhook{Lookup: lookup}})
+}
+
+// WebhookLookup reads through the caches of a manager, which may be those of some namespaces.
+func WebhookLookup(mgr ctrl.Manager, namespaces map[string]cache.Config) injection.Lookup {
+	return injection.Lookup{Cached: mgr.GetCache(), Live: mgr.GetAPIReader(), Watched: watched(namespaces)}
 }
 
 // watched tells of a namespace whether the caches hold its objects.

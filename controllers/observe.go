@@ -13,7 +13,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -79,7 +78,13 @@ type SecretReader struct {
 	Metadata, Live client.Reader
 
 	mu    sync.Mutex
-	known map[types.UID]map[obsv1.SecretKeySelector]knownSecret
+	known map[secretKey]knownSecret
+}
+
+// secretKey is one key of a Secret, to which all stacks of its namespace may refer.
+type secretKey struct {
+	namespace string
+	obsv1.SecretKeySelector
 }
 
 type knownSecret struct {
@@ -99,7 +104,8 @@ func (s *SecretReader) Value(ctx context.Context, stack *obsv1.ObservabilityStac
 		}
 		return desired.SecretValue{}, fmt.Errorf("read metadata of Secret %s: %w", ref.Name, err)
 	}
-	if known, ok := s.recall(stack.UID, ref); ok && known.resourceVersion == seen.ResourceVersion {
+	key := secretKey{stack.Namespace, ref}
+	if known, ok := s.recall(key); ok && known.resourceVersion == seen.ResourceVersion {
 		return known.value, nil
 	}
 	secret := &corev1.Secret{}
@@ -110,7 +116,7 @@ func (s *SecretReader) Value(ctx context.Context, stack *obsv1.ObservabilityStac
 		return desired.SecretValue{}, fmt.Errorf("read Secret %s: %w", ref.Name, err)
 	}
 	value := valueOf(secret, ref.Key)
-	s.remember(stack.UID, ref, knownSecret{secret.ResourceVersion, value})
+	s.remember(key, knownSecret{secret.ResourceVersion, value})
 	return value, nil
 }
 
@@ -126,28 +132,28 @@ func valueOf(secret *corev1.Secret, key string) desired.SecretValue {
 	}
 }
 
-// Forget drops what is remembered for a stack that is gone.
-func (s *SecretReader) Forget(stack types.UID) {
+// Forget drops what a stack that is gone referred to. Another stack that refers to
+// it too has it read again.
+func (s *SecretReader) Forget(stack *obsv1.ObservabilityStack) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.known, stack)
+	for _, ref := range desired.SecretRefs(stack) {
+		delete(s.known, secretKey{stack.Namespace, ref})
+	}
 }
 
-func (s *SecretReader) recall(stack types.UID, ref obsv1.SecretKeySelector) (knownSecret, bool) {
+func (s *SecretReader) recall(key secretKey) (knownSecret, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	known, ok := s.known[stack][ref]
+	known, ok := s.known[key]
 	return known, ok
 }
 
-func (s *SecretReader) remember(stack types.UID, ref obsv1.SecretKeySelector, known knownSecret) {
+func (s *SecretReader) remember(key secretKey, known knownSecret) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.known == nil {
-		s.known = map[types.UID]map[obsv1.SecretKeySelector]knownSecret{}
+		s.known = map[secretKey]knownSecret{}
 	}
-	if s.known[stack] == nil {
-		s.known[stack] = map[obsv1.SecretKeySelector]knownSecret{}
-	}
-	s.known[stack][ref] = known
+	s.known[key] = known
 }

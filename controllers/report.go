@@ -32,9 +32,9 @@ func (r *StackReconciler) report(ctx context.Context, stack *obsv1.Observability
 	if equality.Semantic.DeepEqual(before.Status, stack.Status) {
 		return nil
 	}
-	// The lock makes a pass on a stale stack fail, instead of reporting a change twice.
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := r.Status().Patch(ctx, stack, patch); err != nil {
+	// An update of a stale stack fails, instead of reporting a change twice. A patch with
+	// a lock does so too, and costs the API server more.
+	if err := r.Status().Update(ctx, stack); err != nil {
 		if client.IgnoreNotFound(err) == nil {
 			return nil // Deleted meanwhile.
 		}

@@ -7,8 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -20,8 +18,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/controllers/apply"
-	"obstack.dev/obstack/controllers/desired"
 	"obstack.dev/obstack/controllers/injection"
 )
 
@@ -57,105 +53,6 @@ const (
 	healBackoff    = time.Minute
 	healBackoffMax = time.Hour
 )
-
-// Survey is what was found of a stack's workloads.
-type Survey struct {
-	injection.Plan
-	// ConfigHash of the configuration that they should have; empty if there is none.
-	ConfigHash string
-	// Namespaces other than the stack's with workloads whose claim is granted, sorted.
-	Namespaces []string
-	// NextHeal is the time until which a workload has to wait for being rolled again; zero if none has.
-	NextHeal time.Time
-
-	// written tells that the settings were written to every Secret.
-	written bool
-}
-
-// Survey finds the workloads of a stack and plans what to do about them. Without a
-// configuration there is nothing to plan.
-func (r *Roller) Survey(ctx context.Context, stack *obsv1.ObservabilityStack, configHash string) (*Survey, error) {
-	key := client.ObjectKeyFromObject(stack)
-	workloads, err := r.Reader.Concerning(ctx, key)
-	if err != nil {
-		return nil, err
-	}
-	pods, err := r.Reader.Pods(ctx, key)
-	if err != nil {
-		return nil, err
-	}
-	survey := &Survey{ConfigHash: configHash}
-	granted := map[string]bool{}
-	var candidates []injection.Candidate
-	refused := int32(0)
-	for _, w := range workloads {
-		claim, namespace, err := r.Reader.Claim(ctx, w)
-		if err != nil {
-			return nil, err
-		}
-		if claim.Stack != key || !w.DeletionTimestamp.IsZero() {
-			continue
-		}
-		if !decide(w, claim, namespace, stack).Granted {
-			refused++
-			continue
-		}
-		granted[w.Namespace] = granted[w.Namespace] || namespace.DeletionTimestamp.IsZero()
-		candidates = append(candidates, injection.Candidate{
-			Workload: w, Want: injection.StampFor(claim, configHash), Pods: pods[w.String()],
-		})
-	}
-	candidates = append(candidates, lonePods(key, configHash, pods)...)
-	r.recall(key, candidates, survey)
-	if configHash != "" {
-		survey.Plan = injection.Make(candidates, rolloutSpec(stack))
-	} else {
-		survey.Status.Annotated, survey.Status.Pending = int32(len(candidates)), int32(len(candidates))
-	}
-	survey.Status.Annotated += refused
-	survey.Status.Refused = refused
-	survey.Status.Summary = fmt.Sprintf("%d/%d", survey.Status.Injected, survey.Status.Annotated)
-	for namespace, alive := range granted {
-		if alive && namespace != stack.Namespace {
-			survey.Namespaces = append(survey.Namespaces, namespace)
-		}
-	}
-	slices.Sort(survey.Namespaces)
-	return survey, nil
-}
-
-// decide about the claim of a workload that exists.
-func decide(w *injection.Workload, claim injection.Claim, namespace *metav1.PartialObjectMetadata, stack *obsv1.ObservabilityStack) injection.Decision {
-	decision := injection.Decide(claim, w.Namespace, namespace.Labels, stack).Check(claim, w.PodTemplate().ContainerNames())
-	if stamp, _ := w.Stamp(); decision.Granted && w.Kind == injection.KindJob && stamp.Stack != claim.Stack {
-		return injection.Decision{Reason: obsv1.ReasonJobNotInjected, Message: "the Job started without the settings of ObservabilityStack " +
-			claim.Stack.String() + ", and its template cannot be changed any more: delete the Job and create it anew"}
-	}
-	return decision
-}
-
-// lonePods are the stamped Pods that no workload made.
-func lonePods(stack types.NamespacedName, configHash string, pods map[string][]injection.Pod) []injection.Candidate {
-	var alone []injection.Candidate
-	for owner, of := range pods {
-		name, ok := strings.CutPrefix(owner, injection.KindPod+" ")
-		if !ok || of[0].Leaving {
-			continue
-		}
-		w := &injection.Workload{}
-		w.Kind = injection.KindPod
-		w.Namespace, w.Name, _ = strings.Cut(name, "/")
-		alone = append(alone, injection.Candidate{Workload: w, Want: injection.Stamp{Stack: stack, ConfigHash: configHash}, Pods: of})
-	}
-	return alone
-}
-
-func rolloutSpec(stack *obsv1.ObservabilityStack) obsv1.RolloutSpec {
-	if stack.Spec.Injection == nil || stack.Spec.Injection.Rollout == nil {
-		return obsv1.RolloutSpec{}
-	}
-	return *stack.Spec.Injection.Rollout
-}
 
 // recall adds what is remembered of the candidates, and forgets all others of the stack.
 func (r *Roller) recall(stack types.NamespacedName, candidates []injection.Candidate, survey *Survey) {
@@ -202,11 +99,11 @@ func (r *Roller) Roll(ctx context.Context, stack types.NamespacedName, plan inje
 		switch {
 		case gone(err):
 		case err != nil:
-			r.Events.Eventf(order.Workload.Reference(), nil, corev1.EventTypeWarning, obsv1.ReasonInjectionFailed, "Stamp",
+			r.Events.Eventf(order.Reference(), nil, corev1.EventTypeWarning, obsv1.ReasonInjectionFailed, "Stamp",
 				"the Pod template could not be changed (%s): obstack tries again, and its log has the details", apierrors.ReasonForError(err))
 			failures = append(failures, fmt.Errorf("stamp %s: %w", order.Workload, err))
 		case !answered:
-			silent = append(silent, order.Workload.String())
+			silent = append(silent, order.String())
 		}
 	}
 	return silent, errors.Join(failures...)
@@ -303,61 +200,4 @@ func (r *Roller) patch(ctx context.Context, w *injection.Workload, content map[s
 	answer.Namespace, answer.Name = w.Namespace, w.Name
 	opts = append(opts, client.FieldOwner(obsv1.FieldManager))
 	return answer, r.Client.Patch(ctx, answer, client.RawPatch(types.MergePatchType, body), opts...)
-}
-
-// inputs are what the builders need to know of the survey.
-func (s *Survey) inputs() *desired.Workloads {
-	return &desired.Workloads{
-		Namespaces: s.Namespaces, Status: s.Status, Rolling: s.By[injection.Rolling],
-		Outdated: s.By[injection.Outdated], Missed: s.By[injection.Missed], Stale: s.By[injection.Stale],
-	}
-}
-
-// webhookRecheck is how soon the webhook is asked again after it did not answer.
-const webhookRecheck = 15 * time.Second
-
-// roll carries out the survey's plan once the settings are written, and puts what
-// became of it into the result of injection.
-func (r *StackReconciler) roll(ctx context.Context, stack *obsv1.ObservabilityStack, survey *Survey, results []result) error {
-	if survey == nil || results == nil {
-		return nil
-	}
-	var of *result
-	survey.written = !stack.Spec.Suspend
-	for i := range results {
-		switch results[i].component.Condition {
-		case obsv1.InjectionReady:
-			of = &results[i]
-			fallthrough
-		case obsv1.SentryReady:
-			// What waits for somebody is not written either, and the last good settings stay.
-			survey.written = survey.written && results[i].retry == nil && results[i].recheck == 0
-		}
-	}
-	switch {
-	case of == nil || !of.requested:
-		return nil
-	case stack.Spec.Suspend:
-		of.Output = suspended(of.Output, survey.changes())
-		return nil
-	case !survey.written:
-		return nil
-	}
-	if !survey.NextHeal.IsZero() {
-		of.recheck = max(time.Second, survey.NextHeal.Sub(r.Roller.Now()))
-	}
-	silent, err := r.Roller.Roll(ctx, client.ObjectKeyFromObject(stack), survey.Plan)
-	if len(silent) > 0 {
-		of.Output, of.recheck = desired.WebhookSilent(silent), webhookRecheck
-	}
-	return err
-}
-
-// changes are what a stack that is not suspended would do to its workloads.
-func (s *Survey) changes() []apply.Change {
-	var changes []apply.Change
-	for _, order := range s.Orders {
-		changes = append(changes, apply.Change{Verb: "stamp", Kind: order.Kind, Name: order.Namespace + "/" + order.Name})
-	}
-	return changes
 }

@@ -177,7 +177,9 @@ func stackChanged(stacks *StackReconciler) predicate.Predicate {
 		},
 		DeleteFunc: func(e event.DeleteEvent) bool {
 			stacks.Engine.Forget(e.Object.GetUID())
-			stacks.Secrets.Forget(e.Object.GetUID())
+			if stack, ok := e.Object.(*obsv1.ObservabilityStack); ok {
+				stacks.Secrets.Forget(stack)
+			}
 			if stacks.Roller != nil {
 				stacks.Roller.Forget(client.ObjectKeyFromObject(e.Object))
 			}
@@ -186,13 +188,13 @@ func stackChanged(stacks *StackReconciler) predicate.Predicate {
 	}
 }
 
-// childChanged passes what may be somebody else's doing. A child that this process
-// made is no news when it appears; one that a former process made may be wanted no more.
+// childChanged passes what may be somebody else's doing: not what this process wrote
+// itself, but what a former process did, which may be wanted no more.
 func childChanged(engine *apply.Engine, kind schema.GroupVersionKind) predicate.Predicate {
 	return predicate.Funcs{
-		CreateFunc: func(e event.CreateEvent) bool { return !engine.Made(e.Object, kind.GroupKind()) },
+		CreateFunc: func(e event.CreateEvent) bool { return !engine.Expected(e.Object, kind.GroupKind()) },
 		UpdateFunc: func(e event.UpdateEvent) bool {
-			return e.ObjectOld.GetResourceVersion() != e.ObjectNew.GetResourceVersion()
+			return e.ObjectOld.GetResourceVersion() != e.ObjectNew.GetResourceVersion() && !engine.Expected(e.ObjectNew, kind.GroupKind())
 		},
 	}
 }

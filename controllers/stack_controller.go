@@ -44,6 +44,9 @@ type StackReconciler struct {
 // such as the deletion of a stranger's object whose name it needs.
 const recheckAfter = time.Minute
 
+// againAfter is how soon obstack looks again at what it knows to be outdated.
+const againAfter = time.Second
+
 // Reconcile makes the cluster match one stack: observe, derive, apply, report.
 func (r *StackReconciler) Reconcile(ctx context.Context, stack *obsv1.ObservabilityStack) (ctrl.Result, error) {
 	if !stack.DeletionTimestamp.IsZero() {
@@ -57,7 +60,7 @@ func (r *StackReconciler) Reconcile(ctx context.Context, stack *obsv1.Observabil
 	err = errors.Join(err, r.roll(ctx, stack, survey, results), r.report(ctx, stack, survey, results))
 	if apierrors.IsConflict(err) {
 		// The cache is behind the stack, or a child was replaced meanwhile: look again.
-		return ctrl.Result{RequeueAfter: time.Second}, nil
+		return ctrl.Result{RequeueAfter: againAfter}, nil
 	}
 	return ctrl.Result{RequeueAfter: recheck(results)}, err
 }
@@ -73,7 +76,12 @@ type result struct {
 	// recheck is after how long to look again, where only a change which is not
 	// watched can mend the part; 0 if it need not be.
 	recheck time.Duration
+	// overtaken tells that somebody wrote to a child right after this pass did.
+	overtaken bool
 }
+
+// failed tells that the part's objects were not all written.
+func (r *result) failed() bool { return r.retry != nil || r.recheck > 0 }
 
 // applyComponents applies every component and prunes what is wanted no more. A
 // component that fails or is undecided does not stop the others; what exists of it is kept.
@@ -118,7 +126,7 @@ func (r *StackReconciler) applyComponent(ctx context.Context, pass *apply.Pass, 
 	if err := pass.Apply(ctx, out.Objects); err != nil {
 		return failure(err)
 	}
-	return result{Output: out}
+	return result{Output: out, overtaken: pass.Overtaken()}
 }
 
 // diffComponent says what applyComponent and pruning would change.
@@ -135,11 +143,14 @@ func (r *StackReconciler) diffComponent(ctx context.Context, pass *apply.Pass, c
 	return result{Output: suspended(out, changes)}
 }
 
-// recheck returns after how long to look again at what has no watch, or 0. The
-// jitter keeps many stacks from looking at the same time.
+// recheck returns after how long to look again at what no event will tell of, or 0.
+// The jitter keeps many stacks from looking at the same time.
 func recheck(results []result) time.Duration {
 	var soonest time.Duration
 	for _, done := range results {
+		if done.overtaken {
+			return againAfter
+		}
 		if done.recheck > 0 && (soonest == 0 || done.recheck < soonest) {
 			soonest = done.recheck
 		}

@@ -218,3 +218,21 @@ func TestRemovingPartsPrunesTheirObjects(t *testing.T) {
 	wantChildren(t, stack, nil)
 	wantCondition(t, stack, obsv1.Ready, metav1.ConditionTrue, obsv1.ReasonAvailable)
 }
+
+func TestStacksOfANamespaceShareTheSecretsThatWereRead(t *testing.T) {
+	f, stack := newFixture(t), fullStack(t)
+	f.reconcileStack(t, stack)
+	sibling := stack.DeepCopy()
+	sibling.ObjectMeta = metav1.ObjectMeta{Namespace: stack.Namespace, Name: "sibling"}
+	create(t, sibling)
+	f.sent.reset()
+	f.reconcileStack(t, sibling)
+	if len(f.sent.reads) != 0 {
+		t.Errorf("reads = %v, want none: the Secrets were read already", f.sent.reads)
+	}
+	f.Secrets.Forget(stack)
+	f.reconcileStack(t, sibling)
+	if got, want := len(f.sent.reads), 2; got != want {
+		t.Errorf("%d reads after a stack is gone, want the %d Secrets that it referred to: %v", got, want, f.sent.reads)
+	}
+}

@@ -60,6 +60,9 @@ func TestMain(m *testing.M) {
 	if live, err = client.NewWithWatch(restConfig, client.Options{Scheme: scheme}); err != nil {
 		panic(err)
 	}
+	if err := serveWebhooks(restConfig); err != nil {
+		panic(err)
+	}
 	m.Run()
 	if err := plane.Stop(); err != nil {
 		fmt.Fprintln(os.Stderr, "stop the control plane:", err)
@@ -100,11 +103,11 @@ func newFixture(t *testing.T) *fixture {
 			}
 			return c.Delete(ctx, obj, opts...)
 		},
-		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, obj client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
+		SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, obj client.Object, opts ...client.SubResourceUpdateOption) error {
 			if err := f.before(sub, obj); err != nil {
 				return err
 			}
-			return c.SubResource(sub).Patch(ctx, obj, patch, opts...)
+			return c.SubResource(sub).Update(ctx, obj, opts...)
 		},
 	})
 	reads := interceptor.NewClient(live, interceptor.Funcs{

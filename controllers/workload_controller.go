@@ -57,6 +57,7 @@ func (r *WorkloadReconciler) Reconcile(ctx context.Context, req workloadRequest)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	w := obj.Lean()
+	w.SetGroupVersionKind(kind.GroupVersionKind)
 	stamp, stamped := w.Stamp()
 	// What another operator watches is its own to decide; a Job of a CronJob has its stamp.
 	if !w.DeletionTimestamp.IsZero() || stamped && !r.Watched(stamp.Stack.Namespace) || metav1.GetControllerOf(w) != nil && w.Kind == injection.KindJob {

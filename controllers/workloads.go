@@ -217,7 +217,12 @@ func (r *WorkloadReader) each(ctx context.Context, f func(*injection.Workload), 
 		if err := r.Workloads.List(ctx, list, append(opts, client.UnsafeDisableDeepCopy)...); err != nil {
 			return fmt.Errorf("list %ss: %w", kind.Kind, err)
 		}
-		list.Each(f)
+		list.Each(func(w *injection.Workload) {
+			if w.Kind == "" { // as the API server sends the items of a list
+				w.SetGroupVersionKind(kind.GroupVersionKind)
+			}
+			f(w)
+		})
 	}
 	return nil
 }

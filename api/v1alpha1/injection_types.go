@@ -80,26 +80,26 @@ type RolloutSpec struct {
 // obstack.dev/stack, themselves, through their Pod template or their Namespace.
 type WorkloadsStatus struct {
 	// annotated is how many there are: the sum of the others.
-	// +required
+	// +optional
 	// +kubebuilder:validation:Minimum=0
-	Annotated int32 `json:"annotated"`
+	Annotated int32 `json:"annotated,omitempty"`
 
 	// injected is how many have the current configuration in every Pod.
-	// +required
+	// +optional
 	// +kubebuilder:validation:Minimum=0
-	Injected int32 `json:"injected"`
+	Injected int32 `json:"injected,omitempty"`
 
 	// pending is how many do not have it yet: they roll out, wait for their turn or
 	// for somebody to roll them, or have Pods that started while the webhook was away.
-	// +required
+	// +optional
 	// +kubebuilder:validation:Minimum=0
-	Pending int32 `json:"pending"`
+	Pending int32 `json:"pending,omitempty"`
 
 	// refused is how many get nothing: this stack does not admit their namespace, or
 	// their annotations are wrong. An event on each says why.
-	// +required
+	// +optional
 	// +kubebuilder:validation:Minimum=0
-	Refused int32 `json:"refused"`
+	Refused int32 `json:"refused,omitempty"`
 
 	// summary is injected/annotated, such as "3/4".
 	// +optional

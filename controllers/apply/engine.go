@@ -54,6 +54,10 @@ type record struct {
 	uid             types.UID
 	generation      int64
 	resourceVersion string
+	// writing tells that a request is under way, and seen which version of the
+	// child an event showed meanwhile.
+	writing bool
+	seen    string
 }
 
 // Forget drops what is remembered of an owner that is gone.
@@ -70,7 +74,8 @@ func (e *Engine) recall(owner types.UID, key Key) (record, bool) {
 	return r, ok
 }
 
-func (e *Engine) remember(owner types.UID, key Key, r record) {
+// remember replaces what is remembered of a child, and returns it.
+func (e *Engine) remember(owner types.UID, key Key, r record) (before record) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.applied == nil {
@@ -79,7 +84,9 @@ func (e *Engine) remember(owner types.UID, key Key, r record) {
 	if e.applied[owner] == nil {
 		e.applied[owner] = map[Key]record{}
 	}
+	before = e.applied[owner][key]
 	e.applied[owner][key] = r
+	return before
 }
 
 // remembered are the keys of an owner's children of one kind.
@@ -141,12 +148,22 @@ func (p *Pass) catchUp(ctx context.Context, kind schema.GroupVersionKind) error 
 	return nil
 }
 
-// Made tells whether the engine made this very child, so that its appearance is no news.
-func (e *Engine) Made(child client.Object, kind schema.GroupKind) bool {
+// Expected tells whether an event shows a child no later than this engine wrote
+// it, so that it is no news. While a request is under way only its answer can tell;
+// then the event is kept for the pass, which says whether it was overtaken.
+func (e *Engine) Expected(child client.Object, kind schema.GroupKind) bool {
 	owner := metav1.GetControllerOf(child)
 	if owner == nil {
 		return false
 	}
-	r, ok := e.recall(owner.UID, Key{kind, child.GetNamespace(), child.GetName()})
-	return ok && r.uid == child.GetUID()
+	key := Key{kind, child.GetNamespace(), child.GetName()}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	r, known := e.applied[owner.UID][key]
+	if known && r.writing {
+		r.seen = child.GetResourceVersion()
+		e.applied[owner.UID][key] = r
+		return true
+	}
+	return known && r.uid == child.GetUID() && !newer(child.GetResourceVersion(), r.resourceVersion)
 }

@@ -24,6 +24,8 @@ type Pass struct {
 	owner  client.Object
 	live   map[Key]*metav1.PartialObjectMetadata
 	wanted map[Key]bool
+	// overtaken tells that somebody wrote to a child after this pass did.
+	overtaken bool
 }
 
 // NameTakenError says that an object which the owner does not control has the
@@ -53,6 +55,7 @@ func (p *Pass) applyOne(ctx context.Context, obj client.Object) error {
 	if settled || err != nil {
 		return err
 	}
+	p.engine.remember(p.owner.GetUID(), req.key, record{writing: true})
 	answer, err := p.write(ctx, req)
 	if err != nil {
 		p.engine.forget(p.owner.GetUID(), req.key)
@@ -199,10 +202,17 @@ func (p *Pass) owns(child *metav1.PartialObjectMetadata) bool {
 	return child.Namespace != p.owner.GetNamespace() || metav1.IsControlledBy(child, p.owner)
 }
 
+// Overtaken tells whether somebody wrote to a child after this pass did, and no
+// event will tell of it any more: another pass has to look.
+func (p *Pass) Overtaken() bool { return p.overtaken }
+
 func (p *Pass) settle(req *request, answer *metav1.PartialObjectMetadata) {
-	p.engine.remember(p.owner.GetUID(), req.key, record{
+	before := p.engine.remember(p.owner.GetUID(), req.key, record{
 		request: req.hash, uid: answer.UID, generation: answer.Generation, resourceVersion: answer.ResourceVersion,
 	})
+	if before.seen != "" && newer(before.seen, answer.ResourceVersion) {
+		p.overtaken = true
+	}
 }
 
 // Prune deletes the children that the owner controls and did not ask for in

@@ -82,17 +82,20 @@ func (r *request) unchanged(last record, live *metav1.PartialObjectMetadata) boo
 	if last.request != r.hash || last.uid != live.UID || !live.DeletionTimestamp.IsZero() {
 		return false
 	}
-	if live.ResourceVersion == last.resourceVersion {
-		return true
-	}
 	// A cache that is behind shows the child as it was before our own write.
-	// When it catches up, an event brings us here again.
-	if c, err := resourceversion.CompareResourceVersion(live.ResourceVersion, last.resourceVersion); err == nil && c < 0 {
+	// When it shows what came later, an event brings us here again.
+	if !newer(live.ResourceVersion, last.resourceVersion) {
 		return true
 	}
 	// Where the API server counts changes of the spec, changes of the status are
 	// no reason to write. It does not count those of the metadata.
 	return live.Generation != 0 && live.Generation == last.generation && r.metadataIntact(live)
+}
+
+// newer tells whether a resource version is later than another, or may be.
+func newer(version, than string) bool {
+	order, err := resourceversion.CompareResourceVersion(version, than)
+	return version != than && (err != nil || order > 0)
 }
 
 // metadataIntact tells whether the live metadata still has all that the request sets.

@@ -34,7 +34,7 @@ func injection(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	settings, problem := settingsSecret(stack, in)
 	if problem != nil {
 		// The condition SentryReady says what is wrong. What was injected stays.
-		out := unavailable(nil, obsv1.ReasonWaitingForSettings, "the settings wait for SentryReady; workloads keep what they have")
+		out := unavailable(nil, obsv1.ReasonWaitingForSettings, "the settings wait for SentryReady: see its message; workloads keep what they have")
 		out.Hold = true
 		return out
 	}
@@ -59,15 +59,15 @@ func injectionState(stack *obsv1.ObservabilityStack, in Inputs, copies []client.
 	case found.Status.Annotated == 0:
 		return available(copies, fmt.Sprintf("no workload takes its settings from this stack: annotate one with %s: %s", obsv1.AnnotationStack, stack.Name))
 	case len(found.Missed) > 0 && manual:
-		return wait(obsv1.ReasonRolloutRequired, found.Missed, "have Pods that started while the webhook was away; restart them")
+		return wait(obsv1.ReasonRolloutRequired, found.Missed, "have Pods that started while the webhook was away; restart them, for example with kubectl rollout restart")
 	case len(found.Outdated)+len(found.Stale) > 0 && manual:
 		return wait(obsv1.ReasonRolloutRequired, append(found.Outdated, found.Stale...), "run another configuration; restart them, for example with kubectl rollout restart")
 	case len(found.Rolling)+len(found.Outdated) > 0:
-		return wait(obsv1.ReasonRollingOut, append(found.Rolling, found.Outdated...), "are rolling out or wait for their turn")
+		return wait(obsv1.ReasonRollingOut, append(found.Rolling, found.Outdated...), "are rolling out or wait for their turn; see them with kubectl rollout status")
 	case len(found.Missed) > 0:
-		return wait(obsv1.ReasonRollingOut, found.Missed, "have Pods that started while the webhook was away and will be rolled again")
+		return wait(obsv1.ReasonRollingOut, found.Missed, "have Pods that started while the webhook was away; obstack rolls them again, or restart them")
 	case len(found.Stale) > 0:
-		return wait(obsv1.ReasonRolloutRequired, found.Stale, "have Pods with an old configuration that their update strategy keeps; delete these Pods")
+		return wait(obsv1.ReasonRolloutRequired, found.Stale, "have Pods with an old configuration that Kubernetes keeps; delete these Pods")
 	}
 	message := fmt.Sprintf("%s injected", count(int(found.Status.Injected), "workload"))
 	if found.Status.Refused > 0 {
@@ -93,7 +93,7 @@ func invalidSelector(spec *obsv1.InjectionSpec) *Output {
 	if err == nil {
 		return nil
 	}
-	out := unavailable(nil, obsv1.ReasonInvalidSelector, "spec.injection.namespaces.selector is not valid and admits no namespace: "+err.Error())
+	out := unavailable(nil, obsv1.ReasonInvalidSelector, "spec.injection.namespaces.selector is not valid and admits no namespace; write it as {matchLabels: {team: shop}}: "+err.Error())
 	return &out
 }
 

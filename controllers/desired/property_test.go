@@ -157,13 +157,15 @@ func TestNamesAreUniqueAndValid(t *testing.T) {
 		for _, component := range Components {
 			for _, obj := range component.Build(tc.stack, tc.in).Objects {
 				kind := plain(t, obj)["kind"].(string)
-				if id := kind + "/" + obj.GetName(); seen[id] {
+				if id := kind + "/" + obj.GetNamespace() + "/" + obj.GetName(); seen[id] {
 					t.Errorf("%s: two objects are named %s", tc.name, id)
 				} else {
 					seen[id] = true
 				}
 				checkName(t, kind, obj)
-				if obj.GetNamespace() != tc.stack.Namespace {
+				// Copies of the settings go to where the workloads are, nothing else does.
+				copied := component.Name == ComponentInjection && tc.in.Workloads != nil && slices.Contains(tc.in.Workloads.Namespaces, obj.GetNamespace())
+				if obj.GetNamespace() != tc.stack.Namespace && !copied {
 					t.Errorf("%s: %s is in namespace %q, want the stack's", tc.name, obj.GetName(), obj.GetNamespace())
 				}
 			}
@@ -270,7 +272,7 @@ func emptyFields(value any, path string) []string {
 
 // TestConditionsAreUsable: what is not True has a known reason and says what to do.
 func TestConditionsAreUsable(t *testing.T) {
-	actions := []string{"create ", "add ", "write ", "install ", "must start with", "see its Pods"}
+	actions := []string{"create ", "add ", "write ", "install ", "must start with", "see ", "restart ", "delete "}
 	forEachOutput(t, func(t *testing.T, _ goldenCase, component Component, out Output) {
 		if !out.Requested() {
 			if len(out.Objects) > 0 || out.Message != "" || out.Reason != "" {

@@ -25,14 +25,14 @@ const (
 // Object is a Workload of some kind, for the cache and the client.
 type Object interface {
 	client.Object
-	// Lean returns the workload. Its kind is set.
+	// Lean returns the workload.
 	Lean() *Workload
 }
 
 // List is a list of Objects.
 type List interface {
 	client.ObjectList
-	// Each calls f with each workload. Its kind is set.
+	// Each calls f with each workload.
 	Each(f func(*Workload))
 }
 
@@ -87,12 +87,8 @@ type (
 func kind[K any](gvk schema.GroupVersionKind) Kind {
 	return Kind{
 		GroupVersionKind: gvk,
-		New: func() Object {
-			o := &object[K]{}
-			o.SetGroupVersionKind(gvk)
-			return o
-		},
-		NewList: func() List { return &list[K]{kind: gvk} },
+		New:              func() Object { return &object[K]{} },
+		NewList:          func() List { return &list[K]{} },
 	}
 }
 
@@ -113,25 +109,18 @@ type list[K any] struct {
 	metav1.TypeMeta `json:",inline"`
 	metav1.ListMeta `json:"metadata,omitempty"`
 	Items           []object[K] `json:"items"`
-
-	kind schema.GroupVersionKind
 }
 
 func (l *list[K]) Each(f func(*Workload)) {
 	for i := range l.Items {
-		w := &l.Items[i].Workload
-		// What is read as a list carries no kind of its own.
-		if w.Kind == "" {
-			w.SetGroupVersionKind(l.kind)
-		}
-		f(w)
+		f(&l.Items[i].Workload)
 	}
 }
 
 // DeepCopyObject implements runtime.Object.
 func (l *list[K]) DeepCopyObject() runtime.Object {
-	c := &list[K]{TypeMeta: l.TypeMeta, Items: make([]object[K], len(l.Items)), kind: l.kind}
-	l.ListMeta.DeepCopyInto(&c.ListMeta)
+	c := &list[K]{TypeMeta: l.TypeMeta, Items: make([]object[K], len(l.Items))}
+	c.ListMeta = *l.ListMeta.DeepCopy()
 	for i := range l.Items {
 		l.Items[i].DeepCopyInto(&c.Items[i].Workload)
 	}

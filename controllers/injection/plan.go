@@ -115,29 +115,28 @@ func (w *Workload) total() int32 {
 
 // rolling tells whether Kubernetes is replacing the Pods and will be done with it.
 func (w *Workload) rolling() bool {
+	if w.held() {
+		return false
+	}
 	status := &w.Status
+	behind := status.ObservedGeneration < w.Generation
 	switch w.Kind {
 	case KindDeployment:
-		if w.Spec.Paused || w.is("Progressing", "False", deadlineExceeded) {
-			return false
-		}
-		return status.ObservedGeneration < w.Generation || status.UpdatedReplicas < w.replicas() ||
+		return behind || status.UpdatedReplicas < w.replicas() ||
 			status.Replicas > status.UpdatedReplicas || status.AvailableReplicas < status.UpdatedReplicas
 	case KindStatefulSet:
-		if w.onDelete() {
-			return false
-		}
-		return status.ObservedGeneration < w.Generation || status.UpdatedReplicas < w.replicas()-w.partition() ||
-			status.AvailableReplicas < w.replicas()
+		return behind || status.UpdatedReplicas < w.replicas()-w.partition() || status.AvailableReplicas < w.replicas()
 	case KindDaemonSet:
-		if w.onDelete() {
-			return false
-		}
-		return status.ObservedGeneration < w.Generation || status.UpdatedNumberScheduled < status.DesiredNumberScheduled ||
+		return behind || status.UpdatedNumberScheduled < status.DesiredNumberScheduled ||
 			status.NumberAvailable < status.DesiredNumberScheduled
 	default:
 		return false
 	}
+}
+
+// held tells that Kubernetes does not replace the Pods: it was told not to, or gave up.
+func (w *Workload) held() bool {
+	return w.Spec.Paused || w.onDelete() || w.is("Progressing", corev1.ConditionFalse, deadlineExceeded)
 }
 
 func (w *Workload) replicas() int32 {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
@@ -107,12 +108,18 @@ func (b *bench) restart(ctx context.Context, flags ...string) error {
 	return b.op.WaitReady(ctx)
 }
 
+// Answering a poll takes processor time that the operator needs, so it is polled
+// seldom, and often only when the end is near.
+const (
+	seldom = 400 * time.Millisecond
+	often  = 50 * time.Millisecond
+)
+
 // until polls the operator's metrics.
-func (b *bench) until(ctx context.Context, what string, holds func(operator.Samples) bool) error {
+func (b *bench) until(ctx context.Context, every time.Duration, what string, holds func(operator.Samples) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	// No more often, because answering takes processor time that the operator needs.
-	err := wait.PollUntilContextCancel(ctx, 400*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextCancel(ctx, every, true, func(ctx context.Context) (bool, error) {
 		samples, err := b.op.Metrics(ctx)
 		return err == nil && holds(samples), nil
 	})
@@ -124,7 +131,25 @@ func (b *bench) until(ctx context.Context, what string, holds func(operator.Samp
 
 // settled waits until the operator has passed over n stacks and has nothing left to do.
 func (b *bench) settled(ctx context.Context, n int) error {
-	return b.until(ctx, "the operator is idle", func(s operator.Samples) bool { return s.Passes() >= float64(n) && s.Idle() })
+	return b.until(ctx, seldom, "the operator is idle", func(s operator.Samples) bool { return s.Passes() >= float64(n) && s.Idle() })
+}
+
+// rested waits until the operator has passed over nothing for a while.
+func (b *bench) rested(ctx context.Context) error {
+	passes := -1.0
+	return b.until(ctx, seldom, "the operator has caught up", func(s operator.Samples) bool {
+		same := s.Passes() == passes && s.Idle()
+		passes = s.Passes()
+		return same
+	})
+}
+
+// halted does something while the operator stands still.
+func (b *bench) halted(do func() error) error {
+	if err := syscall.Kill(b.op.PID(), syscall.SIGSTOP); err != nil {
+		return fmt.Errorf("halt the operator: %w", err)
+	}
+	return errors.Join(do(), syscall.Kill(b.op.PID(), syscall.SIGCONT))
 }
 
 // parallel does n things, as many at a time as the operator.

@@ -34,7 +34,7 @@ func (b *bench) resync(ctx context.Context) error {
 		return err
 	}
 	// Twice as many passes as stacks: at least one whole resync lies between.
-	err = b.until(ctx, "every stack was looked at again", func(s operator.Samples) bool {
+	err = b.until(ctx, seldom, "every stack was looked at again", func(s operator.Samples) bool {
 		return s.Passes()-before.Passes() >= float64(2*b.many) && s.Idle()
 	})
 	if err != nil {

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package injection
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+)
+
+type annotations = map[string]string
+
+// workload of a kind in the namespace "shop", with annotations of its own and of its template.
+func workload(kind string, own, template annotations) *Workload {
+	w := &Workload{}
+	w.Kind, w.Namespace, w.Name, w.Annotations = kind, "shop", "api", own
+	w.Spec.Template = &Template{Metadata: TemplateMeta{Annotations: template}}
+	return w
+}
+
+func namespaceMeta(a annotations) *metav1.PartialObjectMetadata {
+	return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "shop", Annotations: a}}
+}
+
+func named(namespace, name string) Claim {
+	return Claim{Stack: types.NamespacedName{Namespace: namespace, Name: name}}
+}
+
+func TestPrecedence(t *testing.T) {
+	on := func(stack string) annotations { return annotations{obsv1.AnnotationStack: stack} }
+	optOut := annotations{obsv1.AnnotationInject: "false"}
+	for name, tc := range map[string]struct {
+		template, own, namespace annotations
+		want                     Claim
+	}{
+		"nothing":                                  {},
+		"the Namespace's":                          {namespace: on("ns"), want: named("shop", "ns")},
+		"the workload's over the Namespace's":      {own: on("own"), namespace: on("ns"), want: named("shop", "own")},
+		"the Pod's over the workload's":            {template: on("pod"), own: on("own"), namespace: on("ns"), want: named("shop", "pod")},
+		"another namespace's stack":                {own: on("team/own"), want: named("team", "own")},
+		"opted out by the workload":                {own: optOut, namespace: on("ns")},
+		"opted out by the Pod":                     {template: optOut, own: on("own")},
+		"opted out though the Pod asks":            {template: on("pod"), own: optOut},
+		"an opt-out is not the Namespace's":        {own: on("own"), namespace: optOut, want: named("shop", "own")},
+		"opted in":                                 {own: annotations{obsv1.AnnotationStack: "own", obsv1.AnnotationInject: "true"}, want: named("shop", "own")},
+		"containers of the Namespace are nobody's": {own: on("own"), namespace: annotations{obsv1.AnnotationContainers: "api"}, want: named("shop", "own")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := ClaimOf(workload(KindDeployment, tc.own, tc.template), namespaceMeta(tc.namespace))
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("claim (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestWhatIsNotAWorkloadOfItsOwnClaimsNothing(t *testing.T) {
+	own := annotations{obsv1.AnnotationStack: "shop"}
+	ours := workload(KindDeployment, own, nil)
+	ours.Labels = map[string]string{obsv1.LabelManagedBy: obsv1.ManagedBy}
+	controlled := workload(KindJob, own, nil)
+	controlled.OwnerReferences = []metav1.OwnerReference{{Kind: KindCronJob, Name: "nightly", Controller: new(true)}}
+	finished := workload(KindJob, own, nil)
+	finished.Status.Conditions = []Condition{{Type: "Complete", Status: corev1.ConditionTrue}}
+	for name, w := range map[string]*Workload{"an exporter of ours": ours, "a Job of a CronJob": controlled, "a finished Job": finished} {
+		if claim := ClaimOf(w, nil); claim.Made() {
+			t.Errorf("%s claims %v", name, claim.Stack)
+		}
+	}
+	if claim := ClaimOf(workload(KindJob, nil, nil), namespaceMeta(own)); claim.Made() {
+		t.Errorf("a Job, whose template cannot be changed, claims its Namespace's %v", claim.Stack)
+	}
+}
+
+func TestWrongAnnotationsAreExplained(t *testing.T) {
+	for name, tc := range map[string]struct {
+		annotation, value, want string
+	}{
+		"empty":                {obsv1.AnnotationStack, "", `"" is not accepted: write the NAME of an ObservabilityStack`},
+		"blank":                {obsv1.AnnotationStack, " ", "write the NAME"},
+		"three parts":          {obsv1.AnnotationStack, "a/b/c", "or NAMESPACE/NAME"},
+		"no name":              {obsv1.AnnotationStack, "shop/", "or NAMESPACE/NAME"},
+		"upper case":           {obsv1.AnnotationStack, "Shop", "write the NAME"},
+		"10 kB":                {obsv1.AnnotationStack, strings.Repeat("x", 10_000), "x...\" is not accepted"},
+		"line breaks":          {obsv1.AnnotationStack, "shop\nshop", `"shop\nshop" is not accepted`},
+		"opt-out, misspelt":    {obsv1.AnnotationInject, "no", `write "false" to opt out`},
+		"no container":         {obsv1.AnnotationContainers, "", "write the names of containers"},
+		"containers, unclosed": {obsv1.AnnotationContainers, "api,", "write the names of containers"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			given := annotations{obsv1.AnnotationStack: "shop"}
+			given[tc.annotation] = tc.value
+			got := ClaimOf(workload(KindDeployment, given, nil), nil)
+			if got.Made() || !strings.Contains(got.Problem, tc.want) || !strings.Contains(got.Problem, tc.annotation) || len(got.Problem) > 300 {
+				t.Errorf("claim = %+v, want the problem %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestContainersAreSortedAndUnique(t *testing.T) {
+	got := ClaimOf(workload(KindDeployment, annotations{obsv1.AnnotationStack: "shop", obsv1.AnnotationContainers: "worker, api,api"}, nil), nil)
+	if diff := cmp.Diff([]string{"api", "worker"}, got.Containers); diff != "" {
+		t.Errorf("containers (-want +got):\n%s", diff)
+	}
+}
+
+func TestPodClaim(t *testing.T) {
+	stamped := map[string]string{obsv1.StampStack: "shop", obsv1.StampNamespace: "team"}
+	for name, tc := range map[string]struct {
+		labels, annotations map[string]string
+		want                Claim
+	}{
+		"nothing":                   {},
+		"stamped":                   {labels: stamped, want: named("team", "shop")},
+		"annotated":                 {annotations: annotations{obsv1.AnnotationStack: "own"}, want: named("shop", "own")},
+		"annotated over stamped":    {labels: stamped, annotations: annotations{obsv1.AnnotationStack: "own"}, want: named("shop", "own")},
+		"stamped and opted out":     {labels: stamped, annotations: annotations{obsv1.AnnotationInject: "false"}},
+		"stamped with a choice":     {labels: stamped, annotations: annotations{obsv1.StampContainers: "api"}, want: Claim{Stack: named("team", "shop").Stack, Containers: []string{"api"}}},
+		"the Pod's choice":          {labels: stamped, annotations: annotations{obsv1.StampContainers: "api", obsv1.AnnotationContainers: "web"}, want: Claim{Stack: named("team", "shop").Stack, Containers: []string{"web"}}},
+		"half a stamp names nobody": {labels: map[string]string{obsv1.StampNamespace: "team"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: tc.labels, Annotations: tc.annotations}}
+			if diff := cmp.Diff(tc.want, PodClaim(pod, "shop")); diff != "" {
+				t.Errorf("claim (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func FuzzClaim(f *testing.F) {
+	f.Add("shop", "false", "api,worker")
+	f.Add("team/shop", "true", "")
+	f.Add("a/b/c", "", ",")
+	f.Fuzz(func(t *testing.T, stack, inject, containers string) {
+		given := annotations{obsv1.AnnotationStack: stack, obsv1.AnnotationInject: inject, obsv1.AnnotationContainers: containers}
+		claim := ClaimOf(workload(KindDeployment, given, nil), nil)
+		if claim.Made() && claim.Problem != "" || len(claim.Problem) > 1000 {
+			t.Errorf("claim = %+v", claim)
+		}
+		if claim.Made() && inject == "false" {
+			t.Error("opted out and claimed all the same")
+		}
+	})
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package injection
+
+import (
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+)
+
+func stackWith(edit func(*obsv1.ObservabilityStack)) *obsv1.ObservabilityStack {
+	stack := &obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "shop"}}
+	stack.Spec.Environment = "production"
+	if edit != nil {
+		edit(stack)
+	}
+	return stack
+}
+
+func admitting(from obsv1.NamespacesFrom, labels map[string]string) func(*obsv1.ObservabilityStack) {
+	return func(stack *obsv1.ObservabilityStack) {
+		namespaces := &obsv1.InjectionNamespaces{From: from}
+		if labels != nil {
+			namespaces.Selector = &metav1.LabelSelector{MatchLabels: labels}
+		}
+		stack.Spec.Injection = &obsv1.InjectionSpec{Namespaces: namespaces}
+	}
+}
+
+func TestConsentIsTwoSided(t *testing.T) {
+	shop := map[string]string{"team": "shop"}
+	invalid := func(stack *obsv1.ObservabilityStack) {
+		admitting(obsv1.NamespacesFromSelector, nil)(stack)
+		stack.Spec.Injection.Namespaces.Selector = &metav1.LabelSelector{
+			MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "team", Operator: "Is"}},
+		}
+	}
+	for name, tc := range map[string]struct {
+		namespace string
+		labels    map[string]string
+		stack     *obsv1.ObservabilityStack
+		want      string
+	}{
+		"its own namespace":             {namespace: "team", stack: stackWith(nil)},
+		"its own, though not selected":  {namespace: "team", stack: stackWith(admitting(obsv1.NamespacesFromSelector, shop))},
+		"another namespace":             {namespace: "web", stack: stackWith(nil), want: obsv1.ReasonNamespaceNotAdmitted},
+		"another, from Same":            {namespace: "web", stack: stackWith(admitting(obsv1.NamespacesFromSame, nil)), want: obsv1.ReasonNamespaceNotAdmitted},
+		"another, from All":             {namespace: "web", stack: stackWith(admitting(obsv1.NamespacesFromAll, nil))},
+		"another, selected":             {namespace: "web", labels: shop, stack: stackWith(admitting(obsv1.NamespacesFromSelector, shop))},
+		"another, not selected":         {namespace: "web", stack: stackWith(admitting(obsv1.NamespacesFromSelector, shop)), want: obsv1.ReasonNamespaceNotAdmitted},
+		"a selector that is not valid":  {namespace: "web", labels: shop, stack: stackWith(invalid), want: obsv1.ReasonNamespaceNotAdmitted},
+		"no such stack":                 {namespace: "team", want: obsv1.ReasonStackNotFound},
+		"a stack that is being deleted": {namespace: "team", stack: stackWith(func(s *obsv1.ObservabilityStack) { s.DeletionTimestamp = new(metav1.Now()) }), want: obsv1.ReasonStackNotFound},
+		"a stack without settings":      {namespace: "team", stack: stackWith(func(s *obsv1.ObservabilityStack) { s.Spec.Environment = "" }), want: obsv1.ReasonNothingToInject},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := Decide(named("team", "shop"), tc.namespace, tc.labels, tc.stack)
+			if got.Granted != (tc.want == "") || got.Reason != tc.want || got.Granted == (got.Message != "") {
+				t.Errorf("decision = %+v, want the reason %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestUnknownContainers(t *testing.T) {
+	granted := Decision{Granted: true}
+	have := []string{"web", "api"}
+	for name, tc := range map[string]struct {
+		chosen  []string
+		granted bool
+		want    string
+	}{
+		"all":         {granted: true},
+		"one of them": {chosen: []string{"api"}, granted: true},
+		"one of them is not there": {chosen: []string{"api", "worker"}, granted: true,
+			want: "there is no container worker; the containers are api, web"},
+		"none is there": {chosen: []string{"worker"}, want: "there is no container worker"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := granted.Check(Claim{Containers: tc.chosen}, have)
+			if got.Granted != tc.granted || !strings.Contains(got.Message, tc.want) || (tc.want == "") != (got.Reason == "") {
+				t.Errorf("decision = %+v", got)
+			}
+		})
+	}
+	if refused := (Decision{Reason: "No"}).Check(Claim{Containers: []string{"worker"}}, have); refused.Reason != "No" {
+		t.Errorf("a refusal for another reason became %+v", refused)
+	}
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package injection
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	jsonpatch "github.com/evanphx/json-patch/v5"
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/webhook"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+)
+
+// patched applies operations to an object, as the API server does.
+func patched[T any](t testing.TB, obj *T, ops []webhook.JSONPatchOp) *T {
+	t.Helper()
+	document, err := json.Marshal(obj)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encoded, err := json.Marshal(ops)
+	if err != nil {
+		t.Fatal(err)
+	}
+	patch, err := jsonpatch.DecodePatch(encoded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if document, err = patch.Apply(document); err != nil {
+		t.Fatalf("apply %s: %v", encoded, err)
+	}
+	result := new(T)
+	if err := json.Unmarshal(document, result); err != nil {
+		t.Fatal(err)
+	}
+	return result
+}
+
+var testGrant = Grant{
+	Stamp:  Stamp{Stack: named("team", "shop").Stack, ConfigHash: "abc"},
+	Secret: "obstack.team.shop", SecretExists: true,
+}
+
+// settingsFirst is the entry that is added.
+func settingsFirst(others ...corev1.EnvFromSource) []corev1.EnvFromSource {
+	return append([]corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{
+		LocalObjectReference: corev1.LocalObjectReference{Name: "obstack.team.shop"}, Optional: new(true),
+	}}}, others...)
+}
+
+func TestPodPatch(t *testing.T) {
+	own := corev1.EnvFromSource{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "own"}}}
+	pod := &corev1.Pod{Spec: corev1.PodSpec{
+		InitContainers: []corev1.Container{{Name: "migrate"}},
+		Containers: []corev1.Container{
+			{Name: "api"},
+			{Name: "web", EnvFrom: []corev1.EnvFromSource{own}, Env: []corev1.EnvVar{{Name: "SENTRY_DSN", Value: "https://own@sentry.example/1"}}},
+		},
+	}}
+	got := patched(t, pod, PodPatch(pod, testGrant, nil))
+	if diff := cmp.Diff(settingsFirst(), got.Spec.Containers[0].EnvFrom); diff != "" {
+		t.Errorf("envFrom of a container without one (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(settingsFirst(own), got.Spec.Containers[1].EnvFrom); diff != "" {
+		t.Errorf("envFrom of a container with one (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(pod.Spec.Containers[1].Env, got.Spec.Containers[1].Env); diff != "" {
+		t.Errorf("what the container sets itself (-want +got):\n%s", diff)
+	}
+	if len(got.Spec.InitContainers[0].EnvFrom) > 0 {
+		t.Error("an init container was injected")
+	}
+	if diff := cmp.Diff(testGrant.Labels(), got.Labels); diff != "" {
+		t.Errorf("labels (-want +got):\n%s", diff)
+	}
+	want := map[string]string{obsv1.StampConfigHash: "abc", obsv1.MarkInjected: "abc"}
+	if diff := cmp.Diff(want, got.Annotations); diff != "" {
+		t.Errorf("annotations (-want +got):\n%s", diff)
+	}
+	if again := PodPatch(got, testGrant, nil); len(again) > 0 {
+		t.Errorf("repeated on its own result it does %+v", again)
+	}
+}
+
+func TestPodPatchOfChosenContainers(t *testing.T) {
+	pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "api"}, {Name: "proxy"}}}}
+	got := patched(t, pod, PodPatch(pod, testGrant, []string{"api"}))
+	if len(got.Spec.Containers[0].EnvFrom) != 1 || len(got.Spec.Containers[1].EnvFrom) != 0 {
+		t.Errorf("containers = %+v, want the first alone injected", got.Spec.Containers)
+	}
+}
+
+// TestAPodWithoutTheSecretIsNotMarked: it starts without settings, so it must be found.
+func TestAPodWithoutTheSecretIsNotMarked(t *testing.T) {
+	grant := testGrant
+	grant.SecretExists = false
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{obsv1.MarkInjected: "forged", "other": "kept"}},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "api"}}},
+	}
+	got := patched(t, pod, PodPatch(pod, grant, nil))
+	if _, marked := got.Annotations[obsv1.MarkInjected]; marked || got.Annotations["other"] != "kept" {
+		t.Errorf("annotations = %v, want no mark and the others kept", got.Annotations)
+	}
+	if len(got.Spec.Containers[0].EnvFrom) != 1 {
+		t.Error("not injected, though the Secret may come before the container starts")
+	}
+}
+
+func TestReleaseFromImage(t *testing.T) {
+	for image, want := range map[string]string{
+		"shop:1.4.2":                           "1.4.2",
+		"registry.example:5000/team/shop:v2":   "v2",
+		"registry.example:5000/team/shop":      "",
+		"shop":                                 "",
+		"shop@sha256:0123":                     "sha256:0123",
+		"registry.example/shop:1.4@sha256:012": "1.4",
+	} {
+		if got := releaseOf(image); got != want {
+			t.Errorf("releaseOf(%q) = %q, want %q", image, got, want)
+		}
+	}
+	grant := testGrant
+	grant.ReleaseFromImage = true
+	set := []corev1.EnvVar{{Name: "SENTRY_RELEASE", Value: "own"}}
+	pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{
+		{Name: "api", Image: "shop:1.4.2"},
+		{Name: "own", Image: "shop:1.4.2", Env: set},
+		{Name: "more", Image: "shop:1.4.3", Env: []corev1.EnvVar{{Name: "A", Value: "1"}}},
+		{Name: "none", Image: "shop"},
+	}}}
+	got := patched(t, pod, PodPatch(pod, grant, nil))
+	want := [][]corev1.EnvVar{
+		{{Name: "SENTRY_RELEASE", Value: "1.4.2"}}, set,
+		{{Name: "A", Value: "1"}, {Name: "SENTRY_RELEASE", Value: "1.4.3"}}, nil,
+	}
+	for i := range want {
+		if diff := cmp.Diff(want[i], got.Spec.Containers[i].Env); diff != "" {
+			t.Errorf("env of %s (-want +got):\n%s", got.Spec.Containers[i].Name, diff)
+		}
+	}
+	if again := PodPatch(got, grant, nil); len(again) > 0 {
+		t.Errorf("repeated on its own result it does %+v", again)
+	}
+}
+
+// TestPodPatchNeverChangesItsInput: the object may be shared.
+func TestPodPatchNeverChangesItsInput(t *testing.T) {
+	pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: make([]corev1.Container, 3)}}
+	before := pod.DeepCopy()
+	PodPatch(pod, testGrant, nil)
+	if diff := cmp.Diff(before, pod); diff != "" {
+		t.Errorf("the Pod was changed:\n%s", diff)
+	}
+}
+
+func podOf(containers int) *corev1.Pod {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: testGrant.Labels(), Annotations: testGrant.Annotations()}}
+	for i := range containers {
+		pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{
+			Name: fmt.Sprintf("c%d", i), Image: "shop:1.4.2", Env: []corev1.EnvVar{{Name: "A", Value: "1"}},
+			EnvFrom: []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{}}},
+		})
+	}
+	return pod
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package injection
+
+import (
+	"maps"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// holder has the template where Path says.
+type holder struct {
+	Template *corev1.PodTemplateSpec `json:"template"`
+}
+
+func template(image string, stamp *Stamp) *corev1.PodTemplateSpec {
+	tpl := &corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "shop"}},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "api", Image: image}}},
+	}
+	if stamp != nil {
+		maps.Copy(tpl.Labels, stamp.Labels())
+		tpl.Annotations = stamp.Annotations()
+	}
+	return tpl
+}
+
+func TestTemplatePatch(t *testing.T) {
+	old := &Stamp{Stack: named("team", "shop").Stack, ConfigHash: "old", Containers: "api", Attempt: 2}
+	want := &Stamp{Stack: named("team", "shop").Stack, ConfigHash: "new"}
+	halfDropped := template("shop:1", old)
+	halfDropped.Annotations = nil
+	for name, tc := range map[string]struct {
+		before, after *corev1.PodTemplateSpec
+		want          *Stamp
+		stamp         *Stamp
+	}{
+		"created and granted":                              {after: template("shop:1", nil), want: want, stamp: want},
+		"created with another's stamp":                     {after: template("shop:1", old), want: want, stamp: want},
+		"created with a stamp that is not granted":         {after: template("shop:1", old)},
+		"created, granted nothing":                         {after: template("shop:1", nil)},
+		"changed by its owner":                             {before: template("shop:1", old), after: template("shop:2", old), want: want, stamp: want},
+		"changed by its owner, who drops the stamp":        {before: template("shop:1", old), after: template("shop:2", nil), want: want, stamp: want},
+		"changed by its owner, granted no more":            {before: template("shop:1", old), after: template("shop:2", old)},
+		"replaced without the stamp":                       {before: template("shop:1", old), after: template("shop:1", nil), want: want, stamp: old},
+		"replaced with half of the stamp":                  {before: template("shop:1", old), after: halfDropped, want: want, stamp: old},
+		"untouched":                                        {before: template("shop:1", old), after: template("shop:1", old), want: want, stamp: old},
+		"annotated, template untouched":                    {before: template("shop:1", nil), after: template("shop:1", nil), want: want},
+		"stamped by the controller":                        {before: template("shop:1", old), after: template("shop:1", want), want: want, stamp: want},
+		"stamped by the controller for the first time":     {before: template("shop:1", nil), after: template("shop:1", want), want: want, stamp: want},
+		"released by the controller":                       {before: template("shop:1", old), after: template("shop:1", nil)},
+		"annotation removed, left to the controller":       {before: template("shop:1", old), after: template("shop:1", old), stamp: old},
+		"rolled back to a template with an older stamp":    {before: template("shop:2", want), after: template("shop:1", old), want: want, stamp: want},
+		"rolled back to a template that was never stamped": {before: template("shop:2", want), after: template("shop:1", nil), want: want, stamp: want},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ops := TemplatePatch(TemplateChange{Path: "/template", Old: tc.before, New: tc.after, Want: tc.want})
+			got := patched(t, &holder{tc.after}, ops).Template
+			stamp, ok := StampOf(got.Labels, got.Annotations)
+			if ok != (tc.stamp != nil) {
+				t.Fatalf("stamp = %+v, want %+v", stamp, tc.stamp)
+			}
+			if tc.stamp != nil {
+				if diff := cmp.Diff(*tc.stamp, stamp); diff != "" {
+					t.Errorf("stamp (-want +got):\n%s", diff)
+				}
+			}
+			if got.Labels["app"] != "shop" || got.Spec.Containers[0].Image != tc.after.Spec.Containers[0].Image {
+				t.Errorf("the owner's own fields became %+v", got)
+			}
+			// The API server may ask again, with what came of the first time.
+			if again := TemplatePatch(TemplateChange{Path: "/template", Old: tc.before, New: got, Want: tc.want}); len(again) > 0 {
+				t.Errorf("repeated on its own result it does %+v", again)
+			}
+		})
+	}
+}
+
+func TestStampPatchesATemplateWithoutMetadata(t *testing.T) {
+	want := Stamp{Stack: named("team", "shop").Stack, ConfigHash: "new"}
+	bare := &corev1.PodTemplateSpec{}
+	got := patched(t, &holder{bare}, TemplatePatch(TemplateChange{Path: "/template", New: bare, Want: &want})).Template
+	if stamp, _ := StampOf(got.Labels, got.Annotations); stamp != want {
+		t.Errorf("stamp = %+v, want %+v", stamp, want)
+	}
+}

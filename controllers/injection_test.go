@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/injection"
+)
+
+// injecting is a fixture with injection, a clock that stands still, and the
+// reconcilers of single workloads and copies.
+type injecting struct {
+	*fixture
+	workloads *WorkloadReconciler
+	copies    *CopyReconciler
+	clock     time.Time
+}
+
+func newInjecting(t *testing.T) *injecting {
+	t.Helper()
+	config := rest.CopyConfig(restConfig)
+	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeJSON, runtime.ContentTypeJSON
+	lean, err := client.New(config, client.Options{Scheme: injection.Scheme()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &injecting{fixture: newFixture(t), clock: time.Now()}
+	reader := &WorkloadReader{Main: indexed{live}, Workloads: indexed{lean}}
+	f.Roller = &Roller{Client: f.Client, Reader: reader, Events: f.told, Now: func() time.Time { return f.clock }}
+	f.Engine.Children = CachedChildren(indexed{live})
+	f.workloads = &WorkloadReconciler{
+		Client: live, Workloads: lean, Reader: reader, Roller: f.Roller, Events: f.told, Watched: func(string) bool { return true },
+	}
+	f.copies = &CopyReconciler{Client: live}
+	return f
+}
+
+// settings make a stack with something to inject.
+func settingsStack(t *testing.T, namespace string, edits ...func(*obsv1.ObservabilityStackSpec)) *obsv1.ObservabilityStack {
+	t.Helper()
+	stack := &obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop"}}
+	stack.Spec.Environment = "production"
+	for _, edit := range edits {
+		edit(&stack.Spec)
+	}
+	create(t, stack)
+	return stack
+}
+
+func admitAll(spec *obsv1.ObservabilityStackSpec) {
+	spec.Injection = &obsv1.InjectionSpec{Namespaces: &obsv1.InjectionNamespaces{From: obsv1.NamespacesFromAll}}
+}
+
+func annotatedDeployment(namespace, name, stack string) *appsv1.Deployment {
+	labels := map[string]string{"app": name}
+	return &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Annotations: map[string]string{obsv1.AnnotationStack: stack}},
+		Spec: appsv1.DeploymentSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "api", Image: "shop:1.4.2"}}},
+			},
+		},
+	}
+}
+
+// wantStamp checks which stack's stamp the template has; none if it is empty.
+func wantStamp(t *testing.T, d *appsv1.Deployment, stack, hash string) {
+	t.Helper()
+	refresh(t, d)
+	stamp, ok := injection.StampOf(d.Spec.Template.Labels, d.Spec.Template.Annotations)
+	if ok != (stack != "") || ok && (stamp.Stack.String() != stack || stamp.ConfigHash != hash) {
+		t.Errorf("stamp of %s = %+v, want that of %q with %s", d.Name, stamp, stack, hash)
+	}
+}
+
+// reconcileWorkload runs one pass over a Deployment.
+func (f *injecting) reconcileWorkload(t *testing.T, d *appsv1.Deployment) {
+	t.Helper()
+	req := workloadRequest{injection.KindDeployment, client.ObjectKeyFromObject(d)}
+	if _, err := f.workloads.Reconcile(t.Context(), req); err != nil {
+		t.Fatalf("Reconcile %v: %v", req, err)
+	}
+}
+
+// events that were told since the last call.
+func (f *injecting) events() []string {
+	var all []string
+	for len(f.told.Events) > 0 {
+		all = append(all, <-f.told.Events)
+	}
+	return all
+}
+
+func TestAWorkloadOlderThanItsStackIsStampedOnce(t *testing.T) {
+	f := newInjecting(t)
+	ns := namespace(t)
+	d := annotatedDeployment(ns, "api", "shop")
+	create(t, d)
+	stack := settingsStack(t, ns)
+	f.reconcileStack(t, stack)
+	wantStamp(t, d, ns+"/shop", stack.Status.ConfigHash)
+	wantCondition(t, stack, obsv1.InjectionReady, metav1.ConditionFalse, obsv1.ReasonRollingOut)
+
+	f.reconcileStack(t, stack)
+	want := &obsv1.WorkloadsStatus{Annotated: 1, Injected: 1, Summary: "1/1"} // without a controller manager there are no Pods
+	if diff := cmp.Diff(want, stack.Status.Workloads); diff != "" {
+		t.Errorf("workloads (-want +got):\n%s", diff)
+	}
+	wantCondition(t, stack, obsv1.InjectionReady, metav1.ConditionTrue, obsv1.ReasonAvailable)
+	f.sent.reset()
+	f.reconcileStack(t, stack)
+	if f.sent.total() > 0 {
+		t.Errorf("a pass over what is as it should be sends %+v", f.sent)
+	}
+}
+
+func TestAWorkloadWithoutAnAnswerOfTheWebhookIsNotRolled(t *testing.T) {
+	f := newInjecting(t)
+	const excluded = "kube-system" // the webhook is not asked about it
+	stack := settingsStack(t, excluded)
+	d := annotatedDeployment(excluded, "api", "shop")
+	create(t, d)
+	t.Cleanup(func() { _ = errors.Join(live.Delete(t.Context(), d), live.Delete(t.Context(), stack)) })
+	result := f.reconcileStack(t, stack)
+	wantStamp(t, d, "", "")
+	message := wantCondition(t, stack, obsv1.InjectionReady, metav1.ConditionFalse, obsv1.ReasonWebhookSilent)
+	if !strings.Contains(message, "Deployment kube-system/api") {
+		t.Errorf("message = %q, want the workload in it", message)
+	}
+	if result.RequeueAfter < webhookRecheck || result.RequeueAfter > 2*webhookRecheck {
+		t.Errorf("looks again after %s, want %s and a little", result.RequeueAfter, webhookRecheck)
+	}
+}
+
+func TestADeletedWorkloadIsNotMadeAnew(t *testing.T) {
+	f := newInjecting(t)
+	ns := namespace(t)
+	stack := settingsStack(t, ns)
+	f.reconcileStack(t, stack)
+	gone, replaced := annotatedDeployment(ns, "gone", "shop"), annotatedDeployment(ns, "replaced", "shop")
+	for _, d := range []*appsv1.Deployment{gone, replaced} {
+		d.Annotations = nil // so that the webhook leaves it to the pass
+		create(t, d)
+		d.Annotations = map[string]string{obsv1.AnnotationStack: "shop"}
+		if err := live.Update(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	survey, err := f.Roller.Survey(t.Context(), stack, stack.Status.ConfigHash)
+	if err != nil || len(survey.Orders) != 2 {
+		t.Fatalf("orders = %v, %v, want two", survey.Orders, err)
+	}
+	for _, d := range []*appsv1.Deployment{gone, replaced} {
+		if err := live.Delete(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := annotatedDeployment(ns, "replaced", "")
+	again.Annotations = nil
+	create(t, again)
+
+	if _, err := f.Roller.Roll(t.Context(), client.ObjectKeyFromObject(stack), survey.Plan); err == nil {
+		t.Error("stamping a workload that was replaced is no error, so it would not be looked at again")
+	}
+	if err := live.Get(t.Context(), client.ObjectKeyFromObject(gone), gone); !apierrors.IsNotFound(err) {
+		t.Errorf("a deleted workload: %v, want it not to be there", err)
+	}
+	wantStamp(t, again, "", "")
+}
+
+func TestRelease(t *testing.T) {
+	for name, undo := range map[string]func(t *testing.T, d *appsv1.Deployment, stack *obsv1.ObservabilityStack){
+		"the annotation is removed": func(_ *testing.T, d *appsv1.Deployment, _ *obsv1.ObservabilityStack) {
+			delete(d.Annotations, obsv1.AnnotationStack)
+		},
+		"opted out": func(_ *testing.T, d *appsv1.Deployment, _ *obsv1.ObservabilityStack) {
+			d.Annotations[obsv1.AnnotationInject] = "false"
+		},
+		"the stack is deleted": func(t *testing.T, _ *appsv1.Deployment, stack *obsv1.ObservabilityStack) {
+			if err := live.Delete(t.Context(), stack); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"the stack has nothing to give": func(t *testing.T, _ *appsv1.Deployment, stack *obsv1.ObservabilityStack) {
+			change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Environment, spec.Suspend = "", true })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newInjecting(t)
+			ns := namespace(t)
+			stack := settingsStack(t, ns)
+			f.reconcileStack(t, stack)
+			d := annotatedDeployment(ns, "api", "shop")
+			create(t, d) // The webhook stamps it, and its keys belong to no field manager.
+			wantStamp(t, d, ns+"/shop", stack.Status.ConfigHash)
+			f.reconcileWorkload(t, d)
+			wantStamp(t, d, ns+"/shop", stack.Status.ConfigHash)
+
+			undo(t, d, stack)
+			if err := live.Update(t.Context(), d); err != nil {
+				t.Fatal(err)
+			}
+			f.reconcileWorkload(t, d)
+			wantStamp(t, d, "", "")
+		})
+	}
+}
+
+func TestRefusalsAreToldOnce(t *testing.T) {
+	f := newInjecting(t)
+	stack := settingsStack(t, namespace(t))
+	elsewhere := namespace(t)
+	d := annotatedDeployment(elsewhere, "api", stack.Namespace+"/shop")
+	create(t, d)
+	f.reconcileWorkload(t, d)
+	f.reconcileWorkload(t, d)
+	if got := f.events(); len(got) != 1 || !strings.Contains(got[0], obsv1.ReasonNamespaceNotAdmitted) {
+		t.Errorf("events = %q, want one about the namespace", got)
+	}
+	f.reconcileStack(t, stack)
+	if got := stack.Status.Workloads; got == nil || got.Refused != 1 || got.Annotated != 1 {
+		t.Errorf("workloads = %+v, want one refused", got)
+	}
+	// A stranger's annotation must not make somebody's stack unready.
+	wantCondition(t, stack, obsv1.Ready, metav1.ConditionTrue, obsv1.ReasonAvailable)
+	change(t, stack, admitAll)
+	f.reconcileWorkload(t, d)
+	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Injection = nil })
+	f.events()
+	f.reconcileWorkload(t, d)
+	if got := f.events(); len(got) != 1 {
+		t.Errorf("events = %q, want the refusal told again after it had been lifted", got)
+	}
+}
+
+func TestASuspendedStackSaysWhatItWouldStamp(t *testing.T) {
+	f := newInjecting(t)
+	ns := namespace(t)
+	d := annotatedDeployment(ns, "api", "shop")
+	create(t, d)
+	stack := settingsStack(t, ns, func(spec *obsv1.ObservabilityStackSpec) { spec.Suspend = true })
+	f.reconcileStack(t, stack)
+	wantStamp(t, d, "", "")
+	message := wantCondition(t, stack, obsv1.InjectionReady, metav1.ConditionFalse, obsv1.ReasonDrifted)
+	if !strings.Contains(message, "stamp Deployment "+ns+"/api") {
+		t.Errorf("message = %q, want what it would stamp", message)
+	}
+}
