@@ -241,7 +241,7 @@ func (s *server) waitFor(t *testing.T, operator *controlplane.Process, stack *ob
 		return err == nil && stack.Status.ObservedGeneration == stack.Generation && ready(), err
 	})
 	if err != nil {
-		t.Fatalf("%v: not True are %v; the operator's log ends with\n%s", err, notTrue(stack), operator.Tail())
+		t.Fatalf("%v: not True are %v; workloads %+v; the operator's log ends with\n%s", err, notTrue(stack), stack.Status.Workloads, operator.Tail())
 	}
 }
 
