@@ -83,13 +83,15 @@ bench-rules: ## Measure alerts and SLOs on a real Prometheus; writes docs/benchm
 
 .PHONY: generate
 generate: ## Generate all that is generated: deepcopy, CRD, RBAC, the chart's copies, the field reference.
-	$(TOOL) controller-gen object:headerFile=hack/boilerplate.go.txt rbac:roleName=manager-role \
-		paths=./api/... paths=./controllers/... output:rbac:dir=config/rbac
+	$(TOOL) controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/... paths=./controllers/...
+	$(TOOL) controller-gen rbac:roleName=manager-role paths=./controllers output:rbac:dir=config/rbac
+	$(TOOL) controller-gen rbac:roleName=injection-role,fileName=injection_role.yaml paths=./controllers/injection output:rbac:dir=config/rbac
 	$(TOOL) controller-gen crd paths=./api/... output:crd:dir=config/crd/bases
 	cp config/crd/bases/obstack.dev_observabilitystacks.yaml $(CHART)/files/crds/
 	cp controllers/desired/dashboards/stacks.json $(CHART)/files/operator-dashboard.json
 	cp controllers/desired/dashboards/stacks.json config/grafana/
-	cp config/rbac/{role,edit_role,view_role,leader_election_role,metrics_reader_role}.yaml $(CHART)/files/rbac/
+	cp config/rbac/*role.yaml $(CHART)/files/rbac/
+	cp config/webhook/manifests.yaml $(CHART)/files/webhook/
 	$(TOOL) crd-ref-docs --source-path=api/v1alpha1 --renderer=markdown --config=hack/crd-ref-docs/config.yaml \
 		--templates-dir=hack/crd-ref-docs --output-path=docs/api.md --log-level=ERROR
 	go test ./test/packaging -run TestREADME -update

@@ -155,7 +155,7 @@ func setup(ctx context.Context, mgr ctrl.Manager, opts *options, reporter *failu
 		return err
 	}
 	return errors.Join(
-		addWebhooks(mgr, opts),
+		addWebhooks(ctx, mgr, opts),
 		mgr.AddHealthzCheck("passes", func(*http.Request) error { return dog.Check() }),
 		mgr.AddReadyzCheck("caches", cachesSynced(mgr.GetCache())),
 	)

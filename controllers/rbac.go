@@ -2,17 +2,14 @@
 
 package controllers
 
-// What the operator may do. config/rbac/role.yaml and the chart's roles are made from this.
+// What the operator may do in any case; what injection needs on top is in injection/rbac.go.
+// config/rbac/role.yaml and the chart's roles are made from this.
 //
 // +kubebuilder:rbac:groups=obstack.dev,resources=observabilitystacks,verbs=get;list;watch
 // +kubebuilder:rbac:groups=obstack.dev,resources=observabilitystacks/status,verbs=get;update
 // +kubebuilder:rbac:groups=obstack.dev,resources=observabilitystacks/finalizers,verbs=update
 // +kubebuilder:rbac:groups="",resources=configmaps;secrets;services,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups=apps,resources=statefulsets;daemonsets,verbs=get;list;watch;patch
-// +kubebuilder:rbac:groups=batch,resources=cronjobs,verbs=get;list;watch;patch
-// +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;watch
-// +kubebuilder:rbac:groups="",resources=namespaces;pods,verbs=get;list;watch
 // +kubebuilder:rbac:groups=monitoring.coreos.com,resources=servicemonitors;prometheusrules,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=grafana.integreatly.org,resources=grafanadashboards,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions,verbs=get;list;watch

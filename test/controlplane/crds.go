@@ -51,6 +51,20 @@ func PrometheusOperatorCRDs(ctx context.Context) (string, error) {
 	return dir, copyCRDs(filepath.Join(module, "example", "prometheus-operator-crd"), dir)
 }
 
+// certManagerModule is what the chart's users let make certificates.
+const certManagerModule = "github.com/cert-manager/cert-manager@v1.19.1"
+
+// CertManagerCRDs are the files of the CustomResourceDefinitions of cert-manager that
+// the chart makes objects of.
+func CertManagerCRDs(ctx context.Context) ([]string, error) {
+	module, err := downloadModule(ctx, certManagerModule)
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(module, "deploy", "crds")
+	return []string{filepath.Join(dir, "cert-manager.io_certificates.yaml"), filepath.Join(dir, "cert-manager.io_issuers.yaml")}, nil
+}
+
 // downloadModule is the folder of a Go module in the module cache.
 func downloadModule(ctx context.Context, module string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", module)

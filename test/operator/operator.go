@@ -81,6 +81,12 @@ func (o *Operator) WaitReady(ctx context.Context) error {
 	})
 }
 
+// Ready asks one of the readiness checks; the error says why it fails.
+func (o *Operator) Ready(ctx context.Context, check string) error {
+	_, err := get(ctx, o.health+"/readyz/"+check)
+	return err
+}
+
 // Live asks the liveness probe.
 func (o *Operator) Live(ctx context.Context) error {
 	_, err := get(ctx, o.health+"/healthz")

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -41,6 +42,24 @@ func TestChartRendersTheSameTwice(t *testing.T) {
 	}
 }
 
+// What a template asks the cluster, its environment or chance for cannot be rendered
+// twice in different places with one result.
+func TestTemplatesAskForNothingThatChanges(t *testing.T) {
+	changing := regexp.MustCompile(`\b(lookup|gen[A-Z]\w+|rand[A-Z]\w+|now|date\w*|uuidv4|htpasswd|bcrypt|getHostByName|derivePassword)\b`)
+	comment, action := regexp.MustCompile(`(?s)\{\{-? /\*.*?\*/`), regexp.MustCompile(`(?s)\{\{.*?\}\}`)
+	files, err := filepath.Glob(filepath.Join(chart, "templates", "*"))
+	if err != nil || len(files) < 10 {
+		t.Fatalf("templates: %v, %v", files, err)
+	}
+	for _, file := range files {
+		for _, found := range action.FindAllString(comment.ReplaceAllString(string(read(t, file)), "{{"), -1) {
+			if changing.MatchString(found) {
+				t.Errorf("%s: %s", filepath.Base(file), found)
+			}
+		}
+	}
+}
+
 func TestBadValuesAreRefused(t *testing.T) {
 	cases := map[string]struct{ set, want string }{
 		"misspelt":                 {"replicas=2", "'replicas' not allowed"},
@@ -58,6 +77,14 @@ func TestBadValuesAreRefused(t *testing.T) {
 		"privileged port":          {"metrics.port=443", "/metrics/port"},
 		"duration without unit":    {"metrics.serviceMonitor.interval=30x", "/metrics/serviceMonitor/interval"},
 		"argument without dashes":  {"extraArgs={v=1}", "/extraArgs/0"},
+		"timeout too long":         {"webhook.timeoutSeconds=31", "/webhook/timeoutSeconds"},
+		"no timeout":               {"webhook.timeoutSeconds=0", "/webhook/timeoutSeconds"},
+		"authority as PEM":         {"webhook.certSecret=mine,webhook.caBundle=-----BEGIN", "/webhook/caBundle"},
+		"excluded in capitals":     {"webhook.excludedNamespaces={Team}", "/webhook/excludedNamespaces/0"},
+		"webhook on a probe port":  {"webhook.port=8081", "/webhook/port"},
+		"two makers":               {"webhook.certManager.enabled=true,webhook.certSecret=mine", "exclude each other"},
+		"authority of nobody":      {"webhook.caBundle=bWluZQ==", "webhook.caBundle needs webhook.certSecret"},
+		"one port for two":         {"webhook.port=8443", "webhook.port and metrics.port are both 8443"},
 		"replicas without leader":  {"replicaCount=2,leaderElection.enabled=false", "replicaCount > 1 needs leaderElection.enabled"},
 	}
 	for name, tc := range cases {
@@ -87,7 +114,7 @@ func TestChartRefusesOldKubernetes(t *testing.T) {
 
 // Copies of generated files lie in the chart; make keeps them equal.
 func TestCopiesAreCurrent(t *testing.T) {
-	for pattern, dir := range map[string]string{"crd/bases/*.yaml": "crds", "rbac/*role.yaml": "rbac"} {
+	for pattern, dir := range map[string]string{"crd/bases/*.yaml": "crds", "rbac/*role.yaml": "rbac", "webhook/manifests.yaml": "webhook"} {
 		sources, err := filepath.Glob(filepath.Join(root, "config", pattern))
 		if err != nil || len(sources) == 0 {
 			t.Fatalf("%s: %v, %v", pattern, sources, err)

@@ -31,7 +31,9 @@ func (s *server) helmLifecycle(t *testing.T) {
 	s.helm(t, "install", chart)
 	stack := s.createStack(t, "team-b", "shop")
 	before := s.liveCRD(t)
+	s.certificateStays(t, "team-a")
 	s.helm(t, "upgrade", newer)
+	s.certificateStays(t, "team-a")
 	after := s.liveCRD(t)
 	if before.GetUID() != after.GetUID() || before.GetGeneration() == after.GetGeneration() {
 		t.Errorf("the upgrade took the CRD from generation %d to %d, want a change of the same object", before.GetGeneration(), after.GetGeneration())

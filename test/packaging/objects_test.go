@@ -24,11 +24,15 @@ func TestArguments(t *testing.T) {
 			"--log-format=json", "--log-level=info", "--leader-elect=true", "--max-concurrent-reconciles=8",
 			"--exporter-image=ghcr.io/obstack/obstack:" + appVersion(t),
 			"--metrics-bind-address=:8443", "--metrics-secure=true",
+			"--webhook-bind-address=:9443", "--webhook-cert-dir=/etc/obstack/webhook-certs",
+			"--webhook-cert-secret=obstack-system/obstack-webhook-cert", "--webhook-service=obstack-system/obstack-webhook",
+			"--webhook-configuration=obstack-webhook",
 		},
 		"everything": {
 			"--log-format=console", "--log-level=debug", "--leader-elect=true", "--max-concurrent-reconciles=2",
 			"--exporter-image=registry.example.com/mirror/task-exporter:v1",
 			"--metrics-bind-address=:9443", "--metrics-secure=true", "--metrics-cert-dir=/etc/obstack/metrics-certs",
+			"--webhook-bind-address=:10260", "--webhook-cert-dir=/etc/obstack/webhook-certs",
 			"--watch-namespaces=team-a", "--health-probe-bind-address=:8081",
 		},
 		"minimal": {
@@ -84,14 +88,21 @@ func TestReplicasAreSpreadAndProtected(t *testing.T) {
 	}
 }
 
-func TestNetworkPolicyLetsOnlyTheMetricsIn(t *testing.T) {
+func TestNetworkPolicyLetsOnlyMetricsAndWebhooksIn(t *testing.T) {
 	objects := renderChart(t, values("ha"))
 	policy := only[networkingv1.NetworkPolicy](t, objects, "NetworkPolicy").Spec
 	if !matches(t, &policy.PodSelector, only[appsv1.Deployment](t, objects, "Deployment")) {
 		t.Error("the NetworkPolicy does not select the operator's Pods")
 	}
-	if len(policy.Ingress) != 1 || len(policy.Ingress[0].From) != 1 || policy.Ingress[0].Ports[0].Port.StrVal != "metrics" {
-		t.Errorf("ingress %+v, want the port metrics from one peer", policy.Ingress)
+	if len(policy.Ingress) != 2 {
+		t.Fatalf("ingress %+v, want that of the metrics and that of the webhooks", policy.Ingress)
+	}
+	if metrics := policy.Ingress[0]; len(metrics.From) != 1 || metrics.Ports[0].Port.StrVal != "metrics" {
+		t.Errorf("ingress %+v, want the port metrics from one peer", metrics)
+	}
+	// Where the API server is, only the cluster's administrator can say.
+	if webhook := policy.Ingress[1]; len(webhook.From) != 0 || webhook.Ports[0].Port.StrVal != "webhook" {
+		t.Errorf("ingress %+v, want the port webhook from everywhere", webhook)
 	}
 	var ports []int
 	for _, rule := range policy.Egress {
@@ -105,15 +116,28 @@ func TestNetworkPolicyLetsOnlyTheMetricsIn(t *testing.T) {
 
 	closed := only[networkingv1.NetworkPolicy](t, renderChart(t, values("minimal")), "NetworkPolicy").Spec
 	if len(closed.Ingress) != 0 || !slices.Contains(closed.PolicyTypes, networkingv1.PolicyTypeIngress) {
-		t.Errorf("without metrics the ingress is %+v, want none", closed.Ingress)
+		t.Errorf("without metrics and webhooks the ingress is %+v, want none", closed.Ingress)
 	}
 }
 
-func TestServiceSelectsTheOperator(t *testing.T) {
+func TestServicesSelectTheOperator(t *testing.T) {
 	for name, objects := range map[string][]*unstructured.Unstructured{"chart": renderChart(t), "kustomize": kustomize(t, "default")} {
-		service := only[corev1.Service](t, objects, "Service")
-		if !matches(t, metav1.SetAsLabelSelector(service.Spec.Selector), only[appsv1.Deployment](t, objects, "Deployment")) {
-			t.Errorf("%s: the Service selects %v", name, service.Spec.Selector)
+		deployment := only[appsv1.Deployment](t, objects, "Deployment")
+		var names []string
+		for _, object := range ofKind(objects, "Service") {
+			service := convert[corev1.Service](t, object)
+			names = append(names, service.Name)
+			if !matches(t, metav1.SetAsLabelSelector(service.Spec.Selector), deployment) {
+				t.Errorf("%s: Service %s selects %v", name, service.Name, service.Spec.Selector)
+			}
+			named := func(port corev1.ContainerPort) bool { return port.Name == service.Spec.Ports[0].TargetPort.StrVal }
+			if !slices.ContainsFunc(container(t, deployment).Ports, named) {
+				t.Errorf("%s: Service %s leads to a port %v that the container does not have", name, service.Name, service.Spec.Ports[0].TargetPort)
+			}
+		}
+		slices.Sort(names)
+		if want := []string{"obstack-metrics", "obstack-webhook"}; !slices.Equal(names, want) {
+			t.Errorf("%s: Services %v, want %v", name, names, want)
 		}
 	}
 }

@@ -28,7 +28,6 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/controlplane"
@@ -55,7 +54,8 @@ func (s *server) operatorWorks(t *testing.T) {
 
 // operatorStaysInItsNamespaces does the same in namespaced mode.
 func (s *server) operatorStaysInItsNamespaces(t *testing.T) {
-	s.helm(t, "upgrade", chart, "--set", "watchNamespaces={team-b}")
+	// What was routed to the first operator conflicts with the chart, on purpose.
+	s.helm(t, "upgrade", chart, "--set", "watchNamespaces={team-b}", "--force-conflicts")
 	s.createStack(t, "team-a", "ignored")
 	operator := s.startOperator(t, freeAddress(t))
 	s.stackComesAndGoes(t, operator, "second")
@@ -77,7 +77,8 @@ func (s *server) startOperator(t *testing.T, metrics string) *controlplane.Proce
 	if err := s.Get(t.Context(), client.ObjectKey{Namespace: "team-a", Name: "obstack"}, deployment); err != nil {
 		t.Fatal(err)
 	}
-	args := append(container(t, deployment).Args, "--kubeconfig="+s.kubeconfigOf(t, deployment.Spec.Template.Spec.ServiceAccountName),
+	args := append(container(t, deployment).Args, s.routeWebhooks(t)...)
+	args = append(args, "--kubeconfig="+s.kubeconfigOf(t, deployment.Spec.Template.Spec.ServiceAccountName),
 		"--metrics-bind-address="+metrics, "--health-probe-bind-address=127.0.0.1:0", "--leader-election-namespace=team-a")
 	operator, err := s.plane.StartProcess("obstack", exec.Command(program, args...))
 	if err != nil {
@@ -108,22 +109,25 @@ func (s *server) stackComesAndGoes(t *testing.T, operator *controlplane.Process,
 		Data:       map[string][]byte{"url": []byte("redis://redis:6379/0")},
 	}
 	s.create(t, broker)
+	// Older than the stack: the webhooks do not know what to write into them yet.
+	workloads := workloads(t, namespace, name)
+	for _, workload := range workloads {
+		s.create(t, workload)
+	}
 	stack := s.createStack(t, namespace, name)
-	if err := yaml.UnmarshalStrict([]byte(everyPart), &stack.Spec); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Update(t.Context(), stack); err != nil {
-		t.Fatal(err)
-	}
-	// No Deployment rolls out here, so the task exporter is as ready as it gets.
+	s.describe(t, stack, everyPart)
+	// Nothing rolls out here, so the task exporter and the workloads are as ready as they get.
 	s.waitFor(t, operator, stack, func() bool {
 		tasks := meta.FindStatusCondition(stack.Status.Conditions, obsv1.TasksReady)
-		return tasks != nil && tasks.Reason == obsv1.ReasonRollingOut && len(notTrue(stack)) == 2
+		return tasks != nil && tasks.Reason == obsv1.ReasonRollingOut && len(notTrue(stack)) == 3 && s.stamped(t, workloads)
 	})
-	stack.Spec = obsv1.ObservabilityStackSpec{Environment: "production"}
-	if err := s.Update(t.Context(), stack); err != nil {
-		t.Fatal(err)
+	s.injects(t, operator, stack)
+	for _, workload := range workloads {
+		if err := s.Delete(t.Context(), workload); err != nil {
+			t.Error(err)
+		}
 	}
+	s.describe(t, stack, "environment: production")
 	s.waitFor(t, operator, stack, func() bool { return len(stack.Status.Conditions) > 0 && len(notTrue(stack)) == 0 })
 	err := s.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name + "-tasks-main"}, &appsv1.Deployment{})
 	if !apierrors.IsNotFound(err) {
@@ -245,7 +249,7 @@ func (s *server) waitFor(t *testing.T, operator *controlplane.Process, stack *ob
 		return err == nil && stack.Status.ObservedGeneration == stack.Generation && ready(), err
 	})
 	if err != nil {
-		t.Fatalf("%v: not True are %v; the operator's log ends with\n%s", err, notTrue(stack), operator.Tail())
+		t.Fatalf("%v: not True are %v; workloads %+v; the operator's log ends with\n%s", err, notTrue(stack), stack.Status.Workloads, operator.Tail())
 	}
 }
 

@@ -16,24 +16,82 @@ import (
 )
 
 func TestRulesAreThoseOfTheMarkers(t *testing.T) {
-	want := markerRules(t)
 	byChart, byKustomize := rulesByRole(t, renderChart(t)), rulesByRole(t, kustomize(t, "default"))
-	if diff := gocmp.Diff(want, byChart["ClusterRole obstack-manager"]); diff != "" {
+	if diff := gocmp.Diff(markerRules(t, "role", "injection_role"), byChart["ClusterRole obstack-manager"]); diff != "" {
 		t.Errorf("chart (-markers +chart):\n%s", diff)
 	}
-	if diff := gocmp.Diff(want, byKustomize["ClusterRole obstack-manager-role"]); diff != "" {
-		t.Errorf("kustomize (-markers +kustomize):\n%s", diff)
+	for file, role := range map[string]string{"role": "obstack-manager-role", "injection_role": "obstack-injection-role"} {
+		if diff := gocmp.Diff(markerRules(t, file), byKustomize["ClusterRole "+role]); diff != "" {
+			t.Errorf("kustomize (-markers +kustomize):\n%s", diff)
+		}
+	}
+}
+
+// Whoever does not want injection does not grant what it needs.
+func TestWithoutInjectionTheRightsForItAreNotGranted(t *testing.T) {
+	for name, args := range map[string][]string{
+		"everywhere":       {"--set", "injection.enabled=false"},
+		"in one namespace": {"--set", "injection.enabled=false,watchNamespaces={team-a}"},
+	} {
+		byRole := rulesByRole(t, renderChart(t, args...))
+		granted := slices.Sorted(slices.Values(slices.Concat(byRole["ClusterRole obstack-manager"], byRole["Role team-a/obstack-manager"])))
+		if diff := gocmp.Diff(markerRules(t, "role"), granted); diff != "" {
+			t.Errorf("%s (-markers +chart):\n%s", name, diff)
+		}
+		for role, rules := range byRole {
+			for _, rule := range rules {
+				_, resource, _ := strings.Cut(rule, " ")
+				resource, _, _ = strings.Cut(resource, " ")
+				if slices.Contains([]string{"pods", "namespaces", "statefulsets", "daemonsets", "jobs", "cronjobs", "mutatingwebhookconfigurations"}, resource) {
+					t.Errorf("%s: %s grants %s", name, role, rule)
+				}
+			}
+		}
+	}
+}
+
+// The operator may change its own certificate and its own webhooks, and nobody else's.
+func TestCertificatesGrantLittle(t *testing.T) {
+	byRole := rulesByRole(t, renderChart(t, "--set", "fullnameOverride=other"))
+	want := map[string][]string{
+		"Role obstack-system/other-certificate": {
+			"core secrets get []", "core secrets list []", "core secrets update [other-webhook-cert]", "core secrets watch []",
+		},
+		"ClusterRole other-certificate-authority": {
+			"admissionregistration.k8s.io mutatingwebhookconfigurations get []",
+			"admissionregistration.k8s.io mutatingwebhookconfigurations list []",
+			"admissionregistration.k8s.io mutatingwebhookconfigurations update [other-webhook]",
+			"admissionregistration.k8s.io mutatingwebhookconfigurations watch []",
+		},
+	}
+	for role, rules := range want {
+		if diff := gocmp.Diff(rules, byRole[role]); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", role, diff)
+		}
+	}
+	for _, values := range []string{"webhook.certManager.enabled=true", "webhook.certSecret=mine"} {
+		for role := range rulesByRole(t, renderChart(t, "--set", values)) {
+			if strings.Contains(role, "certificate") {
+				t.Errorf("with %s, there is %s although the operator makes no certificate", values, role)
+			}
+		}
 	}
 }
 
 // The two ways to install differ in the names of a few roles and in nothing else.
 func TestChartAndKustomizeGrantTheSame(t *testing.T) {
 	byChart, byKustomize := rulesByRole(t, renderChart(t)), rulesByRole(t, kustomize(t, "default"))
+	// The chart has one role for what kustomize has in two, so that overlays can leave one out.
+	const manager, injection = "ClusterRole obstack-manager-role", "ClusterRole obstack-injection-role"
+	byKustomize[manager] = slices.Sorted(slices.Values(slices.Concat(byKustomize[manager], byKustomize[injection])))
+	delete(byKustomize, injection)
 	for inChart, inKustomize := range map[string]string{
-		"ClusterRole obstack-manager":                 "ClusterRole obstack-manager-role",
+		"ClusterRole obstack-manager":                 manager,
+		"ClusterRole obstack-certificate-authority":   "ClusterRole obstack-certificate-authority-role",
 		"ClusterRole obstack-metrics-reader":          "ClusterRole obstack-metrics-reader",
 		"ClusterRole obstack-view":                    "ClusterRole obstack-view",
 		"ClusterRole obstack-edit":                    "ClusterRole obstack-edit",
+		"Role obstack-system/obstack-certificate":     "Role obstack-system/obstack-certificate-role",
 		"Role obstack-system/obstack-leader-election": "Role obstack-system/obstack-leader-election-role",
 	} {
 		if diff := gocmp.Diff(byKustomize[inKustomize], byChart[inChart]); diff != "" || len(byChart[inChart]) == 0 {
@@ -51,7 +109,7 @@ func TestNamespacedModeGrantsTheSameInFewerPlaces(t *testing.T) {
 	byRole := rulesByRole(t, renderChart(t, values("namespaced")))
 	cluster := byRole["ClusterRole obstack-manager"]
 	for _, rule := range cluster {
-		for _, group := range []string{"apiextensions.k8s.io ", "authentication.k8s.io ", "authorization.k8s.io "} {
+		for _, group := range []string{"apiextensions.k8s.io ", "authentication.k8s.io ", "authorization.k8s.io ", "core namespaces "} {
 			if strings.HasPrefix(rule, group) {
 				rule = ""
 			}
@@ -62,7 +120,7 @@ func TestNamespacedModeGrantsTheSameInFewerPlaces(t *testing.T) {
 	}
 	for _, name := range []string{"team-a", "team-b"} {
 		together := slices.Sorted(slices.Values(slices.Concat(cluster, byRole["Role "+name+"/obstack-manager"])))
-		if diff := gocmp.Diff(markerRules(t), together); diff != "" {
+		if diff := gocmp.Diff(markerRules(t, "role", "injection_role"), together); diff != "" {
 			t.Errorf("%s (-markers +ClusterRole and Role):\n%s", name, diff)
 		}
 	}
@@ -78,11 +136,15 @@ func TestNamespacedModeGrantsTheSameInFewerPlaces(t *testing.T) {
 func TestOperatorIsBoundToItsOwnRolesOnly(t *testing.T) {
 	cases := map[string][]string{
 		"default": {
+			"ClusterRoleBinding obstack-certificate-authority: ClusterRole obstack-certificate-authority to obstack-system/obstack",
 			"ClusterRoleBinding obstack-manager: ClusterRole obstack-manager to obstack-system/obstack",
+			"RoleBinding obstack-system/obstack-certificate: Role obstack-certificate to obstack-system/obstack",
 			"RoleBinding obstack-system/obstack-leader-election: Role obstack-leader-election to obstack-system/obstack",
 		},
 		"namespaced": {
+			"ClusterRoleBinding obstack-certificate-authority: ClusterRole obstack-certificate-authority to obstack-system/obstack",
 			"ClusterRoleBinding obstack-manager: ClusterRole obstack-manager to obstack-system/obstack",
+			"RoleBinding obstack-system/obstack-certificate: Role obstack-certificate to obstack-system/obstack",
 			"RoleBinding obstack-system/obstack-leader-election: Role obstack-leader-election to obstack-system/obstack",
 			"RoleBinding team-a/obstack-manager: Role obstack-manager to obstack-system/obstack",
 			"RoleBinding team-b/obstack-manager: Role obstack-manager to obstack-system/obstack",
@@ -111,14 +173,18 @@ func TestRolesForPeopleAreAggregated(t *testing.T) {
 	}
 }
 
-// markerRules are the rules that controller-gen found in the source.
-func markerRules(t *testing.T) []string {
+// markerRules are the rules that controller-gen found in the source and wrote to these files.
+func markerRules(t *testing.T, files ...string) []string {
 	t.Helper()
-	role := &rbacv1.ClusterRole{}
-	if err := yaml.UnmarshalStrict(read(t, root+"/config/rbac/role.yaml"), role); err != nil {
-		t.Fatal(err)
+	var found []rbacv1.PolicyRule
+	for _, file := range files {
+		role := &rbacv1.ClusterRole{}
+		if err := yaml.UnmarshalStrict(read(t, root+"/config/rbac/"+file+".yaml"), role); err != nil {
+			t.Fatal(err)
+		}
+		found = append(found, role.Rules...)
 	}
-	return rules(role.Rules)
+	return rules(found)
 }
 
 // rules writes each grant on a line of its own, so that the same grants compare

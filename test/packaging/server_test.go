@@ -20,7 +20,9 @@ import (
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/controlplane"
@@ -30,12 +32,18 @@ import (
 type server struct {
 	client.Client
 	plane *controlplane.ControlPlane
+	// filled are the namespaces of installations whose certificate was written.
+	filled map[string]bool
 }
 
 // TestOnAnAPIServer shares one API server among the tests that need one. Their
 // order matters: what is installed by one is removed before the next.
 func TestOnAnAPIServer(t *testing.T) {
-	plane, err := controlplane.Start(t.Context(), controlplane.Options{Log: os.Stderr, Kubectl: true})
+	crds, err := controlplane.CertManagerCRDs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	plane, err := controlplane.Start(t.Context(), controlplane.Options{Log: os.Stderr, Kubectl: true, CRDPaths: crds})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +59,7 @@ func TestOnAnAPIServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{c, plane}
+	s := &server{c, plane, map[string]bool{}}
 	for _, name := range []string{namespace, "team-a", "team-b"} {
 		s.createNamespace(t, name)
 	}
@@ -130,8 +138,9 @@ func (s *server) admitsRestrictedPods(t *testing.T) {
 // fit into the annotation that kubectl keeps.
 func (s *server) kubectlApply(t *testing.T) {
 	folder := filepath.Join(root, "config", "default")
-	for range 2 {
-		s.kubectl(t, "apply", "-k", folder)
+	for _, flags := range [][]string{nil, nil, {"--server-side"}} {
+		s.kubectl(t, append([]string{"apply", "-k", folder}, flags...)...)
+		s.certificateStays(t, namespace)
 	}
 	s.kubectl(t, "apply", "-k", filepath.Join(root, "config", "prometheus"))
 	s.kubectl(t, "get", "obs", "--all-namespaces")
@@ -188,6 +197,24 @@ func (s *server) createStack(t *testing.T, namespace, name string) *obsv1.Observ
 		t.Fatalf("create stack %s: %v", name, last)
 	}
 	return stack
+}
+
+// describe gives a stack another spec, whatever the operator writes meanwhile.
+func (s *server) describe(t *testing.T, stack *obsv1.ObservabilityStack, spec string) {
+	t.Helper()
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		if err := s.Get(t.Context(), client.ObjectKeyFromObject(stack), stack); err != nil {
+			return err
+		}
+		stack.Spec = obsv1.ObservabilityStackSpec{}
+		if err := yaml.UnmarshalStrict([]byte(spec), &stack.Spec); err != nil {
+			return err
+		}
+		return s.Update(t.Context(), stack)
+	})
+	if err != nil {
+		t.Fatalf("change stack %s: %v", stack.Name, err)
+	}
 }
 
 func (s *server) stack(t *testing.T, namespace, name string) *obsv1.ObservabilityStack {

@@ -47,9 +47,16 @@ app.kubernetes.io/component: controller-manager
 {{- end }}
 {{- end }}
 
-{{- /* The rules of one file below files/rbac, a copy of config/rbac. */ -}}
+{{- /*
+The rules of one file below files/rbac, a copy of config/rbac. Where they name one
+object, it is the one that is called "named" here.
+*/ -}}
 {{- define "obstack.rules" -}}
-{{- toYaml (index (.root.Files.Get (printf "files/rbac/%s.yaml" .file) | fromYaml) "rules") }}
+{{- $rules := index (.root.Files.Get (printf "files/rbac/%s.yaml" .file) | fromYaml) "rules" }}
+{{- range $rule := $rules }}
+{{- if $rule.resourceNames }}{{ $_ := set $rule "resourceNames" (list $.named) }}{{ end }}
+{{- end }}
+{{- toYaml $rules }}
 {{- end }}
 
 {{- define "obstack.subject" -}}

@@ -14,6 +14,15 @@
 {{- else }}
 - --metrics-bind-address=0
 {{- end }}
+{{- if .Values.injection.enabled }}
+- --webhook-bind-address=:{{ .Values.webhook.port }}
+- --webhook-cert-dir=/etc/obstack/webhook-certs
+{{- if include "obstack.makesCertificate" . }}
+- --webhook-cert-secret={{ .Release.Namespace }}/{{ include "obstack.webhookSecret" . }}
+- --webhook-service={{ .Release.Namespace }}/{{ include "obstack.webhookName" . }}
+- --webhook-configuration={{ include "obstack.webhookName" . }}
+{{- end }}
+{{- end }}
 {{- with .Values.watchNamespaces }}
 - --watch-namespaces={{ join "," . }}
 {{- end }}
@@ -42,6 +51,38 @@
 {{- end }}
 {{- end }}
 {{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- /* Secrets that the operator serves with, by the name of the volume. */ -}}
+{{- define "obstack.certificates" -}}
+{{- with .Values.metrics.certSecret }}
+metrics-certs: {{ . }}
+{{- end }}
+{{- if .Values.injection.enabled }}
+webhook-certs: {{ include "obstack.webhookSecret" . }}
+{{- end }}
+{{- end }}
+
+{{- define "obstack.volumeMounts" -}}
+{{- range $name, $_ := include "obstack.certificates" . | fromYaml }}
+- name: {{ $name }}
+  mountPath: /etc/obstack/{{ $name }}
+  readOnly: true
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "obstack.volumes" -}}
+{{- range $name, $secret := include "obstack.certificates" . | fromYaml }}
+- name: {{ $name }}
+  secret:
+    secretName: {{ $secret }}
+{{- end }}
+{{- with .Values.extraVolumes }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}

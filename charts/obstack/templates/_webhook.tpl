@@ -1,0 +1,31 @@
+{{- /* Of the Service and of the MutatingWebhookConfiguration. */ -}}
+{{- define "obstack.webhookName" -}}
+{{- include "obstack.fullname" . }}-webhook
+{{- end }}
+
+{{- /* Not empty if the operator makes the certificate itself. */ -}}
+{{- define "obstack.makesCertificate" -}}
+{{- if and .Values.injection.enabled (not .Values.webhook.certManager.enabled) (not .Values.webhook.certSecret) }}true{{ end }}
+{{- end }}
+
+{{- /*
+The Secret of the certificate. cert-manager's has a name of its own, because it
+stays when the release is uninstalled, and Helm would not take it over.
+*/ -}}
+{{- define "obstack.webhookSecret" -}}
+{{- if .Values.webhook.certSecret }}{{ .Values.webhook.certSecret }}
+{{- else if .Values.webhook.certManager.enabled }}{{ include "obstack.webhookName" . }}-tls
+{{- else }}{{ include "obstack.webhookName" . }}-cert
+{{- end }}
+{{- end }}
+
+{{- /* Which namespaces' workloads reach the webhooks. */ -}}
+{{- define "obstack.namespaceSelector" -}}
+{{- $excluded := concat (list "kube-system" .Release.Namespace) .Values.webhook.excludedNamespaces | uniq }}
+{{- $expressions := list (dict "key" "kubernetes.io/metadata.name" "operator" "NotIn" "values" $excluded) }}
+{{- with .Values.watchNamespaces }}
+{{- $expressions = append $expressions (dict "key" "kubernetes.io/metadata.name" "operator" "In" "values" .) }}
+{{- end }}
+{{- $more := .Values.webhook.namespaceSelector }}
+{{- toYaml (merge (dict "matchExpressions" (concat $expressions (default list $more.matchExpressions))) $more) }}
+{{- end }}

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package certificates tests that the operator makes, shares and renews the
+// certificate of its webhooks, with two replicas as processes of their own.
+package certificates
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/test/controlplane"
+	"obstack.dev/obstack/test/operator"
+)
+
+const (
+	patience = 2 * time.Minute
+	// namespace of the operator, and host by which the API server knows its webhooks.
+	namespace     = "obstack-system"
+	host          = "obstack-webhook.obstack-system.svc"
+	configuration = "obstack-webhook"
+)
+
+var (
+	secretKey  = client.ObjectKey{Namespace: namespace, Name: "obstack-webhook-cert"}
+	serviceKey = client.ObjectKey{Namespace: namespace, Name: "obstack-webhook"}
+)
+
+// cluster is a control plane with what an installation registers: the Service, the
+// empty Secret, and the webhooks.
+type cluster struct {
+	*controlplane.ControlPlane
+	api       client.Client
+	clientset kubernetes.Interface
+	binary    string
+}
+
+func start(t *testing.T) *cluster {
+	t.Helper()
+	ctrl.SetLogger(logr.Discard()) // Otherwise controller-runtime complains that nobody did.
+	plane, err := controlplane.Start(t.Context(), controlplane.Options{Log: os.Stderr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := plane.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(obsv1.AddToScheme(scheme))
+	c := &cluster{ControlPlane: plane}
+	if c.api, err = client.New(plane.Config, client.Options{Scheme: scheme}); err != nil {
+		t.Fatal(err)
+	}
+	if c.clientset, err = kubernetes.NewForConfig(plane.Config); err != nil {
+		t.Fatal(err)
+	}
+	if c.binary, err = operator.Build(t.Context(), t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
+	c.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
+	c.create(t, &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: serviceKey.Name},
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "webhook", Port: 443}}},
+	})
+	c.register(t)
+	return c
+}
+
+// register the webhooks of config/webhook under the names of an installation.
+func (c *cluster) register(t *testing.T) {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join("..", "..", "config", "webhook", "manifests.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	webhooks := &admissionv1.MutatingWebhookConfiguration{}
+	if err := yaml.UnmarshalStrict(content, webhooks); err != nil {
+		t.Fatal(err)
+	}
+	webhooks.Name = configuration
+	for i := range webhooks.Webhooks {
+		service := webhooks.Webhooks[i].ClientConfig.Service
+		service.Namespace, service.Name = serviceKey.Namespace, serviceKey.Name
+	}
+	c.create(t, webhooks)
+}
+
+func (c *cluster) create(t *testing.T, obj client.Object) {
+	t.Helper()
+	if err := c.api.Create(t.Context(), obj); err != nil {
+		t.Fatalf("create %s: %v", obj.GetName(), err)
+	}
+}
+
+// replica is one Pod of the operator.
+type replica struct {
+	*operator.Operator
+	address, certDir string
+}
+
+func (c *cluster) flags(r *replica) []string {
+	return []string{
+		"--leader-elect", "--leader-election-namespace=" + namespace,
+		"--webhook-bind-address=" + r.address, "--webhook-cert-dir=" + r.certDir, "--webhook-cert-secret=" + secretKey.String(),
+		"--webhook-service=" + serviceKey.String(), "--webhook-configuration=" + configuration,
+	}
+}
+
+// replica starts a replica without a volume; mount brings it.
+func (c *cluster) replica(t *testing.T, name string) *replica {
+	t.Helper()
+	r := &replica{address: freeAddress(t), certDir: t.TempDir()}
+	var err error
+	if r.Operator, err = operator.Start(c.ControlPlane, c.binary, name, c.flags(r)...); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the end of the log of %s:\n%s", name, r.Tail())
+		}
+		if err := r.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// mount shows the replica the Secret until the test ends.
+func (c *cluster) mount(t *testing.T, r *replica) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- operator.Mount(ctx, c.clientset, secretKey, r.certDir) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("mount the Secret: %v", err)
+		}
+	})
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String()
+}
+
+// secret is the live Secret of the certificate.
+func (c *cluster) secret(t *testing.T) *corev1.Secret {
+	t.Helper()
+	secret := &corev1.Secret{}
+	if err := c.api.Get(t.Context(), secretKey, secret); err != nil {
+		t.Fatal(err)
+	}
+	return secret
+}
+
+// authorities are those with which the API server checks the webhooks.
+func (c *cluster) authorities(t *testing.T) []string {
+	t.Helper()
+	webhooks := &admissionv1.MutatingWebhookConfiguration{}
+	if err := c.api.Get(t.Context(), client.ObjectKey{Name: configuration}, webhooks); err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, webhook := range webhooks.Webhooks {
+		found = append(found, string(webhook.ClientConfig.CABundle))
+	}
+	return found
+}
+
+// served is the certificate that a replica serves, checked as the API server does.
+func (r *replica) served(authority []byte) (string, error) {
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(authority)
+	dialer := &net.Dialer{Timeout: 5 * time.Second}
+	conn, err := tls.DialWithDialer(dialer, "tcp", r.address, &tls.Config{RootCAs: roots, ServerName: host})
+	if err != nil {
+		return "", err
+	}
+	leaf := conn.ConnectionState().PeerCertificates[0]
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Raw})), conn.Close()
+}
+
+// injects asks the API server what would become of an annotated Pod while it knows
+// of this replica only.
+func (c *cluster) injects(t *testing.T, r *replica) {
+	t.Helper()
+	if err := operator.Route(t.Context(), c.clientset, serviceKey, configuration, r.address); err != nil {
+		t.Fatal(err)
+	}
+	poll(t, func(ctx context.Context) string {
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: "default", Name: "api",
+				Annotations: map[string]string{obsv1.AnnotationStack: "shop"},
+			},
+			Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "api", Image: "example.com/shop:1"}}},
+		}
+		if err := c.api.Create(ctx, pod, client.DryRunAll); err != nil {
+			return err.Error()
+		}
+		if pod.Annotations[obsv1.MarkInjected] == "" || len(pod.Spec.Containers[0].EnvFrom) != 1 {
+			return fmt.Sprintf("the Pod is not injected by the replica on %s: %v", r.address, pod.Annotations)
+		}
+		return ""
+	})
+}
+
+// poll waits until the condition holds. What it still lacks is told at the end.
+func poll(t *testing.T, condition func(context.Context) (lacks string)) {
+	t.Helper()
+	var lacks string
+	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		lacks = condition(ctx)
+		return lacks == "", nil
+	})
+	if err != nil {
+		t.Fatalf("after %s: %s", patience, lacks)
+	}
+}
