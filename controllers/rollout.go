@@ -105,7 +105,14 @@ func (r *Roller) Survey(ctx context.Context, stack *obsv1.ObservabilityStack, co
 			Workload: w, Want: injection.StampFor(claim, configHash), Pods: pods[w.String()],
 		})
 	}
-	candidates = append(candidates, lonePods(key, configHash, pods)...)
+	alone, err := r.lonePods(ctx, stack, configHash, pods)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range alone {
+		granted[c.Namespace] = true
+	}
+	candidates = append(candidates, alone...)
 	r.recall(key, candidates, survey)
 	if configHash != "" {
 		survey.Plan = injection.Make(candidates, rolloutSpec(stack))
@@ -134,9 +141,11 @@ func decide(w *injection.Workload, claim injection.Claim, namespace *metav1.Part
 	return decision
 }
 
-// lonePods are the stamped Pods that no workload made.
-func lonePods(stack types.NamespacedName, configHash string, pods map[string][]injection.Pod) []injection.Candidate {
+// lonePods are the stamped Pods that no workload made. A stamp can be written by
+// anybody, so those of namespaces that are not admitted do not count.
+func (r *Roller) lonePods(ctx context.Context, stack *obsv1.ObservabilityStack, configHash string, pods map[string][]injection.Pod) ([]injection.Candidate, error) {
 	var alone []injection.Candidate
+	want := injection.Stamp{Stack: client.ObjectKeyFromObject(stack), ConfigHash: configHash}
 	for owner, of := range pods {
 		name, ok := strings.CutPrefix(owner, injection.KindPod+" ")
 		if !ok || of[0].Leaving {
@@ -145,9 +154,15 @@ func lonePods(stack types.NamespacedName, configHash string, pods map[string][]i
 		w := &injection.Workload{}
 		w.Kind = injection.KindPod
 		w.Namespace, w.Name, _ = strings.Cut(name, "/")
-		alone = append(alone, injection.Candidate{Workload: w, Want: injection.Stamp{Stack: stack, ConfigHash: configHash}, Pods: of})
+		_, namespace, err := r.Reader.Claim(ctx, w)
+		if err != nil {
+			return nil, err
+		}
+		if namespace.DeletionTimestamp.IsZero() && injection.Admits(stack, w.Namespace, namespace.Labels) {
+			alone = append(alone, injection.Candidate{Workload: w, Want: want, Pods: of})
+		}
 	}
-	return alone
+	return alone, nil
 }
 
 func rolloutSpec(stack *obsv1.ObservabilityStack) obsv1.RolloutSpec {
