@@ -178,6 +178,7 @@ func stackChanged(stacks *StackReconciler) predicate.Predicate {
 		DeleteFunc: func(e event.DeleteEvent) bool {
 			stacks.Engine.Forget(e.Object.GetUID())
 			stacks.Secrets.Forget(e.Object.GetUID())
+			stacks.written.Delete(e.Object.GetUID())
 			if stacks.Roller != nil {
 				stacks.Roller.Forget(client.ObjectKeyFromObject(e.Object))
 			}
