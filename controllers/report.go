@@ -5,11 +5,13 @@ package controllers
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -30,6 +32,10 @@ func (r *StackReconciler) report(ctx context.Context, stack *obsv1.Observability
 	before := stack.DeepCopy()
 	setStatus(stack, survey, results)
 	if equality.Semantic.DeepEqual(before.Status, stack.Status) {
+		if over, ok := r.written.Load(stack.UID); ok && over == before.ResourceVersion {
+			// The cache does not show the status written last, which may differ. The API server would say the same.
+			return apierrors.NewConflict(obsv1.GroupVersion.WithResource("observabilitystacks").GroupResource(), stack.Name, errCacheBehind)
+		}
 		return nil
 	}
 	// An update of a stale stack fails, instead of reporting a change twice. A patch with
@@ -40,9 +46,14 @@ func (r *StackReconciler) report(ctx context.Context, stack *obsv1.Observability
 		}
 		return fmt.Errorf("write status: %w", err)
 	}
+	if stack.ResourceVersion != before.ResourceVersion {
+		r.written.Store(stack.UID, before.ResourceVersion)
+	}
 	r.announce(stack, before.Status.Conditions)
 	return nil
 }
+
+var errCacheBehind = errors.New("the cache is behind the status")
 
 // setStatus writes what the pass found into the stack in memory.
 func setStatus(stack *obsv1.ObservabilityStack, survey *Survey, results []result) {

@@ -180,6 +180,7 @@ func stackChanged(stacks *StackReconciler) predicate.Predicate {
 			if stack, ok := e.Object.(*obsv1.ObservabilityStack); ok {
 				stacks.Secrets.Forget(stack)
 			}
+			stacks.written.Delete(e.Object.GetUID())
 			if stacks.Roller != nil {
 				stacks.Roller.Forget(client.ObjectKeyFromObject(e.Object))
 			}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -38,6 +39,9 @@ type StackReconciler struct {
 	Roller *Roller
 	// ExporterImage is the task exporter's image where a broker names none.
 	ExporterImage string
+
+	// written holds, by UID, the resource version over which a stack's status was written last.
+	written sync.Map
 }
 
 // recheckAfter is how long obstack waits for a change that it has no watch for,

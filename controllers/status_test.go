@@ -134,3 +134,32 @@ func TestEventsTellOfConditionsThatChange(t *testing.T) {
 		t.Errorf("events of a Secret that is gone = %v, want two warnings", got)
 	}
 }
+
+// A pass that sees the status as it was before the last write must not take it for the one that is there.
+func TestAStatusIsComparedWithTheOneThatIsThere(t *testing.T) {
+	f := newFixture(t)
+	stack := &obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: namespace(t), Name: "shop"}}
+	stack.Spec.Environment = "production"
+	stack.Spec.Sentry = &obsv1.SentrySpec{DSNFrom: &obsv1.SecretKeySource{SecretKeyRef: obsv1.SecretKeySelector{Name: "dsn", Key: "dsn"}}}
+	create(t, stack)
+	f.reconcileStack(t, stack)
+	wantCondition(t, stack, obsv1.SentryReady, metav1.ConditionFalse, obsv1.ReasonSecretNotFound)
+	cached := stack.DeepCopy()
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: "dsn"},
+		StringData: map[string]string{"dsn": "https://0123abcd@sentry.shop.example/1"},
+	}
+	create(t, secret)
+	f.reconcileStack(t, stack)
+	wantCondition(t, stack, obsv1.SentryReady, metav1.ConditionTrue, obsv1.ReasonAvailable)
+
+	if err := live.Delete(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	result, err := f.Reconcile(t.Context(), cached)
+	if err != nil || result.RequeueAfter == 0 || result.RequeueAfter > recheckAfter/2 {
+		t.Errorf("a pass on an old stack: again after %s (%v), want soon", result.RequeueAfter, err)
+	}
+	f.reconcileStack(t, stack)
+	wantCondition(t, stack, obsv1.SentryReady, metav1.ConditionFalse, obsv1.ReasonSecretNotFound)
+}

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -87,9 +86,18 @@ func (r *Roller) candidates(ctx context.Context, stack *obsv1.ObservabilityStack
 			Workload: w, Want: injection.StampFor(claim, survey.ConfigHash), Pods: pods[w.String()],
 		})
 	}
+	alone, err := r.lonePods(ctx, stack, survey.ConfigHash, pods)
+	if err != nil {
+		return nil, err
+	}
+	for i := range alone {
+		if alone[i].Namespace != stack.Namespace {
+			survey.Namespaces = append(survey.Namespaces, alone[i].Namespace)
+		}
+	}
 	slices.Sort(survey.Namespaces)
 	survey.Namespaces = slices.Compact(survey.Namespaces)
-	return append(candidates, lonePods(key, survey.ConfigHash, pods)...), nil
+	return append(candidates, alone...), nil
 }
 
 // decide about the claim of a workload that exists.
@@ -102,9 +110,11 @@ func decide(w *injection.Workload, claim injection.Claim, namespace *metav1.Part
 	return decision
 }
 
-// lonePods are the stamped Pods that no workload made.
-func lonePods(stack types.NamespacedName, configHash string, pods map[string][]injection.Pod) []injection.Candidate {
+// lonePods are the stamped Pods that no workload made. A stamp can be written by
+// anybody, so those of namespaces that are not admitted do not count.
+func (r *Roller) lonePods(ctx context.Context, stack *obsv1.ObservabilityStack, configHash string, pods map[string][]injection.Pod) ([]injection.Candidate, error) {
 	var alone []injection.Candidate
+	want := injection.Stamp{Stack: client.ObjectKeyFromObject(stack), ConfigHash: configHash}
 	for owner, of := range pods {
 		name, ok := strings.CutPrefix(owner, injection.KindPod+" ")
 		if !ok || of[0].Leaving {
@@ -113,9 +123,15 @@ func lonePods(stack types.NamespacedName, configHash string, pods map[string][]i
 		w := &injection.Workload{}
 		w.Kind = injection.KindPod
 		w.Namespace, w.Name, _ = strings.Cut(name, "/")
-		alone = append(alone, injection.Candidate{Workload: w, Want: injection.Stamp{Stack: stack, ConfigHash: configHash}, Pods: of})
+		_, namespace, err := r.Reader.Claim(ctx, w)
+		if err != nil {
+			return nil, err
+		}
+		if namespace.DeletionTimestamp.IsZero() && injection.Admits(stack, w.Namespace, namespace.Labels) {
+			alone = append(alone, injection.Candidate{Workload: w, Want: want, Pods: of})
+		}
 	}
-	return alone
+	return alone, nil
 }
 
 func rolloutSpec(stack *obsv1.ObservabilityStack) obsv1.RolloutSpec {

@@ -56,11 +56,26 @@ func PodClaim(pod *corev1.Pod, namespace string) Claim {
 	stamped := map[string]string{}
 	if name := pod.Labels[obsv1.StampStack]; name != "" {
 		stamped[obsv1.AnnotationStack] = pod.Labels[obsv1.StampNamespace] + "/" + name
+	} else if hasWorkload(pod) {
+		// The annotations of a template do not tell whether the workload opted out; that it has no stamp does.
+		return Claim{}
 	}
 	if containers := pod.Annotations[obsv1.StampContainers]; containers != "" {
 		stamped[obsv1.AnnotationContainers] = containers
 	}
 	return claim(namespace, []map[string]string{pod.Annotations, stamped})
+}
+
+// hasWorkload tells whether a Pod was made from a template that obstack stamps.
+func hasWorkload(pod *corev1.Pod) bool {
+	owner := metav1.GetControllerOf(pod)
+	if owner == nil {
+		return false
+	}
+	kindName, _ := OwnerOf(&metav1.PartialObjectMetadata{ObjectMeta: pod.ObjectMeta})
+	kind, err := KindOf(kindName)
+	// Others have a StatefulSet too, in an API group of their own.
+	return err == nil && strings.HasPrefix(owner.APIVersion, kind.Group+"/")
 }
 
 // claim reads annotations from those that win to those that lose.

@@ -64,12 +64,14 @@ func (h *PodWebhook) Handle(ctx context.Context, req admission.Request) admissio
 	if !decision.Granted {
 		return refused(decision)
 	}
-	if stack.Status.ConfigHash == "" {
+	// The status may be behind the stamp: what is stamped has a configuration.
+	stamp := podStamp(pod, claim, stack.Status.ConfigHash)
+	if stamp.ConfigHash == "" {
 		countInjection("skipped", obsv1.ReasonWaitingForSettings)
 		return admission.Allowed("").WithWarnings(fmt.Sprintf("obstack: ObservabilityStack %s has no settings yet: see its status", claim.Stack))
 	}
 	grant := Grant{
-		Stamp:            podStamp(pod, claim, stack.Status.ConfigHash),
+		Stamp:            stamp,
 		Secret:           obsv1.SettingsName(stack.Namespace, stack.Name),
 		ReleaseFromImage: stack.Spec.Sentry != nil && stack.Spec.Sentry.Release == obsv1.ReleaseFromImage,
 	}

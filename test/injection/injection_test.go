@@ -5,61 +5,77 @@ package injection
 import (
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
-
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
 
 // TestInjection shares a control plane and an operator, because starting them takes seconds.
 func TestInjection(t *testing.T) {
 	c := start(t)
-	c.operate(t, "operator")
-	t.Run("a new workload needs no second rollout", c.newWorkload)
-	t.Run("a workload older than its stack is rolled once", c.olderWorkload)
-	t.Run("a rotated DSN reaches every Pod", c.rotation)
+	c.startOperator(t)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the end of the operator's log:\n%s", c.operator.Tail())
+		}
+		if err := c.operator.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("side by side", func(t *testing.T) {
+		for name, test := range map[string]func(*testing.T){
+			"a new workload needs no second rollout":         c.newWorkload,
+			"a workload older than its stack is rolled once": c.olderWorkload,
+			"every kind can be annotated":                    c.everyKind,
+			"the Pod's word counts before the Namespace's":   c.precedence,
+			"an opt-out counts before all else":              c.optOut,
+			"the workload chooses containers":                c.containers,
+			"the release comes from the image":               c.releaseFromImage,
+			"a namespace that is not admitted gets nothing":  c.refusal,
+			"nor does one that forges a stamp":               c.forgery,
+			"admission by selector, and its withdrawal":      c.admission,
+			"copies of the settings follow the workloads":    c.copies,
+			"a removed annotation releases":                  c.annotationRemoved,
+			"a deleted stack releases":                       c.stackDeleted,
+			"a deleted stack releases 200 workloads":         c.stackOfManyDeleted,
+			"a namespace is deleted":                         c.namespaceDeleted,
+			"a rotated DSN reaches every Pod":                c.rotation,
+			"nothing is rolled if the owners do it":          c.manualPolicy,
+			"a hundred containers":                           c.hundredContainers,
+			"what a container says itself wins":              c.ownVariables,
+			"wrong annotations":                              c.wrongAnnotations,
+			"kubectl apply":                                  c.gitOps(c.kubectlApply()),
+			// Without --force-conflicts: nobody else may own what the manifest has.
+			"kubectl apply --server-side": c.gitOps(c.kubectlApply("--server-side", "--field-manager=argocd")),
+			"kubectl replace":             c.gitOps(tool{deploy: c.replace}),
+			"helm upgrade":                c.gitOps(tool{deploy: c.helmUpgrade}),
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				test(t)
+			})
+		}
+	})
+	// These break what the others need.
+	t.Run("the webhook is down", c.webhookDown)
+	t.Run("the operator is down", c.operatorDown)
 }
 
 func (c *cluster) newWorkload(t *testing.T) {
-	namespace := c.namespace(t, nil)
+	namespace := c.namespace(t)
 	stack := c.stack(t, namespace)
 	d := deployment(namespace, "api", "shop", 2)
 	c.create(t, d)
-	c.awaitPods(t, stack, namespace, 2)
+	c.awaitInjected(t, stack, namespace, "api", 2)
 	c.awaitWorkloads(t, stack, "1/1", 0)
-	if d.Generation != 1 {
-		t.Errorf("generation %d, want 1", d.Generation)
-	}
 	c.wantGeneration(t, d, 1)
 }
 
 func (c *cluster) olderWorkload(t *testing.T) {
-	namespace := c.namespace(t, nil)
+	namespace := c.namespace(t)
 	d := deployment(namespace, "api", "shop", 2)
 	c.create(t, d)
 	c.awaitEvent(t, namespace, "api", obsv1.ReasonStackNotFound, "create it")
 	stack := c.stack(t, namespace)
-	c.awaitPods(t, stack, namespace, 2)
+	c.awaitInjected(t, stack, namespace, "api", 2)
 	c.awaitWorkloads(t, stack, "1/1", 0)
 	c.wantGeneration(t, d, 2)
-}
-
-func (c *cluster) rotation(t *testing.T) {
-	namespace := c.namespace(t, nil)
-	stack := c.stack(t, namespace, func(spec *obsv1.ObservabilityStackSpec) {
-		spec.Injection = &obsv1.InjectionSpec{Rollout: &obsv1.RolloutSpec{MaxConcurrent: 1}}
-	})
-	for _, name := range []string{"api", "web", "worker"} {
-		c.create(t, deployment(namespace, name, "shop", 1))
-	}
-	c.awaitWorkloads(t, stack, "3/3", 0)
-	before := stack.Status.ConfigHash
-	secret := &corev1.Secret{}
-	secret.Namespace, secret.Name = namespace, "shop-sentry"
-	change(t, c, secret, func(s *corev1.Secret) { s.Data["dsn"] = []byte(dsn(2)) })
-	c.awaitCondition(t, stack, obsv1.Ready, obsv1.ReasonRollingOut)
-	c.awaitReady(t, stack)
-	if stack.Status.ConfigHash == before {
-		t.Error("the configuration's hash is the old one")
-	}
-	c.awaitPods(t, stack, namespace, 3)
 }

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package injection
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+)
+
+func (c *cluster) refusal(t *testing.T) {
+	namespace, other := c.namespace(t), c.emptyNamespace(t)
+	stack := c.stack(t, namespace)
+	c.create(t, deployment(other, "api", namespace+"/shop", 1))
+	c.create(t, pod(other, "pod", namespace+"/shop"))
+	c.awaitEvent(t, other, "api", obsv1.ReasonNamespaceNotAdmitted, "spec.injection.namespaces")
+	c.awaitWorkloads(t, stack, "0/1", 1)
+	// A refusal is somebody else's mistake, not the stack's.
+	c.awaitReady(t, stack)
+	c.awaitPlain(t, other, "api", 1)
+	c.awaitPlain(t, other, "pod", 1)
+	c.wantAbsent(t, settings(stack, other))
+	c.wantGeneration(t, deployment(other, "api", "", 1), 1)
+}
+
+// forgery writes by hand what obstack would write if the stack admitted the namespace.
+func (c *cluster) forgery(t *testing.T) {
+	namespace, other := c.namespace(t), c.emptyNamespace(t)
+	stack := c.stack(t, namespace)
+	labels := map[string]string{obsv1.StampStack: "shop", obsv1.StampNamespace: namespace}
+	marks := map[string]string{obsv1.StampConfigHash: stack.Status.ConfigHash, obsv1.MarkInjected: stack.Status.ConfigHash}
+	forge := func(meta *metav1.ObjectMeta) {
+		if meta.Annotations == nil {
+			meta.Annotations = map[string]string{}
+		}
+		maps.Copy(meta.Labels, labels)
+		maps.Copy(meta.Annotations, marks)
+	}
+	stamped := deployment(other, "stamped", "", 1)
+	forge(&stamped.Spec.Template.ObjectMeta)
+	both := deployment(other, "both", namespace+"/shop", 1)
+	forge(&both.Spec.Template.ObjectMeta)
+	annotated := deployment(other, "annotated", "", 1)
+	annotated.Spec.Template.Annotations = map[string]string{obsv1.AnnotationStack: namespace + "/shop"}
+	lone := pod(other, "lone", "")
+	forge(&lone.ObjectMeta)
+	for _, obj := range []client.Object{stamped, both, annotated, lone} {
+		c.create(t, obj)
+	}
+	for _, d := range []*appsv1.Deployment{stamped, both, annotated} {
+		c.awaitPlain(t, other, d.Name, 1) // Released, if the webhook did not refuse it.
+	}
+	if pods := c.awaitPods(t, other, "lone", 1, hasSettings); len(pods) != 1 {
+		t.Errorf("%d Pods, want 1", len(pods))
+	}
+	// Those who are refused are counted, and make the stack no less ready.
+	c.awaitWorkloads(t, stack, "0/2", 2)
+	c.awaitReady(t, stack)
+	c.wantAbsent(t, settings(stack, other))
+}
+
+func (c *cluster) admission(t *testing.T) {
+	namespace, other, third := c.namespace(t), c.emptyNamespace(t), c.emptyNamespace(t)
+	stack := c.stack(t, namespace, admitting(obsv1.InjectionNamespaces{
+		From: obsv1.NamespacesFromSelector, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"shop": "yes"}},
+	}))
+	all := workloads(other, namespace+"/shop")
+	for obj := range all {
+		c.create(t, obj)
+	}
+	c.create(t, deployment(third, "api", namespace+"/shop", 1))
+	c.awaitWorkloads(t, stack, "0/5", 5)
+
+	admit := func(labels map[string]string) {
+		t.Helper()
+		change(t, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: other}}, func(ns *corev1.Namespace) {
+			delete(ns.Labels, "shop")
+			maps.Copy(ns.Labels, labels)
+		})
+	}
+	admit(map[string]string{"shop": "yes"})
+	for obj, n := range all {
+		if obj.GetName() != "cronjob" {
+			c.awaitInjected(t, stack, other, obj.GetName(), n)
+		}
+	}
+	c.awaitWorkloads(t, stack, "4/5", 1)
+	c.awaitSecret(t, stack, other, dsn(1))
+	c.wantAbsent(t, settings(stack, third))
+
+	admit(nil)
+	for obj, n := range all {
+		if obj.GetName() != "cronjob" {
+			c.awaitPlain(t, other, obj.GetName(), n)
+		}
+	}
+	c.awaitWorkloads(t, stack, "0/5", 5)
+	c.awaitGone(t, settings(stack, other))
+	c.awaitEvent(t, other, "deployment", obsv1.ReasonNamespaceNotAdmitted, namespace+"/shop")
+}
+
+// copies of the settings follow the workloads, whatever is done to them by hand.
+func (c *cluster) copies(t *testing.T) {
+	namespace, other := c.namespace(t), c.emptyNamespace(t)
+	stack := c.stack(t, namespace, admitting(obsv1.InjectionNamespaces{From: obsv1.NamespacesFromAll}))
+	first, last := deployment(other, "first", namespace+"/shop", 1), deployment(other, "last", namespace+"/shop", 1)
+	c.create(t, first)
+	c.create(t, last)
+	c.awaitWorkloads(t, stack, "2/2", 0)
+	copied := c.awaitSecret(t, stack, other, dsn(1))
+	// It may have been rolled once, if its Pod was faster than the copy.
+	before := c.generation(t, first)
+
+	for what, edit := range map[string]func(*corev1.Secret){
+		"another value":   func(s *corev1.Secret) { s.Data["SENTRY_DSN"] = []byte(dsn(7)) },
+		"a key less":      func(s *corev1.Secret) { delete(s.Data, "SENTRY_DSN") },
+		"no labels":       func(s *corev1.Secret) { s.Labels = nil },
+		"another's label": func(s *corev1.Secret) { s.Labels[obsv1.LabelManagedBy] = "somebody"; delete(s.Data, "SENTRY_DSN") },
+	} {
+		change(t, c, copied, edit)
+		poll(t, func(ctx context.Context) string {
+			got := settings(stack, other)
+			if err := c.api.Get(ctx, client.ObjectKeyFromObject(got), got); err != nil {
+				return err.Error()
+			}
+			if string(got.Data["SENTRY_DSN"]) != dsn(1) || got.Labels[obsv1.LabelManagedBy] != obsv1.ManagedBy || got.Labels[obsv1.LabelStack] != "shop" {
+				return fmt.Sprintf("a copy with %s is not mended: %v %q", what, got.Labels, got.Data)
+			}
+			return ""
+		})
+	}
+	c.delete(t, copied)
+	again := c.awaitSecret(t, stack, other, dsn(1))
+	// Nothing of this is the workloads' business.
+	c.awaitWorkloads(t, stack, "2/2", 0)
+	c.wantGeneration(t, first, before)
+
+	c.rotate(t, namespace, 2)
+	c.awaitSecret(t, stack, other, dsn(2))
+	c.delete(t, first)
+	c.awaitWorkloads(t, stack, "1/1", 0)
+	if got := c.awaitSecret(t, stack, other, dsn(2)); got.UID != again.UID {
+		t.Error("the copy went with the first of two workloads")
+	}
+	c.delete(t, last)
+	c.awaitGone(t, settings(stack, other))
+	c.awaitWorkloads(t, stack, "0/0", 0)
+}

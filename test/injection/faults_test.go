@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package injection
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+)
+
+// awaitWebhooks waits until the API server reaches the webhooks, or until it does not.
+func (c *cluster) awaitWebhooks(t *testing.T, namespace string, reached bool) {
+	t.Helper()
+	poll(t, func(ctx context.Context) string {
+		d := deployment(namespace, "probe", "", 1)
+		d.Annotations = map[string]string{obsv1.Probe: "asked"}
+		if err := c.api.Create(ctx, d, client.DryRunAll); err != nil {
+			return err.Error()
+		}
+		if got := d.Annotations[obsv1.Probe] == obsv1.ProbeAnswer; got != reached {
+			return fmt.Sprintf("that the API server reaches the webhooks is %t, want %t", got, reached)
+		}
+		return ""
+	})
+}
+
+// started says why a Pod does not run.
+func started(pod *corev1.Pod) string {
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodReady && condition.Status == corev1.ConditionTrue {
+			return ""
+		}
+	}
+	return "is not ready, but " + string(pod.Status.Phase)
+}
+
+func (c *cluster) webhookDown(t *testing.T) {
+	namespace := c.namespace(t)
+	stack := c.stack(t, namespace)
+	var known []*appsv1.Deployment
+	for i := range 4 {
+		d := deployment(namespace, fmt.Sprintf("known-%d", i), "shop", 0)
+		c.create(t, d)
+		known = append(known, d)
+	}
+	c.awaitWorkloads(t, stack, "4/4", 0)
+
+	if err := c.webhooks.Break(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // For the next test, if this one fails before it has mended them.
+		if err := c.webhooks.Mend(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	c.awaitWebhooks(t, namespace, false)
+	for _, d := range known {
+		change(t, c, d, func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(10)) })
+	}
+	unknown := deployment(namespace, "unknown", "shop", 10)
+	c.create(t, unknown)
+	c.awaitPods(t, namespace, "", 50, started)
+	c.awaitPods(t, namespace, "", 50, hasSettings)
+	c.awaitWorkloads(t, stack, "0/5", 0)
+	c.awaitCondition(t, stack, obsv1.InjectionReady, obsv1.ReasonWebhookSilent)
+	// Rolling now would inject nothing.
+	for _, d := range known {
+		c.wantGeneration(t, d, 2)
+	}
+	c.wantGeneration(t, unknown, 1)
+
+	if err := c.webhooks.Mend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.awaitWebhooks(t, namespace, true)
+	c.awaitInjected(t, stack, namespace, "", 50)
+	c.awaitWorkloads(t, stack, "5/5", 0)
+	c.awaitReady(t, stack)
+	for _, d := range known {
+		c.wantGeneration(t, d, 3) // Made, scaled, rolled once.
+	}
+	c.wantGeneration(t, unknown, 2)
+}
+
+// operatorDown rolls workloads while nobody reconciles and no webhook answers.
+func (c *cluster) operatorDown(t *testing.T) {
+	namespace, other := c.namespace(t), c.namespace(t)
+	stack, dropped := c.stack(t, namespace), c.stack(t, other, admitting(obsv1.InjectionNamespaces{From: obsv1.NamespacesFromAll}))
+	idle, restarted, gone := deployment(namespace, "idle", "shop", 3), deployment(namespace, "restarted", "shop", 3), deployment(namespace, "gone", "shop", 1)
+	freed, orphan := deployment(namespace, "freed", "shop", 1), deployment(namespace, "orphan", other+"/shop", 1)
+	for _, d := range []*appsv1.Deployment{idle, restarted, gone, freed, orphan} {
+		c.create(t, d)
+	}
+	c.awaitWorkloads(t, stack, "4/4", 0)
+	c.awaitWorkloads(t, dropped, "1/1", 0)
+	c.awaitSecret(t, dropped, namespace, dsn(1))
+	before := c.generations(t, namespace)
+
+	if err := c.operator.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	c.rotate(t, namespace, 2)
+	c.restart(t, restarted)
+	fresh := deployment(namespace, "fresh", "shop", 3)
+	c.create(t, fresh)
+	change(t, c, freed, func(d *appsv1.Deployment) { d.Annotations = nil })
+	c.delete(t, gone)
+	c.delete(t, dropped)
+	c.awaitComplete(t, namespace, "restarted")
+	c.awaitComplete(t, namespace, "fresh")
+	for _, name := range []string{"restarted", "fresh"} {
+		c.awaitPods(t, namespace, name, 3, started)
+		c.awaitPods(t, namespace, name, 3, hasSettings)
+	}
+
+	c.startOperator(t)
+	c.awaitWorkloads(t, stack, "3/3", 0)
+	for _, name := range []string{"idle", "restarted", "fresh"} {
+		c.awaitInjected(t, stack, namespace, name, 3)
+	}
+	c.awaitSecret(t, stack, namespace, dsn(2))
+	c.awaitReady(t, stack)
+	c.awaitPlain(t, namespace, "freed", 1)
+	c.awaitPlain(t, namespace, "orphan", 1)
+	c.awaitGone(t, settings(dropped, namespace))
+	after := c.generations(t, namespace)
+	for name, changes := range map[string]int64{
+		"idle": 1, "restarted": 2, "freed": 2, "orphan": 1, // Of those, the owners made one each of the second and the third.
+	} {
+		name = namespace + "/" + name
+		if got := after[name] - before[name]; got != changes {
+			t.Errorf("%s was changed %d times, want %d", name, got, changes)
+		}
+	}
+	if got := after[namespace+"/fresh"]; got != 2 {
+		t.Errorf("generation of fresh = %d, want 2", got)
+	}
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package injection
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+)
+
+func (c *cluster) annotationRemoved(t *testing.T) {
+	namespace := c.namespace(t)
+	stack := c.stack(t, namespace)
+	all := workloads(namespace, "shop")
+	for obj := range all {
+		c.create(t, obj)
+	}
+	c.awaitWorkloads(t, stack, "4/4", 0)
+	for obj := range all {
+		change(t, c, obj, func(obj client.Object) { obj.SetAnnotations(nil) })
+	}
+	for obj, n := range all {
+		if obj.GetName() != "cronjob" { // Its Job may run on with what it started with.
+			c.awaitPlain(t, namespace, obj.GetName(), n)
+		}
+	}
+	c.awaitWorkloads(t, stack, "0/0", 0)
+	for obj := range all {
+		c.awaitReleased(t, obj)
+	}
+	// The settings themselves are the stack's, and stay with it.
+	c.awaitSecret(t, stack, namespace, dsn(1))
+}
+
+// awaitReleased waits until nothing of a stamp is left on a workload's template.
+func (c *cluster) awaitReleased(t *testing.T, obj client.Object) {
+	t.Helper()
+	poll(t, func(ctx context.Context) string {
+		if err := c.api.Get(ctx, client.ObjectKeyFromObject(obj), obj); err != nil {
+			return err.Error()
+		}
+		meta := templateOf(t, obj).ObjectMeta
+		for _, keys := range []map[string]string{meta.Labels, meta.Annotations} {
+			for key := range keys {
+				if key != "app" {
+					return fmt.Sprintf("the template of %s has %s", obj.GetName(), key)
+				}
+			}
+		}
+		return ""
+	})
+}
+
+func (c *cluster) stackDeleted(t *testing.T) {
+	namespace, other := c.namespace(t), c.emptyNamespace(t)
+	stack := c.stack(t, namespace, admitting(obsv1.InjectionNamespaces{From: obsv1.NamespacesFromAll}))
+	all := workloads(other, namespace+"/shop")
+	for obj := range all {
+		c.create(t, obj)
+	}
+	c.awaitWorkloads(t, stack, "4/4", 0)
+	c.delete(t, stack)
+	c.awaitGone(t, stack)
+	for obj, n := range all {
+		c.awaitReleased(t, obj)
+		if obj.GetName() != "cronjob" {
+			c.awaitPlain(t, other, obj.GetName(), n)
+		}
+	}
+	c.awaitGone(t, settings(stack, other))
+	c.awaitGone(t, settings(stack, namespace))
+	c.awaitEvent(t, other, "deployment", obsv1.ReasonStackNotFound, "create it")
+
+	// What was released comes back with the stack.
+	stack = c.stack(t, namespace, admitting(obsv1.InjectionNamespaces{From: obsv1.NamespacesFromAll}))
+	c.awaitWorkloads(t, stack, "4/4", 0)
+	c.awaitInjected(t, stack, other, "deployment", 2)
+}
+
+// stackOfManyDeleted releases 200 workloads, half of them in another namespace.
+func (c *cluster) stackOfManyDeleted(t *testing.T) {
+	namespace, other := c.namespace(t), c.emptyNamespace(t)
+	stack := c.stack(t, namespace, admitting(obsv1.InjectionNamespaces{From: obsv1.NamespacesFromAll}))
+	const half, running = 100, 20 // The rest have no Pods, which would only take the machine's time.
+	for i := range half {
+		for _, in := range []string{namespace, other} {
+			c.create(t, deployment(in, fmt.Sprintf("api-%d", i), namespace+"/shop", int32(max(0, min(1, running-i)))))
+		}
+	}
+	c.awaitWorkloads(t, stack, "200/200", 0)
+	before := c.generations(t, namespace, other)
+	c.delete(t, stack)
+	for _, in := range []string{namespace, other} {
+		c.awaitPlain(t, in, "", running)
+		c.awaitGone(t, settings(stack, in))
+		for i := range half {
+			c.awaitReleased(t, deployment(in, fmt.Sprintf("api-%d", i), "", 0))
+		}
+	}
+	for name, after := range c.generations(t, namespace, other) {
+		if after != before[name]+1 {
+			t.Errorf("%s went from generation %d to %d, want one change", name, before[name], after)
+		}
+	}
+}
+
+// generations of the Deployments of namespaces, by NAMESPACE/NAME.
+func (c *cluster) generations(t *testing.T, namespaces ...string) map[string]int64 {
+	t.Helper()
+	all := map[string]int64{}
+	for _, namespace := range namespaces {
+		list := &appsv1.DeploymentList{}
+		if err := c.api.List(t.Context(), list, client.InNamespace(namespace)); err != nil {
+			t.Fatal(err)
+		}
+		for i := range list.Items {
+			all[namespace+"/"+list.Items[i].Name] = list.Items[i].Generation
+		}
+	}
+	return all
+}
+
+func (c *cluster) namespaceDeleted(t *testing.T) {
+	namespace, first, second := c.namespace(t), c.emptyNamespace(t), c.emptyNamespace(t)
+	stack := c.stack(t, namespace, admitting(obsv1.InjectionNamespaces{From: obsv1.NamespacesFromAll}))
+	for _, in := range []string{first, second} {
+		// What keeps a namespace from being gone at once gives obstack time to do harm.
+		held := deployment(in, "held", namespace+"/shop", 1)
+		held.Finalizers = []string{"example.com/held"}
+		c.create(t, held)
+		c.create(t, deployment(in, "api", namespace+"/shop", 1))
+	}
+	c.awaitWorkloads(t, stack, "4/4", 0)
+
+	// One with workloads.
+	c.delete(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: first}})
+	c.awaitWorkloads(t, stack, "2/2", 0)
+	c.awaitGone(t, settings(stack, first))
+	c.rotate(t, namespace, 2)
+	c.awaitSecret(t, stack, second, dsn(2))
+	c.awaitReady(t, stack)
+	c.awaitWorkloads(t, stack, "2/2", 0)
+	c.wantAbsent(t, settings(stack, first))
+	change(t, c, deployment(first, "held", "", 1), func(d *appsv1.Deployment) { d.Finalizers = nil })
+	c.awaitGone(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: first}})
+
+	// And the stack's own.
+	c.delete(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
+	c.awaitGone(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
+	c.awaitGone(t, settings(stack, second))
+	c.awaitPlain(t, second, "api", 1)
+	change(t, c, deployment(second, "held", "", 1), func(d *appsv1.Deployment) { d.Finalizers = nil })
+}
