@@ -33,6 +33,8 @@ func Build(ctx context.Context, dir string) (string, error) {
 	binary := filepath.Join(dir, "obstack")
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", binary, ".")
 	cmd.Dir = root
+	// Interrupted, go removes its temporary folders; killed, it does not.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the operator: %w\n%s", err, output)
 	}
