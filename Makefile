@@ -25,7 +25,7 @@ help: ## List the targets.
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: ## Show obstack at work on a control plane of this machine; ONCE=1 ends by itself.
+demo: ## Show obstack at work on a control plane of this machine; ONCE=1 ends by itself, ROTATE=1 changes the DSN.
 	go run ./hack/demo
 
 .PHONY: build

@@ -6,10 +6,12 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -231,18 +233,29 @@ func (i *injector) copies(ctx context.Context, stack client.Object) []reconcile.
 // finder lists the workloads that an object concerns.
 type finder func(context.Context, client.Object) ([]*injection.Workload, error)
 
-// itself leaves out what neither asks for anything nor carries a stamp, which most workloads do not.
 func (i *injector) itself(ctx context.Context, obj client.Object) ([]*injection.Workload, error) {
 	w := lean(obj)
 	claim, _, err := i.reader.Claim(ctx, w)
-	if _, stamped := w.Stamp(); err != nil || claim.Made() || claim.Problem != "" || stamped {
+	if err != nil || concerned(w, claim) {
 		return []*injection.Workload{w}, err
 	}
 	return nil, nil
 }
 
+// inNamespace judges by the Namespace as it comes, which may be that before a change.
 func (i *injector) inNamespace(ctx context.Context, obj client.Object) ([]*injection.Workload, error) {
-	return i.reader.InNamespace(ctx, obj.GetName())
+	workloads, err := i.reader.InNamespace(ctx, obj.GetName())
+	namespace := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Annotations: obj.GetAnnotations()}}
+	return slices.DeleteFunc(workloads, func(w *injection.Workload) bool {
+		return !concerned(w, injection.ClaimOf(w, namespace))
+	}), err
+}
+
+// concerned tells whether a workload asks for anything or carries a stamp, which most
+// do not. A queue that once held all of a large cluster stays as large.
+func concerned(w *injection.Workload, claim injection.Claim) bool {
+	_, stamped := w.Stamp()
+	return claim.Made() || claim.Problem != "" || stamped
 }
 
 func (i *injector) concerning(ctx context.Context, obj client.Object) ([]*injection.Workload, error) {

@@ -155,7 +155,7 @@ func (w *Workload) Keep() {
 	w.ObjectMeta = metav1.ObjectMeta{
 		Namespace: w.Namespace, Name: w.Name, UID: w.UID,
 		ResourceVersion: w.ResourceVersion, Generation: w.Generation, DeletionTimestamp: w.DeletionTimestamp,
-		Labels: only(w.Labels, obsv1.LabelManagedBy), Annotations: onlyOurs(w.Annotations),
+		Labels: ifOurs(w.Labels), Annotations: onlyOurs(w.Annotations),
 		OwnerReferences: controllerOf(w.OwnerReferences),
 	}
 	template := w.PodTemplate()
@@ -183,6 +183,15 @@ const deadlineExceeded = "ProgressDeadlineExceeded"
 func IsOurs(key string) bool {
 	domain, _, _ := strings.Cut(key, "/")
 	return domain == "obstack.dev" || domain == "inject.obstack.dev"
+}
+
+// ifOurs keeps the label that marks an object as ours, which hardly any workload
+// has. Helm sets it too, and a map for each of its workloads would be a third of what they cost.
+func ifOurs(labels map[string]string) map[string]string {
+	if labels[obsv1.LabelManagedBy] != obsv1.ManagedBy {
+		return nil
+	}
+	return only(labels, obsv1.LabelManagedBy)
 }
 
 func onlyOurs(all map[string]string) map[string]string {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
@@ -20,6 +19,7 @@ import (
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/controlplane"
+	"obstack.dev/obstack/test/operator"
 )
 
 const (
@@ -43,15 +43,11 @@ func connect(config *rest.Config) (client.Client, error) {
 }
 
 // startOperator builds the operator of this checkout and starts it as a process,
-// with the rights that it has in a cluster.
+// with the rights that it has in a cluster and with its webhooks registered.
 func (d *demo) startOperator(ctx context.Context) error {
-	program := filepath.Join(d.cp.Dir(), "bin", "obstack")
-	build := exec.CommandContext(ctx, "go", "build", "-o", program, ".")
-	build.Dir = d.root
-	// Interrupted, go removes its temporary folders; killed, it does not.
-	build.Cancel = func() error { return build.Process.Signal(os.Interrupt) }
-	if output, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the operator: %w\n%s", err, output)
+	program, err := operator.Build(ctx, filepath.Join(d.cp.Dir(), "bin"))
+	if err != nil {
+		return err
 	}
 	if err := d.grant(ctx); err != nil {
 		return err
@@ -60,14 +56,17 @@ func (d *demo) startOperator(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(program, "--kubeconfig="+kubeconfig, "--log-format=console",
-		"--metrics-bind-address=0", "--health-probe-bind-address=0")
-	cmd.Dir = d.cp.Dir()
-	d.operator, err = d.cp.StartProcess("obstack", cmd)
+	webhooks, err := operator.RegisterWebhooks(d.cp)
 	if err != nil {
 		return err
 	}
+	if d.operator, err = operator.Start(d.cp, program, "obstack", append(webhooks.Flags(), "--kubeconfig="+kubeconfig)...); err != nil {
+		return err
+	}
 	say(d.out, "      its log: %s", d.operator.Log)
+	if err := d.operator.WaitReady(ctx); err != nil {
+		return fmt.Errorf("wait for the operator: %w", err)
+	}
 	return nil
 }
 

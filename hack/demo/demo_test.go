@@ -5,6 +5,8 @@ package main
 import (
 	"bytes"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,7 +23,7 @@ func TestDemo(t *testing.T) {
 	temporary := t.TempDir()
 	t.Setenv("TMPDIR", temporary)
 	out := &bytes.Buffer{}
-	err := run(t.Context(), out, true)
+	err := run(t.Context(), out, options{once: true, rotate: true})
 	t.Log(out)
 	if err != nil {
 		t.Fatal(err)
@@ -37,20 +39,61 @@ func TestDemo(t *testing.T) {
 			t.Errorf("the demo does not say %q", want)
 		}
 	}
+	toldOfRotation(t, out.String())
 	left, err := filepath.Glob(filepath.Join(temporary, "obstack-*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v (%v)", left, err)
 	}
 }
 
-func TestOnceIsRefusedUnlessItIsYesOrNo(t *testing.T) {
-	for value, want := range map[string]bool{"": false, "1": true, "0": false, "true": true} {
-		if got, err := onceDefault(value); err != nil || got != want {
-			t.Errorf("ONCE=%s: %v, %v, want %v", value, got, err, want)
+// toldOfRotation checks what the demo says about injected Pods before and after the rotation.
+func toldOfRotation(t *testing.T, out string) {
+	t.Helper()
+	change := regexp.MustCompile(`configuration (\S+) became (\S+), at most 1 of 3 workloads at a time`).FindStringSubmatch(out)
+	if change == nil || change[1] == change[2] {
+		t.Fatalf("the demo tells of no rotation one by one: %q", change)
+	}
+	if !strings.Contains(out, "waiting: shop-api, shop-beat, shop-worker; rolling: none; through: none") {
+		t.Error("the demo does not tell that all waited")
+	}
+	for pod, replicas := range map[string]int{"api": 2, "beat": 1, "worker": 2} {
+		for _, hash := range change[1:] {
+			row := regexp.MustCompile(`(?m)^ +shop-` + pod + `-\S+ +` + pod + ` +shop/shop +` + hash + `$`)
+			if got := len(row.FindAllString(out, -1)); got != replicas {
+				t.Errorf("the demo shows %d Pods of shop-%s with the configuration %s, want %d", got, pod, hash, replicas)
+			}
 		}
 	}
-	if _, err := onceDefault("please"); err == nil || !strings.Contains(err.Error(), "ONCE=please") {
+	if strings.Contains(out, "PublicKey") {
+		t.Error("the demo prints a DSN")
+	}
+}
+
+func TestAVariableIsRefusedUnlessItIsYesOrNo(t *testing.T) {
+	for value, want := range map[string]bool{"": false, "1": true, "0": false, "true": true} {
+		for name, wanted := range map[string]options{"ONCE": {once: want}, "ROTATE": {rotate: want}} {
+			got, err := defaults(func(of string) string { return map[string]string{name: value}[of] })
+			if err != nil || got != wanted {
+				t.Errorf("%s=%s: %+v, %v, want %+v", name, value, got, err, wanted)
+			}
+		}
+	}
+	_, err := defaults(func(name string) string { return map[string]string{"ROTATE": "please"}[name] })
+	if err == nil || !strings.Contains(err.Error(), "ROTATE=please") {
 		t.Errorf("error = %v, want one that names the variable", err)
+	}
+}
+
+func TestInjectedNamesTheContainersThatReadTheSettings(t *testing.T) {
+	stack := &obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "shop"}}
+	from := func(secret string) []corev1.EnvFromSource {
+		return []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: secret}}}}
+	}
+	pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{
+		{Name: "api", EnvFrom: from("obstack.shop.shop")}, {Name: "other", EnvFrom: from("own")}, {Name: "none"},
+	}}}
+	if got := injected(pod, stack); !slices.Equal(got, []string{"api"}) {
+		t.Errorf("injected = %v, want the one container with the stack's Secret", got)
 	}
 }
 

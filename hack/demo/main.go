@@ -2,9 +2,10 @@
 
 // Command demo shows obstack at work on this machine, without a cluster: it starts
 // a control plane with simulated nodes, the operator of this checkout and the
-// application of config/samples/shop, and says what became of it. It stays until it
-// is interrupted; with ONCE=1 it ends by itself, with an exit status that tells
-// whether the stack became Ready.
+// application of config/samples/shop, and says what became of it. With ROTATE=1 it
+// then changes the application's Sentry DSN and shows how the workloads get it. It
+// stays until it is interrupted; with ONCE=1 it ends by itself, with an exit status
+// that tells whether all that it showed went well.
 package main
 
 import (
@@ -21,19 +22,20 @@ import (
 )
 
 func main() {
-	once, err := onceDefault(os.Getenv("ONCE"))
+	o, err := defaults(os.Getenv)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(2)
 	}
-	flag.BoolVar(&once, "once", once, "end by itself; the exit status tells whether the stack became Ready (the default can be set by ONCE=1)")
+	flag.BoolVar(&o.once, "once", o.once, "end by itself; the exit status tells whether all went well (the default can be set by ONCE=1)")
+	flag.BoolVar(&o.rotate, "rotate", o.rotate, "change the Sentry DSN when the stack is Ready, and show the rollout (the default can be set by ROTATE=1)")
 	flag.Parse()
 	ctx, stop := interruptible()
 	defer stop()
-	err = run(ctx, os.Stdout, once)
+	err = run(ctx, os.Stdout, o)
 	switch {
 	case errors.Is(err, context.Canceled):
-		fmt.Fprintln(os.Stderr, "demo: interrupted before the stack was ready")
+		fmt.Fprintln(os.Stderr, "demo: interrupted before all was shown")
 		os.Exit(130)
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "demo:", err)
@@ -41,16 +43,25 @@ func main() {
 	}
 }
 
-// onceDefault reads the variable ONCE; empty means no.
-func onceDefault(value string) (bool, error) {
-	if value == "" {
-		return false, nil
+// options say what the demo does beside showing the stack.
+type options struct {
+	once, rotate bool
+}
+
+// defaults reads the variables ONCE and ROTATE; empty means no.
+func defaults(getenv func(string) string) (options, error) {
+	var o options
+	for name, option := range map[string]*bool{"ONCE": &o.once, "ROTATE": &o.rotate} {
+		value := getenv(name)
+		if value == "" {
+			continue
+		}
+		var err error
+		if *option, err = strconv.ParseBool(value); err != nil {
+			return o, fmt.Errorf("%s=%s: must be 1 or 0", name, value)
+		}
 	}
-	once, err := strconv.ParseBool(value)
-	if err != nil {
-		return false, fmt.Errorf("ONCE=%s: must be 1 or 0", value)
-	}
-	return once, nil
+	return o, nil
 }
 
 // interruptible is a context that ends with Ctrl-C, SIGTERM, a closed terminal,

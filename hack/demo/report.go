@@ -45,9 +45,12 @@ func (d *demo) report(ctx context.Context, stack *obsv1.ObservabilityStack) erro
 	}
 	table(d.out, rows)
 
+	if err := d.showPods(ctx, stack); err != nil {
+		return err
+	}
 	kubectl := fmt.Sprintf("KUBECONFIG=%s %s -n %s", d.cp.Kubeconfig, filepath.Join(d.cp.Assets, string(controlplane.Kubectl)), stack.Namespace)
 	say(d.out, "\nLook around, while the demo runs:\n")
-	say(d.out, "  %s get obs,servicemonitors,prometheusrules,deployments,configmaps,secrets", kubectl)
+	say(d.out, "  %s get obs,servicemonitors,prometheusrules,deployments,pods,configmaps,secrets", kubectl)
 	say(d.out, "\nDelete something, and see it come back:\n")
 	say(d.out, "  %s delete servicemonitors --all", kubectl)
 	return nil

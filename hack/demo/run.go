@@ -15,6 +15,7 @@ import (
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/controlplane"
+	"obstack.dev/obstack/test/operator"
 )
 
 const (
@@ -35,19 +36,20 @@ type demo struct {
 	root     string
 	cp       *controlplane.ControlPlane
 	api      client.Client
-	operator *controlplane.Process
+	operator *operator.Operator
 	started  time.Time
-	step     int
+	options
+	step int
 }
 
 // run is the whole demo. Whatever it started has ended when it returns.
-func run(ctx context.Context, out io.Writer, once bool) (err error) {
+func run(ctx context.Context, out io.Writer, o options) (err error) {
 	say(out, "%s", intro)
 	root, err := controlplane.Root()
 	if err != nil {
 		return err
 	}
-	d := &demo{out: out, root: root, started: time.Now()}
+	d := &demo{out: out, root: root, options: o, started: time.Now()}
 
 	d.says("starting etcd, kube-apiserver, kube-controller-manager, kube-scheduler and %d simulated nodes", nodes)
 	d.cp, err = controlplane.Start(ctx, controlplane.Options{Log: out, Nodes: nodes, Kubectl: true})
@@ -65,20 +67,21 @@ func run(ctx context.Context, out io.Writer, once bool) (err error) {
 		d.explain(err)
 		return errors.Join(ctx.Err(), err)
 	}
-	if once {
+	if o.once {
 		return nil
 	}
 	return d.stay(ctx)
 }
 
-// observe starts the operator, applies the application and waits until its stack is ready.
+// observe starts the operator, applies the application, waits until its stack is
+// ready and shows it; then it rotates the DSN, if asked.
 func (d *demo) observe(ctx context.Context) error {
 	d.says("building and starting the operator, with the rights of config/rbac and no others")
 	if err := d.startOperator(ctx); err != nil {
 		return err
 	}
 	samples := filepath.Join("config", "samples", "shop")
-	d.says("applying %s: an API, a Celery worker and beat, their Secrets, one ObservabilityStack", samples)
+	d.says("applying %s: an annotated API, Celery worker and beat, their Secrets, one ObservabilityStack", samples)
 	key, err := d.apply(ctx, filepath.Join(d.root, samples))
 	if err != nil {
 		return err
@@ -89,12 +92,18 @@ func (d *demo) observe(ctx context.Context) error {
 		return err
 	}
 	say(d.out, "      Ready, %s after the start of the demo\n", time.Since(d.started).Round(time.Second))
-	return d.report(ctx, stack)
+	if err := d.report(ctx, stack); err != nil || !d.rotate {
+		return err
+	}
+	return d.rotateDSN(ctx, stack)
 }
 
 // says announces a step.
 func (d *demo) says(format string, args ...any) {
-	const steps = 4
+	steps := 4
+	if d.rotate {
+		steps++
+	}
 	d.step++
 	say(d.out, "[%d/%d] %s", d.step, steps, fmt.Sprintf(format, args...))
 }

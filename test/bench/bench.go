@@ -35,11 +35,12 @@ type bench struct {
 	options
 	report
 
-	plane  *controlplane.ControlPlane
-	api    client.WithWatch
-	binary string
-	op     *operator.Operator
-	dir    string
+	plane    *controlplane.ControlPlane
+	api      client.WithWatch
+	webhooks *operator.Webhooks
+	binary   string
+	op       *operator.Operator
+	dir      string
 	// sets counts the sets of namespaces, so that no two share a name.
 	sets int
 	// stacks are those that stay for all measurements but the first.
@@ -66,6 +67,14 @@ func (b *bench) start(ctx context.Context) (err error) {
 	if b.binary, err = operator.Build(ctx, b.dir); err != nil {
 		return err
 	}
+	if err := b.startPlane(ctx); err != nil {
+		return err
+	}
+	return b.machineBefore()
+}
+
+// startPlane starts an API server with the webhooks registered.
+func (b *bench) startPlane(ctx context.Context) error {
 	root, err := controlplane.Root()
 	if err != nil {
 		return err
@@ -82,7 +91,17 @@ func (b *bench) start(ctx context.Context) (err error) {
 	if b.api, err = client.NewWithWatch(b.plane.Config, client.Options{Scheme: scheme}); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	return b.machineBefore()
+	b.webhooks, err = operator.RegisterWebhooks(b.plane)
+	return err
+}
+
+// renew replaces the API server, and with it all that is in it, by an empty one.
+func (b *bench) renew(ctx context.Context) error {
+	if err := b.plane.Stop(); err != nil {
+		return err
+	}
+	b.plane, b.op = nil, nil
+	return b.startPlane(ctx)
 }
 
 func (b *bench) stop() error {
@@ -100,7 +119,7 @@ func (b *bench) restart(ctx context.Context, flags ...string) error {
 			return err
 		}
 	}
-	flags = append(flags, fmt.Sprintf("--max-concurrent-reconciles=%d", concurrency))
+	flags = append(append(flags, b.webhooks.Flags()...), fmt.Sprintf("--max-concurrent-reconciles=%d", concurrency))
 	var err error
 	if b.op, err = operator.Start(b.plane, b.binary, "operator", flags...); err != nil {
 		return err

@@ -25,6 +25,7 @@ import (
 // options say how much to measure. The defaults are what docs/benchmarks.md holds.
 type options struct {
 	few, many, pairs, manyPairs, changes, foreign int
+	pods, podPairs, workloads                     int
 	out                                           string
 }
 
@@ -46,6 +47,9 @@ func parseFlags() options {
 	flag.IntVar(&o.manyPairs, "many-pairs", 1, "how often the second comparison is made; the median counts")
 	flag.IntVar(&o.changes, "changes", 25, "how many fields are changed, one after another")
 	flag.IntVar(&o.foreign, "foreign", 10000, "foreign `objects` of each kind")
+	flag.IntVar(&o.pods, "pods", 500, "`Pods` that are created with the webhook and without")
+	flag.IntVar(&o.podPairs, "pod-pairs", 20, "how often they are, for each kind of Pods; the median counts")
+	flag.IntVar(&o.workloads, "workloads", 10000, "`workloads`, with 5 Pods each, for the memory of injection; a multiple of 200")
 	flag.StringVar(&o.out, "out", filepath.Join("docs", "benchmarks.md"), "`file` to write")
 	flag.Parse()
 	return o
@@ -57,7 +61,7 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.stop()) }()
-	for _, step := range []func(context.Context) error{b.idle, b.compareFew, b.compareMany, b.change, b.resync, b.foreign} {
+	for _, step := range []func(context.Context) error{b.idle, b.compareFew, b.compareMany, b.change, b.resync, b.foreign, b.handler, b.podCreation, b.workloadMemory} {
 		if err := step(ctx); err != nil {
 			return err
 		}

@@ -21,6 +21,13 @@ const (
 	barConverge = 1.3
 	barResync   = 0
 	barMemory   = 1.3
+	// At least these shares of the Pods per second that are created without the webhook.
+	barPlain   = 0.98
+	barStamped = 0.85
+	// Bytes for each workload that does not concern us; for each Pod, nothing that
+	// differs from nothing in this measurement.
+	barWorkload = 1024
+	barPod      = 10
 )
 
 // report is what has been measured, and on what.
@@ -38,6 +45,11 @@ type report struct {
 	ChangeRequests               float64
 	MemoryIdle                   int64
 	MemoryStacks, MemoryForeign  readings
+	PodsPlain, PodsStamped       []pair
+	PodsMissed                   int
+	Handler                      []handling
+	Loads                        loads
+	Annotated                    int
 }
 
 func (b *bench) machineBefore() error {
@@ -80,21 +92,33 @@ var page string
 // write writes one part of the report: "table" or "page".
 func (b *bench) write(out io.Writer, part string) error {
 	t, err := template.New("report").Funcs(template.FuncMap{
-		"median": medianPair,
-		"f1":     func(x float64) string { return fmt.Sprintf("%.1f", x) },
-		"f2":     func(x float64) string { return fmt.Sprintf("%.2f", x) },
-		"s":      func(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) },
-		"ms":     func(d time.Duration) string { return fmt.Sprintf("%.0f ms", float64(d.Microseconds())/1000) },
-		"mib":    func(bytes int64) string { return fmt.Sprintf("%d MiB", bytes>>20) },
-		"float":  func(n int) float64 { return float64(n) },
-		"ratio":  func(a, b int64) float64 { return float64(a) / float64(b) },
-		"held":   held,
+		"median":  medianPair,
+		"f0":      func(x float64) string { return fmt.Sprintf("%.0f", x) },
+		"f3":      func(x float64) string { return fmt.Sprintf("%.3f", x) },
+		"us":      func(d time.Duration) string { return fmt.Sprintf("%.0f µs", float64(d.Nanoseconds())/1000) },
+		"f1":      func(x float64) string { return fmt.Sprintf("%.1f", x) },
+		"f2":      func(x float64) string { return fmt.Sprintf("%.2f", x) },
+		"s":       func(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) },
+		"ms":      func(d time.Duration) string { return fmt.Sprintf("%.0f ms", float64(d.Microseconds())/1000) },
+		"mib":     func(bytes int64) string { return fmt.Sprintf("%d MiB", bytes>>20) },
+		"float":   func(n int) float64 { return float64(n) },
+		"ratio":   func(a, b int64) float64 { return float64(a) / float64(b) },
+		"held":    held,
+		"atLeast": func(number, bar float64) string { return held(-number, -bar) },
+		"share":   func(p pair) float64 { return 1 / p.Ratio() },
+		"shares":  shares,
+		"rate":    func(pods int, took time.Duration) string { return fmt.Sprintf("%.0f", float64(pods)/took.Seconds()) },
+		"each":    func(after, before int64, n int) float64 { return float64(after-before) / float64(n) },
+		"fmib":    func(bytes int64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) },
 	}).Parse(page)
 	if err != nil {
 		return fmt.Errorf("read the template of the report: %w", err)
 	}
 	data := map[string]any{
 		"R": b.report, "FewStacks": b.few, "ManyStacks": b.many, "Changes": b.changes, "Foreign": b.options.foreign, "Concurrency": concurrency,
+		"Pods": b.pods, "PodPairs": b.podPairs, "Workloads": b.workloads, "PodsPerWorkload": podsPerWorkload, "WorkloadPods": b.workloads * podsPerWorkload,
+		"InjectedPods": b.pods * b.podPairs, "Namespaces": b.workloads / workloadsPerNamespace,
+		"HandlerRuns": handlerRuns, "BarPlain": barPlain, "BarStamped": barStamped, "BarWorkload": float64(barWorkload), "BarPod": float64(barPod),
 		"BarConverge": barConverge, "BarResync": float64(barResync), "BarMemory": barMemory,
 	}
 	if err := t.ExecuteTemplate(out, part, data); err != nil {
@@ -109,4 +133,13 @@ func held(number, bar float64) string {
 		return "held"
 	}
 	return "**missed**"
+}
+
+// shares lists what is left of the Pods per second with the webhook, in order of the pairs.
+func shares(pairs []pair) string {
+	var list []string
+	for _, p := range pairs {
+		list = append(list, fmt.Sprintf("%.2f", 1/p.Ratio()))
+	}
+	return strings.Join(list, " ")
 }

@@ -4,6 +4,7 @@ package operator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -80,4 +81,23 @@ func (o *Operator) Resident() (int64, error) {
 		}
 	}
 	return 0, fmt.Errorf("read the operator's memory: no VmRSS in /proc/%d/status", o.PID())
+}
+
+// Heap is how many bytes of the operator's heap are in use, right after garbage
+// was collected: what it holds, whatever it needed to get there.
+func (o *Operator) Heap(ctx context.Context) (int64, error) {
+	var profile string
+	// What sync.Pools hold survives one collection.
+	for range 2 {
+		var err error
+		if profile, err = get(ctx, o.pprof+"/heap?gc=1&debug=1"); err != nil {
+			return 0, err
+		}
+	}
+	for line := range strings.Lines(profile) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), "# HeapAlloc = "); ok {
+			return strconv.ParseInt(value, 10, 64)
+		}
+	}
+	return 0, errors.New("read the operator's heap: its profile has no HeapAlloc")
 }

@@ -33,6 +33,8 @@ func Build(ctx context.Context, dir string) (string, error) {
 	binary := filepath.Join(dir, "obstack")
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", binary, ".")
 	cmd.Dir = root
+	// Interrupted, go removes its temporary folders; killed, it does not.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the operator: %w\n%s", err, output)
 	}
@@ -43,24 +45,25 @@ func Build(ctx context.Context, dir string) (string, error) {
 type Operator struct {
 	*controlplane.Process
 
-	cmd             *exec.Cmd
-	health, metrics string
+	cmd                    *exec.Cmd
+	health, metrics, pprof string
 }
 
-// Start starts the program against a control plane, with metrics and probes on
-// free loopback ports. Operators that run at the same time need different names.
+// Start starts the program against a control plane, with metrics, probes and
+// profiles on free loopback ports. Operators that run at the same time need different names.
 func Start(plane *controlplane.ControlPlane, binary, name string, flags ...string) (*Operator, error) {
-	health, err := freeAddress()
-	if err != nil {
-		return nil, err
+	var addresses [3]string
+	for i := range addresses {
+		var err error
+		if addresses[i], err = freeAddress(); err != nil {
+			return nil, err
+		}
 	}
-	metrics, err := freeAddress()
-	if err != nil {
-		return nil, err
-	}
+	health, metrics, pprof := addresses[0], addresses[1], addresses[2]
 	cmd := exec.Command(binary, append([]string{
 		"--kubeconfig=" + plane.Kubeconfig, "--log-format=console",
 		"--health-probe-bind-address=" + health, "--metrics-bind-address=" + metrics, "--metrics-secure=false",
+		"--pprof-bind-address=" + pprof,
 	}, flags...)...)
 	// What this program's caller reports to Sentry is not what a tested operator should.
 	cmd.Env = append(os.Environ(), "SENTRY_DSN=")
@@ -68,7 +71,10 @@ func Start(plane *controlplane.ControlPlane, binary, name string, flags ...strin
 	if err != nil {
 		return nil, err
 	}
-	return &Operator{Process: process, cmd: cmd, health: "http://" + health, metrics: "http://" + metrics + "/metrics"}, nil
+	return &Operator{
+		Process: process, cmd: cmd,
+		health: "http://" + health, metrics: "http://" + metrics + "/metrics", pprof: "http://" + pprof + "/debug/pprof",
+	}, nil
 }
 
 // WaitReady waits until the operator has read everything that it watches.

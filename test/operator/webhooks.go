@@ -95,3 +95,28 @@ func (w *Webhooks) point(ctx context.Context, url func(own string) string) error
 	}
 	return nil
 }
+
+// Remove removes the registration; Restore makes it again.
+func (w *Webhooks) Remove(ctx context.Context) error {
+	api := w.clientset.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	for _, configuration := range w.configurations {
+		if err := api.Delete(ctx, configuration.Name, metav1.DeleteOptions{}); err != nil {
+			return fmt.Errorf("remove the registration: %w", err)
+		}
+	}
+	return nil
+}
+
+// Restore registers the webhooks that were removed.
+func (w *Webhooks) Restore(ctx context.Context) error {
+	api := w.clientset.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	for _, configuration := range w.configurations {
+		fresh := &admissionv1.MutatingWebhookConfiguration{
+			ObjectMeta: metav1.ObjectMeta{Name: configuration.Name}, Webhooks: configuration.Webhooks,
+		}
+		if _, err := api.Create(ctx, fresh, metav1.CreateOptions{}); err != nil {
+			return fmt.Errorf("restore the registration: %w", err)
+		}
+	}
+	return nil
+}
