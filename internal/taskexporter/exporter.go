@@ -131,13 +131,6 @@ func (e *Exporter) wakeControl() {
 	}
 }
 
-// Below tens of thousands of events a second, waking up for each is what costs most. So a few messages are gathered
-// first: for a time in which nobody looks, unless there are many.
-const (
-	gathering   = 10 * time.Millisecond
-	worthWaking = 64 << 10
-)
-
 // process owns the tracker.
 func (e *Exporter) process(ctx context.Context) {
 	ticker := time.NewTicker(time.Second)
@@ -147,9 +140,6 @@ func (e *Exporter) process(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-e.mailbox.ready:
-			if e.mailbox.size() < worthWaking {
-				time.Sleep(gathering)
-			}
 			e.tracker.now = time.Now()
 			e.mailbox.take().each(e.tracker.message)
 		case command := <-e.commands:

@@ -14,12 +14,12 @@ import (
 )
 
 // Control connects with a connection of its own: a refused question closes its channel and must not touch the events.
-func (b *rabbitMQ) Control(context.Context) (Control, error) {
-	connection, err := b.dial("obstack task exporter: control")
+func (b *rabbitMQ) Control(ctx context.Context) (Control, error) {
+	connection, err := b.dial(ctx, "obstack task exporter: control")
 	if err != nil {
 		return nil, err
 	}
-	return &rabbitControl{connection: connection, id: newID()}, nil
+	return &rabbitControl{connection: connection.Connection, id: newID()}, nil
 }
 
 type rabbitControl struct {
