@@ -46,7 +46,7 @@ func New(options *Options, b broker.Broker, log *slog.Logger) *Exporter {
 		mailbox: newMailbox(options.MaxBacklogBytes), commands: make(chan func(*tracker), 64), wake: make(chan struct{}, 1),
 	}
 	metrics.wakeControl = e.wakeControl
-	metrics.register.MustRegister(newStateCollector(e.tracker, e.mailbox.size))
+	metrics.register.MustRegister(newStateCollector(e.tracker, e.mailbox.bytes))
 	e.alive.Store(time.Now().Unix())
 	return e
 }
@@ -81,14 +81,19 @@ func backoff(attempt int) time.Duration {
 func (e *Exporter) receive(ctx context.Context) {
 	first, attempt := true, 0
 	for ctx.Err() == nil {
-		err := e.broker.Receive(ctx, func() {
-			attempt = 0
-			if !first {
-				e.metrics.reconnects.Inc()
-			}
-			first = false
-			e.subscribed()
-		}, e.put)
+		err := e.broker.Receive(ctx, broker.Sink{
+			Subscribed: func() {
+				attempt = 0
+				if !first {
+					e.metrics.reconnects.Inc()
+				}
+				first = false
+				e.subscribed()
+			},
+			Message: e.put,
+			Drained: e.mailbox.announce,
+		})
+		e.mailbox.announce()
 		e.connected.Store(false)
 		e.metrics.brokerUp.Set(0)
 		if ctx.Err() != nil {
@@ -131,6 +136,9 @@ func (e *Exporter) wakeControl() {
 	}
 }
 
+// chunksAtOnce are about a tenth of a second's work.
+const chunksAtOnce = 128
+
 // process owns the tracker.
 func (e *Exporter) process(ctx context.Context) {
 	ticker := time.NewTicker(time.Second)
@@ -140,8 +148,7 @@ func (e *Exporter) process(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-e.mailbox.ready:
-			e.tracker.now = time.Now()
-			e.mailbox.take().each(e.tracker.message)
+			e.work()
 		case command := <-e.commands:
 			e.tracker.now = time.Now()
 			command(e.tracker)
@@ -150,6 +157,19 @@ func (e *Exporter) process(ctx context.Context) {
 			e.alive.Store(now.Unix())
 		}
 	}
+}
+
+// work handles the messages that wait, a chunk at a time, and no more than some, so that time and commands get their turn.
+func (e *Exporter) work() {
+	for range chunksAtOnce {
+		e.tracker.now = time.Now()
+		taken := e.mailbox.take()
+		if taken == nil {
+			return
+		}
+		taken.each(e.tracker.message)
+	}
+	e.mailbox.announce()
 }
 
 // Ready reports whether the broker is connected and events are subscribed to.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -59,7 +60,7 @@ func (b *rabbitMQ) dial(ctx context.Context, name string) (*link, error) {
 	}
 	properties := amqp.NewConnectionProperties()
 	properties.SetClientConnectionName(name)
-	reader := &thrifty{Conn: socket, patience: silenceLimit}
+	reader := newThrifty(socket, silenceLimit)
 	connection, err := amqp.Open(&stream{bufio.NewReaderSize(reader, readSize), socket}, amqp.Config{
 		SASL: []amqp.Authentication{login}, Vhost: b.address.VirtualHost, Locale: "en_US", Properties: properties,
 		Heartbeat: silenceLimit / 3, FrameSize: readSize,
@@ -89,7 +90,7 @@ type stream struct {
 }
 
 // Receive consumes a queue of our own, without acknowledgements, that is bound to all events.
-func (b *rabbitMQ) Receive(ctx context.Context, subscribed func(), handle func([]byte, wire.Format)) error {
+func (b *rabbitMQ) Receive(ctx context.Context, to Sink) error {
 	b.once.Do(func() { b.queue = "celeryev." + newID() })
 	connection, err := b.dial(ctx, "obstack task exporter: events")
 	if err != nil {
@@ -102,18 +103,39 @@ func (b *rabbitMQ) Receive(ctx context.Context, subscribed func(), handle func([
 		return err
 	}
 	connection.reader.paced.Store(true)
-	subscribed()
+	to.Subscribed()
 	for {
+		delivery, open, err := next(ctx, deliveries, to.Drained)
+		switch {
+		case err != nil:
+			connection.reader.paced.Store(false)
+			return b.abandon(connection.Connection, err)
+		case !open:
+			return closeReason(closed)
+		}
+		to.Message(delivery.Body, format(delivery))
+	}
+}
+
+// next returns the next delivery. It tells when there is none at the moment: the library hands over one at a time, from
+// another goroutine, which gets a turn first.
+func next(ctx context.Context, deliveries <-chan amqp.Delivery, drained func()) (delivery amqp.Delivery, open bool, err error) {
+	for range 2 {
 		select {
 		case <-ctx.Done():
-			connection.reader.paced.Store(false)
-			return b.abandon(connection.Connection, ctx.Err())
-		case delivery, open := <-deliveries:
-			if !open {
-				return closeReason(closed)
-			}
-			handle(delivery.Body, format(delivery))
+			return delivery, false, ctx.Err()
+		case delivery, open = <-deliveries:
+			return delivery, open, nil
+		default:
+			runtime.Gosched()
 		}
+	}
+	drained()
+	select {
+	case <-ctx.Done():
+		return delivery, false, ctx.Err()
+	case delivery, open = <-deliveries:
+		return delivery, open, nil
 	}
 }
 

@@ -28,12 +28,15 @@ var (
 // a string of each element; at 100,000 events a second that is half of the work.
 type replies struct {
 	from     io.Reader
+	drained  func() // called before each read
 	buffer   []byte
 	at, end  int // what is read and not handed out yet
 	elements [maxElements][]byte
 }
 
-func newReplies(from io.Reader) *replies { return &replies{from: from, buffer: make([]byte, readSize)} }
+func newReplies(from io.Reader, drained func()) *replies {
+	return &replies{from: from, drained: drained, buffer: make([]byte, readSize)}
+}
 
 // next returns the elements of the next reply, valid until the call after. It reads as often as it must; after a timeout
 // it may be called again.
@@ -67,6 +70,7 @@ func (r *replies) read() error {
 		}
 		r.buffer = append(r.buffer, make([]byte, len(r.buffer))...)
 	}
+	r.drained()
 	n, err := r.from.Read(r.buffer[r.end:])
 	r.end += n
 	if n > 0 {

@@ -20,7 +20,7 @@ import (
 const pingAfter = silenceLimit / 3
 
 // Receive subscribes on a connection that go-redis made, and reads it until it breaks.
-func (b *redisBroker) Receive(ctx context.Context, subscribed func(), handle func([]byte, wire.Format)) error {
+func (b *redisBroker) Receive(ctx context.Context, to Sink) error {
 	options, err := b.server(ctx)
 	if err != nil {
 		return err
@@ -38,11 +38,8 @@ func (b *redisBroker) Receive(ctx context.Context, subscribed func(), handle fun
 	if b.address.Kind == Sentinel {
 		go b.watchMaster(ctx, cancel, options.Addr)
 	}
-	reader := &thrifty{Conn: connection, patience: pingAfter}
-	err = b.subscribe(reader, func() {
-		reader.paced.Store(true)
-		subscribed()
-	}, handle)
+	reader := newThrifty(connection, pingAfter)
+	err = b.subscribe(reader, to)
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
@@ -69,7 +66,7 @@ func dial(ctx context.Context, options *redis.Options) (*redis.Client, net.Conn,
 }
 
 // subscribe asks for the events and reads what comes.
-func (b *redisBroker) subscribe(connection *thrifty, subscribed func(), handle func([]byte, wire.Format)) error {
+func (b *redisBroker) subscribe(connection *thrifty, to Sink) error {
 	command, channel := "PSUBSCRIBE", b.channel(b.options.Exchange)+"/*"
 	if !b.options.FanoutPatterns {
 		command, channel = "SUBSCRIBE", b.channel(b.options.Exchange)
@@ -77,13 +74,13 @@ func (b *redisBroker) subscribe(connection *thrifty, subscribed func(), handle f
 	if err := write(connection, command, channel); err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
-	replies := newReplies(connection)
+	replies := newReplies(connection, to.Drained)
 	for pings := 0; ; {
 		reply, err := replies.next()
 		switch {
 		case err == nil:
 			pings = 0
-			receive(reply, subscribed, handle)
+			connection.receive(reply, to)
 			continue
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return fmt.Errorf("receive: %w", err)
@@ -98,15 +95,16 @@ func (b *redisBroker) subscribe(connection *thrifty, subscribed func(), handle f
 }
 
 // receive acts on one reply: a message, the confirmation of the subscription, or the answer to a ping.
-func receive(reply [][]byte, subscribed func(), handle func([]byte, wire.Format)) {
+func (t *thrifty) receive(reply [][]byte, to Sink) {
 	if len(reply) < 3 {
 		return
 	}
 	switch string(reply[0]) {
 	case "message", "pmessage":
-		handle(reply[len(reply)-1], wire.Format{Enveloped: true})
+		to.Message(reply[len(reply)-1], wire.Format{Enveloped: true})
 	case "subscribe", "psubscribe":
-		subscribed()
+		t.paced.Store(true)
+		to.Subscribed()
 	}
 }
 

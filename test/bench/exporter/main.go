@@ -38,7 +38,10 @@ func main() {
 	rate := flag.Float64("rate", 0, "with -publish: events/s, 0 for as fast as possible")
 	flag.Parse()
 	if *port != 0 {
-		fmt.Println(publishRedis(*port, render(newGenerator(usual).stream(*events)), *rate))
+		if *rate == 0 {
+			*rate = 1e9
+		}
+		fmt.Println(publishRedis(*port, renderBy(newGenerator(usual).stream(*events), max(1, int(*rate/1000))), *rate))
 		return
 	}
 	if *reader != "" {

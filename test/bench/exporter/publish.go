@@ -21,13 +21,16 @@ type block struct {
 const blockEvents = 1000
 
 // render prepares a stream for Redis, so that making it takes no time while it is sent.
-func render(messages []message) []block {
+func render(messages []message) []block { return renderBy(messages, blockEvents) }
+
+// renderBy makes blocks of about that many events.
+func renderBy(messages []message, size int) []block {
 	var blocks []block
 	current := block{}
 	for _, m := range messages {
 		current.data = appendPublish(current.data, m)
 		current.events += m.events
-		if current.events >= blockEvents {
+		if current.events >= size {
 			blocks = append(blocks, current)
 			current = block{data: make([]byte, 0, len(current.data))}
 		}
