@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"obstack.dev/obstack/test/realparts"
 )
 
 // sentWith publishes a task with a configuration of transport and events, and expects it to be heard of.
@@ -69,7 +71,7 @@ func TestSentinel(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(t, "sentinel", nil, "redis-server", conf, "--sentinel")
-	eventually(t, "the sentinel listens", 10*time.Second, func() bool { return listens(sentinel) })
+	eventually(t, "the sentinel listens", 10*time.Second, func() bool { return realparts.Listens(sentinel) })
 	broker := fmt.Sprintf("sentinel://127.0.0.1:%d/0;sentinel://127.0.0.1:%d/0", freePort(t), sentinel)
 	e := startReady(t, broker, "--broker-transport-option", "master_name=mymaster")
 	sentWith(t, e, fmt.Sprintf("redis://127.0.0.1:%d/0", master), map[string]any{})
@@ -82,7 +84,7 @@ func TestTLSWithAClientCertificate(t *testing.T) {
 	port := freePort(t)
 	startRedis(t, 0, "--tls-port", fmt.Sprint(port), "--tls-cert-file", filepath.Join(dir, "tls.pem"), "--tls-key-file", filepath.Join(dir, "tls.key"),
 		"--tls-ca-cert-file", filepath.Join(dir, "ca.pem"), "--tls-auth-clients", "yes")
-	eventually(t, "redis listens", 10*time.Second, func() bool { return listens(port) })
+	eventually(t, "redis listens", 10*time.Second, func() bool { return realparts.Listens(port) })
 	broker := fmt.Sprintf("rediss://127.0.0.1:%d/0", port)
 	e := startReady(t, broker,
 		"--broker-ssl-option", "ca_certs="+filepath.Join(dir, "ca.pem"), "--broker-ssl-option", "certfile="+filepath.Join(dir, "tls.pem"),
