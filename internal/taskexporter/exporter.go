@@ -107,14 +107,17 @@ func (e *Exporter) receive(ctx context.Context) {
 	}
 }
 
+// subscribed says so before anything else is done: from now on events come.
 func (e *Exporter) subscribed() {
 	e.log.Info("subscribed to events")
 	e.metrics.brokerUp.Set(1)
+	// Workers could not be heard while there was no subscription, so their time starts anew.
 	e.post(func(t *tracker) { t.workers.refresh(time.Now()) })
 	e.connected.Store(true)
 	e.wakeControl()
 }
 
+// put is called by the reading goroutine and never waits.
 func (e *Exporter) put(message []byte, format wire.Format) {
 	if !e.mailbox.put(message, format) {
 		e.metrics.droppedMessages.Inc()
@@ -124,6 +127,7 @@ func (e *Exporter) put(message []byte, format wire.Format) {
 // post hands a command to the processing goroutine.
 func (e *Exporter) post(command func(*tracker)) {
 	select {
+	// The channel is bounded, so that workers which answer without end do not fill the memory.
 	case e.commands <- command:
 	case <-time.After(longestPause): // it is stuck, which /health tells
 	}

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"runtime"
 	"strings"
 	"sync"
@@ -45,12 +44,12 @@ type link struct {
 	reader *thrifty
 }
 
-// dial connects and logs in. The network's connection is made here, not by the library, for two reasons: several hosts
-// share one TLS configuration, into which it would write the first one's name; and it would move the deadline of the
-// reads with each frame, which takes a third of its time.
+// dial connects and logs in. The network's connection is made here, not by the library, for two reasons: it would write
+// the first host's name into the TLS settings that all share; and it would move the deadline of the reads with each frame,
+// which takes a third of its time.
 func (b *rabbitMQ) dial(ctx context.Context, name string) (*link, error) {
 	host := b.address.Hosts[int(b.next.Add(1)-1)%len(b.address.Hosts)]
-	socket, err := b.connect(ctx, host)
+	socket, reader, err := connect(ctx, "tcp", host, b.tls, silenceLimit)
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
@@ -60,8 +59,7 @@ func (b *rabbitMQ) dial(ctx context.Context, name string) (*link, error) {
 	}
 	properties := amqp.NewConnectionProperties()
 	properties.SetClientConnectionName(name)
-	reader := newThrifty(socket, silenceLimit)
-	connection, err := amqp.Open(&stream{bufio.NewReaderSize(reader, readSize), socket}, amqp.Config{
+	connection, err := amqp.Open(&stream{bufio.NewReaderSize(socket, readSize), socket}, amqp.Config{
 		SASL: []amqp.Authentication{login}, Vhost: b.address.VirtualHost, Locale: "en_US", Properties: properties,
 		Heartbeat: silenceLimit / 3, FrameSize: readSize,
 	})
@@ -70,17 +68,6 @@ func (b *rabbitMQ) dial(ctx context.Context, name string) (*link, error) {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
 	return &link{connection, reader}, nil
-}
-
-// connect makes the connection of the network, with TLS if that is wanted.
-func (b *rabbitMQ) connect(ctx context.Context, host string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	if b.tls == nil {
-		return new(net.Dialer).DialContext(ctx, "tcp", host)
-	}
-	// A clone, because DialContext may be using it for another host. It fills in the server's name where none is set.
-	return (&tls.Dialer{Config: b.tls.Clone()}).DialContext(ctx, "tcp", host)
 }
 
 // stream is all that the library needs of a connection, and no more: were there a deadline to set, it would.
@@ -161,6 +148,8 @@ func closeReason(closed <-chan *amqp.Error) error {
 	return errors.New("receive: the server ended the subscription")
 }
 
+// consume declares our queue and begins to receive. Nothing is acknowledged: an event that is lost with the connection is
+// worth less than a message back for each.
 func (b *rabbitMQ) consume(connection *amqp.Connection) (<-chan amqp.Delivery, error) {
 	channel, err := b.exchange(connection)
 	if err != nil {
@@ -212,6 +201,7 @@ func notFound(err error) bool {
 	return errors.As(err, &reason) && reason.Code == amqp.NotFound
 }
 
+// format reads the properties that kombu puts into its envelope on Redis.
 func format(delivery amqp.Delivery) wire.Format {
 	compression, _ := delivery.Headers["compression"].(string)
 	return wire.Format{

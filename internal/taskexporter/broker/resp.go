@@ -10,15 +10,15 @@ import (
 )
 
 const (
-	// maxReply bounds one reply of the server, in bytes. Redis allows 512 MiB (proto-max-bulk-len), Celery sends kilobytes.
-	maxReply = 16 << 20
+	// maxElement bounds a message, in bytes. Redis allows 512 MiB (proto-max-bulk-len), Celery sends kilobytes.
+	maxElement = 16 << 20
 	// maxElements bounds the array of a reply. The longest, a message to a pattern, has four elements.
 	maxElements = 8
 )
 
 var (
 	errProtocol = errors.New("the server does not speak Redis' protocol")
-	errTooLarge = errors.New("a message is larger than 16 MiB")
+	errTooLarge = errors.New("an element is larger than 16 MiB")
 	// errPartial tells that a reply is not there in full yet.
 	errPartial = errors.New("partial reply")
 )
@@ -31,6 +31,7 @@ type replies struct {
 	drained  func() // called before each read
 	buffer   []byte
 	at, end  int // what is read and not handed out yet
+	excess   int // bytes to come of a message that is too large
 	elements [maxElements][]byte
 }
 
@@ -39,15 +40,23 @@ func newReplies(from io.Reader, drained func()) *replies {
 }
 
 // next returns the elements of the next reply, valid until the call after. It reads as often as it must; after a timeout
-// it may be called again.
+// it may be called again. Of a message that is too large the last element, which is the message, is empty: a subscription
+// that ended for it would lose others, and whoever may publish could end it again and again.
 func (r *replies) next() ([][]byte, error) {
 	for {
-		elements, length, err := parseReply(r.buffer[r.at:r.end], r.elements[:0])
-		if err == nil {
-			r.at += length
-			return elements, nil
+		if known := min(r.excess, r.end-r.at); known > 0 {
+			r.at, r.excess = r.at+known, r.excess-known
 		}
-		if !errors.Is(err, errPartial) {
+		elements, length, err := [][]byte(nil), 0, errPartial
+		if r.excess == 0 {
+			elements, length, err = parseReply(r.buffer[r.at:r.end], r.elements[:0])
+		}
+		switch {
+		case err == nil:
+			known := min(length, r.end-r.at)
+			r.at, r.excess = r.at+known, length-known
+			return elements, nil
+		case !errors.Is(err, errPartial):
 			return nil, err
 		}
 		if err := r.read(); err != nil {
@@ -58,16 +67,16 @@ func (r *replies) next() ([][]byte, error) {
 
 // read makes room, and reads what there is.
 func (r *replies) read() error {
-	if r.at == r.end && len(r.buffer) > readSize {
-		r.buffer = make([]byte, readSize) // the large message is over
-	}
-	if r.at > 0 {
+	switch {
+	case r.at == r.end:
+		r.at, r.end = 0, 0
+		if len(r.buffer) > readSize {
+			r.buffer = make([]byte, readSize) // the large message is over
+		}
+	case r.at > 0:
 		r.at, r.end = 0, copy(r.buffer, r.buffer[r.at:r.end])
 	}
 	if r.end == len(r.buffer) {
-		if r.end >= maxReply {
-			return errTooLarge
-		}
 		r.buffer = append(r.buffer, make([]byte, len(r.buffer))...)
 	}
 	r.drained()
@@ -79,7 +88,8 @@ func (r *replies) read() error {
 	return err
 }
 
-// parseReply reads one reply at the start of data and returns its elements, in the space given, and its length.
+// parseReply reads one reply at the start of data and returns its elements, in the space given, and its length. If the
+// last element is too large, it is returned empty, and the length is more than there is.
 func parseReply(data []byte, space [][]byte) (elements [][]byte, length int, err error) {
 	kind, line, pos, err := header(data)
 	if err != nil {
@@ -98,8 +108,11 @@ func parseReply(data []byte, space [][]byte) (elements [][]byte, length int, err
 	if !ok || count > maxElements {
 		return nil, 0, errProtocol
 	}
-	for range count {
+	for i := range count {
 		element, length, err := parseElement(data[pos:])
+		if errors.Is(err, errTooLarge) && i == count-1 {
+			err = nil
+		}
 		if err != nil {
 			return nil, 0, err
 		}
@@ -124,8 +137,8 @@ func parseElement(data []byte) (element []byte, length int, err error) {
 	switch {
 	case !ok:
 		return nil, 0, errProtocol
-	case n > maxReply:
-		return nil, 0, errTooLarge
+	case n > maxElement:
+		return nil, pos + n + 2, errTooLarge
 	case len(data) < pos+n+2:
 		return nil, 0, errPartial
 	case data[pos+n] != '\r' || data[pos+n+1] != '\n':

@@ -25,7 +25,7 @@ func (b *redisBroker) Receive(ctx context.Context, to Sink) error {
 	if err != nil {
 		return err
 	}
-	client, connection, err := dial(ctx, options)
+	client, connection, reader, err := dial(ctx, options)
 	if err != nil {
 		return err
 	}
@@ -38,35 +38,31 @@ func (b *redisBroker) Receive(ctx context.Context, to Sink) error {
 	if b.address.Kind == Sentinel {
 		go b.watchMaster(ctx, cancel, options.Addr)
 	}
-	reader := newThrifty(connection, pingAfter)
-	err = b.subscribe(reader, to)
+	err = b.subscribe(connection, reader, to)
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
 	return err
 }
 
-// dial connects with go-redis, which speaks TLS, logs in and selects the database. It returns the connection below too,
-// on which every answer was read: what comes next is ours.
-func dial(ctx context.Context, options *redis.Options) (*redis.Client, net.Conn, error) {
-	var connection net.Conn
-	connect := redis.NewDialer(options)
+// dial connects with go-redis, which logs in and selects the database. It returns the connection below too, on which every
+// answer was read: what comes next is ours.
+func dial(ctx context.Context, options *redis.Options) (client *redis.Client, connection net.Conn, reader *thrifty, err error) {
 	options.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
-		dialled, err := connect(ctx, network, address)
-		connection = dialled
-		return dialled, err
+		connection, reader, err = connect(ctx, network, address, options.TLSConfig, pingAfter)
+		return connection, err
 	}
-	client := redis.NewClient(options)
+	client = redis.NewClient(options)
 	// This makes the one connection of the client, because there are no retries, and keeps it from its pool for good.
 	if err := client.Conn().Ping(ctx).Err(); err != nil {
 		client.Close()
-		return nil, nil, fmt.Errorf("connect: %w", err)
+		return nil, nil, nil, fmt.Errorf("connect: %w", err)
 	}
-	return client, connection, nil
+	return client, connection, reader, nil
 }
 
 // subscribe asks for the events and reads what comes.
-func (b *redisBroker) subscribe(connection *thrifty, to Sink) error {
+func (b *redisBroker) subscribe(connection net.Conn, reader *thrifty, to Sink) error {
 	command, channel := "PSUBSCRIBE", b.channel(b.options.Exchange)+"/*"
 	if !b.options.FanoutPatterns {
 		command, channel = "SUBSCRIBE", b.channel(b.options.Exchange)
@@ -80,7 +76,7 @@ func (b *redisBroker) subscribe(connection *thrifty, to Sink) error {
 		switch {
 		case err == nil:
 			pings = 0
-			connection.receive(reply, to)
+			reader.receive(reply, to)
 			continue
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return fmt.Errorf("receive: %w", err)

@@ -3,6 +3,9 @@
 package broker
 
 import (
+	"bufio"
+	"context"
+	"crypto/tls"
 	"net"
 	"sync/atomic"
 	"syscall"
@@ -34,14 +37,46 @@ type thrifty struct {
 
 func newThrifty(connection net.Conn, patience time.Duration) *thrifty {
 	t := &thrifty{Conn: connection, patience: patience}
-	if layered, ok := connection.(interface{ NetConn() net.Conn }); ok { // TLS
-		connection = layered.NetConn()
-	}
 	if below, ok := connection.(syscall.Conn); ok {
 		t.socket, _ = below.SyscallConn() // fails on closed connections, of which the read will tell
 	}
 	return t
 }
+
+// connect connects to a broker, over TLS if there are settings for that. What is returned second is the reader below.
+func connect(ctx context.Context, network, address string, config *tls.Config, patience time.Duration) (net.Conn, *thrifty, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	socket, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, nil, err
+	}
+	reader := newThrifty(socket, patience)
+	if config == nil {
+		return reader, reader, nil
+	}
+	// A clone, because several hosts share the settings and each has a name of its own.
+	config = config.Clone()
+	if config.ServerName == "" {
+		config.ServerName, _, _ = net.SplitHostPort(address) // it was dialled, so it is a pair
+	}
+	// Below TLS and not above, where a read brings one record of at most 16 KiB and tells nothing of how much waits.
+	secure := tls.Client(&buffered{reader, bufio.NewReaderSize(reader, readSize)}, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		socket.Close()
+		return nil, nil, err
+	}
+	return secure, reader, nil
+}
+
+// buffered is a connection that is read through a buffer.
+type buffered struct {
+	net.Conn
+	buffer *bufio.Reader
+}
+
+// Read reads from the buffer, which an error of the connection does not spoil.
+func (b *buffered) Read(p []byte) (int, error) { return b.buffer.Read(p) }
 
 // Read reads once from the connection. After a timeout it can go on: no byte is lost.
 func (t *thrifty) Read(p []byte) (int, error) {
