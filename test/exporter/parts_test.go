@@ -33,6 +33,10 @@ func parts(t testing.TB) string {
 // built is the folder of the exporter's program, once a test needed it.
 var built string
 
+// coverage is where the exporter writes which of its code was run, if that is wanted. The go command keeps GOCOVERDIR
+// from tests, so it has another name here.
+var coverage = os.Getenv("OBSTACK_COVERAGE")
+
 var build = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "task-exporter")
 	if err != nil {
@@ -41,8 +45,8 @@ var build = sync.OnceValues(func() (string, error) {
 	built = dir
 	path := filepath.Join(dir, "task-exporter")
 	args := []string{"build", "-trimpath", "-ldflags=-s -w"}
-	if os.Getenv("GOCOVERDIR") != "" {
-		args = append(args, "-cover", "-coverpkg=obstack.dev/obstack/internal/taskexporter/...")
+	if coverage != "" {
+		args = append(args, "-cover", "-coverpkg=obstack.dev/obstack/internal/taskexporter/...,obstack.dev/obstack/cmd/task-exporter")
 	}
 	command := exec.Command("go", append(args, "-o", path, "obstack.dev/obstack/cmd/task-exporter")...)
 	command.Env = append(os.Environ(), "CGO_ENABLED=0")

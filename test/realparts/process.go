@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"syscall"
@@ -29,12 +30,13 @@ type Process struct {
 	close   sync.Once
 }
 
-// Start starts a program with more variables and an output, nil for none.
+// Start starts a program with more variables and an output, nil for none, in whose folder it runs.
 func Start(output *os.File, env []string, args ...string) (*Process, error) {
 	command := exec.Command(args[0], args[1:]...)
 	command.Env = append(os.Environ(), env...)
 	if output != nil {
 		command.Stdout, command.Stderr = output, output
+		command.Dir = filepath.Dir(output.Name())
 	}
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := command.Start(); err != nil {

@@ -13,7 +13,9 @@ import (
 
 // Redis starts a server without persistence on a port, 0 for none, with more settings given as on its command line.
 func Redis(output *os.File, port int, settings ...string) (*Process, error) {
-	args := []string{"redis-server", "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"}
+	// Replication writes a file, which a later server in the same folder would load.
+	file := fmt.Sprintf("obstack-%d.rdb", os.Getpid())
+	args := []string{"redis-server", "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dbfilename", file}
 	p, err := Start(output, nil, append(args, settings...)...)
 	if err != nil || port == 0 {
 		return p, err
