@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -25,7 +26,7 @@ func (b *redisBroker) Receive(ctx context.Context, to Sink) error {
 	if err != nil {
 		return err
 	}
-	client, connection, reader, err := dial(ctx, options)
+	client, connection, err := dial(ctx, options)
 	if err != nil {
 		return err
 	}
@@ -38,31 +39,43 @@ func (b *redisBroker) Receive(ctx context.Context, to Sink) error {
 	if b.address.Kind == Sentinel {
 		go b.watchMaster(ctx, cancel, options.Addr)
 	}
-	err = b.subscribe(connection, reader, to)
+	err = b.subscribe(connection, to)
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
 	return err
 }
 
+// below is the connection that go-redis uses, and its reader.
+type below struct {
+	net.Conn
+	reader *thrifty
+}
+
 // dial connects with go-redis, which logs in and selects the database. It returns the connection below too, on which every
 // answer was read: what comes next is ours.
-func dial(ctx context.Context, options *redis.Options) (client *redis.Client, connection net.Conn, reader *thrifty, err error) {
+func dial(ctx context.Context, options *redis.Options) (*redis.Client, *below, error) {
+	// Go-redis dials in a goroutine of its own, which may outlive the wait for it.
+	var dialled atomic.Pointer[below]
 	options.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
-		connection, reader, err = connect(ctx, network, address, options.TLSConfig, pingAfter)
-		return connection, err
+		connection, reader, err := connect(ctx, network, address, options.TLSConfig, pingAfter)
+		if err != nil {
+			return nil, err
+		}
+		dialled.Store(&below{connection, reader})
+		return connection, nil
 	}
-	client = redis.NewClient(options)
+	client := redis.NewClient(options)
 	// This makes the one connection of the client, because there are no retries, and keeps it from its pool for good.
 	if err := client.Conn().Ping(ctx).Err(); err != nil {
 		client.Close()
-		return nil, nil, nil, fmt.Errorf("connect: %w", err)
+		return nil, nil, fmt.Errorf("connect: %w", err)
 	}
-	return client, connection, reader, nil
+	return client, dialled.Load(), nil
 }
 
 // subscribe asks for the events and reads what comes.
-func (b *redisBroker) subscribe(connection net.Conn, reader *thrifty, to Sink) error {
+func (b *redisBroker) subscribe(connection *below, to Sink) error {
 	command, channel := "PSUBSCRIBE", b.channel(b.options.Exchange)+"/*"
 	if !b.options.FanoutPatterns {
 		command, channel = "SUBSCRIBE", b.channel(b.options.Exchange)
@@ -76,7 +89,7 @@ func (b *redisBroker) subscribe(connection net.Conn, reader *thrifty, to Sink) e
 		switch {
 		case err == nil:
 			pings = 0
-			reader.receive(reply, to)
+			connection.reader.receive(reply, to)
 			continue
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return fmt.Errorf("receive: %w", err)
