@@ -57,6 +57,9 @@ func TestWhatIsDroppedIsCounted(t *testing.T) {
 	eventually(t, "each message is counted or counted as dropped", 20*time.Second, func() bool {
 		return e.one("celery_exporter_messages_total")+e.counts("celery_exporter_dropped")["{backlog}"] == sent
 	})
+	if e.counts("celery_exporter_dropped")["{backlog}"] == 0 {
+		t.Error("nothing was dropped, so nothing is shown")
+	}
 	if got := e.one("celery_exporter_backlog_bytes"); got != 0 {
 		t.Errorf("%v bytes of backlog are left", got)
 	}

@@ -65,12 +65,12 @@ func TestAcksLateAndPrefetch(t *testing.T) {
 	}
 	c := celery{t, "celery-newest", broker, conf}
 	c.worker("w@host", "-c", "1")
-	c.publish(order{"proj.slow", 5, map[string]any{"args": []any{1.5}}})
+	c.publish(order{"proj.slow", 3, map[string]any{"args": []any{6}}})
 	// The one that runs is not acknowledged before its end, and nothing is fetched in advance.
 	eventually(t, "one is taken", 20*time.Second, func() bool {
-		return e.counts("celery_queue_length")["{celery}"] == 4 && e.counts("celery_unacked")["_messages{}"] == 1
+		return e.counts("celery_queue_length")["{celery}"] == 2 && e.counts("celery_unacked")["_messages{}"] == 1
 	})
-	e.becomes("celery_task_succeeded", 30*time.Second, map[string]float64{"{proj.slow,celery}": 5})
+	e.becomes("celery_task_succeeded", 60*time.Second, map[string]float64{"{proj.slow,celery}": 3})
 	e.becomes("celery_queue_length", 10*time.Second, map[string]float64{})
 	e.becomes("celery_unacked", 10*time.Second, map[string]float64{})
 }
@@ -86,11 +86,11 @@ func TestATaskIsDeliveredAgainWhenItsWorkerDies(t *testing.T) {
 	}
 	c := celery{t, "celery-newest", server.URL("shop"), conf}
 	first := c.worker("w1@host-a", "-c", "1")
-	c.publish(order{"proj.slow", 1, map[string]any{"args": []any{5}}})
+	c.publish(order{"proj.slow", 1, map[string]any{"args": []any{12}}})
 	e.becomes("celery_task_started", 20*time.Second, map[string]float64{"{proj.slow,celery}": 1})
 	first.stop(syscall.SIGKILL)
 	c.worker("w2@host-b", "-c", "1")
-	e.becomes("celery_task_", 40*time.Second, map[string]float64{
+	e.becomes("celery_task_", 60*time.Second, map[string]float64{
 		"sent{proj.slow,celery}": 1, "received{proj.slow,celery}": 2, "started{proj.slow,celery}": 2, "succeeded{proj.slow,celery}": 1,
 		"runtime{proj.slow,celery}": 1, "queue_wait_time{proj.slow,celery}": 1,
 	})

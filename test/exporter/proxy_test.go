@@ -22,6 +22,7 @@ type proxy struct {
 	// slow is a pause after each small piece.
 	slow time.Duration
 	cuts int
+	last time.Time // something was passed on
 }
 
 func startProxy(t testing.TB, target int) *proxy {
@@ -73,6 +74,7 @@ func (p *proxy) forward(near, far net.Conn) {
 func (p *proxy) allow(n int) (allowed int, pause time.Duration, cut error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.last = time.Now()
 	if p.quota < 0 {
 		return n, p.slow, nil
 	}
@@ -90,6 +92,14 @@ func (p *proxy) cutAfter(bytes int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.quota = bytes
+}
+
+// quiet reports whether the broker has said nothing for some seconds: the questions that the exporter asks at its start
+// are answered, and what is sent now is the next to come.
+func (p *proxy) quiet() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return time.Since(p.last) > 2*time.Second
 }
 
 func (p *proxy) slowDown(pause time.Duration) {
@@ -111,7 +121,7 @@ func TestRedisIsCutOffInTheMiddleOfAMessage(t *testing.T) {
 	e := startReady(t, fmt.Sprintf("redis://127.0.0.1:%d/0", p.port), "--queue-interval", "3600", "--inspect-interval", "3600")
 	client := redisAt(t, port, "")
 	e.hears(client, 5*time.Second)
-	time.Sleep(3 * time.Second) // the questions at the start are over: only events go through the proxy
+	eventually(t, "the questions at the start are over", 20*time.Second, p.quiet)
 	before := e.counts("celery_exporter_events")["{task-started}"]
 	p.cutAfter(100) // of about 250
 	send(t, client, fmt.Sprintf(goodEvent, "cut"))
@@ -135,6 +145,7 @@ func TestRabbitMQIsCutOffInTheMiddleOfAMessage(t *testing.T) {
 	c := celery{t, "celery-newest", server.URL("shop"), events}
 	c.publish(order{"proj.ok", 2, nil})
 	e.becomes("celery_task_", 10*time.Second, map[string]float64{"sent{proj.ok,celery}": 2})
+	eventually(t, "the questions at the start are over", 20*time.Second, p.quiet)
 	p.cutAfter(200) // a task-sent has about 500
 	c.publish(order{"proj.ok", 1, nil})
 	eventually(t, "the connection is cut", 10*time.Second, p.hasCut)
