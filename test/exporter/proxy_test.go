@@ -94,12 +94,14 @@ func (p *proxy) cutAfter(bytes int) {
 	p.quota = bytes
 }
 
-// quiet reports whether the broker has said nothing for some seconds: the questions that the exporter asks at its start
+// quietFor reports whether the broker has said nothing for that long: the questions that the exporter asks at its start
 // are answered, and what is sent now is the next to come.
-func (p *proxy) quiet() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return time.Since(p.last) > 2*time.Second
+func (p *proxy) quietFor(span time.Duration) func() bool {
+	return func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return time.Since(p.last) > span
+	}
 }
 
 func (p *proxy) slowDown(pause time.Duration) {
@@ -121,7 +123,7 @@ func TestRedisIsCutOffInTheMiddleOfAMessage(t *testing.T) {
 	e := startReady(t, fmt.Sprintf("redis://127.0.0.1:%d/0", p.port), "--queue-interval", "3600", "--inspect-interval", "3600")
 	client := redisAt(t, port, "")
 	e.hears(client, 5*time.Second)
-	eventually(t, "the questions at the start are over", 20*time.Second, p.quiet)
+	eventually(t, "the questions at the start are over", 20*time.Second, p.quietFor(2*time.Second))
 	before := e.counts("celery_exporter_events")["{task-started}"]
 	p.cutAfter(100) // of about 250
 	send(t, client, fmt.Sprintf(goodEvent, "cut"))
@@ -145,7 +147,8 @@ func TestRabbitMQIsCutOffInTheMiddleOfAMessage(t *testing.T) {
 	c := celery{t, "celery-newest", server.URL("shop"), events}
 	c.publish(order{"proj.ok", 2, nil})
 	e.becomes("celery_task_", 10*time.Second, map[string]float64{"sent{proj.ok,celery}": 2})
-	eventually(t, "the questions at the start are over", 20*time.Second, p.quiet)
+	// Two connections have a heartbeat each 2.5 s.
+	eventually(t, "the questions at the start are over", 20*time.Second, p.quietFor(time.Second))
 	p.cutAfter(200) // a task-sent has about 500
 	c.publish(order{"proj.ok", 1, nil})
 	eventually(t, "the connection is cut", 10*time.Second, p.hasCut)
