@@ -57,9 +57,8 @@ var build = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
-	code := m.Run()
+	m.Run()
 	os.RemoveAll(built)
-	os.Exit(code)
 }
 
 func freePort(t testing.TB) int {

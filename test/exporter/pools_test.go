@@ -4,6 +4,7 @@ package exporter
 
 import (
 	"fmt"
+	"maps"
 	"syscall"
 	"testing"
 	"time"
@@ -60,9 +61,7 @@ func TestAcksLateAndPrefetch(t *testing.T) {
 	broker := fmt.Sprintf("redis://127.0.0.1:%d/0", port)
 	e := startReady(t, broker)
 	conf := map[string]any{"task_acks_late": true, "worker_prefetch_multiplier": 1}
-	for name, value := range events {
-		conf[name] = value
-	}
+	maps.Copy(conf, events)
 	c := celery{t, "celery-newest", broker, conf}
 	c.worker("w@host", "-c", "1")
 	c.publish(order{"proj.slow", 3, map[string]any{"args": []any{6}}})
@@ -81,9 +80,7 @@ func TestATaskIsDeliveredAgainWhenItsWorkerDies(t *testing.T) {
 	server.start(t)
 	e := startReady(t, server.URL("shop"))
 	conf := map[string]any{"task_acks_late": true, "worker_prefetch_multiplier": 1}
-	for name, value := range events {
-		conf[name] = value
-	}
+	maps.Copy(conf, events)
 	c := celery{t, "celery-newest", server.URL("shop"), conf}
 	first := c.worker("w1@host-a", "-c", "1")
 	c.publish(order{"proj.slow", 1, map[string]any{"args": []any{12}}})

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -64,9 +65,7 @@ func NewRabbitMQ(dir string) (*RabbitMQ, error) {
 // Start starts the server and waits until it listens.
 func (r *RabbitMQ) Start(output *os.File) (*Process, error) {
 	conf := fmt.Sprintf("listeners.tcp.default = 127.0.0.1:%d\nload_definitions = %s\n", r.Port, r.path("definitions.json"))
-	for _, line := range r.Settings {
-		conf += line + "\n"
-	}
+	conf += strings.Join(r.Settings, "\n") + "\n"
 	err := errors.Join(r.write("definitions.json", definitions), r.write("enabled_plugins", "[]."), r.write("rabbitmq.conf", conf))
 	if err != nil {
 		return nil, err

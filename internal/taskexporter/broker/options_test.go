@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // certificate writes a certificate for a name that signs itself, and returns the files of it and of its key.
@@ -151,10 +153,17 @@ func TestTransportOptions(t *testing.T) {
 			t.Errorf("%s: known %v, error %v", option[0], known, err)
 		}
 	}
-	if got.KeyPrefix != "quoted:" || got.MasterName != "m" || got.Separator != "|" || got.UnackedKey != "u" || got.FanoutPrefix || got.FanoutPatterns ||
-		len(got.PrioritySteps) != 2 || got.SentinelUser != "n" || got.SentinelPassword != "p" {
-		t.Errorf("options = %+v", got)
+	want := Options{
+		KeyPrefix: "quoted:", MasterName: "m", Separator: "|", UnackedKey: "u", PrioritySteps: []int{0, 5}, SentinelUser: "n", SentinelPassword: "p",
+		Exchange: "celeryev",
 	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestBadTransportOptionsAreRefused(t *testing.T) {
+	got := DefaultOptions()
 	for name, value := range map[string]string{"fanout_prefix": "maybe", "priority_steps": "[]", "sentinel_kwargs": "secret"} {
 		known, err := got.Set(name, value)
 		if !known || err == nil || strings.Contains(err.Error(), "secret") {
