@@ -102,13 +102,12 @@ func TestATaskIsRevokedBeforeItRuns(t *testing.T) {
 			e := startReady(t, broker)
 			c := celery{t, version, broker, events}
 			c.worker(version+"@host", "-c", "1")
-			ids := c.publish(order{"proj.ok", 1, map[string]any{"countdown": 12}})
-			e.becomes("celery_task_received", 20*time.Second, map[string]float64{"{proj.ok,celery}": 1})
-			c.python("revoke", ids[0])
-			// The worker tells of it when the task's time has come.
-			e.becomes("celery_task_", 30*time.Second, map[string]float64{
-				"sent{proj.ok,celery}": 1, "received{proj.ok,celery}": 1, "revoked{proj.ok,celery}": 1,
-			})
+			// Revoked before it is sent, because whatever is waited for can come too late on a busy machine. The worker does
+			// not even say that it received it.
+			const id = "5ba8ed9e-0000-4000-8000-000000000001"
+			c.python("revoke-early", id)
+			c.publish(order{"proj.ok", 1, map[string]any{"task_id": id}})
+			e.becomes("celery_task_", 30*time.Second, map[string]float64{"sent{proj.ok,celery}": 1, "revoked{proj.ok,celery}": 1})
 		})
 	}
 }
