@@ -12,7 +12,7 @@ CHART := charts/obstack
 # Hand-written code of the operator; what only builds, tests or shows it does not count. The exporter is
 # measured by test-realparts, because much of it does nothing without a broker.
 OPERATOR := .,./api/...,./controllers/...,./internal/failures,./internal/watchdog
-EXPORTER := ./internal/taskexporter/...
+EXPORTER := ./internal/taskexporter/... ./cmd/task-exporter
 MIN_COVERAGE := 85
 # $(call gate,NAME,PROFILE) fails if too little of the hand-written code is covered.
 gate = grep -v zz_generated $(2) > $(2).hand && go tool cover -func=$(2).hand | awk '/^total:/ {sub("%", "", $$3); \
@@ -46,10 +46,10 @@ test: ## Run every test that needs no more than this machine, with the coverage 
 
 .PHONY: test-realparts
 test-realparts: ## Test the task exporter on real Redis, RabbitMQ and Celery, which it installs from Debian and PyPI.
-	@parts=$$(hack/realparts/install.sh) && export OBSTACK_REALPARTS=$$parts GOCOVERDIR=$(CURDIR)/cover.d && \
+	@parts=$$(hack/realparts/install.sh) && export OBSTACK_REALPARTS=$$parts OBSTACK_COVERAGE=$(CURDIR)/cover.d && \
 	rm -rf cover.d && mkdir cover.d && \
-	go test -cover -coverpkg=$(EXPORTER) $(EXPORTER) -args -test.gocoverdir=$$GOCOVERDIR && \
-	go test -timeout 20m -count=1 ./test/exporter && \
+	go test -count=1 -cover -coverpkg=$$(tr ' ' , <<< '$(EXPORTER)') $(EXPORTER) -args -test.gocoverdir=$$OBSTACK_COVERAGE && \
+	go test -timeout 30m -count=1 ./test/exporter && \
 	go tool covdata textfmt -i=cover.d -o cover.exporter.out
 	@$(call gate,exporter,cover.exporter.out)
 

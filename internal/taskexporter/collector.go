@@ -49,12 +49,15 @@ func (c *stateCollector) Collect(out chan<- prometheus.Metric) {
 	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
 	}
+	// Two workers on one host share the label, as with the peer, which shows the last heartbeat alone: up is true if one of
+	// them is, and the running tasks are a sum.
 	picture := c.workers.picture()
 	for host, state := range picture.hosts {
 		gauge(c.workerUp, boolean(state.up), host)
 		gauge(c.workerActive, state.active, host)
 	}
 	c.collectQueues(picture, gauge)
+	// Absent and not 1 while no worker has had a task: an alert on 0 must not depend on a guess.
 	if enabled, known := picture.eventsEnabled(); known {
 		gauge(c.eventsEnabled, boolean(enabled))
 	}
@@ -76,6 +79,7 @@ func (c *stateCollector) Collect(out chan<- prometheus.Metric) {
 func (c *stateCollector) collectQueues(picture fleet, gauge func(*prometheus.Desc, float64, ...string)) {
 	depths, unacked := c.queues.read()
 	names := c.queues.list()
+	// Workers may consume a queue that no client was seen to send to.
 	for queue := range picture.queues {
 		names = append(names, queue)
 	}
@@ -89,6 +93,7 @@ func (c *stateCollector) collectQueues(picture fleet, gauge func(*prometheus.Des
 			continue
 		}
 		gauge(c.queueLength, float64(depth.Messages), queue)
+		// Redis does not know who waits for a list.
 		if depth.Consumers >= 0 {
 			gauge(c.consumers, float64(depth.Consumers), queue)
 		}

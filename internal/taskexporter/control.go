@@ -30,6 +30,7 @@ func (e *Exporter) control(ctx context.Context) {
 			err = e.converse(ctx, connection)
 			connection.Close()
 		}
+		// Depths that nobody can read any more are not shown on.
 		e.tracker.queues.set(nil, nil, -1)
 		if ctx.Err() != nil {
 			return
@@ -74,6 +75,8 @@ func (e *Exporter) greet(ctx context.Context, connection broker.Control) error {
 	if !e.connected.Load() {
 		return nil
 	}
+	// Celery's own receivers ask for heartbeats too when they begin (celery/events/receiver.py), so that worker_up is right
+	// within a second and not after the next beat. Active, reserved and scheduled tasks come with their names and routing.
 	err := e.askWorkers(ctx, connection, "heartbeat", "active_queues", "stats", "active", "reserved", "scheduled")
 	if err != nil {
 		return err
@@ -84,6 +87,7 @@ func (e *Exporter) greet(ctx context.Context, connection broker.Control) error {
 	return e.readDepths(ctx, connection)
 }
 
+// readDepths reads all depths that are known, at once, so that they are of the same moment.
 func (e *Exporter) readDepths(ctx context.Context, connection broker.Control) error {
 	ctx, cancel := context.WithTimeout(ctx, questionTimeout)
 	defer cancel()
@@ -103,6 +107,7 @@ func (e *Exporter) readDepths(ctx context.Context, connection broker.Control) er
 	return nil
 }
 
+// askWorkers asks and, if so wanted, tells those that send no events of tasks to do so.
 func (e *Exporter) askWorkers(ctx context.Context, connection broker.Control, methods ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, questionTimeout)
 	defer cancel()
@@ -112,6 +117,7 @@ func (e *Exporter) askWorkers(ctx context.Context, connection broker.Control, me
 	if !e.options.EnableEvents {
 		return nil
 	}
+	// Only workers that did not send events so far are told, and again each round, because it lasts until the worker ends.
 	nodes := e.tracker.workers.unheard(time.Now(), e.options.InspectInterval)
 	if len(nodes) == 0 {
 		return nil
@@ -141,6 +147,7 @@ func understand(method string, body []byte) (func(*tracker), error) {
 	case "stats":
 		replies, err := wire.ParseStats(body)
 		return func(t *tracker) {
+			// A worker whose pool does not answer, such as a busy solo one, keeps what it told before.
 			for node, stats := range replies {
 				t.workers.setProcesses(node, stats.Processes())
 			}
@@ -152,6 +159,7 @@ func understand(method string, body []byte) (func(*tracker), error) {
 				t.known(task)
 			}
 		}, err
+	// The answer is the beat itself, which comes as an event.
 	case "heartbeat":
 		return func(*tracker) {}, nil
 	}
@@ -161,6 +169,7 @@ func understand(method string, body []byte) (func(*tracker), error) {
 // learnQueues records which queues workers consume. A worker that answers is alive, even if it has not beaten yet.
 func (t *tracker) learnQueues(replies map[string][]wire.Queue) {
 	for node, queues := range replies {
+		// Replies are from outside: what a worker tells is bounded and cut like everything else.
 		if len(queues) > maxQueues {
 			queues = queues[:maxQueues]
 		}

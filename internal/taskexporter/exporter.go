@@ -46,7 +46,7 @@ func New(options *Options, b broker.Broker, log *slog.Logger) *Exporter {
 		mailbox: newMailbox(options.MaxBacklogBytes), commands: make(chan func(*tracker), 64), wake: make(chan struct{}, 1),
 	}
 	metrics.wakeControl = e.wakeControl
-	metrics.register.MustRegister(newStateCollector(e.tracker, e.mailbox.size))
+	metrics.register.MustRegister(newStateCollector(e.tracker, e.mailbox.bytes))
 	e.alive.Store(time.Now().Unix())
 	return e
 }
@@ -81,14 +81,19 @@ func backoff(attempt int) time.Duration {
 func (e *Exporter) receive(ctx context.Context) {
 	first, attempt := true, 0
 	for ctx.Err() == nil {
-		err := e.broker.Receive(ctx, func() {
-			attempt = 0
-			if !first {
-				e.metrics.reconnects.Inc()
-			}
-			first = false
-			e.subscribed()
-		}, e.put)
+		err := e.broker.Receive(ctx, broker.Sink{
+			Subscribed: func() {
+				attempt = 0
+				if !first {
+					e.metrics.reconnects.Inc()
+				}
+				first = false
+				e.subscribed()
+			},
+			Message: e.put,
+			Drained: e.mailbox.announce,
+		})
+		e.mailbox.announce()
 		e.connected.Store(false)
 		e.metrics.brokerUp.Set(0)
 		if ctx.Err() != nil {
@@ -102,14 +107,17 @@ func (e *Exporter) receive(ctx context.Context) {
 	}
 }
 
+// subscribed says so before anything else is done: from now on events come.
 func (e *Exporter) subscribed() {
 	e.log.Info("subscribed to events")
 	e.metrics.brokerUp.Set(1)
+	// Workers could not be heard while there was no subscription, so their time starts anew.
 	e.post(func(t *tracker) { t.workers.refresh(time.Now()) })
 	e.connected.Store(true)
 	e.wakeControl()
 }
 
+// put is called by the reading goroutine and never waits.
 func (e *Exporter) put(message []byte, format wire.Format) {
 	if !e.mailbox.put(message, format) {
 		e.metrics.droppedMessages.Inc()
@@ -119,6 +127,7 @@ func (e *Exporter) put(message []byte, format wire.Format) {
 // post hands a command to the processing goroutine.
 func (e *Exporter) post(command func(*tracker)) {
 	select {
+	// The channel is bounded, so that workers which answer without end do not fill the memory.
 	case e.commands <- command:
 	case <-time.After(longestPause): // it is stuck, which /health tells
 	}
@@ -131,12 +140,8 @@ func (e *Exporter) wakeControl() {
 	}
 }
 
-// Below tens of thousands of events a second, waking up for each is what costs most. So a few messages are gathered
-// first: for a time in which nobody looks, unless there are many.
-const (
-	gathering   = 10 * time.Millisecond
-	worthWaking = 64 << 10
-)
+// chunksAtOnce are about a tenth of a second's work.
+const chunksAtOnce = 128
 
 // process owns the tracker.
 func (e *Exporter) process(ctx context.Context) {
@@ -147,11 +152,7 @@ func (e *Exporter) process(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-e.mailbox.ready:
-			if e.mailbox.size() < worthWaking {
-				time.Sleep(gathering)
-			}
-			e.tracker.now = time.Now()
-			e.mailbox.take().each(e.tracker.message)
+			e.work()
 		case command := <-e.commands:
 			e.tracker.now = time.Now()
 			command(e.tracker)
@@ -160,6 +161,19 @@ func (e *Exporter) process(ctx context.Context) {
 			e.alive.Store(now.Unix())
 		}
 	}
+}
+
+// work handles the messages that wait, a chunk at a time, and no more than some, so that time and commands get their turn.
+func (e *Exporter) work() {
+	for range chunksAtOnce {
+		e.tracker.now = time.Now()
+		taken := e.mailbox.take()
+		if taken == nil {
+			return
+		}
+		taken.each(e.tracker.message)
+	}
+	e.mailbox.announce()
 }
 
 // Ready reports whether the broker is connected and events are subscribed to.

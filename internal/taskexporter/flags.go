@@ -52,6 +52,7 @@ func ParseOptions(args []string, getenv func(string) string, help io.Writer) (*O
 	for _, f := range flagSpecs {
 		values, source := given[f.name], "--"+f.name
 		if values == nil {
+			// An empty variable is as good as none: charts set all of them, used or not.
 			if text := getenv(f.env()); text != "" {
 				values, source = f.split(text), f.env()
 			} else if f.initial != "" {
@@ -93,6 +94,7 @@ func parseArguments(args []string) (map[string][]string, error) {
 		default:
 			value, args = args[0], args[1:]
 		}
+		// The last of several wins, as in Python's click, which the peer uses.
 		if !f.repeats {
 			given[f.name] = nil
 		}
@@ -115,7 +117,7 @@ func lookUp(arg string) (f flagSpec, value string, attached bool, err error) {
 			return f, arg[2:], true, nil
 		}
 	}
-	return f, "", false, fmt.Errorf("unknown argument %q; --help lists all", name)
+	return f, "", false, fmt.Errorf("unknown argument %q; --help lists all", broker.Mask(name))
 }
 
 // finish judges what only shows when everything is read.

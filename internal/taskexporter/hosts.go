@@ -26,6 +26,7 @@ func (h *hosts) seen(host string, now time.Time) string {
 		*at = now
 		return host
 	}
+	// Folded into one label, as series beyond their limit are.
 	if len(h.last) >= maxHosts {
 		return series.Overflow
 	}

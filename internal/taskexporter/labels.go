@@ -21,11 +21,13 @@ func newInterner(maxLength int) *interner {
 	return &interner{maxLength: maxLength, values: map[string]string{}}
 }
 
+// label returns the value of a label. The look-up by bytes makes no string, so that a known name costs no allocation.
 func (n *interner) label(raw []byte) string {
 	raw = n.cut(raw)
 	if value, known := n.values[string(raw)]; known {
 		return value
 	}
+	// Names of a normal application never fill it; random ones from outside do, and then nothing is worth keeping.
 	if len(n.values) >= maxInterned {
 		clear(n.values)
 	}

@@ -9,20 +9,22 @@ import (
 )
 
 // mailbox hands messages from the goroutine that reads the broker to the one that processes them. Putting never waits:
-// when the mailbox is full, the message is dropped and the caller told. Bodies are copied into one buffer, so that a
-// backlog is two allocations and not thousands.
+// when the mailbox is full, the message is dropped and the caller told. Bodies are copied into chunks of one size, which
+// are used again, so that a backlog makes no garbage and never has to be moved to grow.
 type mailbox struct {
 	// ready holds a token while there may be something to take.
 	ready chan struct{}
 	limit int // bytes
 
 	mu      sync.Mutex
-	waiting batch
-	spare   batch
+	waiting []*chunk // the oldest first; the last is being filled
+	size    int      // bytes waiting
+	spare   []*chunk
+	taken   *chunk // with the processing goroutine
 }
 
-// batch is a number of messages, one behind the other in data.
-type batch struct {
+// chunk is a number of messages, one behind the other in data.
+type chunk struct {
 	data     []byte
 	messages []message
 }
@@ -32,8 +34,14 @@ type message struct {
 	format wire.Format
 }
 
-// perMessage is what a message costs beside its bytes.
-const perMessage = 80
+const (
+	// chunkBytes is the size of a chunk: small enough for a processor's cache, and about two hundred messages.
+	chunkBytes = 128 << 10
+	// perMessage is what a message costs beside its bytes.
+	perMessage = 80
+	// spareChunks are kept for the next burst, unless they had to grow for more than chunkMessages.
+	spareChunks, chunkMessages = 8, 1024
+)
 
 func newMailbox(limit int) *mailbox {
 	return &mailbox{ready: make(chan struct{}, 1), limit: limit}
@@ -42,57 +50,76 @@ func newMailbox(limit int) *mailbox {
 // put copies a message into the mailbox and reports whether there was room.
 func (m *mailbox) put(body []byte, format wire.Format) bool {
 	m.mu.Lock()
-	if m.waiting.size()+len(body)+perMessage > m.limit {
-		m.mu.Unlock()
+	defer m.mu.Unlock()
+	if m.size+len(body)+perMessage > m.limit {
 		return false
 	}
-	m.waiting.data = append(m.waiting.data, body...)
-	m.waiting.messages = append(m.waiting.messages, message{len(m.waiting.data), format})
-	first := len(m.waiting.messages) == 1
-	m.mu.Unlock()
-	if first {
-		select {
-		case m.ready <- struct{}{}:
-		default:
-		}
-	}
+	m.size += len(body) + perMessage
+	into := m.room(len(body))
+	into.data = append(into.data, body...)
+	into.messages = append(into.messages, message{len(into.data), format})
 	return true
 }
 
-// take returns what is there, maybe nothing, valid until the next call.
-func (m *mailbox) take() batch {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	taken := m.waiting
-	m.waiting = m.spare.emptied()
-	m.spare = taken
-	return taken
-}
-
-// size returns the bytes that wait.
-func (m *mailbox) size() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.waiting.size()
-}
-
-func (b batch) size() int { return len(b.data) + perMessage*len(b.messages) }
-
-// keepCapacity is the size of a buffer that is kept for good; a larger one goes when it was not needed again.
-const keepCapacity = 1 << 20
-
-func (b batch) emptied() batch {
-	if cap(b.data) > keepCapacity && len(b.data) < cap(b.data)/4 {
-		return batch{}
+// announce tells the processing goroutine that there may be something to take. The reader calls it when it has put in
+// what it had, because waking up for each message would cost more than the message; a full chunk announces itself.
+func (m *mailbox) announce() {
+	select {
+	case m.ready <- struct{}{}:
+	default:
 	}
-	return batch{data: b.data[:0], messages: b.messages[:0]}
+}
+
+// room returns the last chunk, a new one if that many bytes do not fit in. What is larger than a chunk has one of its own.
+func (m *mailbox) room(bytes int) *chunk {
+	if n := len(m.waiting); n > 0 && len(m.waiting[n-1].data)+bytes <= chunkBytes {
+		return m.waiting[n-1]
+	}
+	if len(m.waiting) > 0 {
+		m.announce()
+	}
+	var last *chunk
+	if n := len(m.spare); n > 0 {
+		last, m.spare = m.spare[n-1], m.spare[:n-1]
+	} else {
+		last = &chunk{data: make([]byte, 0, chunkBytes)}
+	}
+	m.waiting = append(m.waiting, last)
+	return last
+}
+
+// take returns the oldest messages, valid until the next call, or nil if there are none.
+func (m *mailbox) take() *chunk {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.taken != nil && len(m.spare) < spareChunks && cap(m.taken.data) == chunkBytes && cap(m.taken.messages) <= chunkMessages {
+		m.taken.data, m.taken.messages = m.taken.data[:0], m.taken.messages[:0]
+		m.spare = append(m.spare, m.taken)
+	}
+	m.taken = nil
+	if len(m.waiting) == 0 {
+		return nil
+	}
+	m.taken = m.waiting[0]
+	copy(m.waiting, m.waiting[1:])
+	m.waiting[len(m.waiting)-1] = nil
+	m.waiting = m.waiting[:len(m.waiting)-1]
+	m.size -= len(m.taken.data) + perMessage*len(m.taken.messages)
+	return m.taken
+}
+
+// bytes returns how much waits.
+func (m *mailbox) bytes() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.size
 }
 
 // each calls handle with each message in order.
-func (b batch) each(handle func(body []byte, format wire.Format)) {
+func (c *chunk) each(handle func(body []byte, format wire.Format)) {
 	start := 0
-	for _, m := range b.messages {
-		handle(b.data[start:m.end:m.end], m.format)
+	for _, m := range c.messages {
+		handle(c.data[start:m.end:m.end], m.format)
 		start = m.end
 	}
 }

@@ -29,17 +29,22 @@ type metrics struct {
 	wakeControl                                            func() // tells that a new worker was heard of
 }
 
+// newMetrics registers everything that is counted as it happens. What is a state at the time of a scrape is in
+// stateCollector.
 func newMetrics(prefix string, static map[string]string) *metrics {
 	registry := prometheus.NewRegistry()
 	m := &metrics{registry: registry, prefix: prefix, register: prometheus.WrapRegistererWith(static, registry), wakeControl: func() {}}
 	m.register.MustRegister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewGoCollector())
 	events := m.vector("exporter_events_total", "Events read, by type; \"other\" are those of no known type.", "type")
+	// All types are there from the start, so that the first event of one is an increase.
 	for _, t := range wire.Types() {
 		m.events = append(m.events, events.WithLabelValues(t.String()))
 	}
 	m.messages = m.counter("exporter_messages_total", "Messages read from the broker. One holds one event or a list.")
 	malformed := m.vector("exporter_malformed_total",
 		"What was not understood: whole messages (envelope, content_type, body), single events, or fields of events that were counted.", "reason")
+	// Envelope, content type and body lose a whole message; an event is one item of a list whose others count; a field is
+	// one value that is left out of an event that counts.
 	m.malformedEnvelopes = malformed.WithLabelValues("envelope")
 	m.malformedTypes = malformed.WithLabelValues("content_type")
 	m.malformedBodies = malformed.WithLabelValues("body")
@@ -48,14 +53,17 @@ func newMetrics(prefix string, static map[string]string) *metrics {
 	dropped := m.vector("exporter_dropped_total",
 		"Messages dropped because processing fell behind (backlog), events of workers beyond the limit (workers), and events that repeat how a task finished (repeated).", "reason")
 	m.droppedMessages = dropped.WithLabelValues("backlog")
+	// Celery 5.7 tells of a hard time limit twice, once from each side of the pool.
 	m.droppedRepeated = dropped.WithLabelValues("repeated")
 	m.droppedWorkers = dropped.WithLabelValues("workers")
+	// Zero from the start: before the first subscription the broker is not up.
 	m.brokerUp = m.gauge("exporter_broker_up", "Whether the exporter is connected to the broker and subscribed to events.")
 	m.lagSeconds = m.gauge("exporter_event_lag_seconds", "Age of the last event read, by the clocks of its sender and of this machine.")
 	m.reconnects = m.counter("exporter_reconnects_total", "How often the subscription was made again after it was lost.")
 	m.brokerErrors = m.counter("exporter_broker_errors_total", "Failed attempts to subscribe and lost subscriptions.")
 	m.controlErrors = m.counter("exporter_control_errors_total", "Failed readings of queue depths and failed questions to workers.")
 	m.replies = m.counter("exporter_worker_replies_total", "Replies of workers to questions of the exporter.")
+	// A counter without a host, so that it outlives the purge of that host, and an alert on its increase fires.
 	m.lost = m.counter("worker_lost_total", "Workers that sent no heartbeat within the timeout and had not said that they leave.")
 	return m
 }
@@ -92,6 +100,7 @@ func (m *metrics) malformed(err error) {
 
 // lag records the age of an event; NaN is no timestamp.
 func (m *metrics) lag(now time.Time, timestamp float64) {
+	// It is negative if the sender's clock is ahead, and is shown so: a clock that is wrong is worth knowing of.
 	if !math.IsNaN(timestamp) {
 		m.lagSeconds.Set(float64(now.UnixNano())/1e9 - timestamp)
 	}

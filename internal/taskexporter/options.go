@@ -72,6 +72,7 @@ func parseBuckets(text string) ([]float64, error) {
 		}
 		bounds = append(bounds, bound)
 	}
+	// The peer's default ends in inf, which every histogram has anyway.
 	bounds = slices.DeleteFunc(bounds, func(bound float64) bool { return math.IsInf(bound, 1) })
 	if len(bounds) == 0 || len(bounds) > maxBuckets {
 		return nil, fmt.Errorf("want 1 to %d finite bounds", maxBuckets)

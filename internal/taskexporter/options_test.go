@@ -82,6 +82,27 @@ func TestAnArgumentWinsOverItsVariable(t *testing.T) {
 	}
 }
 
+func TestSpaceAroundTheURLOfASecretIsCutOff(t *testing.T) {
+	for _, text := range []string{"amqp://u:p@mq/shop\n", " amqp://u:p@mq/shop\r\n", "amqp://u:p@mq/shop \t"} {
+		got, err := ParseOptions(nil, func(name string) string { return map[string]string{"CE_BROKER_URL": text}[name] }, nil)
+		if err != nil || got.Address.VirtualHost != "shop" || got.Address.Password != "p" {
+			t.Errorf("%q: options %+v, error %v", text, got, err)
+		}
+	}
+	if _, err := ParseOptions([]string{"--broker-url", " \n"}, noEnv, nil); err == nil || !strings.Contains(err.Error(), "the URL is empty") {
+		t.Errorf("error = %v, want one about an empty URL", err)
+	}
+}
+
+func TestAURLWhereNoneBelongsIsNotRepeated(t *testing.T) {
+	for _, args := range [][]string{{"redis://u:secret@h/0"}, {"--brokerurl=redis://u:secret@h/0"}, {"--redis://u:secret@h"}} {
+		_, err := ParseOptions(args, noEnv, nil)
+		if err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%q: error = %v", args, err)
+		}
+	}
+}
+
 func TestBadOptionsAreRefusedByName(t *testing.T) {
 	tests := map[string]struct {
 		args []string

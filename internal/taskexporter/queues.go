@@ -32,6 +32,7 @@ func newQueues(names []string) *queues {
 func (q *queues) add(name string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	// Each is a question to the broker at each reading; names come from outside.
 	if len(q.names) < maxQueues {
 		q.names[name] = true
 	}

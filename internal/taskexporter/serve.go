@@ -54,6 +54,8 @@ func probe(ok func() bool, yes, no string) http.HandlerFunc {
 
 // Serve answers requests on the address until the context ends.
 func (e *Exporter) Serve(ctx context.Context, address string) error {
+	// A reader that is slow to send its request does not hold a connection for ever. How slowly it may read is not limited:
+	// a scrape of 100 MB over a thin line is no attack.
 	server := &http.Server{Addr: address, Handler: e.Handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute}
 	failed := make(chan error, 1)
 	go func() { failed <- server.ListenAndServe() }()
@@ -77,6 +79,7 @@ func (e *Exporter) scrapes() http.Handler {
 		return text
 	}
 	native := prometheus.NewRegistry()
+	// The text formats write static labels themselves; the registry has to be told.
 	static := prometheus.Labels{}
 	for _, label := range e.options.Series.Static {
 		static[label.Name] = label.Value
@@ -84,6 +87,7 @@ func (e *Exporter) scrapes() http.Handler {
 	prometheus.WrapRegistererWith(static, native).MustRegister(e.tracker.store.Collector())
 	protobuf := promhttp.HandlerFor(prometheus.Gatherers{e.metrics.registry, native}, promhttp.HandlerOpts{})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Prometheus asks for protobuf first as soon as native histograms are turned on in it.
 		if expfmt.Negotiate(r.Header).FormatType() == expfmt.TypeProtoDelim {
 			protobuf.ServeHTTP(w, r)
 			return
@@ -106,6 +110,7 @@ func (e *Exporter) scrapeText(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", string(format))
+	// Caches and proxies must not hand OpenMetrics or gzip to a reader that asked for neither.
 	w.Header().Set("Vary", "Accept, Accept-Encoding")
 	out, finish := compressed(w, r)
 	defer finish()
@@ -117,6 +122,7 @@ func (e *Exporter) scrapeText(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// writeOwn writes the exporter's own metrics, a few dozen lines, by client_golang.
 func (e *Exporter) writeOwn(out io.Writer, format expfmt.Format) error {
 	families, err := e.metrics.registry.Gather()
 	if err != nil {
@@ -149,6 +155,7 @@ func compressed(w http.ResponseWriter, r *http.Request) (out io.Writer, finish f
 func acceptsGzip(header string) bool {
 	for part := range strings.SplitSeq(header, ",") {
 		coding, parameters, _ := strings.Cut(part, ";")
+		// A star stands for every coding that is not named.
 		if coding = strings.TrimSpace(coding); coding != "gzip" && coding != "*" {
 			continue
 		}

@@ -13,8 +13,10 @@ import (
 // taskID is a task's UUID, or a hash of an id that is no UUID.
 type taskID [16]byte
 
+// newTaskID is called for each event and allocates nothing for a UUID.
 func newTaskID(text []byte) taskID {
 	var id taskID
+	// Celery's ids are UUIDs unless an application sets its own. Sixteen bytes in place of 36 are half of what a task needs.
 	if len(text) == 36 && text[8] == '-' && text[13] == '-' && text[18] == '-' && text[23] == '-' {
 		var digits [32]byte
 		n := copy(digits[:], text[:8])
@@ -26,6 +28,7 @@ func newTaskID(text []byte) taskID {
 			return id
 		}
 	}
+	// Who may publish could choose ids that collide in a weaker hash, and so mix tasks up.
 	sum := sha256.Sum256(text)
 	copy(id[:], sum[:])
 	return id
@@ -97,6 +100,8 @@ func newTaskCache(limit int) *taskCache {
 	return &taskCache{limit: limit, index: map[taskID]int32{}, free: none, live: queue{none, none, 0}, finished: queue{none, none, 0}}
 }
 
+// slot is a chunk and a place in it. Numbers instead of pointers keep the index free of them, so that the garbage collector
+// passes over a quarter of a million tasks.
 func (c *taskCache) slot(i int32) *task { return &c.chunks[i/chunkSize][i%chunkSize] }
 
 // get returns a task that is remembered, or nil.
@@ -136,6 +141,7 @@ func (c *taskCache) finish(t *task, outcome wire.Type) {
 	c.unlink(&c.live, i)
 	t.finished = true
 	c.push(&c.finished, i)
+	// Late events of the last few finished tasks still find their names; a worker's events are seldom seconds apart.
 	if c.finished.length > finishedTasks {
 		c.forget(&c.finished)
 	}
@@ -178,6 +184,7 @@ func (c *taskCache) allocate() int32 {
 		return i
 	}
 	if int(c.used) == len(c.chunks)*chunkSize {
+		// A slice that grows would hold the old and the new array at once, just when there are many tasks.
 		c.chunks = append(c.chunks, make([]task, chunkSize))
 	}
 	c.used++

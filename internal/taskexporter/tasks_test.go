@@ -3,8 +3,10 @@
 package taskexporter
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"obstack.dev/obstack/internal/taskexporter/wire"
@@ -96,6 +98,7 @@ func TestMailboxDropsWhatIsBeyondItsLimit(t *testing.T) {
 			t.Errorf("message %d taken = %v, want %v", i, got, want)
 		}
 	}
+	m.announce()
 	<-m.ready
 	count := 0
 	m.take().each(func(body []byte, got wire.Format) {
@@ -104,24 +107,54 @@ func TestMailboxDropsWhatIsBeyondItsLimit(t *testing.T) {
 		}
 		count++
 	})
-	if count != 10 || m.size() != 0 {
-		t.Errorf("%d messages taken, %d bytes left", count, m.size())
+	if count != 10 || m.bytes() != 0 {
+		t.Errorf("%d messages taken, %d bytes left", count, m.bytes())
 	}
 	if !m.put([]byte("more"), format) {
 		t.Error("no room after the mailbox was emptied")
 	}
 }
 
-func TestMailboxGivesBackALargeBuffer(t *testing.T) {
+func TestMailboxKeepsOrderAcrossChunksAndGivesThemBack(t *testing.T) {
 	m := newMailbox(64 << 20)
-	m.put(make([]byte, 8<<20), wire.Format{})
-	m.take()
-	for range 3 {
-		m.put([]byte("x"), wire.Format{})
-		m.take()
+	sizes := []int{10, chunkBytes - 10, 1, chunkBytes, chunkBytes + 1, 8 << 20, 0, 5}
+	for range 10 {
+		for i, size := range sizes {
+			if !m.put(bytes.Repeat([]byte{byte(i)}, size), wire.Format{}) {
+				t.Fatal("no room")
+			}
+		}
+		got := []int{}
+		for taken := m.take(); taken != nil; taken = m.take() {
+			taken.each(func(body []byte, _ wire.Format) {
+				if len(body) > 0 && body[len(body)-1] != byte(len(got)) {
+					t.Errorf("message %d holds %d", len(got), body[0])
+				}
+				got = append(got, len(body))
+			})
+		}
+		if !slices.Equal(got, sizes) {
+			t.Fatalf("sizes = %v, want %v", got, sizes)
+		}
 	}
-	if cap(m.waiting.data)+cap(m.spare.data) > 2*keepCapacity {
-		t.Errorf("buffers of %d and %d bytes are kept", cap(m.waiting.data), cap(m.spare.data))
+	kept := 0
+	for _, c := range m.spare {
+		kept += cap(c.data)
+	}
+	if kept == 0 || kept > spareChunks*chunkBytes || m.bytes() != 0 {
+		t.Errorf("%d bytes are kept and %d wait", kept, m.bytes())
+	}
+}
+
+func TestAFullChunkAnnouncesItself(t *testing.T) {
+	m := newMailbox(64 << 20)
+	m.put(make([]byte, chunkBytes), wire.Format{})
+	if len(m.ready) != 0 {
+		t.Error("announced before the reader had put in all it had")
+	}
+	m.put(make([]byte, chunkBytes), wire.Format{})
+	if len(m.ready) != 1 {
+		t.Error("a full chunk was not announced")
 	}
 }
 

@@ -47,6 +47,7 @@ func newTracker(options *Options, metrics *metrics, log *slog.Logger) *tracker {
 // message handles one message of the broker.
 func (t *tracker) message(body []byte, format wire.Format) {
 	t.metrics.messages.Inc()
+	// A message that is not understood costs a count and nothing else. The peer ends for most of them.
 	events, refused, err := t.decoder.Decode(body, format)
 	if err != nil {
 		t.metrics.malformed(err)
@@ -81,7 +82,9 @@ func (t *tracker) host(e *wire.Event) string {
 	return t.hosts.seen(t.labels.label(hostOf(e.Hostname)), t.now)
 }
 
+// sent handles a client's task-sent, the one event that knows the queue.
 func (t *tracker) sent(e *wire.Event) {
+	// A retry is sent under the id of the task that it tries again, so the task may be a finished one.
 	task := t.tasks.touch(newTaskID(e.UUID))
 	t.tasks.resume(task)
 	name, queue := unknownName, t.options.DefaultQueue
@@ -96,6 +99,7 @@ func (t *tracker) sent(e *wire.Event) {
 	task.queue = queue
 	task.sent(readyAt(t.timestamp(e), e.ETA))
 	t.waiting.sent(name)
+	// Only task_sent gets the client's host. The peer makes seven empty counters more for each.
 	host := t.host(e)
 	if t.options.GenericClientHost {
 		host = genericHost
@@ -121,6 +125,8 @@ func (t *tracker) timestamp(e *wire.Event) float64 {
 
 // ofTask handles an event of a task that a worker sends.
 func (t *tracker) ofTask(e *wire.Event) {
+	// Events of tasks do not make a worker known: what is shown of workers begins with a heartbeat, as with the peer. They
+	// are a sign of life of one that is known.
 	from := t.workers.get(e.Hostname)
 	if from != nil {
 		t.workers.heard(from, t.now)
@@ -138,6 +144,7 @@ func (t *tracker) ofTask(e *wire.Event) {
 		o.exception = t.labels.label(e.Exception)
 	}
 	o.recall(task)
+	// Counters cannot be taken back, so an event whose labels may be learnt in a moment is not counted yet.
 	if t.waiting.wanted(&o) {
 		if oldest, full := t.waiting.put(o); full {
 			t.settle(oldest)
@@ -156,6 +163,7 @@ func repeated(t *task, kind wire.Type) bool {
 // learn updates what is remembered of a task by one of its events.
 func (t *tracker) learn(task *task, e *wire.Event, o *occurrence) {
 	switch e.Type {
+	// The only event of a worker that has the name.
 	case wire.TaskReceived:
 		t.tasks.resume(task)
 		if len(e.Name) > 0 {
@@ -165,9 +173,11 @@ func (t *tracker) learn(task *task, e *wire.Event, o *occurrence) {
 		t.tasks.resume(task)
 		task.startedAt = o.at
 	case wire.TaskFailed:
+		// A task that the worker does not know has no task-received before, and its name only in the exception's text.
 		if task.name == "" && len(e.Unregistered) > 0 {
 			task.name = t.labels.label(e.Unregistered)
 		}
+		// Both times are by the worker's clock, so no other clock can make this wrong.
 		if task.startedAt > 0 {
 			o.runtime = max(0, o.at-task.startedAt)
 		}
@@ -193,6 +203,7 @@ func (t *tracker) labelsOf(o *occurrence) series.Key {
 		key.Name = unknownName
 	}
 	if key.Queue == "" {
+		// Without task-sent nothing names the queue; but most workers consume one alone.
 		key.Queue = o.from.onlyQueue()
 	}
 	if key.Queue == "" {
@@ -210,6 +221,7 @@ var counters = map[wire.Type]series.Counter{
 	wire.TaskCancelled: series.Cancelled,
 }
 
+// count adds to the series. It is the only place that does, so that every event passes the limits of series once.
 func (t *tracker) count(o *occurrence) {
 	entry := t.store.Task(t.labelsOf(o))
 	if o.kind == wire.TaskFailed {
@@ -227,13 +239,16 @@ func (t *tracker) count(o *occurrence) {
 	case o.kind == wire.TaskSucceeded && !math.IsNaN(o.runtime):
 		entry.ObserveRuntime(o.runtime)
 	case o.kind == wire.TaskStarted && o.readyAt > 0:
+		// Sent by one clock and started by another: a wait of less than nothing is one of nothing.
 		entry.ObserveWait(max(0, o.at-o.readyAt))
 	}
 }
 
+// ofWorker handles the life of a worker: online, heartbeats, offline.
 func (t *tracker) ofWorker(e *wire.Event) {
 	from := t.workers.get(e.Hostname)
 	if from == nil {
+		// Its goodbye is all that we would ever know of it.
 		if e.Type == wire.WorkerOffline {
 			return
 		}
@@ -248,6 +263,7 @@ func (t *tracker) ofWorker(e *wire.Event) {
 		t.workers.leave(from)
 		return
 	}
+	// Its queues and its pool may have changed while it was restarted.
 	if e.Type == wire.WorkerOnline {
 		t.metrics.wakeControl()
 	}
@@ -278,6 +294,7 @@ func (t *tracker) tick(now time.Time, connected bool) {
 		}
 		t.settle(o)
 	}
+	// Nobody can be heard while the broker is away, which is not the workers' fault.
 	if !connected {
 		return
 	}
@@ -287,6 +304,7 @@ func (t *tracker) tick(now time.Time, connected bool) {
 		t.log.Warn("worker lost: no heartbeat within the timeout", "worker", k.node, "timeout", t.options.WorkerTimeout)
 	}
 	for _, host := range append(emptied, t.hosts.idle(now, t.options.PurgeClientsAfter)...) {
+		// A host may have workers of other names, or clients, that are alive.
 		if t.hosts.heardWithin(host, now, t.options.PurgeAfter) || t.workers.hasHost(host) {
 			continue
 		}

@@ -78,6 +78,7 @@ func (w *workers) beat(k *worker, e *wire.Event, now time.Time) {
 	switch {
 	case k.sinceBeat:
 		k.sends, k.silentFor = true, 0
+	// It has processed tasks since the last beat and told of none.
 	case e.Processed > k.processed:
 		k.silentFor++
 	}
@@ -89,12 +90,14 @@ func (w *workers) beat(k *worker, e *wire.Event, now time.Time) {
 
 // heard notes an event of a task. It locks only when that is news.
 func (w *workers) heard(k *worker, now time.Time) {
+	// At thousands of events a second the lock would be the work.
 	if k.sinceBeat && now.Sub(k.seen) < time.Second {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	k.sinceBeat = true
+	// Children may still tell of tasks after their worker said goodbye; that does not bring it back.
 	if k.up {
 		k.seen = now
 	}
@@ -104,6 +107,7 @@ func (w *workers) heard(k *worker, now time.Time) {
 func (w *workers) leave(k *worker) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	// Shown as down at once, and not as lost: it said that it leaves.
 	k.up, k.active = false, 0
 }
 
@@ -124,6 +128,7 @@ func (w *workers) expire(now time.Time, timeout, purge time.Duration) (lost []*w
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for node, k := range w.byNode {
+		// Two ages of one silence: first it is down, later it is forgotten with its series.
 		away := now.Sub(k.seen)
 		if timeout > 0 && k.up && away > timeout {
 			k.up, k.active = false, 0
@@ -134,11 +139,13 @@ func (w *workers) expire(now time.Time, timeout, purge time.Duration) (lost []*w
 			emptied = append(emptied, k.host)
 		}
 	}
+	// Series belong to a host, and go with the last worker on it only.
 	emptied = slices.DeleteFunc(emptied, w.hasHost)
 	slices.Sort(emptied)
 	return lost, slices.Compact(emptied)
 }
 
+// hasHost looks at all workers, which is done only when one is forgotten.
 func (w *workers) hasHost(host string) bool {
 	for _, k := range w.byNode {
 		if k.host == host {

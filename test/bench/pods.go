@@ -124,7 +124,7 @@ func injected(pod *corev1.Pod) bool { return pod.Annotations[obsv1.MarkInjected]
 // injected and did not, and removes them.
 func (b *bench) createPods(ctx context.Context, template *corev1.Pod, webhook bool) (time.Duration, error) {
 	idle := func(s operator.Samples) bool { return s.Idle() }
-	if err := b.until(ctx, "the operator is idle", idle); err != nil {
+	if err := b.until(ctx, seldom, "the operator is idle", idle); err != nil {
 		return 0, err
 	}
 	var marked atomic.Int64

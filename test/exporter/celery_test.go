@@ -74,7 +74,7 @@ func TestCountersEqualWhatHappened(t *testing.T) {
 	server := newRabbit(t)
 	server.start(t)
 	for _, version := range versions {
-		t.Run("rabbitmq/"+version, func(t *testing.T) { countEverything(t, version, server.url("shop")) })
+		t.Run("rabbitmq/"+version, func(t *testing.T) { countEverything(t, version, server.URL("shop")) })
 	}
 }
 

@@ -122,12 +122,12 @@ func TestAFrozenRedisIsNoticed(t *testing.T) {
 	if got := e.one("celery_exporter_broker_errors_total"); got != 0 {
 		t.Errorf("%v errors on a quiet connection", got)
 	}
-	server.signal(syscall.SIGSTOP)
+	server.Signal(syscall.SIGSTOP)
 	eventually(t, "the silence is noticed", 40*time.Second, func() bool { return e.status("/ready") != http.StatusOK })
 	if got := e.status("/metrics"); got != http.StatusOK {
 		t.Errorf("/metrics = %d", got)
 	}
-	server.signal(syscall.SIGCONT)
+	server.Signal(syscall.SIGCONT)
 	e.ready(40 * time.Second)
 	e.hears(redisAt(t, port, ""), 10*time.Second)
 }
@@ -159,7 +159,7 @@ func TestSIGTERMEndsWithinASecond(t *testing.T) {
 	if took := e.terminate(); took > time.Second {
 		t.Errorf("took %v", took)
 	}
-	if code := e.command.ProcessState.ExitCode(); code != 0 {
+	if code := e.ExitCode(); code != 0 {
 		t.Errorf("exit status %d", code)
 	}
 	away := start(t, fmt.Sprintf("redis://127.0.0.1:%d/0", freePort(t)))
@@ -170,13 +170,13 @@ func TestSIGTERMEndsWithinASecond(t *testing.T) {
 
 func TestRabbitMQComesLateAndGoesAway(t *testing.T) {
 	server := newRabbit(t)
-	e := start(t, server.url("shop"))
+	e := start(t, server.URL("shop"))
 	if got := e.status("/ready"); got != http.StatusServiceUnavailable {
 		t.Errorf("/ready without a broker = %d", got)
 	}
 	p := server.start(t)
 	e.ready(60 * time.Second)
-	c := celery{t, "celery-newest", server.url("shop"), events}
+	c := celery{t, "celery-newest", server.URL("shop"), events}
 	c.publish(order{"proj.ok", 3, nil})
 	e.becomes("celery_task_", 10*time.Second, map[string]float64{"sent{proj.ok,celery}": 3})
 	e.becomes("celery_queue_length", 10*time.Second, map[string]float64{"{celery}": 3})

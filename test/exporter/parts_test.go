@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"obstack.dev/obstack/test/realparts"
 )
 
 // parts returns the folder of what hack/realparts/install.sh installed.
@@ -32,6 +33,10 @@ func parts(t testing.TB) string {
 // built is the folder of the exporter's program, once a test needed it.
 var built string
 
+// coverage is where the exporter writes which of its code was run, if that is wanted. The go command keeps GOCOVERDIR
+// from tests, so it has another name here.
+var coverage = os.Getenv("OBSTACK_COVERAGE")
+
 var build = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "task-exporter")
 	if err != nil {
@@ -40,8 +45,8 @@ var build = sync.OnceValues(func() (string, error) {
 	built = dir
 	path := filepath.Join(dir, "task-exporter")
 	args := []string{"build", "-trimpath", "-ldflags=-s -w"}
-	if os.Getenv("GOCOVERDIR") != "" {
-		args = append(args, "-cover", "-coverpkg=obstack.dev/obstack/internal/taskexporter/...")
+	if coverage != "" {
+		args = append(args, "-cover", "-coverpkg=obstack.dev/obstack/internal/taskexporter/...,obstack.dev/obstack/cmd/task-exporter")
 	}
 	command := exec.Command("go", append(args, "-o", path, "obstack.dev/obstack/cmd/task-exporter")...)
 	command.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -56,158 +61,118 @@ func TestMain(m *testing.M) {
 	os.RemoveAll(built)
 }
 
-// freePort returns a port that nothing listens on at the moment.
 func freePort(t testing.TB) int {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := realparts.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
+	return port
 }
 
 // process is a program that runs until the test ends.
 type process struct {
-	t       testing.TB
-	name    string
-	command *exec.Cmd
-	log     string
-	ended   chan struct{}
+	*realparts.Process
+	t    testing.TB
+	name string
+	log  string
 }
 
-// run starts a program in a process group of its own. Its output goes to a file, which is shown if the test fails.
-func run(t testing.TB, name string, env []string, args ...string) *process {
+// output returns a file for a program's output, which is shown if the test fails.
+func output(t testing.TB, name string) *os.File {
 	t.Helper()
 	file, err := os.Create(filepath.Join(t.TempDir(), name+".log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
-	command := exec.Command(args[0], args[1:]...)
-	command.Env = append(os.Environ(), env...)
-	command.Stdout, command.Stderr = file, file
-	command.Dir = filepath.Dir(file.Name())
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	p := &process{t: t, name: name, command: command, log: file.Name(), ended: make(chan struct{})}
-	go func() {
-		_ = command.Wait() // how it ends is the test's business
-		close(p.ended)
-	}()
-	t.Cleanup(func() {
-		p.signal(syscall.SIGKILL)
-		<-p.ended
-		if t.Failed() {
-			t.Logf("%s:\n%s", name, tail(p.output()))
+	t.Cleanup(func() { file.Close() })
+	return file
+}
+
+// until ends a process with the test, or fails the test if there is none.
+func until(t testing.TB, name string, file *os.File) func(*realparts.Process, error) *process {
+	return func(started *realparts.Process, err error) *process {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, tail(t, file.Name()))
 		}
-	})
-	return p
+		t.Cleanup(func() {
+			started.Kill()
+			if t.Failed() {
+				t.Logf("%s:\n%s", name, tail(t, file.Name()))
+			}
+		})
+		return &process{started, t, name, file.Name()}
+	}
+}
+
+func run(t testing.TB, name string, env []string, args ...string) *process {
+	t.Helper()
+	file := output(t, name)
+	return until(t, name, file)(realparts.Start(file, env, args...))
 }
 
 func (p *process) output() []byte {
-	output, err := os.ReadFile(p.log)
+	p.t.Helper()
+	text, err := os.ReadFile(p.log)
 	if err != nil {
 		p.t.Error(err)
 	}
-	return output
+	return text
 }
 
-func tail(output []byte) []byte { return output[max(0, len(output)-3000):] }
-
-// signal sends a signal to the process and its children.
-func (p *process) signal(s syscall.Signal) {
-	_ = syscall.Kill(-p.command.Process.Pid, s) // it may have ended
+func tail(t testing.TB, path string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Error(err)
+	}
+	return text[max(0, len(text)-3000):]
 }
 
 // stop ends the process and waits for it.
 func (p *process) stop(s syscall.Signal) {
 	p.t.Helper()
-	p.signal(s)
-	select {
-	case <-p.ended:
-	case <-time.After(30 * time.Second):
-		p.t.Fatalf("%s does not end", p.name)
+	if err := p.Stop(s, 30*time.Second); err != nil {
+		p.t.Fatalf("%s: %v", p.name, err)
 	}
 }
 
 // eventually polls until the condition holds.
 func eventually(t testing.TB, what string, limit time.Duration, condition func() bool) {
 	t.Helper()
-	for end := time.Now().Add(limit); !condition(); time.Sleep(100 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within %v", what, limit)
-		}
+	if err := realparts.WaitFor(what, limit, condition); err != nil {
+		t.Fatal(err)
 	}
-}
-
-func listens(port int) bool {
-	connection, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", port), time.Second)
-	if err == nil {
-		connection.Close()
-	}
-	return err == nil
 }
 
 // startRedis starts a server on the port, with more settings given as on its command line.
 func startRedis(t testing.TB, port int, settings ...string) *process {
 	t.Helper()
 	parts(t)
-	args := []string{"redis-server", "--port", fmt.Sprint(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"}
-	p := run(t, "redis", nil, append(args, settings...)...)
-	if port != 0 {
-		eventually(t, "redis listens", 20*time.Second, func() bool { return listens(port) })
-	}
-	return p
+	file := output(t, "redis")
+	return until(t, "redis", file)(realparts.Redis(file, port, settings...))
 }
 
-// rabbit is a RabbitMQ server that can be started again on the same port.
-type rabbit struct {
-	port, distribution, epmd int
-	dir                      string
-}
+// rabbit is a RabbitMQ server that can be started again.
+type rabbit struct{ *realparts.RabbitMQ }
 
-func newRabbit(t testing.TB) *rabbit {
+func newRabbit(t testing.TB) rabbit {
 	t.Helper()
 	parts(t)
-	r := &rabbit{port: freePort(t), distribution: freePort(t), epmd: freePort(t), dir: t.TempDir()}
-	run(t, "epmd", []string{"HOME=" + r.dir}, "epmd", "-port", fmt.Sprint(r.epmd), "-address", "127.0.0.1")
-	definitions := `{"vhosts": [{"name": "/"}, {"name": "shop"}],
-		"users": [{"name": "guest", "password": "guest", "tags": "administrator"}],
-		"permissions": [{"user": "guest", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"},
-			{"user": "guest", "vhost": "shop", "configure": ".*", "write": ".*", "read": ".*"}]}`
-	r.write(t, "definitions.json", definitions)
-	r.write(t, "enabled_plugins", "[].")
-	r.write(t, "rabbitmq.conf", fmt.Sprintf("listeners.tcp.default = 127.0.0.1:%d\nload_definitions = %s\n", r.port, r.path("definitions.json")))
-	return r
-}
-
-func (r *rabbit) path(name string) string { return filepath.Join(r.dir, name) }
-
-func (r *rabbit) write(t testing.TB, name, text string) {
-	t.Helper()
-	if err := os.WriteFile(r.path(name), []byte(text), 0o600); err != nil {
+	server, err := realparts.NewRabbitMQ(t.TempDir())
+	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(server.Close)
+	server.Erlang = "+S 1:1" // the tests share two processors
+	return rabbit{server}
 }
 
-func (r *rabbit) start(t testing.TB) *process {
+func (r rabbit) start(t testing.TB) *process {
 	t.Helper()
-	p := run(t, "rabbitmq", []string{
-		fmt.Sprintf("RABBITMQ_NODENAME=obstack%d@localhost", r.port), fmt.Sprintf("RABBITMQ_DIST_PORT=%d", r.distribution),
-		fmt.Sprintf("ERL_EPMD_PORT=%d", r.epmd), "ERL_EPMD_ADDRESS=127.0.0.1", "HOME=" + r.dir, "RABBITMQ_LOGS=-",
-		"RABBITMQ_CONFIG_FILE=" + r.path("rabbitmq.conf"), "RABBITMQ_ENABLED_PLUGINS_FILE=" + r.path("enabled_plugins"),
-		"RABBITMQ_MNESIA_BASE=" + r.path("data"), "RABBITMQ_LOG_BASE=" + r.path("log"), "RABBITMQ_PID_FILE=" + r.path("pid"),
-		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1} +S 1:1",
-	}, "/usr/lib/rabbitmq/bin/rabbitmq-server")
-	eventually(t, "rabbitmq listens", 90*time.Second, func() bool { return listens(r.port) })
-	return p
-}
-
-func (r *rabbit) url(vhost string) string {
-	return fmt.Sprintf("amqp://guest:guest@127.0.0.1:%d/%s", r.port, vhost)
+	file := output(t, "rabbitmq")
+	return until(t, "rabbitmq", file)(r.Start(file))
 }
 
 // celery is an installed version of Celery with a configuration.

@@ -66,24 +66,26 @@ var schemes = map[string]scheme{
 	"amqps":        {kind: RabbitMQ, port: "5671", tls: true},
 }
 
-// Parse reads a broker URL as kombu does, alternatives separated by semicolons.
+// Parse reads a broker URL as kombu does, alternatives separated by semicolons. Space around it is cut off: a Secret made
+// from a file ends in a new line more often than not.
 func Parse(text string) (Address, error) {
 	var address Address
-	if strings.TrimSpace(text) == "" {
+	if text = strings.TrimSpace(text); text == "" {
 		return address, fmt.Errorf("the URL is empty; accepted are %s", Accepted)
 	}
 	for i, part := range strings.Split(text, ";") {
 		one, err := parseOne(strings.TrimSpace(part))
 		if err != nil {
-			return Address{}, fmt.Errorf("%q: %w; accepted are %s", mask(text), err, Accepted)
+			return Address{}, fmt.Errorf("%q: %w; accepted are %s", Mask(text), err, Accepted)
 		}
 		if i == 0 {
 			address = one
 			continue
 		}
 		if one.Kind != address.Kind || one.TLS != address.TLS || one.Socket != address.Socket {
-			return Address{}, fmt.Errorf("%q: alternatives with different schemes; accepted are %s", mask(text), Accepted)
+			return Address{}, fmt.Errorf("%q: alternatives with different schemes; accepted are %s", Mask(text), Accepted)
 		}
+		// Kombu knows alternatives of one transport only, and what follows would have no meaning for others.
 		address.merge(one)
 	}
 	return address, nil
@@ -100,6 +102,7 @@ func (a *Address) merge(other Address) {
 	}
 }
 
+// parseOne reads one URL. No error holds a part of it, because any part may be a piece of a password.
 func parseOne(text string) (Address, error) {
 	name, rest, found := strings.Cut(text, "://")
 	s, known := schemes[name]
@@ -132,12 +135,15 @@ func hostPort(u *url.URL, port string) (string, error) {
 	if u.Port() != "" {
 		port = u.Port()
 	}
+	// Go accepts any number as a port and would tell of a wrong one only when it connects.
 	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
 		return "", errors.New("the port is not a number from 1 to 65535")
 	}
 	return net.JoinHostPort(host, port), nil
 }
 
+// setPath reads what stands behind the host: kombu's virtual host, which is a database in Redis. In AMQP an empty one and
+// a slash are the same, as kombu has it, and other names may begin with a slash that is percent-encoded.
 func (a *Address) setPath(path string) error {
 	if a.Kind == RabbitMQ {
 		a.VirtualHost = path
@@ -146,6 +152,7 @@ func (a *Address) setPath(path string) error {
 		}
 		return nil
 	}
+	// Kombu takes the database of a socket, whose URL has no place for it, from this option.
 	if v := a.Query.Get("virtual_host"); v != "" {
 		path = v
 	}
@@ -160,6 +167,7 @@ func (a *Address) setPath(path string) error {
 	return nil
 }
 
+// parseSocket reads by itself what net/url would take for a host.
 func parseSocket(name, rest string) (Address, error) {
 	rest, query, _ := strings.Cut(rest, "?")
 	values, err := url.ParseQuery(query)
@@ -200,8 +208,8 @@ func (a Address) String() string {
 	return a.scheme + "://" + login + strings.Join(a.Hosts, ",") + path
 }
 
-// mask hides what may be a password in a text that could not be parsed, at the price of hiding too much.
-func mask(text string) string {
+// Mask hides what may be a password in a text that could not be parsed, at the price of hiding too much.
+func Mask(text string) string {
 	parts := strings.Split(text, ";")
 	for i, part := range parts {
 		part, _, _ = strings.Cut(part, "?")

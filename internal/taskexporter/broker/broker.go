@@ -18,11 +18,21 @@ const silenceLimit = 15 * time.Second
 
 // Broker reads Celery's events and talks to its workers.
 type Broker interface {
-	// Receive subscribes to the events, calls subscribed once that worked, and handle for each message, which is valid
-	// during the call. It returns when the connection is lost, with the reason, or the context ends.
-	Receive(ctx context.Context, subscribed func(), handle func(message []byte, format wire.Format)) error
+	// Receive subscribes to the events and hands them to the sink, from one goroutine. It returns when the connection is
+	// lost, with the reason, or the context ends.
+	Receive(ctx context.Context, to Sink) error
 	// Control connects for everything that is not events.
 	Control(ctx context.Context) (Control, error)
+}
+
+// Sink takes what a broker delivers.
+type Sink struct {
+	// Subscribed is called once the events are subscribed to.
+	Subscribed func()
+	// Message is called for each message, which is valid during the call.
+	Message func(message []byte, format wire.Format)
+	// Drained is called when all that was read is handed over, before more is waited for.
+	Drained func()
 }
 
 // Control is a connection for questions. It is for one goroutine. After an error, close it and make another.

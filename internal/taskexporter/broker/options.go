@@ -73,6 +73,7 @@ func (o *Options) Set(name, value string) (known bool, err error) {
 	if !known {
 		return false, nil
 	}
+	// Helm charts and operators quote what they pass on, and the peer reads values as JSON first.
 	var quoted string
 	if json.Unmarshal([]byte(value), &quoted) == nil {
 		value = quoted
@@ -120,8 +121,10 @@ func TLSConfig(address Address, values map[string]string) (*tls.Config, error) {
 	return config, verification(config, set)
 }
 
+// loadCertificates reads the authority and the client's pair. TLS 1.2 is the least that Celery's own libraries offer today.
 func loadCertificates(config *tls.Config, set map[string]string) error {
 	if file := set["ca_certs"]; file != "" {
+		// Read once: an authority changes with a new configuration, where a certificate is renewed every few weeks.
 		pem, err := os.ReadFile(file) // #nosec G304 -- whoever starts the exporter names the file.
 		if err != nil {
 			return fmt.Errorf("read ca_certs: %w", err)
@@ -167,6 +170,7 @@ func verification(config *tls.Config, set map[string]string) error {
 			return fmt.Errorf("check_hostname: %w", err)
 		}
 	}
+	// Go's own verification is all or nothing. What it is told to skip here is done in VerifyConnection, if it is wanted.
 	config.InsecureSkipVerify = !verify || !checkName
 	if verify && !checkName {
 		config.VerifyConnection = verifyChain(config)
@@ -176,6 +180,7 @@ func verification(config *tls.Config, set map[string]string) error {
 
 func verifyChain(config *tls.Config) func(tls.ConnectionState) error {
 	return func(state tls.ConnectionState) error {
+		// Without roots of our own these are the system's, as when Go verifies by itself. The name is what is not looked at.
 		options := x509.VerifyOptions{Roots: config.RootCAs, Intermediates: x509.NewCertPool()}
 		for _, certificate := range state.PeerCertificates[1:] {
 			options.Intermediates.AddCert(certificate)

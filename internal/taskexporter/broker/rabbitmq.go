@@ -3,12 +3,13 @@
 package broker
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
-	"net/url"
+	"io"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,53 +38,91 @@ type rabbitMQ struct {
 	queue string
 }
 
-func (b *rabbitMQ) dial(name string) (*amqp.Connection, error) {
+// link is a connection, and the reader below it.
+type link struct {
+	*amqp.Connection
+	reader *thrifty
+}
+
+// dial connects and logs in. The network's connection is made here, not by the library, for two reasons: it would write
+// the first host's name into the TLS settings that all share; and it would move the deadline of the reads with each frame,
+// which takes a third of its time.
+func (b *rabbitMQ) dial(ctx context.Context, name string) (*link, error) {
 	host := b.address.Hosts[int(b.next.Add(1)-1)%len(b.address.Hosts)]
-	scheme := "amqp"
-	if b.tls != nil {
-		scheme = "amqps"
-	}
-	login := url.UserPassword("guest", "guest")
-	if b.address.User != "" {
-		login = url.UserPassword(b.address.User, b.address.Password)
-	}
-	target := url.URL{Scheme: scheme, Host: host, User: login}
-	properties := amqp.NewConnectionProperties()
-	properties.SetClientConnectionName(name)
-	connection, err := amqp.DialConfig(target.String(), amqp.Config{
-		Vhost: b.address.VirtualHost, Heartbeat: silenceLimit * 2 / 3, TLSClientConfig: b.tls, Properties: properties,
-		Dial: func(network, addr string) (net.Conn, error) { return amqp.DefaultDial(dialTimeout)(network, addr) },
-	})
+	socket, reader, err := connect(ctx, "tcp", host, b.tls, silenceLimit)
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
-	return connection, nil
+	login := &amqp.PlainAuth{Username: "guest", Password: "guest"}
+	if b.address.User != "" {
+		login = &amqp.PlainAuth{Username: b.address.User, Password: b.address.Password}
+	}
+	properties := amqp.NewConnectionProperties()
+	properties.SetClientConnectionName(name)
+	connection, err := amqp.Open(&stream{bufio.NewReaderSize(socket, readSize), socket}, amqp.Config{
+		SASL: []amqp.Authentication{login}, Vhost: b.address.VirtualHost, Locale: "en_US", Properties: properties,
+		Heartbeat: silenceLimit / 3, FrameSize: readSize,
+	})
+	if err != nil {
+		socket.Close()
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	return &link{connection, reader}, nil
+}
+
+// stream is all that the library needs of a connection, and no more: were there a deadline to set, it would.
+type stream struct {
+	io.Reader
+	io.WriteCloser
 }
 
 // Receive consumes a queue of our own, without acknowledgements, that is bound to all events.
-func (b *rabbitMQ) Receive(ctx context.Context, subscribed func(), handle func([]byte, wire.Format)) error {
+func (b *rabbitMQ) Receive(ctx context.Context, to Sink) error {
 	b.once.Do(func() { b.queue = "celeryev." + newID() })
-	connection, err := b.dial("obstack task exporter: events")
+	connection, err := b.dial(ctx, "obstack task exporter: events")
 	if err != nil {
 		return err
 	}
 	defer connection.Close()
 	closed := connection.NotifyClose(make(chan *amqp.Error, 1))
-	deliveries, err := b.consume(connection)
+	deliveries, err := b.consume(connection.Connection)
 	if err != nil {
 		return err
 	}
-	subscribed()
+	connection.reader.paced.Store(true)
+	to.Subscribed()
 	for {
+		delivery, open, err := next(ctx, deliveries, to.Drained)
+		switch {
+		case err != nil:
+			connection.reader.paced.Store(false)
+			return b.abandon(connection.Connection, err)
+		case !open:
+			return closeReason(closed)
+		}
+		to.Message(delivery.Body, format(delivery))
+	}
+}
+
+// next returns the next delivery. It tells when there is none at the moment: the library hands over one at a time, from
+// another goroutine, which gets a turn first.
+func next(ctx context.Context, deliveries <-chan amqp.Delivery, drained func()) (delivery amqp.Delivery, open bool, err error) {
+	for range 2 {
 		select {
 		case <-ctx.Done():
-			return b.abandon(connection, ctx.Err())
-		case delivery, open := <-deliveries:
-			if !open {
-				return closeReason(closed)
-			}
-			handle(delivery.Body, format(delivery))
+			return delivery, false, ctx.Err()
+		case delivery, open = <-deliveries:
+			return delivery, open, nil
+		default:
+			runtime.Gosched()
 		}
+	}
+	drained()
+	select {
+	case <-ctx.Done():
+		return delivery, false, ctx.Err()
+	case delivery, open = <-deliveries:
+		return delivery, open, nil
 	}
 }
 
@@ -109,6 +148,8 @@ func closeReason(closed <-chan *amqp.Error) error {
 	return errors.New("receive: the server ended the subscription")
 }
 
+// consume declares our queue and begins to receive. Nothing is acknowledged: an event that is lost with the connection is
+// worth less than a message back for each.
 func (b *rabbitMQ) consume(connection *amqp.Connection) (<-chan amqp.Delivery, error) {
 	channel, err := b.exchange(connection)
 	if err != nil {
@@ -160,6 +201,7 @@ func notFound(err error) bool {
 	return errors.As(err, &reason) && reason.Code == amqp.NotFound
 }
 
+// format reads the properties that kombu puts into its envelope on Redis.
 func format(delivery amqp.Delivery) wire.Format {
 	compression, _ := delivery.Headers["compression"].(string)
 	return wire.Format{

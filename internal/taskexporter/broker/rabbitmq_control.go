@@ -14,12 +14,12 @@ import (
 )
 
 // Control connects with a connection of its own: a refused question closes its channel and must not touch the events.
-func (b *rabbitMQ) Control(context.Context) (Control, error) {
-	connection, err := b.dial("obstack task exporter: control")
+func (b *rabbitMQ) Control(ctx context.Context) (Control, error) {
+	connection, err := b.dial(ctx, "obstack task exporter: control")
 	if err != nil {
 		return nil, err
 	}
-	return &rabbitControl{connection: connection, id: newID()}, nil
+	return &rabbitControl{connection: connection.Connection, id: newID()}, nil
 }
 
 type rabbitControl struct {
@@ -54,6 +54,8 @@ func (c *rabbitControl) Depths(ctx context.Context, queues []string) ([]Depth, e
 		if err != nil {
 			return nil, err
 		}
+		// The management API could tell more, but it is a plugin, has another port and another login. To a passive declaration
+		// of a queue that is not there the server answers by closing the channel (AMQP 0-9-1, 404).
 		state, err := channel.QueueDeclarePassive(queue, false, false, false, false, nil)
 		if err != nil && c.connection.IsClosed() {
 			return nil, fmt.Errorf("read the queues' lengths: %w", err)
@@ -90,6 +92,7 @@ func (c *rabbitControl) Ask(ctx context.Context, wait time.Duration, methods []s
 	}
 	defer channel.Close()
 	err = channel.ExchangeDeclarePassive(wire.ControlExchange, "fanout", false, false, false, false, nil)
+	// Workers make this exchange, not durable, and it goes with the last of them.
 	if notFound(err) {
 		return nil
 	}
@@ -107,10 +110,14 @@ func (c *rabbitControl) Ask(ctx context.Context, wait time.Duration, methods []s
 	return collect(ctx, replies, time.After(wait), tickets, handle)
 }
 
+// replies declares what kombu's client does: a direct exchange, not durable, and a queue of our own bound to it. If workers
+// made the exchange in another way, this fails, and so would kombu.
 func (c *rabbitControl) replies(channel *amqp.Channel) (<-chan amqp.Delivery, error) {
 	if err := channel.ExchangeDeclare(wire.ReplyExchange, "direct", false, false, false, false, nil); err != nil {
 		return nil, fmt.Errorf("declare the reply exchange: %w", err)
 	}
+	// Exclusive, so that it goes with the connection even if we do not; and named by kombu's custom, so that operators who
+	// look at the broker know what it is.
 	queue := c.id + "." + wire.ReplyExchange
 	if _, err := channel.QueueDeclare(queue, false, true, true, false, amqp.Table{"x-expires": int32(queueExpires)}); err != nil {
 		return nil, fmt.Errorf("declare the reply queue: %w", err)
@@ -136,6 +143,7 @@ func collect(ctx context.Context, replies <-chan amqp.Delivery, over <-chan time
 			if !open {
 				return errors.New("read replies: the connection was closed")
 			}
+			// A late answer to an earlier question carries another ticket and is left out.
 			ticket, _ := reply.Headers["ticket"].(string)
 			if method, asked := tickets[ticket]; asked {
 				handle(method, reply.Body)

@@ -19,6 +19,7 @@ func (c collector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect sends a metric for each series of this moment.
 func (c collector) Collect(out chan<- prometheus.Metric) {
+	// Descriptions are made anew each time: this path is for scrapes in protobuf only, which the text path makes rare.
 	for _, entry := range c.sent.snapshot() {
 		out <- c.counter(sentFamily, entry.key, entry.count.Load())
 	}

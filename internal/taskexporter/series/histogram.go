@@ -23,6 +23,7 @@ func newHistogram(bounds []float64, native prometheus.Histogram) *histogram {
 	return &histogram{bounds: bounds, counts: make([]atomic.Uint64, len(bounds)+1), native: native}
 }
 
+// observe adds without a lock: only one goroutine does, and a reader may see the count before the sum.
 func (h *histogram) observe(value float64) {
 	h.counts[sort.SearchFloat64s(h.bounds, value)].Add(1)
 	h.sum.Store(math.Float64bits(math.Float64frombits(h.sum.Load()) + value))

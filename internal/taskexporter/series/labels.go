@@ -42,6 +42,7 @@ func renderStatic(labels []Label) string {
 	return b.String()
 }
 
+// escapeValue escapes as both text formats demand: https://prometheus.io/docs/instrumenting/exposition_formats.
 var escapeValue = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
 
 func writeLabel(b *strings.Builder, label Label) {

@@ -70,6 +70,8 @@ type Task struct {
 	runtime, failedRuntime, wait atomic.Pointer[histogram]
 }
 
+// failureKey is a label set of a failure. Exceptions are few for each task, so they are not part of Key, which every event
+// would have to hash.
 type failureKey struct {
 	task      *Task
 	exception string
@@ -135,6 +137,8 @@ func (s *Store) Task(key Key) *Task {
 	return task
 }
 
+// show makes a label set visible. The peer has a series exception="" of zero beside the failures of each, and sums over
+// exceptions count on it.
 func (s *Store) show(task *Task) {
 	s.tasks.add(task.key, task)
 	s.addFailure(task, "")
@@ -148,6 +152,7 @@ func (s *Store) spill() *Task {
 	return s.overflow
 }
 
+// newTask makes a label set with its labels ready as text, because each scrape writes them forty times.
 func (s *Store) newTask(key Key) *Task {
 	return &Task{store: s, key: key, labels: key.render(s.static)}
 }
@@ -190,6 +195,7 @@ func (t *Task) ObserveWait(seconds float64) {
 	t.observe(waitFamily, seconds)
 }
 
+// observe makes the histogram with its first observation: most tasks never fail, and each histogram is 17 series.
 func (t *Task) observe(family *histogramFamily, seconds float64) {
 	slot := family.of(t)
 	h := slot.Load()
@@ -222,6 +228,7 @@ func (s *Store) PurgeHost(hostname string) {
 	if hostname == Overflow {
 		return
 	}
+	// What is purged may still be read by a scrape that began before; it holds its own list.
 	freed := s.sent.removeIf(func(key Key, _ *sent) bool { return key.Hostname == hostname })
 	s.failures.removeIf(func(key failureKey, _ *failure) bool {
 		if key.task.key.Hostname != hostname {

@@ -16,6 +16,7 @@ type table[K comparable, V any] struct {
 
 func (t *table[K, V]) get(key K) *V { return t.index[key] }
 
+// add appends, which leaves the lists that were handed out as they are.
 func (t *table[K, V]) add(key K, value *V) {
 	if t.index == nil {
 		t.index = make(map[K]*V)

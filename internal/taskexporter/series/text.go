@@ -11,6 +11,7 @@ import (
 
 type counterFamily struct{ name, help string }
 
+// counterFamilies are named and meant as the peer's; task_cancelled it does not know.
 var counterFamilies = [counterCount]counterFamily{
 	Received:  {"task_received", "Tasks received by a worker."},
 	Started:   {"task_started", "Tasks whose execution a worker began."},
@@ -26,12 +27,15 @@ var (
 	failureFamily = counterFamily{"task_failed", "Tasks that finished in an error, by the class of the exception."}
 )
 
+// histogramFamily is a histogram of seconds. The unit is not in the names, against Prometheus' custom, because dashboards
+// were made with the peer's.
 type histogramFamily struct {
 	name, help string
 	of         func(*Task) *atomic.Pointer[histogram]
 	bounds     func(*Config) []float64
 }
 
+// task-succeeded tells the runtime that the worker measured. A failure's is ours: the worker's task-failed has none.
 var (
 	runtimeFamily = &histogramFamily{
 		"task_runtime", "Runtime of tasks that succeeded, in seconds.",
@@ -61,6 +65,7 @@ type textWriter struct {
 	err error
 }
 
+// flush writes when there is enough. After an error nothing more is written, because the reader went away.
 func (w *textWriter) flush(atLeast int) {
 	if len(w.buf) < atLeast || w.err != nil {
 		return
@@ -97,6 +102,9 @@ func (s *Store) WriteText(out io.Writer, openMetrics bool) error {
 	for _, entry := range s.sent.snapshot() {
 		w.sample(name, "", entry.labels, "", entry.count.Load())
 	}
+	// Both formats demand that the lines of a family stand together, hence one pass over all tasks for each. Zeros are
+	// written: increase() over a series that begins at 1 is 0, and an alert on the first failure would never fire. The
+	// _created series of the Python client, a fifth of what the peer writes, are left out: nothing is asked of them.
 	tasks := s.tasks.snapshot()
 	for c, family := range counterFamilies {
 		name := s.counterHeader(w, family, openMetrics)
@@ -126,10 +134,12 @@ func (s *Store) counterHeader(w *textWriter, family counterFamily, openMetrics b
 	return name + "_total"
 }
 
+// writeHistograms writes a family, with classic buckets: native histograms have no text format.
 func (s *Store) writeHistograms(w *textWriter, family *histogramFamily, tasks []*Task) {
 	name := s.config.Prefix + family.name
 	w.header(name, "histogram", family.help)
 	bounds := family.bounds(&s.config)
+	// Formatted once, and not for each of thousands of series.
 	le := make([]string, 0, len(bounds)+1)
 	for _, bound := range bounds {
 		le = append(le, `,le="`+formatBound(bound)+`"`)
@@ -150,6 +160,7 @@ func (w *textWriter) histogram(name, labels string, le []string, h *histogram) {
 		w.sample(name, "_bucket", labels, le[i], total)
 	}
 	w.sample(name, "_count", labels, "", total)
+	// The sum is read after the buckets, so it may know of an observation more; nobody can tell.
 	w.start(name, "_sum", labels, "")
 	w.buf = strconv.AppendFloat(w.buf, math.Float64frombits(h.sum.Load()), 'g', -1, 64)
 	w.buf = append(w.buf, '\n')

@@ -77,6 +77,8 @@ func (f Format) check() error {
 	if f.ContentType != "application/json" {
 		return ErrContentType
 	}
+	// Kombu says "binary" for compressed bodies, and "utf-8" for what it serialised itself. ASCII is a part of UTF-8; in any
+	// other encoding, names would be read wrongly and not at all refused.
 	switch f.ContentEncoding {
 	case "", "utf-8", "UTF-8", "us-ascii", "ascii", "binary":
 		return nil
@@ -84,15 +86,18 @@ func (f Format) check() error {
 	return ErrContentType
 }
 
+// decodeBody reads one event or a list. One item that is no event does not spoil the others, as long as the whole is JSON.
 func (d *Decoder) decodeBody(body []byte) (events []Event, refused int, err error) {
 	s := &d.scan
 	s.reset(body)
 	d.events = d.events[:0]
+	// Workers with an event loop send lists, even of one; those of gevent and clients send each event by itself.
 	if s.take('[') {
 		for first := true; s.more(&first, ']'); {
 			if !d.add() {
 				refused++
 			}
+			// An event takes 250 bytes here, however short it was on the wire.
 			if len(d.events) > maxEvents {
 				return nil, 0, fmt.Errorf("more than %d events in a list: %w", maxEvents, ErrBody)
 			}
@@ -144,6 +149,7 @@ func (d *Decoder) envelope(message []byte) ([]byte, Format, error) {
 			s.skip(0)
 		}
 	}
+	// Kombu itself fails without properties. Without them nobody can tell how the body is to be read.
 	if !s.end() || !hasBody || !hasProperties {
 		return nil, Format{}, ErrEnvelope
 	}
@@ -206,6 +212,7 @@ func (d *Decoder) transferred(body []byte, encoding string) ([]byte, error) {
 		}
 		return decoded, nil
 	}
+	// Kombu has no other transfer encoding.
 	return nil, ErrEnvelope
 }
 

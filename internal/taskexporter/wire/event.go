@@ -108,6 +108,7 @@ func (s *scanner) event(e *Event) error {
 		return errIncomplete
 	}
 	s.pos++
+	// The order of keys is Python's, type last, but nothing depends on it.
 	typed := false
 	for first := true; s.more(&first, '}'); {
 		key := s.key()
@@ -157,6 +158,7 @@ func (s *scanner) field(e *Event, key []byte) {
 }
 
 func (s *scanner) optionalString(e *Event) []byte {
+	// Celery writes null for what a task does not have. That is no mistake to be counted.
 	if s.null() {
 		return nil
 	}
@@ -184,6 +186,7 @@ func (s *scanner) optionalTime(e *Event) float64 {
 	if s.null() {
 		return math.NaN()
 	}
+	// Celery writes an ETA as text and every other time as a number.
 	text, ok := s.stringOr()
 	if !ok {
 		e.Malformed++
@@ -244,6 +247,7 @@ func (e *Event) unwrapException() {
 	e.traceback = nil
 }
 
+// isWord takes every byte beyond ASCII for a letter: Python's names may have any.
 func isWord(c byte) bool {
 	return c == '_' || c == '.' || c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' || c >= 0x80
 }

@@ -115,6 +115,8 @@ func (s *scanner) numberOr() (value float64, ok bool) {
 	if s.bad {
 		return 0, false
 	}
+	// The grammar was checked before, because strconv takes more than JSON does: 0x1p-2, 1_000, and numbers without digits
+	// before the point.
 	value, err := strconv.ParseFloat(string(s.data[start:s.pos]), 64)
 	return value, err == nil && !math.IsInf(value, 0)
 }
@@ -129,6 +131,8 @@ func (s *scanner) null() bool {
 }
 
 // skip consumes any value, and validates it.
+// The depth is bounded because each level is a call: 5,000 brackets are nothing to send, and a stack without end is a
+// process that ends.
 func (s *scanner) skip(depth int) {
 	switch c := s.peek(); {
 	case s.bad || depth > maxDepth:
@@ -169,6 +173,7 @@ func (s *scanner) skipArray(depth int) {
 	}
 }
 
+// skipWord consumes a literal. JSON has no NaN, but Celery's json.dumps writes it for a runtime that is none.
 func (s *scanner) skipWord(c byte) {
 	switch c {
 	case 't':

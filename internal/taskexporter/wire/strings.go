@@ -31,6 +31,8 @@ func plainRun(data []byte, pos int) int {
 	return pos
 }
 
+// skipString finds the end of a string and checks its escapes. UTF-8 is not checked: most strings are never looked at, and
+// those that are get mended by unescape.
 func (s *scanner) skipString() {
 	data, pos := s.data, s.pos+1
 	for pos < len(data) {
@@ -131,6 +133,7 @@ func (s *scanner) unescape(text []byte) []byte {
 			s.arena = append(s.arena, c)
 			text = text[1:]
 		default:
+			// Prometheus refuses a whole scrape for one label value that is not UTF-8.
 			r, n := utf8.DecodeRune(text)
 			s.arena = utf8.AppendRune(s.arena, r)
 			text = text[n:]
@@ -145,6 +148,7 @@ func unicodeEscape(text []byte) (r rune, n int) {
 	if !utf16.IsSurrogate(r) {
 		return r, 6
 	}
+	// A task name with half a pair is valid JSON, and made every later scrape of the peer fail.
 	if pair := utf16.DecodeRune(r, hex4(text[6:])); pair != utf8.RuneError {
 		return pair, 12
 	}

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command exporter measures the task exporter on a real Redis and a real RabbitMQ, and prints a table of figures and of
-// the bars that they are held against. It exits with status 1 if a bar is missed.
+// the bars that they are held against. It exits with status 1 if a bar is missed or something goes wrong.
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -16,10 +19,10 @@ import (
 
 // bench holds what all measurements share.
 type bench struct {
-	exporter string
-	seconds  float64
-	table    *tabwriter.Writer
-	missed   int
+	program string
+	seconds float64
+	table   *tabwriter.Writer
+	missed  int
 }
 
 // bar is what a figure is held against.
@@ -28,53 +31,87 @@ type bar struct {
 	atLeast bool
 }
 
+var errMissed = errors.New("bars are missed")
+
 func main() {
-	path := flag.String("exporter", "", "the exporter's program")
-	seconds := flag.Float64("seconds", 15, "length of each run at a constant rate; issue 4 asks for 60")
-	only := flag.String("only", "", "measure only some of footprint,sustained,drain,overload,memory,scrapes,rabbitmq")
-	reader := flag.String("reader", "", "be the plain go-redis reader of this address, for comparison")
-	port := flag.Int("publish", 0, "only publish a stream to the Redis at this port of this machine, and end")
-	events := flag.Int("events", burst, "with -publish: number of events")
-	rate := flag.Float64("rate", 0, "with -publish: events/s, 0 for as fast as possible")
-	flag.Parse()
-	if *port != 0 {
-		fmt.Println(publishRedis(*port, render(newGenerator(usual).stream(*events)), *rate))
-		return
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
 	}
-	if *reader != "" {
-		plainReader(*reader)
-		return
+}
+
+func run() error {
+	path := flag.String("exporter", "", "the exporter's `program`; it is built if none is given")
+	seconds := flag.Float64("seconds", 60, "length of each run at a constant rate")
+	only := flag.String("only", "", "measure only some of footprint,quiet,sustained,drain,overload,memory,scrapes,rabbitmq")
+	reader := flag.String("reader", "", "be the plain go-redis reader of this `address`, for comparison")
+	port := flag.Int("publish", 0, "only publish a stream to the Redis at this `port` of this machine, and end")
+	rate := flag.Float64("rate", 1000, "with -publish: events/s, 0 for as fast as possible")
+	flag.Parse()
+	switch {
+	case *reader != "":
+		return plainReader(*reader)
+	case *port != 0:
+		sent, err := publishRedis(*port, render(newGenerator(usual).stream(streamEvents), max(1, int(*rate/1000))), int(max(*rate, 10_000)**seconds), *rate)
+		fmt.Println(sent)
+		return err
 	}
 	if *path == "" {
-		fmt.Fprintln(os.Stderr, "-exporter: name the exporter's program")
-		os.Exit(1)
-	}
-	b := &bench{exporter: *path, seconds: *seconds, table: tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)}
-	fmt.Fprintln(b.table, "figure\tmeasured\tbar\t")
-	parts := []struct {
-		name string
-		run  func()
-	}{
-		{"footprint", b.footprint}, {"sustained", b.sustainedRedis}, {"drain", b.drain}, {"overload", b.overload},
-		{"memory", b.manyTasks}, {"scrapes", b.scrapes}, {"rabbitmq", b.sustainedRabbit},
-	}
-	for _, part := range parts {
-		if *only == "" || slices.Contains(strings.Split(*only, ","), part.name) {
-			part.run()
+		dir, err := os.MkdirTemp("", "bench-exporter")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		if *path, err = build(dir); err != nil {
+			return err
 		}
 	}
-	check(b.table.Flush())
-	if b.missed > 0 {
-		os.Exit(1)
+	b := &bench{program: *path, seconds: *seconds, table: tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)}
+	return b.measure(*only)
+}
+
+// build makes the program as a release has it.
+func build(dir string) (string, error) {
+	path := filepath.Join(dir, "task-exporter")
+	command := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, "obstack.dev/obstack/cmd/task-exporter")
+	command.Env = append(os.Environ(), "CGO_ENABLED=0")
+	command.Stderr = os.Stderr
+	return path, command.Run()
+}
+
+// measure runs the parts, all or those that are named.
+func (b *bench) measure(only string) error {
+	parts := []struct {
+		name string
+		run  func() error
+	}{
+		{"footprint", b.footprint}, {"quiet", b.quiet}, {"sustained", b.sustained}, {"drain", b.drain}, {"overload", b.overload},
+		{"memory", b.manyTasks}, {"scrapes", b.scrapes}, {"rabbitmq", b.rabbitMQ},
 	}
+	for _, part := range parts {
+		if only != "" && !slices.Contains(strings.Split(only, ","), part.name) {
+			continue
+		}
+		load, err := os.ReadFile("/proc/loadavg")
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%s %s: load average %s\n", time.Now().Format(time.TimeOnly), part.name, strings.Join(strings.Fields(string(load))[:3], " "))
+		if err := errors.Join(part.run(), b.table.Flush()); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
+		}
+	}
+	if b.missed > 0 {
+		return fmt.Errorf("%d %w", b.missed, errMissed)
+	}
+	return nil
 }
 
 // figure prints a line of the table. A bar of the zero value is none.
 func (b *bench) figure(name, unit string, value float64, against bar) {
 	verdict := ""
 	if against != (bar{}) {
-		ok := value <= against.value
-		sign := "<="
+		ok, sign := value <= against.value, "<="
 		if against.atLeast {
 			ok, sign = value >= against.value, ">="
 		}
@@ -84,8 +121,7 @@ func (b *bench) figure(name, unit string, value float64, against bar) {
 			b.missed++
 		}
 	}
-	fmt.Fprintf(b.table, "%s\t%s %s\t%s\t\n", name, number(value), unit, verdict)
-	check(b.table.Flush())
+	fmt.Fprintf(b.table, "  %s\t%s %s\t%s\t\n", name, number(value), unit, verdict)
 }
 
 func number(v float64) string {
@@ -96,21 +132,4 @@ func number(v float64) string {
 		return fmt.Sprintf("%.1f", v)
 	}
 	return fmt.Sprintf("%.3f", v)
-}
-
-// counted waits until the exporter has accounted for all events, dropped messages apart, and returns the events read.
-func counted(p program, events int) float64 {
-	last, still := -1.0, 0
-	for still < 4 {
-		got := p.sum("celery_exporter_events_total{type=\"task-")
-		if got >= float64(events) {
-			return got
-		}
-		if still++; got != last {
-			still = 0
-		}
-		last = got
-		time.Sleep(250 * time.Millisecond)
-	}
-	return last
 }

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"compress/gzip"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,64 +10,153 @@ import (
 	"time"
 )
 
+// streamEvents is the length of a stream that is played again and again: 150,000 tasks, nine times what the exporter
+// remembers of finished ones.
+const streamEvents = 600_000
+
 // footprint measures size, start and idle memory.
-func (b *bench) footprint() {
-	info, err := os.Stat(b.exporter)
-	check(err)
-	b.figure("binary", "MiB", float64(info.Size())/(1<<20), bar{})
-	redis := startRedis(false)
-	defer stop(redis.command)
-	began := time.Now()
-	e := startExporter(b.exporter, redis.url0())
-	defer stop(e.command)
-	e.sum("celery_")
-	b.figure("start to first scrape", "s", time.Since(began).Seconds(), bar{})
-	time.Sleep(2 * time.Second)
-	b.figure("memory idle (RSS)", "MiB", e.memory("VmRSS"), bar{12, false})
-	messages := newGenerator(usual).stream(int(1000 * b.seconds))
-	var small []block // of a few messages, because at this rate wake-ups are what costs
-	for len(messages) > 0 {
-		n := min(3, len(messages))
-		small = append(small, render(messages[:n])...)
-		messages = messages[n:]
+func (b *bench) footprint() error {
+	info, err := os.Stat(b.program)
+	if err != nil {
+		return err
 	}
-	cpu, began := e.cpu(), time.Now()
-	publishRedis(redis.port, small, 1000)
-	b.figure("CPU at 1,000 events/s", "% of a core", 100*(e.cpu()-cpu)/time.Since(began).Seconds(), bar{3, false})
+	b.figure("binary", "MiB", float64(info.Size())/(1<<20), bar{})
+	redis, port, err := startRedis(false)
+	if err != nil {
+		return err
+	}
+	defer redis.Kill()
+	began := time.Now()
+	e, err := b.startExporter(redisURL(port))
+	if err != nil {
+		return err
+	}
+	defer e.Kill()
+	if _, err := e.sum("celery_"); err != nil {
+		return err
+	}
+	b.figure("start to first scrape", "s", time.Since(began).Seconds(), bar{})
+	idle, err := b.startExporter(redisURL(port))
+	if err != nil {
+		return err
+	}
+	defer idle.Kill()
+	time.Sleep(2 * time.Second)
+	for _, tc := range []struct {
+		name string
+		bar  bar
+	}{{"memory idle (RSS)", bar{12, false}}, {"memory idle, after a scrape", bar{}}} {
+		memory, err := idle.memory("VmRSS")
+		if err != nil {
+			return err
+		}
+		b.figure(tc.name, "MiB", memory, tc.bar)
+		if _, err := idle.sum("celery_"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func (p program) url0() string { return fmt.Sprintf("redis://127.0.0.1:%d/0", p.port) }
+// quiet measures the processor's time at a rate at which wake-ups are what costs, so each message goes out by itself.
+func (b *bench) quiet() error {
+	redis, port, err := startRedis(false)
+	if err != nil {
+		return err
+	}
+	defer redis.Kill()
+	e, err := b.startExporter(redisURL(port))
+	if err != nil {
+		return err
+	}
+	defer e.Kill()
+	blocks := render(newGenerator(usual).stream(100_000), 1)
+	time.Sleep(2 * time.Second)
+	before, err := e.cpu()
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	if _, err := publishRedis(port, blocks, int(1000*b.seconds), 1000); err != nil {
+		return err
+	}
+	used, err := e.cpu()
+	b.figure("CPU at 1,000 events/s", "% of a core", 100*(used-before)/time.Since(began).Seconds(), bar{3, false})
+	return err
+}
 
-// sustainedRedis finds the highest of some rates that is sustained without a loss, scraped now and then.
-func (b *bench) sustainedRedis() {
+// sustained finds the highest of some rates that is sustained without a loss, scraped now and then.
+func (b *bench) sustained() error {
+	blocks := render(newGenerator(usual).stream(streamEvents), blockEvents)
 	best := 0.0
 	for _, rate := range []float64{50_000, 100_000, 150_000, 200_000, 250_000} {
-		redis := startRedis(false)
-		e := startExporter(b.exporter, redis.url0())
-		blocks := render(newGenerator(usual).stream(int(rate * b.seconds)))
-		done := scrapeNowAndThen(e)
-		began := time.Now()
-		sent := publishRedis(redis.port, blocks, rate)
-		reached := float64(sent) / time.Since(began).Seconds()
-		lost := float64(sent) - counted(e, sent)
-		close(done)
-		b.figure(fmt.Sprintf("Redis at %.0f events/s: sent", rate), "events/s", reached, bar{})
-		b.figure(fmt.Sprintf("Redis at %.0f events/s: lost", rate), "events", lost, bar{})
-		if lost > 0 {
-			b.figure("  of them dropped and counted, in messages", "", e.sum("celery_exporter_dropped_total"), bar{})
-			b.figure("  subscriptions lost", "", e.sum("celery_exporter_reconnects_total"), bar{})
+		reached, lost, err := b.sustain(rate, blocks)
+		if err != nil {
+			return err
 		}
-		stop(e.command)
-		stop(redis.command)
 		if lost == 0 {
 			best = max(best, reached)
 		}
 	}
-	b.figure("sustained on Redis, no loss", "events/s", best, bar{98_000, true})
+	b.figure("sustained on Redis, no loss", "events/s", best, bar{99_000, true})
+	return nil
 }
 
-// scrapeNowAndThen scrapes until the channel is closed.
-func scrapeNowAndThen(e program) chan struct{} {
+func (b *bench) sustain(rate float64, blocks []block) (reached, lost float64, err error) {
+	redis, port, err := startRedis(false)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer redis.Kill()
+	e, err := b.startExporter(redisURL(port))
+	if err != nil {
+		return 0, 0, err
+	}
+	defer e.Kill()
+	done := scrapeNowAndThen(e)
+	before, err := e.cpu()
+	if err != nil {
+		return 0, 0, err
+	}
+	began := time.Now()
+	sent, err := publishRedis(port, blocks, int(rate*b.seconds), rate)
+	close(done)
+	if err != nil {
+		return 0, 0, err
+	}
+	reached = float64(sent) / time.Since(began).Seconds()
+	got, err := e.counted(sent)
+	if err != nil {
+		return 0, 0, err
+	}
+	used, err := e.cpu()
+	if err != nil {
+		return 0, 0, err
+	}
+	name := fmt.Sprintf("Redis at %.0f events/s", rate)
+	b.figure(name+": sent", "events/s", reached, bar{})
+	b.figure(name+": CPU per 1,000 events", "ms", (used-before)*1e6/float64(sent), bar{})
+	b.figure(name+": lost", "events", float64(sent)-got, bar{})
+	return reached, float64(sent) - got, b.losses(e, float64(sent)-got)
+}
+
+// losses prints how the exporter itself told of a loss.
+func (b *bench) losses(e *exporter, lost float64) error {
+	if lost == 0 {
+		return nil
+	}
+	dropped, err := e.sum(`celery_exporter_dropped_total{reason="backlog"`)
+	if err != nil {
+		return err
+	}
+	reconnects, err := e.sum("celery_exporter_reconnects_total")
+	b.figure("  messages dropped and counted", "", dropped, bar{})
+	b.figure("  subscriptions lost and counted", "", reconnects, bar{})
+	return err
+}
+
+// scrapeNowAndThen scrapes each 15 s until the channel is closed.
+func scrapeNowAndThen(e *exporter) chan struct{} {
 	done := make(chan struct{})
 	go func() {
 		for {
@@ -76,146 +164,133 @@ func scrapeNowAndThen(e program) chan struct{} {
 			case <-done:
 				return
 			case <-time.After(15 * time.Second):
-				e.sum("celery_worker_up")
+				_, _ = e.sum("celery_worker_up") // only the work counts
 			}
 		}
 	}()
 	return done
 }
 
-// burst is the events of a saturated run.
-const burst = 300_000
-
 // drain measures how fast a stream is worked off that Redis holds ready, beside a plain reader of the same stream.
-func (b *bench) drain() {
-	redis := startRedis(true)
-	defer stop(redis.command)
+func (b *bench) drain() error {
+	redis, port, err := startRedis(true)
+	if err != nil {
+		return err
+	}
+	defer redis.Kill()
 	for _, single := range []bool{false, true} {
 		s := usual
 		s.single = single
 		kind := map[bool]string{false: "lists", true: "single events"}[single]
-		blocks := render(newGenerator(s).stream(burst))
-		bytes, events := 0, 0
-		for _, block := range blocks {
-			bytes += len(block.data)
-			events += block.events
-		}
-		plain := b.drainPlain(redis, blocks, events)
-		e := startExporter(b.exporter, redis.url0(), "--max-backlog-bytes", "1000000000")
-		cpu, began := e.cpu(), time.Now()
-		publishRedis(redis.port, blocks, 0)
-		waitFor("the burst is counted", 2*time.Minute, func() bool { return e.sum("celery_exporter_events_total{type=\"task-") >= float64(events) })
-		rate := float64(events) / time.Since(began).Seconds()
+		blocks := render(newGenerator(s).stream(streamEvents), blockEvents)
+		events, bytes := total(blocks)
 		b.figure("wire bytes an event, "+kind, "", float64(bytes)/float64(events), bar{})
+		plain, err := drainPlain(port, blocks, events)
+		if err != nil {
+			return err
+		}
+		rate, cpu, err := b.drainOnce(redisURL(port), func() (int, error) { return publishRedis(port, blocks, events, 0) })
+		if err != nil {
+			return err
+		}
 		b.figure("plain go-redis reader, same decoder, "+kind, "events/s", plain, bar{})
 		b.figure("drained from Redis, "+kind, "events/s", rate, bar{100_000, true})
 		b.figure("of the plain reader, "+kind, "", rate/plain, bar{0.7, true})
-		b.figure("CPU per 1,000 events, saturated, "+kind, "ms", (e.cpu()-cpu)*1e6/float64(events), bar{10, false})
-		stop(e.command)
+		b.figure("CPU per 1,000 events, saturated, "+kind, "ms", cpu, bar{10, false})
 	}
+	return nil
 }
 
-// overload sends as fast as it goes for a while, which is more than can be worked off, with the usual limits.
-func (b *bench) overload() {
-	redis := startRedis(false)
-	defer stop(redis.command)
-	e := startExporter(b.exporter, redis.url0())
-	defer stop(e.command)
-	sent := 0
-	for began := time.Now(); time.Since(began).Seconds() < b.seconds; {
-		sent += publishRedis(redis.port, render(newGenerator(usual).stream(burst)), 0)
+// drainOnce returns the rate at which a burst is worked off, and the milliseconds of CPU time for 1,000 events.
+func (b *bench) drainOnce(broker string, publish func() (int, error)) (rate, cpu float64, err error) {
+	e, err := b.startExporter(broker, "--max-backlog-bytes", "1000000000")
+	if err != nil {
+		return 0, 0, err
 	}
-	got := counted(e, sent)
-	b.figure("overload: events sent", "", float64(sent), bar{})
-	b.figure("overload: events counted", "%", 100*got/float64(sent), bar{})
-	b.figure("overload: messages dropped and counted", "", e.sum("celery_exporter_dropped_total"), bar{})
-	b.figure("overload: subscriptions lost", "", e.sum("celery_exporter_reconnects_total"), bar{})
-	b.figure("overload: peak memory", "MiB", e.memory("VmHWM"), bar{})
-	after := publishRedis(redis.port, render(newGenerator(usual).stream(1000)), 0)
-	b.figure("overload: caught up, events lost afterwards", "", got+float64(after)-counted(e, int(got)+after), bar{0.5, false})
-}
-
-// manyTasks measures memory after a million events of a quarter of a million tasks.
-func (b *bench) manyTasks() {
-	redis := startRedis(false)
-	defer stop(redis.command)
-	e := startExporter(b.exporter, redis.url0())
-	defer stop(e.command)
-	g := newGenerator(usual)
-	sent := 0
-	for sent < 1_000_000 {
-		sent += publishRedis(redis.port, render(g.stream(100_000)), 50_000)
+	defer e.Kill()
+	before, err := e.cpu()
+	if err != nil {
+		return 0, 0, err
 	}
-	b.figure("memory after 1 M events (RSS)", "MiB", e.memory("VmRSS"), bar{60, false})
-	b.figure("lost of 1 M events", "", float64(sent)-counted(e, sent), bar{0.5, false})
+	began := time.Now()
+	sent, err := publish()
+	if err != nil {
+		return 0, 0, err
+	}
+	if rate, err = e.worked(sent, began); err != nil {
+		return 0, 0, err
+	}
+	used, err := e.cpu()
+	return rate, (used - before) * 1e6 / float64(sent), err
 }
 
 // scrapes measures /metrics with many series, while nothing else happens.
-func (b *bench) scrapes() {
+func (b *bench) scrapes() error {
 	for _, tc := range []struct {
 		shape shape
 		limit float64
 	}{{shape{names: 50, workers: 20}, 0.1}, {shape{names: 1000, workers: 20}, 2.5}} {
-		redis := startRedis(false)
-		e := startExporter(b.exporter, redis.url0(), "--max-series", "2000000")
-		g := newGenerator(tc.shape)
-		sent := 0
-		for sent < 4*tc.shape.names*tc.shape.workers {
-			sent += publishRedis(redis.port, render(g.stream(4*tc.shape.names*tc.shape.workers)), 50_000)
+		if err := b.scrapeOf(tc.shape, tc.limit); err != nil {
+			return err
 		}
-		counted(e, sent)
-		name := fmt.Sprintf("scrape %d names x %d workers", tc.shape.names, tc.shape.workers)
-		b.figure(name+": series", "", e.sum("celery_exporter_series "), bar{})
-		for _, zipped := range []bool{false, true} {
-			took, size := scrape(e, zipped)
-			label := map[bool]string{false: "", true: ", gzip"}[zipped]
-			b.figure(name+label, "s", took.Seconds(), bar{tc.limit, false})
-			b.figure(name+label+": size", "MB", float64(size)/1e6, bar{})
-		}
-		b.figure(name+": memory afterwards (RSS)", "MiB", e.memory("VmRSS"), bar{})
-		stop(e.command)
-		stop(redis.command)
 	}
+	return nil
 }
 
-func scrape(e program, zipped bool) (time.Duration, int64) {
+func (b *bench) scrapeOf(s shape, limit float64) error {
+	redis, port, err := startRedis(true)
+	if err != nil {
+		return err
+	}
+	defer redis.Kill()
+	e, err := b.startExporter(redisURL(port), "--max-series", "2000000")
+	if err != nil {
+		return err
+	}
+	defer e.Kill()
+	blocks := render(newGenerator(s).stream(4*s.names*s.workers), blockEvents)
+	events, _ := total(blocks)
+	if _, err := publishRedis(port, blocks, events, 50_000); err != nil {
+		return err
+	}
+	if _, err := e.counted(events); err != nil {
+		return err
+	}
+	series, err := e.sum("celery_exporter_series ")
+	if err != nil {
+		return err
+	}
+	name := fmt.Sprintf("scrape %d names x %d workers", s.names, s.workers)
+	b.figure(name+": series", "", series, bar{})
+	for _, zipped := range []bool{false, true} {
+		took, size, err := e.scrape(zipped)
+		if err != nil {
+			return err
+		}
+		label := map[bool]string{false: "", true: ", gzip"}[zipped]
+		b.figure(name+label, "s", took.Seconds(), bar{limit, false})
+		b.figure(name+label+": size", "MB", float64(size)/1e6, bar{})
+	}
+	memory, err := e.memory("VmRSS")
+	b.figure(name+": memory afterwards (RSS)", "MiB", memory, bar{})
+	return err
+}
+
+func (e *exporter) scrape(zipped bool) (time.Duration, int64, error) {
 	request, err := http.NewRequest(http.MethodGet, e.url("/metrics"), nil)
-	check(err)
+	if err != nil {
+		return 0, 0, err
+	}
 	request.Header.Set("Accept-Encoding", map[bool]string{false: "identity", true: "gzip"}[zipped])
 	began := time.Now()
 	response, err := http.DefaultTransport.RoundTrip(request)
-	check(err)
+	if err != nil {
+		return 0, 0, err
+	}
 	defer response.Body.Close()
 	size, err := io.Copy(io.Discard, response.Body)
-	check(err)
-	if zipped != (response.Header.Get("Content-Encoding") == "gzip") {
-		panic(gzip.ErrHeader)
+	if err == nil && zipped != (response.Header.Get("Content-Encoding") == "gzip") {
+		err = fmt.Errorf("content encoding %q", response.Header.Get("Content-Encoding"))
 	}
-	return time.Since(began), size
-}
-
-// sustainedRabbit measures RabbitMQ at the bar's rate and as fast as one publisher can.
-func (b *bench) sustainedRabbit() {
-	dir, err := os.MkdirTemp("", "bench-rabbitmq")
-	check(err)
-	defer os.RemoveAll(dir)
-	server, epmd := startRabbit(dir)
-	defer stop(epmd)
-	defer stop(server.command)
-	for _, rate := range []float64{20_000, 45_000, 0} {
-		e := startExporter(b.exporter, fmt.Sprintf("amqp://guest:guest@127.0.0.1:%d//", server.port))
-		messages := newGenerator(usual).stream(int(max(rate, 40_000) * b.seconds))
-		cpu, began := e.cpu(), time.Now()
-		sent := publishRabbit(server.port, messages, rate)
-		reached := float64(sent) / time.Since(began).Seconds()
-		lost := float64(sent) - counted(e, sent)
-		name := fmt.Sprintf("RabbitMQ at %.0f events/s", rate)
-		if rate == 0 {
-			name = "RabbitMQ, as fast as one publisher can"
-		}
-		b.figure(name+": sent", "events/s", reached, bar{})
-		b.figure(name+": lost", "events", lost, bar{0.5, false})
-		b.figure(name+": CPU per 1,000 events", "ms", (e.cpu()-cpu)*1e6/float64(sent), bar{})
-		stop(e.command)
-	}
+	return time.Since(began), size, err
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -17,20 +18,25 @@ import (
 
 // plainReader is what the exporter is compared with: go-redis and the same decoder, and nothing done with the events.
 // It prints a line when it is subscribed and then one for each ten thousand events.
-func plainReader(address string) {
+func plainReader(address string) error {
 	ctx := context.Background()
 	client := redis.NewClient(&redis.Options{Addr: address, Protocol: 2})
 	sub := client.PSubscribe(ctx, "/0.celeryev/*")
-	_, err := sub.Receive(ctx)
-	check(err)
+	if _, err := sub.Receive(ctx); err != nil {
+		return err
+	}
 	fmt.Println(0)
 	var decoder wire.Decoder
 	events, told := 0, 0
 	for {
 		message, err := sub.ReceiveMessage(ctx)
-		check(err)
+		if err != nil {
+			return err
+		}
 		list, _, err := decoder.Decode([]byte(message.Payload), wire.Format{Enveloped: true})
-		check(err)
+		if err != nil {
+			return err
+		}
 		if events += len(list); events-told >= 10_000 {
 			told = events
 			fmt.Println(events)
@@ -39,13 +45,19 @@ func plainReader(address string) {
 }
 
 // drainPlain returns the rate at which the plain reader works off a stream, in a process of its own.
-func (b *bench) drainPlain(server program, blocks []block, events int) float64 {
+func drainPlain(port int, blocks []block, events int) (float64, error) {
 	self, err := os.Executable()
-	check(err)
-	command := exec.Command(self, "-reader", fmt.Sprintf("127.0.0.1:%d", server.port))
+	if err != nil {
+		return 0, err
+	}
+	command := exec.Command(self, "-reader", fmt.Sprintf("127.0.0.1:%d", port))
 	output, err := command.StdoutPipe()
-	check(err)
-	check(command.Start())
+	if err != nil {
+		return 0, err
+	}
+	if err := command.Start(); err != nil {
+		return 0, err
+	}
 	defer func() {
 		_ = command.Process.Kill()
 		_ = command.Wait() // killed
@@ -53,13 +65,19 @@ func (b *bench) drainPlain(server program, blocks []block, events int) float64 {
 	lines := bufio.NewScanner(output)
 	lines.Scan()
 	began := time.Now()
-	go publishRedis(server.port, blocks, 0)
-	for got := 0; got < events-20_000 && lines.Scan(); {
-		_, err := fmt.Sscan(lines.Text(), &got)
-		check(err)
+	published := make(chan error, 1)
+	go func() {
+		_, err := publishRedis(port, blocks, events, 0)
+		published <- err
+	}()
+	for lines.Scan() {
+		var got int
+		if _, err := fmt.Sscan(lines.Text(), &got); err != nil {
+			return 0, err
+		}
 		if got >= events-20_000 {
-			return float64(got) / time.Since(began).Seconds()
+			return float64(got) / time.Since(began).Seconds(), <-published
 		}
 	}
-	panic("the plain reader ended")
+	return 0, errors.New("the plain reader ended")
 }

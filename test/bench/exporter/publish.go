@@ -5,13 +5,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// block is a piece of a stream that is sent at once, ready to be written to Redis.
+// block is a piece of a stream that is sent at once, ready for the wire, so that making it takes no time meanwhile.
 type block struct {
 	data   []byte
 	events int
@@ -20,14 +21,17 @@ type block struct {
 // blockEvents is how many events a block has, about: at 100,000 events/s, ten milliseconds' worth.
 const blockEvents = 1000
 
-// render prepares a stream for Redis, so that making it takes no time while it is sent.
-func render(messages []message) []block {
+// gather makes blocks of about that many events.
+func gather(messages []message, size int, encode func(out []byte, m message) ([]byte, error)) ([]block, error) {
 	var blocks []block
 	current := block{}
 	for _, m := range messages {
-		current.data = appendPublish(current.data, m)
-		current.events += m.events
-		if current.events >= blockEvents {
+		data, err := encode(current.data, m)
+		if err != nil {
+			return nil, err
+		}
+		current.data = data
+		if current.events += m.events; current.events >= size {
 			blocks = append(blocks, current)
 			current = block{data: make([]byte, 0, len(current.data))}
 		}
@@ -35,56 +39,126 @@ func render(messages []message) []block {
 	if current.events > 0 {
 		blocks = append(blocks, current)
 	}
+	return blocks, nil
+}
+
+// render prepares a stream for Redis.
+func render(messages []message, size int) []block {
+	blocks, _ := gather(messages, size, func(out []byte, m message) ([]byte, error) { return appendPublish(out, m), nil }) // never fails
 	return blocks
 }
 
-// publishRedis writes blocks at a rate in events/s, zero for as fast as possible, and returns the events sent.
-func publishRedis(port int, blocks []block, rate float64) int {
-	connection, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-	check(err)
-	defer connection.Close()
-	_, err = connection.Write([]byte("*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n$3\r\nOFF\r\n"))
-	check(err)
-	sent := 0
+// play writes blocks until so many events are sent, from the start again if there are fewer, at a rate in events/s, 0 for
+// as fast as the receiver takes them. By the time a task's id comes again, it was forgotten long ago: it is a new task.
+func play(to io.Writer, blocks []block, events int, rate float64) (sent int, err error) {
 	began := time.Now()
-	for _, b := range blocks {
-		_, err := connection.Write(b.data)
-		check(err)
+	for i := 0; sent < events; i++ {
+		b := blocks[i%len(blocks)]
+		if _, err := to.Write(b.data); err != nil {
+			return sent, err
+		}
 		sent += b.events
-		pace(began, sent, rate)
-	}
-	// The server must have read everything before the connection goes.
-	_, err = connection.Write([]byte("*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n$2\r\nON\r\n*1\r\n$4\r\nPING\r\n"))
-	check(err)
-	_, err = connection.Read(make([]byte, 64))
-	check(err)
-	return sent
-}
-
-// pace sleeps until the rate allows more.
-func pace(began time.Time, sent int, rate float64) {
-	if rate > 0 {
-		time.Sleep(time.Until(began.Add(time.Duration(float64(sent) / rate * float64(time.Second)))))
-	}
-}
-
-// publishRabbit sends messages at a rate in events/s, zero for as fast as possible, and returns the events sent.
-func publishRabbit(port int, messages []message, rate float64) int {
-	connection, err := amqp.Dial(fmt.Sprintf("amqp://guest:guest@127.0.0.1:%d/", port))
-	check(err)
-	defer connection.Close()
-	channel, err := connection.Channel()
-	check(err)
-	sent := 0
-	began := time.Now()
-	for i, m := range messages {
-		check(channel.PublishWithContext(context.Background(), "celeryev", m.key, false, false, amqp.Publishing{
-			ContentType: "application/json", ContentEncoding: "utf-8", DeliveryMode: 1, Headers: amqp.Table{"hostname": "celery@worker"}, Body: m.body,
-		}))
-		sent += m.events
-		if i%100 == 0 {
-			pace(began, sent, rate)
+		if rate > 0 {
+			time.Sleep(time.Until(began.Add(time.Duration(float64(sent) / rate * float64(time.Second)))))
 		}
 	}
-	return sent
+	return sent, nil
 }
+
+func total(blocks []block) (events, bytes int) {
+	for _, b := range blocks {
+		events += b.events
+		bytes += len(b.data)
+	}
+	return events, bytes
+}
+
+// publishRedis plays blocks to a Redis of this machine and returns the events sent.
+func publishRedis(port int, blocks []block, events int, rate float64) (int, error) {
+	connection, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		return 0, err
+	}
+	defer connection.Close()
+	if _, err := io.WriteString(connection, "*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n$3\r\nOFF\r\n"); err != nil {
+		return 0, err
+	}
+	sent, err := play(connection, blocks, events, rate)
+	if err != nil {
+		return sent, err
+	}
+	// The server must have read everything before the connection goes.
+	if _, err := io.WriteString(connection, "*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n$2\r\nON\r\n*1\r\n$4\r\nPING\r\n"); err != nil {
+		return sent, err
+	}
+	_, err = connection.Read(make([]byte, 64))
+	return sent, err
+}
+
+// publisher publishes to RabbitMQ what was encoded before. A client that encodes each message anew would be slower than
+// the exporter, on the same processors.
+type publisher struct {
+	connection *amqp.Connection
+	channel    *amqp.Channel
+	wire       *recorder
+	blocks     []block
+}
+
+// recorder is a connection that keeps what is written to it while it records, instead of sending it.
+type recorder struct {
+	net.Conn
+	recording bool
+	kept      []byte
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	if r.recording {
+		r.kept = append(r.kept, p...)
+		return len(p), nil
+	}
+	return r.Conn.Write(p)
+}
+
+// newPublisher connects, and has the library encode a stream.
+func newPublisher(port int, messages []message) (*publisher, error) {
+	p := &publisher{}
+	connection, err := amqp.DialConfig(fmt.Sprintf("amqp://guest:guest@127.0.0.1:%d/", port), amqp.Config{
+		Heartbeat: time.Hour, // none, whose bytes would be recorded
+		Dial: func(network, address string) (net.Conn, error) {
+			dialled, err := net.Dial(network, address)
+			p.wire = &recorder{Conn: dialled}
+			return p.wire, err
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.connection = connection
+	if p.channel, err = connection.Channel(); err != nil {
+		return nil, err
+	}
+	p.wire.recording = true
+	p.blocks, err = gather(messages, blockEvents/10, p.encode)
+	p.wire.recording = false
+	return p, err
+}
+
+func (p *publisher) encode(out []byte, m message) ([]byte, error) {
+	p.wire.kept = out
+	err := p.channel.PublishWithContext(context.Background(), "celeryev", m.key, false, false, amqp.Publishing{
+		ContentType: "application/json", ContentEncoding: "utf-8", DeliveryMode: 1, Headers: amqp.Table{"hostname": "celery@worker"}, Body: m.body,
+	})
+	return p.wire.kept, err
+}
+
+// publish plays what was encoded and waits until the server has taken it.
+func (p *publisher) publish(events int, rate float64) (int, error) {
+	sent, err := play(p.wire.Conn, p.blocks, events, rate)
+	if err != nil {
+		return sent, err
+	}
+	// An answer comes after all that was sent before.
+	return sent, p.channel.ExchangeDeclarePassive("celeryev", "topic", true, false, false, false, nil)
+}
+
+func (p *publisher) Close() error { return p.connection.Close() }

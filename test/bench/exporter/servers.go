@@ -5,155 +5,151 @@ package main
 import (
 	"bufio"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"obstack.dev/obstack/test/realparts"
 )
 
-// program is a process that is measured.
-type program struct {
-	command *exec.Cmd
-	port    int
-}
-
-func freePort() int {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	check(err)
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
-}
-
-// check ends the benchmark: nothing that goes wrong in one can be mended.
-func check(err error) {
-	if err != nil {
-		panic(err)
+// startRedis starts a server; unlimited lifts the limit of a subscriber's backlog.
+func startRedis(unlimited bool) (server *realparts.Process, port int, err error) {
+	if port, err = realparts.FreePort(); err != nil {
+		return nil, 0, err
 	}
-}
-
-func launch(env []string, args ...string) *exec.Cmd {
-	command := exec.Command(args[0], args[1:]...)
-	command.Env = append(os.Environ(), env...)
-	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	check(command.Start())
-	return command
-}
-
-func stop(command *exec.Cmd) {
-	_ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL)
-	_ = command.Wait() // killed
-}
-
-func waitFor(what string, limit time.Duration, condition func() bool) {
-	for end := time.Now().Add(limit); !condition(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			panic(what + ": not in time")
-		}
-	}
-}
-
-func listening(port int) bool {
-	connection, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-	if err == nil {
-		connection.Close()
-	}
-	return err == nil
-}
-
-// startRedis starts a server without persistence; unlimited lifts the limit of a subscriber's backlog.
-func startRedis(unlimited bool) program {
-	port := freePort()
-	args := []string{"redis-server", "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"}
+	var settings []string
 	if unlimited {
-		args = append(args, "--client-output-buffer-limit", "pubsub 0 0 0")
+		settings = []string{"--client-output-buffer-limit", "pubsub 0 0 0"}
 	}
-	p := program{launch(nil, args...), port}
-	waitFor("redis", 20*time.Second, func() bool { return listening(port) })
-	return p
+	server, err = realparts.Redis(nil, port, settings...)
+	return server, port, err
 }
 
-// startRabbit starts a server of its own in a folder.
-func startRabbit(dir string) (server program, epmd *exec.Cmd) {
-	port, epmdPort := freePort(), freePort()
-	epmd = launch([]string{"HOME=" + dir}, "epmd", "-port", strconv.Itoa(epmdPort), "-address", "127.0.0.1")
-	conf := filepath.Join(dir, "rabbitmq.conf")
-	check(os.WriteFile(conf, fmt.Appendf(nil, "listeners.tcp.default = 127.0.0.1:%d\n", port), 0o600))
-	check(os.WriteFile(filepath.Join(dir, "plugins"), []byte("[]."), 0o600))
-	server = program{launch([]string{
-		fmt.Sprintf("RABBITMQ_NODENAME=bench%d@localhost", port), "RABBITMQ_DIST_PORT=" + strconv.Itoa(freePort()), "HOME=" + dir,
-		"ERL_EPMD_PORT=" + strconv.Itoa(epmdPort), "ERL_EPMD_ADDRESS=127.0.0.1", "RABBITMQ_CONFIG_FILE=" + conf,
-		"RABBITMQ_ENABLED_PLUGINS_FILE=" + filepath.Join(dir, "plugins"), "RABBITMQ_MNESIA_BASE=" + filepath.Join(dir, "data"),
-		"RABBITMQ_LOG_BASE=" + filepath.Join(dir, "log"), "RABBITMQ_PID_FILE=" + filepath.Join(dir, "pid"),
-	}, "/usr/lib/rabbitmq/bin/rabbitmq-server"), port}
-	waitFor("rabbitmq", 120*time.Second, func() bool { return listening(port) })
-	return server, epmd
+func redisURL(port int) string { return fmt.Sprintf("redis://127.0.0.1:%d/0", port) }
+
+// exporter is the program that is measured.
+type exporter struct {
+	*realparts.Process
+	port int
 }
 
 // startExporter starts the exporter on a broker and waits until it is subscribed.
-func startExporter(path, broker string, args ...string) program {
-	port := freePort()
-	args = append([]string{path, "--broker-url", broker, "--host", "127.0.0.1", "--port", strconv.Itoa(port)}, args...)
-	p := program{launch(nil, args...), port}
-	waitFor("exporter", 60*time.Second, func() bool {
-		response, err := http.Get(p.url("/ready"))
-		if err != nil {
-			return false
-		}
-		response.Body.Close()
-		return response.StatusCode == http.StatusOK
-	})
-	return p
+func (b *bench) startExporter(broker string, args ...string) (*exporter, error) {
+	port, err := realparts.FreePort()
+	if err != nil {
+		return nil, err
+	}
+	args = append([]string{b.program, "--broker-url", broker, "--host", "127.0.0.1", "--port", strconv.Itoa(port)}, args...)
+	p, err := realparts.Start(nil, nil, args...)
+	if err != nil {
+		return nil, err
+	}
+	e := &exporter{p, port}
+	if err := realparts.WaitFor("the exporter is ready", time.Minute, e.ready); err != nil {
+		e.Kill()
+		return nil, err
+	}
+	return e, nil
 }
 
-func (p program) url(path string) string { return fmt.Sprintf("http://127.0.0.1:%d%s", p.port, path) }
+func (e *exporter) url(path string) string { return fmt.Sprintf("http://127.0.0.1:%d%s", e.port, path) }
 
-// cpu returns the seconds of CPU time used so far (proc(5): utime and stime, in hundredths).
-func (p program) cpu() float64 {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.command.Process.Pid))
-	check(err)
+func (e *exporter) ready() bool {
+	response, err := http.Get(e.url("/ready"))
+	if err != nil {
+		return false
+	}
+	response.Body.Close()
+	return response.StatusCode == http.StatusOK
+}
+
+// cpu returns the seconds of CPU time used so far (proc_pid_stat(5): utime and stime, in hundredths).
+func (e *exporter) cpu() (float64, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", e.PID))
+	if err != nil {
+		return 0, err
+	}
+	// The second field is the program's name, which may hold anything.
 	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	user, err := strconv.Atoi(fields[11])
-	check(err)
-	system, err := strconv.Atoi(fields[12])
-	check(err)
-	return float64(user+system) / 100
+	var user, system int
+	if _, err := fmt.Sscan(fields[11]+" "+fields[12], &user, &system); err != nil {
+		return 0, fmt.Errorf("read the CPU time: %w", err)
+	}
+	return float64(user+system) / 100, nil
 }
 
 // memory returns a line of /proc/PID/status, such as VmRSS, in MiB.
-func (p program) memory(line string) float64 {
-	file, err := os.Open(fmt.Sprintf("/proc/%d/status", p.command.Process.Pid))
-	check(err)
-	defer file.Close()
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		if rest, found := strings.CutPrefix(lines.Text(), line+":"); found {
-			kib, err := strconv.Atoi(strings.Fields(rest)[0])
-			check(err)
-			return float64(kib) / 1024
-		}
+func (e *exporter) memory(line string) (float64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", e.PID))
+	if err != nil {
+		return 0, err
 	}
-	panic("no " + line)
+	_, rest, _ := strings.Cut(string(status), "\n"+line+":")
+	var kib int
+	if _, err := fmt.Sscan(rest, &kib); err != nil {
+		return 0, fmt.Errorf("read %s: %w", line, err)
+	}
+	return float64(kib) / 1024, nil
 }
 
 // sum returns the sum of the samples whose line begins with a prefix.
-func (p program) sum(prefix string) float64 {
-	response, err := http.Get(p.url("/metrics"))
-	check(err)
+func (e *exporter) sum(prefix string) (float64, error) {
+	response, err := http.Get(e.url("/metrics"))
+	if err != nil {
+		return 0, err
+	}
 	defer response.Body.Close()
 	total := 0.0
 	lines := bufio.NewScanner(response.Body)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
-		if strings.HasPrefix(lines.Text(), prefix) {
-			n, err := strconv.ParseFloat(lines.Text()[strings.LastIndexByte(lines.Text(), ' ')+1:], 64)
-			check(err)
-			total += n
+		if !strings.HasPrefix(lines.Text(), prefix) {
+			continue
 		}
+		n, err := strconv.ParseFloat(lines.Text()[strings.LastIndexByte(lines.Text(), ' ')+1:], 64)
+		if err != nil {
+			return 0, err
+		}
+		total += n
 	}
-	check(lines.Err())
-	return total
+	return total, lines.Err()
+}
+
+// tasks returns the events of tasks that were read.
+func (e *exporter) tasks() (float64, error) { return e.sum(`celery_exporter_events_total{type="task-`) }
+
+// counted waits until the exporter has counted that many events of tasks, or counts no more, and returns their number.
+func (e *exporter) counted(events int) (float64, error) {
+	last := -1.0
+	for still := 0; still < 4; still++ {
+		got, err := e.tasks()
+		if err != nil || got >= float64(events) {
+			return got, err
+		}
+		if got != last {
+			still = 0
+		}
+		last = got
+		time.Sleep(500 * time.Millisecond)
+	}
+	return last, nil
+}
+
+// worked waits until all events were counted and returns the rate, in events/s since a moment, at the last look before
+// the end, because looks are rare: each is a scrape.
+func (e *exporter) worked(events int, began time.Time) (float64, error) {
+	rate := 0.0
+	for end := began.Add(5 * time.Minute); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+		got, err := e.tasks()
+		if err != nil {
+			return 0, err
+		}
+		if got >= float64(events) {
+			return max(rate, got/time.Since(began).Seconds()), nil
+		}
+		rate = got / time.Since(began).Seconds()
+	}
+	return 0, fmt.Errorf("not all of %d events are counted after 5 minutes", events)
 }

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// asProgram makes this test's binary run main, to see how it exits.
+const asProgram = "TEST_AS_TASK_EXPORTER"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+		return
+	}
+	m.Run()
+}
+
+// program is this binary as the exporter, with nothing but these variables.
+func program(t *testing.T, env []string, args ...string) (command *exec.Cmd, stdout, stderr *bytes.Buffer) {
+	t.Helper()
+	command = exec.CommandContext(t.Context(), os.Args[0], args...)
+	command.Env = append([]string{asProgram + "=1"}, env...)
+	stdout, stderr = &bytes.Buffer{}, &bytes.Buffer{}
+	command.Stdout, command.Stderr = stdout, stderr
+	return command, stdout, stderr
+}
+
+func TestExitStatus(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	_, taken, _ := net.SplitHostPort(listener.Addr().String())
+	tests := map[string]struct {
+		env, args      []string
+		code           int
+		stdout, stderr string
+	}{
+		"help":          {nil, []string{"--help"}, 0, "--broker-url VALUE", ""},
+		"short help":    {nil, []string{"-h"}, 0, "CE_BROKER_URL", ""},
+		"no broker":     {nil, nil, 1, "", "task-exporter: --broker-url (CE_BROKER_URL) is missing; accepted are redis://"},
+		"unknown flag":  {nil, []string{"--colour", "red"}, 1, "", `task-exporter: unknown argument "--colour"; --help lists all`},
+		"bad value":     {[]string{"CE_BROKER_URL=redis://h", "CE_PORT=http"}, nil, 1, "", "task-exporter: CE_PORT: want a number from 0 to 65535"},
+		"scheme":        {[]string{"CE_BROKER_URL=sqs://key:secret@"}, nil, 1, "", `task-exporter: --broker-url: "sqs://***@": unknown scheme; accepted are`},
+		"malformed URL": {nil, []string{"--broker-url", "redis://u:secret@h:port/0"}, 1, "", `"redis://***@h:port/0"`},
+		"bad escape":    {nil, []string{"--broker-url", "amqp://u:secret%zz@h"}, 1, "", "special characters of the password percent-encoded"},
+		"URL as word":   {nil, []string{"redis://u:secret@h/0"}, 1, "", "unknown argument"},
+		"port in use":   {[]string{"CE_BROKER_URL=redis://127.0.0.1:1"}, []string{"--host", "127.0.0.1", "--port", taken}, 1, "", "task-exporter: listen: "},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			command, stdout, stderr := program(t, tc.env, tc.args...)
+			err := command.Run()
+			if code := command.ProcessState.ExitCode(); code != tc.code {
+				t.Errorf("exit status %d, error %v, want %d", code, err, tc.code)
+			}
+			if !strings.Contains(stdout.String(), tc.stdout) || !strings.Contains(stderr.String(), tc.stderr) {
+				t.Errorf("stdout %q, stderr %q", stdout, stderr)
+			}
+			if text := stdout.String() + stderr.String(); strings.Contains(text, "secret") || strings.Contains(text, "goroutine") {
+				t.Errorf("a password or a stack is shown: %s", text)
+			}
+		})
+	}
+}
+
+func TestSignalsEndItWithStatusZero(t *testing.T) {
+	for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		command, _, _ := program(t, []string{"CE_BROKER_URL=redis://u:secret@127.0.0.1:1/0\n"}, "--host", "127.0.0.1", "--port", "0", "--retry-interval", "3")
+		command.Stderr = nil
+		output, err := command.StderrPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := command.Start(); err != nil {
+			t.Fatal(err)
+		}
+		text := make([]byte, 0, 4096)
+		for !bytes.Contains(text, []byte("trying again")) {
+			piece := make([]byte, 512)
+			n, err := output.Read(piece)
+			if err != nil {
+				t.Fatalf("it ended by itself: %v\n%s", err, text)
+			}
+			text = append(text, piece[:n]...)
+		}
+		began := time.Now()
+		if err := command.Process.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+		if err := command.Wait(); err != nil {
+			t.Errorf("%v: %v", signal, err)
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("%v: took %v", signal, took)
+		}
+		if bytes.Contains(text, []byte("secret")) || !bytes.Contains(text, []byte("--retry-interval: the exporter always reconnects")) {
+			t.Errorf("log: %s", text)
+		}
+	}
+}
+
+func TestRunEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	env := map[string]string{"CE_BROKER_URL": "amqp://127.0.0.1:1//", "CE_HOST": "127.0.0.1", "CE_PORT": "0"}
+	err := run(ctx, nil, func(name string) string { return env[name] }, io.Discard, io.Discard)
+	if err != nil || !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		t.Errorf("error %v, context %v", err, ctx.Err())
+	}
+}

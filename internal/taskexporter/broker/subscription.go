@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"obstack.dev/obstack/internal/taskexporter/wire"
+)
+
+// pingAfter is the silence after which the server is asked for a sign of life. A subscriber cannot tell a server that has
+// nothing to say from one that is gone.
+const pingAfter = silenceLimit / 3
+
+// Receive subscribes on a connection that go-redis made, and reads it until it breaks.
+func (b *redisBroker) Receive(ctx context.Context, to Sink) error {
+	options, err := b.server(ctx)
+	if err != nil {
+		return err
+	}
+	client, connection, err := dial(ctx, options)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	// Nothing else wakes a reader that waits.
+	stop := context.AfterFunc(ctx, func() { connection.Close() })
+	defer stop()
+	if b.address.Kind == Sentinel {
+		go b.watchMaster(ctx, cancel, options.Addr)
+	}
+	err = b.subscribe(connection, to)
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// below is the connection that go-redis uses, and its reader.
+type below struct {
+	net.Conn
+	reader *thrifty
+}
+
+// dial connects with go-redis, which logs in and selects the database. It returns the connection below too, on which every
+// answer was read: what comes next is ours.
+func dial(ctx context.Context, options *redis.Options) (*redis.Client, *below, error) {
+	// Go-redis dials in a goroutine of its own, which may outlive the wait for it.
+	var dialled atomic.Pointer[below]
+	options.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
+		connection, reader, err := connect(ctx, network, address, options.TLSConfig, pingAfter)
+		if err != nil {
+			return nil, err
+		}
+		dialled.Store(&below{connection, reader})
+		return connection, nil
+	}
+	client := redis.NewClient(options)
+	// This makes the one connection of the client, because there are no retries, and keeps it from its pool for good.
+	if err := client.Conn().Ping(ctx).Err(); err != nil {
+		client.Close()
+		return nil, nil, fmt.Errorf("connect: %w", err)
+	}
+	return client, dialled.Load(), nil
+}
+
+// subscribe asks for the events and reads what comes.
+func (b *redisBroker) subscribe(connection *below, to Sink) error {
+	command, channel := "PSUBSCRIBE", b.channel(b.options.Exchange)+"/*"
+	if !b.options.FanoutPatterns {
+		command, channel = "SUBSCRIBE", b.channel(b.options.Exchange)
+	}
+	if err := write(connection, command, channel); err != nil {
+		return fmt.Errorf("subscribe: %w", err)
+	}
+	replies := newReplies(connection, to.Drained)
+	for pings := 0; ; {
+		reply, err := replies.next()
+		switch {
+		case err == nil:
+			pings = 0
+			connection.reader.receive(reply, to)
+			continue
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return fmt.Errorf("receive: %w", err)
+		}
+		if pings++; pings > 3 {
+			return errors.New("receive: the server is silent")
+		}
+		if err := write(connection, "PING"); err != nil {
+			return fmt.Errorf("ping: %w", err)
+		}
+	}
+}
+
+// receive acts on one reply: a message, the confirmation of the subscription, or the answer to a ping.
+func (t *thrifty) receive(reply [][]byte, to Sink) {
+	if len(reply) < 3 {
+		return
+	}
+	switch string(reply[0]) {
+	case "message", "pmessage":
+		to.Message(reply[len(reply)-1], wire.Format{Enveloped: true})
+	case "subscribe", "psubscribe":
+		t.paced.Store(true)
+		to.Subscribed()
+	}
+}
+
+// write sends a command as an array of bulk strings.
+func write(connection net.Conn, words ...string) error {
+	text := fmt.Appendf(nil, "*%d\r\n", len(words))
+	for _, word := range words {
+		text = fmt.Appendf(text, "$%d\r\n%s\r\n", len(word), word)
+	}
+	if err := connection.SetWriteDeadline(time.Now().Add(dialTimeout)); err != nil {
+		return err
+	}
+	_, err := connection.Write(text)
+	return err
+}
+
+// watchMaster ends a subscription when the sentinels name another server. The one that was master may be cut off from
+// them and still hear us.
+func (b *redisBroker) watchMaster(ctx context.Context, cancel context.CancelCauseFunc, current string) {
+	ticker := time.NewTicker(pingAfter)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		// Sentinels that do not answer are no reason to give up a server that does.
+		if master, err := b.master(ctx); err == nil && master != current {
+			cancel(fmt.Errorf("the sentinels chose another master, %s", master))
+			return
+		}
+	}
+}

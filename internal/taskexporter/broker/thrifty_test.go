@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package broker
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+)
+
+// connected returns the two ends of a connection.
+func connected(t *testing.T) (near, far net.Conn) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	if near, err = net.Dial("tcp", listener.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if far, err = listener.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		near.Close()
+		far.Close()
+	})
+	return near, far
+}
+
+func TestSilenceEndsAReadAndLosesNothing(t *testing.T) {
+	near, far := connected(t)
+	reader := newThrifty(near, 50*time.Millisecond)
+	for _, want := range []string{"first", "second"} {
+		if _, err := reader.Read(make([]byte, 16)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("error = %v, want a timeout", err)
+		}
+		if _, err := io.WriteString(far, want); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, len(want))
+		if _, err := io.ReadFull(reader, got); err != nil || string(got) != want {
+			t.Errorf("read %q, error %v, want %q", got, err, want)
+		}
+	}
+}
+
+func TestALittleIsReadInOnePiece(t *testing.T) {
+	near, far := connected(t)
+	reader := newThrifty(near, 5*time.Second)
+	reader.paced.Store(true)
+	buffer := make([]byte, 4096)
+	go func() {
+		for range 40 {
+			_, _ = io.WriteString(far, "x") // an error shows as a missing byte
+			time.Sleep(2 * time.Millisecond)
+		}
+		far.Close()
+	}()
+	bytes, reads := 0, 0
+	for {
+		n, err := reader.Read(buffer)
+		bytes += n
+		if err != nil {
+			break
+		}
+		reads++
+	}
+	if bytes != 40 || reads > 10 {
+		t.Errorf("%d bytes in %d reads, want 40 in a few", bytes, reads)
+	}
+}
+
+func TestMuchIsReadWithoutAPause(t *testing.T) {
+	near, far := connected(t)
+	reader := newThrifty(near, 5*time.Second)
+	reader.paced.Store(true)
+	const size = 64 << 20
+	go func() {
+		_, _ = far.Write(make([]byte, size)) // an error shows as a short read
+		far.Close()
+	}()
+	began := time.Now()
+	if n, err := io.Copy(io.Discard, io.LimitReader(reader, size)); err != nil || n != size {
+		t.Fatalf("%d bytes, error %v", n, err)
+	}
+	// Pauses after each read of io.Copy's 32 KiB would take 100 s.
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("took %v", took)
+	}
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package exporter
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"obstack.dev/obstack/test/realparts"
+)
+
+func TestRedisOverTLSWithAClientCertificate(t *testing.T) {
+	parts(t)
+	dir := t.TempDir()
+	certificates(t, dir)
+	port := freePort(t)
+	startRedis(t, 0, "--tls-port", fmt.Sprint(port), "--tls-cert-file", filepath.Join(dir, "tls.pem"), "--tls-key-file", filepath.Join(dir, "tls.key"),
+		"--tls-ca-cert-file", filepath.Join(dir, "ca.pem"), "--tls-auth-clients", "yes")
+	eventually(t, "redis listens", 10*time.Second, func() bool { return realparts.Listens(port) })
+	broker := fmt.Sprintf("rediss://127.0.0.1:%d/0", port)
+	e := startReady(t, broker, sslOptions(dir)...)
+	secure := map[string]any{"ssl_ca_certs": filepath.Join(dir, "ca.pem"), "ssl_certfile": filepath.Join(dir, "tls.pem"),
+		"ssl_keyfile": filepath.Join(dir, "tls.key"), "ssl_cert_reqs": "required"}
+	sentWith(t, e, broker, map[string]any{"broker_use_ssl": secure})
+
+	// TLS comes in records of at most 16 KiB, which must not slow the reading down.
+	const many = 60_000
+	began := time.Now()
+	burst(t, redisOverTLS(t, port, dir), many)
+	e.becomes("celery_exporter_events", 20*time.Second, map[string]float64{"{task-sent}": 2, "{task-started}": many})
+	t.Logf("%d events over TLS in %v", many, time.Since(began))
+
+	stranger := start(t, broker) // without the CA
+	time.Sleep(time.Second)
+	if stranger.status("/ready") == 200 {
+		t.Error("a server of an unknown authority was trusted")
+	}
+}
+
+// redisOverTLS is a client with the certificate in a folder, for what the test does to the server.
+func redisOverTLS(t *testing.T, port int, dir string) *redis.Client {
+	t.Helper()
+	pair, err := tls.LoadX509KeyPair(dir+"/tls.pem", dir+"/tls.key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority, err := os.ReadFile(dir + "/ca.pem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(authority)
+	client := redis.NewClient(&redis.Options{
+		Addr: fmt.Sprintf("127.0.0.1:%d", port), TLSConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}},
+	})
+	t.Cleanup(func() { client.Close() })
+	return client
+}
+
+// sslOptions are the arguments that name the certificates in a folder.
+func sslOptions(dir string) []string {
+	var args []string
+	for _, option := range []string{"ca_certs=" + dir + "/ca.pem", "certfile=" + dir + "/tls.pem", "keyfile=" + dir + "/tls.key", "cert_reqs=CERT_REQUIRED"} {
+		args = append(args, "--broker-ssl-option", option)
+	}
+	return args
+}
+
+func TestRabbitMQOverTLSWithAClientCertificate(t *testing.T) {
+	server := newRabbit(t)
+	dir := t.TempDir()
+	certificates(t, dir)
+	server.Settings = []string{
+		fmt.Sprintf("listeners.ssl.default = 127.0.0.1:%d", server.TLSPort),
+		"ssl_options.cacertfile = " + dir + "/ca.pem", "ssl_options.certfile = " + dir + "/tls.pem", "ssl_options.keyfile = " + dir + "/tls.key",
+		"ssl_options.verify = verify_peer", "ssl_options.fail_if_no_peer_cert = true",
+	}
+	server.start(t)
+	broker := fmt.Sprintf("amqps://guest:guest@127.0.0.1:%d/shop", server.TLSPort)
+	e := startReady(t, broker, sslOptions(dir)...)
+	// The client publishes without TLS: what is tested is how the exporter hears of it, and reads the queue.
+	sentWith(t, e, server.URL("shop"), map[string]any{})
+
+	strangers := map[string]*running{
+		"without the authority":           start(t, broker),
+		"without a certificate":           start(t, broker, "--broker-ssl-option", "ca_certs="+dir+"/ca.pem"),
+		"expecting another name":          start(t, broker, append(sslOptions(dir), "--broker-ssl-option", "server_hostname=other")...),
+		"plain, to the port that has TLS": start(t, fmt.Sprintf("amqp://guest:guest@127.0.0.1:%d/shop", server.TLSPort)),
+	}
+	for name, stranger := range strangers {
+		eventually(t, name+": the refusal is counted", 40*time.Second, func() bool { return stranger.one("celery_exporter_broker_errors_total") >= 1 })
+		if stranger.status("/ready") == 200 {
+			t.Errorf("%s: ready", name)
+		}
+	}
+	unchecked := startReady(t, broker, append(sslOptions(dir), "--broker-ssl-option", "server_hostname=other", "--broker-ssl-option", "check_hostname=false")...)
+	if got := unchecked.one("celery_exporter_broker_up"); got != 1 {
+		t.Errorf("without a check of the name: broker up = %v", got)
+	}
+}
+
+// certificates writes an authority, and a certificate of it for 127.0.0.1, for servers and clients.
+func certificates(t *testing.T, dir string) {
+	t.Helper()
+	authority := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	authorityKey := key(t)
+	writeCertificate(t, filepath.Join(dir, "ca.pem"), authority, authority, authorityKey, authorityKey)
+	leaf := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "broker"}, NotBefore: authority.NotBefore, NotAfter: authority.NotAfter,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	leafKey := key(t)
+	writeCertificate(t, filepath.Join(dir, "tls.pem"), leaf, authority, leafKey, authorityKey)
+	der, err := x509.MarshalPKCS8PrivateKey(leafKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writePEM(t, filepath.Join(dir, "tls.key"), "PRIVATE KEY", der)
+}
+
+func key(t *testing.T) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func writeCertificate(t *testing.T, path string, certificate, parent *x509.Certificate, own, signer *ecdsa.PrivateKey) {
+	t.Helper()
+	der, err := x509.CreateCertificate(rand.Reader, certificate, parent, &own.PublicKey, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writePEM(t, path, "CERTIFICATE", der)
+}
+
+func writePEM(t *testing.T, path, kind string, der []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
