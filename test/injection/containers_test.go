@@ -16,7 +16,7 @@ import (
 func (c *cluster) containers(t *testing.T) {
 	namespace := c.namespace(t)
 	stack := c.stack(t, namespace)
-	make := func(name, ofWorkload, ofTemplate string) *appsv1.Deployment {
+	with := func(name, ofWorkload, ofTemplate string) *appsv1.Deployment {
 		d := deployment(namespace, name, "shop", 1)
 		d.Spec.Template.Spec.Containers = []corev1.Container{container("api"), container("proxy"), container("log")}
 		d.Spec.Template.Spec.InitContainers = []corev1.Container{container("migrate")}
@@ -29,8 +29,8 @@ func (c *cluster) containers(t *testing.T) {
 		c.create(t, d)
 		return d
 	}
-	all, some, other := make("all", "", ""), make("some", "log, api", ""), make("other", "api", "proxy")
-	partly, none := make("partly", "api,wrong", ""), make("none", "wrong", "")
+	all, some, other := with("all", "", ""), with("some", "log, api", ""), with("other", "api", "proxy")
+	partly, none := with("partly", "api,wrong", ""), with("none", "wrong", "")
 
 	c.awaitChosen(t, stack, all, "api", "proxy", "log")
 	c.awaitChosen(t, stack, some, "api", "log")

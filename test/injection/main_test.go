@@ -149,7 +149,7 @@ func rolling(rollout obsv1.RolloutSpec) func(*obsv1.ObservabilityStack) {
 	return func(stack *obsv1.ObservabilityStack) { stack.Spec.Injection = &obsv1.InjectionSpec{Rollout: &rollout} }
 }
 
-// meta of a workload with the stack's annotation, if one is named.
+// objectMeta of a workload with the stack's annotation, if one is named.
 func objectMeta(namespace, name, stack string) metav1.ObjectMeta {
 	m := metav1.ObjectMeta{Namespace: namespace, Name: name}
 	if stack != "" {
