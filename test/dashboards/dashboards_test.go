@@ -20,10 +20,11 @@ const (
 // world is all that runs.
 type world struct {
 	prometheus
-	stack  *obsv1.ObservabilityStack
-	boards []board
-	loads  []*load
-	now    time.Time
+	stack   *obsv1.ObservabilityStack
+	boards  []board
+	loads   []*load
+	workers celery
+	now     time.Time
 }
 
 func TestDashboardsShowWhatHappened(t *testing.T) {
@@ -31,7 +32,7 @@ func TestDashboardsShowWhatHappened(t *testing.T) {
 	stack := readStack(t)
 	boards, rules := derive(t, stack)
 	services, workers := startServices(t), startCelery(t)
-	w := world{prometheus: startPrometheus(t, stack, rules, services, workers), stack: stack, boards: boards}
+	w := world{prometheus: startPrometheus(t, stack, rules, services, workers), stack: stack, boards: boards, workers: workers}
 	if *pictures != "" {
 		w.loads = sendLoad(t, services, workers, lasts+pictured)
 	} else {
@@ -141,10 +142,12 @@ func (w world) requestsAreRight(t *testing.T) {
 }
 
 func (w world) tasksAreRight(t *testing.T) {
-	same(t, "task failure ratio", 0.2, w.value(t, w.query(t, "tasks", "Failing tasks now")[0]))
-	same(t, "task failure ratio on the overview", 0.2, w.value(t, w.query(t, "overview", "Failing tasks (ratio)")[0]))
-	same(t, "tasks that succeed per second", 8, w.value(t, w.query(t, "overview", "Tasks finished")[0]))
-	same(t, "tasks that fail per second", 2, w.value(t, w.query(t, "overview", "Tasks finished")[1]))
+	done := w.workers.finished(t, w.now, window)
+	ratio := done["failed"] / (done["failed"] + done["succeeded"])
+	same(t, "task failure ratio", ratio, w.value(t, w.query(t, "tasks", "Failing tasks now")[0]))
+	same(t, "task failure ratio on the overview", ratio, w.value(t, w.query(t, "overview", "Failing tasks (ratio)")[0]))
+	same(t, "tasks that succeed per second", done["succeeded"]/window.Seconds(), w.value(t, w.query(t, "overview", "Tasks finished")[0]))
+	same(t, "tasks that fail per second", done["failed"]/window.Seconds(), w.value(t, w.query(t, "overview", "Tasks finished")[1]))
 	for _, s := range w.at(t, w.query(t, "overview", "Queue length")[0], w.now) {
 		if s.Metric["queue_name"] == "reports" {
 			same(t, "length of the queue that nobody consumes", 150, s.Value.value)

@@ -115,10 +115,12 @@ func startServices(t *testing.T) []service {
 // celery is a broker with workers and the task exporter.
 type celery struct {
 	python, broker, exporter string
+	// done is the file in which tasks write when they ended.
+	done string
 }
 
 func (c celery) env() []string {
-	return []string{"BROKER=" + c.broker, "PYTHONPATH=testdata", "PYTHONDONTWRITEBYTECODE=1", "C_FORCE_ROOT=1"}
+	return []string{"BROKER=" + c.broker, "DONE=" + c.done, "PYTHONPATH=testdata", "PYTHONDONTWRITEBYTECODE=1", "C_FORCE_ROOT=1"}
 }
 
 func startCelery(t *testing.T) celery {
@@ -131,7 +133,7 @@ func startCelery(t *testing.T) celery {
 	bin := filepath.Join(parts(t), "celery-newest", "bin")
 	c := celery{
 		python: filepath.Join(bin, "python"), broker: fmt.Sprintf("redis://127.0.0.1:%d/0", redis),
-		exporter: fmt.Sprintf("http://127.0.0.1:%d", port),
+		exporter: fmt.Sprintf("http://127.0.0.1:%d", port), done: filepath.Join(t.TempDir(), "done"),
 	}
 	run(t, "redis", nil, "redis-server", "--port", strconv.Itoa(redis), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
 	run(t, "exporter", []string{"CE_BROKER_URL=" + c.broker}, program, "--host", "127.0.0.1", "--port", strconv.Itoa(port),
