@@ -77,7 +77,11 @@ func (b board) headValues(stack *obsv1.ObservabilityStack) map[string]string {
 	var links strings.Builder
 	links.WriteString("[")
 	for _, link := range stack.Spec.Dashboards.Links {
-		links.WriteString(encode(map[string]any{"type": "link", "title": link.Title, "url": link.URL, "icon": "external link", "targetBlank": true}) + ",")
+		// Grafana wants every field.
+		links.WriteString(encode(map[string]any{
+			"type": "link", "title": link.Title, "url": link.URL, "icon": "external link", "targetBlank": true,
+			"asDropdown": false, "includeVars": false, "keepTime": false, "tags": []any{}, "tooltip": "",
+		}) + ",")
 	}
 	b.template.links.write(&links, values)
 	values["links"] = links.String()

@@ -172,17 +172,23 @@ func TestEveryMetricIsExposed(t *testing.T) {
 	for name, board := range boardsIn(t, stack, Inputs{}) {
 		for _, panel := range board.Panels {
 			for _, target := range panel.Targets {
-				for _, label := range labelsIn(target.Expr) {
-					if !exposed[name]["label "+label] && !slices.Contains(labelsOfOthers, label) {
-						t.Errorf("%s: panel %q uses the label %s, which is in no scrape", name, panel.Title, label)
-					}
-				}
-				for _, selector := range selectorOf.FindAllStringSubmatch(target.Expr, -1) {
-					if metric := selector[1]; !exposed[name][metric] && !slices.Contains(others, metric) {
-						t.Errorf("%s: panel %q asks for %s, which is in no scrape", name, panel.Title, metric)
-					}
-				}
+				checkNames(t, fmt.Sprintf("%s: panel %q", name, panel.Title), target.Expr, exposed[name], others)
 			}
+		}
+	}
+}
+
+// checkNames looks the metrics and labels of an expression up.
+func checkNames(t *testing.T, where, expr string, exposed map[string]bool, others []string) {
+	t.Helper()
+	for _, label := range labelsIn(expr) {
+		if !exposed["label "+label] && !slices.Contains(labelsOfOthers, label) {
+			t.Errorf("%s uses the label %s, which is in no scrape", where, label)
+		}
+	}
+	for _, selector := range selectorOf.FindAllStringSubmatch(expr, -1) {
+		if metric := selector[1]; !exposed[metric] && !slices.Contains(others, metric) {
+			t.Errorf("%s asks for %s, which is in no scrape", where, metric)
 		}
 	}
 }

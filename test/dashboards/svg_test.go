@@ -93,7 +93,7 @@ func (c *canvas) stat(b box, p panel, lines []line) {
 
 func (c *canvas) paragraph(b box, content string) {
 	y := b.y + 42
-	for _, text := range strings.Split(strings.NewReplacer("**", "", "`", "", "*", "").Replace(content), "\n") {
+	for text := range strings.SplitSeq(strings.NewReplacer("**", "", "`", "", "*", "").Replace(content), "\n") {
 		for len(text) > 0 {
 			fits := min(len(text), int(b.w/6.3))
 			if fits < len(text) {
