@@ -70,7 +70,7 @@ func startPrometheus(ctx context.Context, binary, dir, address string, stacks, p
 			return nil, errors.Join(err, p.stop())
 		}
 	}
-	return nil, errors.Join(errors.New("Prometheus did not become ready within two minutes"), p.stop())
+	return nil, errors.Join(errors.New("wait for Prometheus: not ready within two minutes"), p.stop())
 }
 
 func targets(address string, stacks, pods int, label, name string) []any {
@@ -124,18 +124,17 @@ type result struct {
 	// Alerts, Quick and Long are the mean time that a round of one stack's groups
 	// of alerts, of its SLOs, and of their long windows takes.
 	Alerts, Quick, Long float64
-	// Busy is the time that evaluation takes in each second.
-	Busy float64
-	// CPU is what the whole of Prometheus takes in each second, and Memory its resident bytes.
-	CPU, Memory float64
+	// CPU and CPUWithout are the processor time that the whole of Prometheus takes in
+	// each second, with the rules and without; Memory is its resident bytes, with them.
+	CPU, CPUWithout, Memory float64
 }
 
 type groupsAnswer struct {
 	Data struct {
 		Groups []struct {
-			Name                     string
-			Interval, EvaluationTime float64
-			Rules                    []struct{ Name, Health, LastError string }
+			Name           string
+			EvaluationTime float64
+			Rules          []struct{ Name, Health, LastError string }
 		}
 	}
 }
@@ -143,14 +142,14 @@ type groupsAnswer struct {
 // observe looks at the groups twice a minute and takes the mean.
 func (p *prometheus) observe(ctx context.Context, span time.Duration) (result, error) {
 	var found result
-	rounds := int(span / (30 * time.Second))
+	rounds := int(span / lookEvery)
 	began := time.Now()
 	cpu, err := p.own("process_cpu_seconds_total")
 	if err != nil {
 		return found, err
 	}
 	for range rounds {
-		if err := pause(ctx, 30*time.Second); err != nil {
+		if err := pause(ctx, lookEvery); err != nil {
 			return found, err
 		}
 		var answer groupsAnswer
@@ -161,12 +160,56 @@ func (p *prometheus) observe(ctx context.Context, span time.Duration) (result, e
 			return found, err
 		}
 	}
-	cpuAfter, err := p.own("process_cpu_seconds_total")
+	after, err := p.own("process_cpu_seconds_total")
 	if err != nil {
 		return found, err
 	}
-	found.CPU = (cpuAfter - cpu) / time.Since(began).Seconds()
+	found.CPU = (after - cpu) / time.Since(began).Seconds()
 	return found, p.totals(&found)
+}
+
+// lookEvery is how often the groups are looked at: as often as the fastest are evaluated.
+const lookEvery = 30 * time.Second
+
+// dropRules makes Prometheus read its configuration again, in which no rule matches any more.
+func (p *prometheus) dropRules(ctx context.Context, dir string) error {
+	files, err := filepath.Glob(filepath.Join(dir, "*.rules.yaml"))
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		if err := os.Remove(file); err != nil {
+			return err
+		}
+	}
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		return err
+	}
+	if err := pause(ctx, lookEvery); err != nil {
+		return err
+	}
+	var answer groupsAnswer
+	if err := p.get("/api/v1/rules", &answer); err != nil {
+		return err
+	}
+	if n := len(answer.Data.Groups); n > 0 {
+		return fmt.Errorf("%d groups of rules are left", n)
+	}
+	return nil
+}
+
+// busy is the processor time that Prometheus takes in each second.
+func (p *prometheus) busy(ctx context.Context, span time.Duration) (float64, error) {
+	began := time.Now()
+	before, err := p.own("process_cpu_seconds_total")
+	if err != nil {
+		return 0, err
+	}
+	if err := pause(ctx, span); err != nil {
+		return 0, err
+	}
+	after, err := p.own("process_cpu_seconds_total")
+	return (after - before) / time.Since(began).Seconds(), err
 }
 
 // own is one of Prometheus' metrics about itself.
@@ -182,7 +225,7 @@ func (p *prometheus) own(name string) (float64, error) {
 			return strconv.ParseFloat(value, 64)
 		}
 	}
-	return 0, fmt.Errorf("Prometheus does not tell %s: %w", name, lines.Err())
+	return 0, fmt.Errorf("metric %s is missing: %w", name, lines.Err())
 }
 
 // add counts one look at all groups.
@@ -194,7 +237,6 @@ func (r *result) add(answer groupsAnswer, rounds float64) error {
 			}
 		}
 		spent := group.EvaluationTime / rounds
-		r.Busy += spent / group.Interval
 		switch {
 		case strings.HasSuffix(group.Name, ":long"):
 			r.Long += spent

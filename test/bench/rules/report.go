@@ -21,10 +21,13 @@ func report(o options, results []result) (err error) {
 	page, err := template.New("report").Funcs(template.FuncMap{
 		"whole":  func(n float64) string { return fmt.Sprintf("%.0f", n) },
 		"millis": func(seconds float64, stacks int) string { return fmt.Sprintf("%.2f ms", 1e3*seconds/float64(stacks)) },
-		"share":  func(n float64) string { return fmt.Sprintf("%.2f %%", 100*n) },
-		"each":   func(n float64, stacks int) string { return fmt.Sprintf("%.0f", n/float64(stacks)) },
-		"mebi":   func(n float64) string { return fmt.Sprintf("%.0f MiB", n/(1<<20)) },
-		"days":   func(span time.Duration) string { return fmt.Sprintf("%.3g days", span.Hours()/24) },
+		"less": func(with, without float64, stacks int) string {
+			return fmt.Sprintf("%.3f %%", 100*(with-without)/float64(stacks))
+		},
+		"share": func(n float64) string { return fmt.Sprintf("%.2f %%", 100*n) },
+		"each":  func(n float64, stacks int) string { return fmt.Sprintf("%.0f", n/float64(stacks)) },
+		"mebi":  func(n float64) string { return fmt.Sprintf("%.0f MiB", n/(1<<20)) },
+		"days":  func(span time.Duration) string { return fmt.Sprintf("%.3g days", span.Hours()/24) },
 	}).Parse(reportTemplate)
 	if err != nil {
 		return err

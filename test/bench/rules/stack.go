@@ -89,9 +89,14 @@ func writeHistory(ctx context.Context, dir string, stacks int, history time.Dura
 	if err := writeSamples(text, stacks, history); err != nil {
 		return err
 	}
-	tool := exec.CommandContext(ctx, "go", "tool", "-modfile="+filepath.Join("hack", "tools", "go.mod"), "promtool",
+	build := exec.CommandContext(ctx, "go", "tool", "-modfile="+filepath.Join("hack", "tools", "go.mod"), "-n", "promtool")
+	build.Env = append(os.Environ(), "GOFLAGS=-tags=remove_all_sd", "CGO_ENABLED=0")
+	promtool, err := build.Output()
+	if err != nil {
+		return fmt.Errorf("build promtool: %w", err)
+	}
+	tool := exec.CommandContext(ctx, strings.TrimSpace(string(promtool)),
 		"tsdb", "create-blocks-from", "openmetrics", "--quiet", "--max-block-duration=24h", text, filepath.Join(dir, "data"))
-	tool.Env = append(os.Environ(), "GOFLAGS=-tags=remove_all_sd", "CGO_ENABLED=0")
 	if output, err := tool.CombinedOutput(); err != nil {
 		return fmt.Errorf("make blocks: %w: %s", err, output)
 	}
