@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -46,7 +47,9 @@ func newInjector(ctx context.Context, mgr ctrl.Manager, namespaces map[string]ca
 	if err := addWorkloadIndexes(ctx, mgr.GetFieldIndexer(), workloads); err != nil {
 		return nil, err
 	}
-	i := &injector{mgr: mgr, workloads: workloads, watched: watched(namespaces), reader: &WorkloadReader{Main: mgr.GetCache(), Workloads: workloads}}
+	i := &injector{mgr: mgr, workloads: workloads, watched: watched(namespaces), reader: &WorkloadReader{
+		Main: mgr.GetCache(), Workloads: workloads, Watched: watched(namespaces),
+	}}
 	i.roller = &Roller{Client: mgr.GetClient(), Reader: i.reader, Events: mgr.GetEventRecorder("obstack"), Now: time.Now}
 	return i, nil
 }
@@ -80,7 +83,7 @@ func (i *injector) watch(c controller.Controller) error {
 	main := i.mgr.GetCache()
 	sources = append(sources,
 		source.Kind(main, client.Object(metadataOf(namespaceKind)), handler.EnqueueRequestsFromMapFunc(i.stacksOfNamespace), metadataChanged),
-		source.Kind(main, client.Object(metadataOf(podKind)), handler.EnqueueRequestsFromMapFunc(i.namedBy(stampedFor)), metadataChanged),
+		source.Kind(main, client.Object(metadataOf(podKind)), i.podHandler(), metadataChanged),
 		source.Kind(main, client.Object(metadataOf(secretKind)), handler.EnqueueRequestsFromMapFunc(i.namedBy(copiedFrom)), predicate.Predicate(predicate.ResourceVersionChangedPredicate{})),
 	)
 	for _, s := range sources {
@@ -179,6 +182,9 @@ func (i *injector) stacksOf(ctx context.Context, obj client.Object) []reconcile.
 }
 
 func (i *injector) stacksOfNamespace(ctx context.Context, obj client.Object) []reconcile.Request {
+	if !i.watched(obj.GetName()) {
+		return nil
+	}
 	workloads, err := i.reader.InNamespace(ctx, obj.GetName())
 	if err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Could not find the workloads of a Namespace", "namespace", obj.GetName())
@@ -217,6 +223,31 @@ func (i *injector) namedBy(index client.IndexerFunc) handler.MapFunc {
 	}
 }
 
+// podDelay gathers the events of Pods, which come in hundreds, into one pass.
+const podDelay = 500 * time.Millisecond
+
+// podHandler asks for the stack of a stamped Pod, a little later.
+func (i *injector) podHandler() handler.EventHandler {
+	stacks := i.namedBy(stampedFor)
+	later := func(ctx context.Context, pod client.Object, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		for _, request := range stacks(ctx, pod) {
+			queue.AddAfter(request, podDelay)
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			later(ctx, e.Object, queue)
+		},
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			later(ctx, e.ObjectOld, queue) // whose stack it may have been
+			later(ctx, e.ObjectNew, queue)
+		},
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			later(ctx, e.Object, queue)
+		},
+	}
+}
+
 // copies maps a stack to the copies of its settings.
 func (i *injector) copies(ctx context.Context, stack client.Object) []reconcile.Request {
 	copies, err := copiesOf(ctx, i.mgr.GetCache(), client.ObjectKeyFromObject(stack))
@@ -244,6 +275,9 @@ func (i *injector) itself(ctx context.Context, obj client.Object) ([]*injection.
 
 // inNamespace judges by the Namespace as it comes, which may be that before a change.
 func (i *injector) inNamespace(ctx context.Context, obj client.Object) ([]*injection.Workload, error) {
+	if !i.watched(obj.GetName()) {
+		return nil, nil
+	}
 	workloads, err := i.reader.InNamespace(ctx, obj.GetName())
 	namespace := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Annotations: obj.GetAnnotations()}}
 	return slices.DeleteFunc(workloads, func(w *injection.Workload) bool {

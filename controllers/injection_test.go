@@ -39,11 +39,12 @@ func newInjecting(t *testing.T) *injecting {
 		t.Fatal(err)
 	}
 	f := &injecting{fixture: newFixture(t), clock: time.Now()}
-	reader := &WorkloadReader{Main: indexed{live}, Workloads: indexed{lean}}
+	everywhere := func(string) bool { return true }
+	reader := &WorkloadReader{Main: indexed{live}, Workloads: indexed{lean}, Watched: everywhere}
 	f.Roller = &Roller{Client: f.Client, Reader: reader, Events: f.told, Now: func() time.Time { return f.clock }}
 	f.Engine.Children = CachedChildren(indexed{live})
 	f.workloads = &WorkloadReconciler{
-		Client: live, Workloads: lean, Reader: reader, Roller: f.Roller, Events: f.told, Watched: func(string) bool { return true },
+		Client: live, Workloads: lean, Reader: reader, Roller: f.Roller, Events: f.told, Watched: everywhere,
 	}
 	f.copies = &CopyReconciler{Client: live}
 	return f
@@ -111,6 +112,7 @@ func TestAWorkloadOlderThanItsStackIsStampedOnce(t *testing.T) {
 	f := newInjecting(t)
 	ns := namespace(t)
 	d := annotatedDeployment(ns, "api", "shop")
+	d.Spec.Replicas = new(int32(0)) // there is no controller manager to make Pods
 	create(t, d)
 	stack := settingsStack(t, ns)
 	f.reconcileStack(t, stack)
@@ -118,7 +120,7 @@ func TestAWorkloadOlderThanItsStackIsStampedOnce(t *testing.T) {
 	wantCondition(t, stack, obsv1.InjectionReady, metav1.ConditionFalse, obsv1.ReasonRollingOut)
 
 	f.reconcileStack(t, stack)
-	want := &obsv1.WorkloadsStatus{Annotated: 1, Injected: 1, Summary: "1/1"} // without a controller manager there are no Pods
+	want := &obsv1.WorkloadsStatus{Annotated: 1, Injected: 1, Summary: "1/1"}
 	if diff := cmp.Diff(want, stack.Status.Workloads); diff != "" {
 		t.Errorf("workloads (-want +got):\n%s", diff)
 	}

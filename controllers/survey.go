@@ -79,7 +79,7 @@ func (r *Roller) candidates(ctx context.Context, stack *obsv1.ObservabilityStack
 			continue
 		}
 		// A namespace that is going takes no more objects.
-		if w.Namespace != stack.Namespace && namespace.DeletionTimestamp.IsZero() {
+		if namespace.DeletionTimestamp.IsZero() {
 			survey.Namespaces = append(survey.Namespaces, w.Namespace)
 		}
 		candidates = append(candidates, injection.Candidate{
@@ -91,12 +91,10 @@ func (r *Roller) candidates(ctx context.Context, stack *obsv1.ObservabilityStack
 		return nil, err
 	}
 	for i := range alone {
-		if alone[i].Namespace != stack.Namespace {
-			survey.Namespaces = append(survey.Namespaces, alone[i].Namespace)
-		}
+		survey.Namespaces = append(survey.Namespaces, alone[i].Namespace)
 	}
 	slices.Sort(survey.Namespaces)
-	survey.Namespaces = slices.Compact(survey.Namespaces)
+	survey.Namespaces = slices.DeleteFunc(slices.Compact(survey.Namespaces), func(name string) bool { return name == stack.Namespace })
 	return append(candidates, alone...), nil
 }
 

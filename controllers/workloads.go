@@ -177,6 +177,8 @@ func copiedFrom(obj client.Object) []string {
 type WorkloadReader struct {
 	// Main has Namespaces and stamped Pods as metadata; Workloads the lean workloads.
 	Main, Workloads client.Reader
+	// Watched tells whether the caches hold the objects of a namespace.
+	Watched func(namespace string) bool
 }
 
 // Concerning lists the workloads that claim a stack or carry its stamp.
@@ -192,6 +194,9 @@ func (r *WorkloadReader) Concerning(ctx context.Context, stack types.NamespacedN
 		return nil, fmt.Errorf("list Namespaces: %w", err)
 	}
 	for i := range namespaces.Items {
+		if !r.Watched(namespaces.Items[i].Name) {
+			continue
+		}
 		if err := r.each(ctx, collect, client.InNamespace(namespaces.Items[i].Name)); err != nil {
 			return nil, err
 		}

@@ -61,7 +61,7 @@ func (c *Candidate) Progress() Progress {
 		return Rolling
 	case c.Kind != KindPod && c.outdated():
 		return Outdated
-	case c.Kind == KindCronJob, missed+stale+unstamped == 0:
+	case c.Kind == KindCronJob, missed+stale+unstamped == 0 && !c.starting():
 		return Injected
 	case c.Kind == KindPod:
 		return Stale
@@ -72,6 +72,11 @@ func (c *Candidate) Progress() Progress {
 	default:
 		return Stale
 	}
+}
+
+// starting tells that the first Pods are still to be made.
+func (c *Candidate) starting() bool {
+	return len(c.Pods) == 0 && c.replicas() > 0 && c.rolling()
 }
 
 // KindPod is the kind of a Pod that no controller made.

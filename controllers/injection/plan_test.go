@@ -57,6 +57,7 @@ func TestProgress(t *testing.T) {
 	}{
 		"settled":                               {nil, Injected},
 		"the application is being deployed":     {[]func(*Candidate){unobserved}, Injected},
+		"no Pod is made yet":                    {[]func(*Candidate){unobserved, func(c *Candidate) { c.Pods, c.Status = nil, WorkloadStatus{} }}, Rolling},
 		"stamped a moment ago":                  {[]func(*Candidate){started}, Rolling},
 		"an old stamp":                          {[]func(*Candidate){outdatedStamp}, Outdated},
 		"no stamp":                              {[]func(*Candidate){unstamped}, Outdated},

@@ -138,7 +138,7 @@ func (c *cluster) ownedByObstack(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, entry := range webhooks.ManagedFields {
-		fields := string(entry.FieldsV1.Raw)
+		fields := entry.FieldsV1.GetRawString()
 		if entry.Manager != obsv1.FieldManager {
 			if strings.Contains(fields, "caBundle") {
 				t.Errorf("%s owns the authority too: %s", entry.Manager, fields)

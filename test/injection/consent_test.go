@@ -143,7 +143,7 @@ func (c *cluster) copies(t *testing.T) {
 	c.awaitWorkloads(t, stack, "2/2", 0)
 	c.wantGeneration(t, first, before)
 
-	c.rotate(t, namespace, 2)
+	c.rotate(t, namespace)
 	c.awaitSecret(t, stack, other, dsn(2))
 	c.delete(t, first)
 	c.awaitWorkloads(t, stack, "1/1", 0)

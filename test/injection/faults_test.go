@@ -105,7 +105,7 @@ func (c *cluster) operatorDown(t *testing.T) {
 	if err := c.operator.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	c.rotate(t, namespace, 2)
+	c.rotate(t, namespace)
 	c.restart(t, restarted)
 	fresh := deployment(namespace, "fresh", "shop", 3)
 	c.create(t, fresh)

@@ -81,7 +81,7 @@ func (c *cluster) gitOps(with tool) func(t *testing.T) {
 		round("a container removed", true, "proxy")
 
 		before := stack.Status.ConfigHash
-		c.rotate(t, namespace, 2)
+		c.rotate(t, namespace)
 		poll(t, func(ctx context.Context) string {
 			if err := c.api.Get(ctx, client.ObjectKeyFromObject(stack), stack); err != nil || stack.Status.ConfigHash == before {
 				return fmt.Sprintf("the configuration's hash is the old one (%v)", err)

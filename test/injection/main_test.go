@@ -103,10 +103,10 @@ func (c *cluster) emptyNamespace(t *testing.T) string {
 }
 
 // rotate gives the stacks of a namespace another DSN.
-func (c *cluster) rotate(t *testing.T, namespace string, project int) {
+func (c *cluster) rotate(t *testing.T, namespace string) {
 	t.Helper()
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop-sentry"}}
-	change(t, c, secret, func(s *corev1.Secret) { s.Data = map[string][]byte{"dsn": []byte(dsn(project))} })
+	change(t, c, secret, func(s *corev1.Secret) { s.Data = map[string][]byte{"dsn": []byte(dsn(2))} })
 }
 
 // stack makes the stack "shop" of a namespace and waits until it is ready.

@@ -143,7 +143,7 @@ func (c *cluster) namespaceDeleted(t *testing.T) {
 	c.delete(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: first}})
 	c.awaitWorkloads(t, stack, "2/2", 0)
 	c.awaitGone(t, settings(stack, first))
-	c.rotate(t, namespace, 2)
+	c.rotate(t, namespace)
 	c.awaitSecret(t, stack, second, dsn(2))
 	c.awaitReady(t, stack)
 	c.awaitWorkloads(t, stack, "2/2", 0)

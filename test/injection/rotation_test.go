@@ -117,7 +117,7 @@ func (c *cluster) rotation(t *testing.T) {
 	before, generations := stack.Status.ConfigHash, c.generations(t, other)
 
 	seen := c.watchRollouts(t, other)
-	c.rotate(t, namespace, 2)
+	c.rotate(t, namespace)
 	c.awaitCondition(t, stack, obsv1.Ready, obsv1.ReasonRollingOut)
 	c.awaitReady(t, stack)
 	seen.end()
@@ -157,7 +157,7 @@ func (c *cluster) manualPolicy(t *testing.T) {
 	c.awaitReady(t, stack)
 	old := stack.Status.ConfigHash
 
-	c.rotate(t, namespace, 2)
+	c.rotate(t, namespace)
 	c.awaitWorkloads(t, stack, "0/2", 0)
 	c.awaitCondition(t, stack, obsv1.Ready, obsv1.ReasonRolloutRequired)
 	if stack.Status.ConfigHash == old {

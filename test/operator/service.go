@@ -68,15 +68,15 @@ func setPort(ctx context.Context, api kubernetes.Interface, configuration string
 func Mount(ctx context.Context, api kubernetes.Interface, name types.NamespacedName, dir string) error {
 	var shown string
 	err := wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, func(ctx context.Context) (bool, error) {
-		secret, err := api.CoreV1().Secrets(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
-		if err != nil || secret.ResourceVersion == shown {
-			return false, nil // The API server may be away for a while.
+		// The API server may be away for a while, which is no reason to stop.
+		if secret, err := api.CoreV1().Secrets(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{}); err == nil && secret.ResourceVersion != shown {
+			shown = secret.ResourceVersion
+			return false, show(dir, shown, secret.Data)
 		}
-		shown = secret.ResourceVersion
-		return false, show(dir, shown, secret.Data)
+		return false, nil
 	})
-	if ctx.Err() != nil {
-		return nil
+	if wait.Interrupted(err) {
+		return nil // ctx ended.
 	}
 	return err
 }
