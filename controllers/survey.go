@@ -42,10 +42,9 @@ func (r *Roller) Survey(ctx context.Context, stack *obsv1.ObservabilityStack, co
 	}
 	refused := survey.Status.Refused
 	r.recall(client.ObjectKeyFromObject(stack), candidates, survey)
-	if configHash != "" {
-		survey.Plan = injection.Make(candidates, rolloutSpec(stack))
-	} else {
-		survey.Status.Annotated, survey.Status.Pending = int32(len(candidates)), int32(len(candidates))
+	survey.Plan = injection.Make(candidates, rolloutSpec(stack))
+	if configHash == "" { // Nothing can be injected, nor is.
+		survey.Plan = injection.Plan{Status: obsv1.WorkloadsStatus{Annotated: survey.Status.Annotated, Pending: survey.Status.Annotated}}
 	}
 	survey.Status.Annotated += refused
 	survey.Status.Refused = refused

@@ -206,6 +206,7 @@ func Make(candidates []Candidate, rollout obsv1.RolloutSpec) Plan {
 		c := &candidates[i]
 		progress := c.Progress()
 		plan.By[progress] = append(plan.By[progress], c.String())
+		plan.count(progress)
 		if !c.wants(progress) {
 			continue
 		}
@@ -217,7 +218,6 @@ func Make(candidates []Candidate, rollout obsv1.RolloutSpec) Plan {
 		}
 		plan.Orders = append(plan.Orders, c.order(progress))
 	}
-	plan.count(len(candidates))
 	return plan
 }
 
@@ -241,10 +241,12 @@ func (c *Candidate) order(progress Progress) Order {
 	return Order{Workload: c.Workload, Stamp: want}
 }
 
-func (p *Plan) count(candidates int) {
-	injected := len(p.By[Injected])
-	p.Status = obsv1.WorkloadsStatus{
-		Annotated: int32(candidates), Injected: int32(injected), Pending: int32(candidates - injected),
+func (p *Plan) count(progress Progress) {
+	p.Status.Annotated++
+	if progress == Injected {
+		p.Status.Injected++
+	} else {
+		p.Status.Pending++
 	}
 }
 
