@@ -5,24 +5,15 @@ package controllers
 import (
 	"context"
 	"fmt"
-	"reflect"
-	"slices"
-	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
@@ -129,184 +120,4 @@ func (i *injector) build(opts Options) error {
 		}
 	}
 	return nil
-}
-
-// leanChanged passes workloads of which something changed that decisions look at.
-var leanChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-	before, after := lean(e.ObjectOld), lean(e.ObjectNew)
-	return leanSpecDiffers(before, after) || !reflect.DeepEqual(before.Status, after.Status)
-}}
-
-// leanSpecChanged is leanChanged without the progress of rollouts.
-var leanSpecChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-	return leanSpecDiffers(lean(e.ObjectOld), lean(e.ObjectNew))
-}}
-
-func leanSpecDiffers(before, after *injection.Workload) bool {
-	return before.UID != after.UID || before.Generation != after.Generation || before.Finished() != after.Finished() ||
-		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
-		!equality.Semantic.DeepEqual(before.Annotations, after.Annotations)
-}
-
-func lean(obj client.Object) *injection.Workload {
-	if o, ok := obj.(injection.Object); ok {
-		return o.Lean()
-	}
-	return &injection.Workload{}
-}
-
-// metadataChanged passes objects of which something changed that the cache keeps.
-var metadataChanged = predicate.Predicate(predicate.Or(
-	predicate.LabelChangedPredicate{}, predicate.AnnotationChangedPredicate{},
-	predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-		return e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
-	}}))
-
-// stackCameOrWent passes stacks that are new, being deleted or gone.
-var stackCameOrWent = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-	return e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
-}}
-
-// stacksOf maps a workload to the stack that it claims and to that whose stamp it carries.
-func (i *injector) stacksOf(ctx context.Context, obj client.Object) []reconcile.Request {
-	w := lean(obj)
-	claim, _, err := i.reader.Claim(ctx, w)
-	if err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "Could not find the stack of a workload", "workload", w.String())
-	}
-	names := map[types.NamespacedName]bool{claim.Stack: claim.Made()}
-	if stamp, ok := w.Stamp(); ok {
-		names[stamp.Stack] = true
-	}
-	return i.existing(ctx, names)
-}
-
-func (i *injector) stacksOfNamespace(ctx context.Context, obj client.Object) []reconcile.Request {
-	if !i.watched(obj.GetName()) {
-		return nil
-	}
-	workloads, err := i.reader.InNamespace(ctx, obj.GetName())
-	if err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "Could not find the workloads of a Namespace", "namespace", obj.GetName())
-		return nil
-	}
-	names := map[types.NamespacedName]bool{}
-	for _, w := range workloads {
-		// The Namespace may name another stack than before; both are asked, with the old and the new object.
-		for _, claim := range []injection.Claim{injection.ClaimOf(w, nil), injection.NamespaceClaim(obj)} {
-			names[claim.Stack] = claim.Made()
-		}
-	}
-	return i.existing(ctx, names)
-}
-
-// existing keeps the names of stacks that there are.
-func (i *injector) existing(ctx context.Context, names map[types.NamespacedName]bool) []reconcile.Request {
-	var requests []reconcile.Request
-	for name, wanted := range names {
-		if wanted && i.watched(name.Namespace) && i.mgr.GetCache().Get(ctx, name, &obsv1.ObservabilityStack{}) == nil {
-			requests = append(requests, reconcile.Request{NamespacedName: name})
-		}
-	}
-	return requests
-}
-
-// namedBy maps an object to the stack of which an index function says NAMESPACE/NAME.
-func (i *injector) namedBy(index client.IndexerFunc) handler.MapFunc {
-	return func(ctx context.Context, obj client.Object) []reconcile.Request {
-		names := map[types.NamespacedName]bool{}
-		for _, value := range index(obj) {
-			namespace, name, _ := strings.Cut(value, "/")
-			names[types.NamespacedName{Namespace: namespace, Name: name}] = true
-		}
-		return i.existing(ctx, names)
-	}
-}
-
-// podDelay gathers the events of Pods, which come in hundreds, into one pass.
-const podDelay = 500 * time.Millisecond
-
-// podHandler asks for the stack of a stamped Pod, a little later.
-func (i *injector) podHandler() handler.EventHandler {
-	stacks := i.namedBy(stampedFor)
-	later := func(ctx context.Context, pod client.Object, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-		for _, request := range stacks(ctx, pod) {
-			queue.AddAfter(request, podDelay)
-		}
-	}
-	return handler.Funcs{
-		CreateFunc: func(ctx context.Context, e event.CreateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-			later(ctx, e.Object, queue)
-		},
-		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-			later(ctx, e.ObjectOld, queue) // whose stack it may have been
-			later(ctx, e.ObjectNew, queue)
-		},
-		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-			later(ctx, e.Object, queue)
-		},
-	}
-}
-
-// copies maps a stack to the copies of its settings.
-func (i *injector) copies(ctx context.Context, stack client.Object) []reconcile.Request {
-	copies, err := copiesOf(ctx, i.mgr.GetCache(), client.ObjectKeyFromObject(stack))
-	if err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "Could not find the copies of a stack's settings", "stack", client.ObjectKeyFromObject(stack))
-	}
-	var requests []reconcile.Request
-	for n := range copies {
-		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&copies[n])})
-	}
-	return requests
-}
-
-// finder lists the workloads that an object concerns.
-type finder func(context.Context, client.Object) ([]*injection.Workload, error)
-
-func (i *injector) itself(ctx context.Context, obj client.Object) ([]*injection.Workload, error) {
-	w := lean(obj)
-	claim, _, err := i.reader.Claim(ctx, w)
-	if err != nil || concerned(w, claim) {
-		return []*injection.Workload{w}, err
-	}
-	return nil, nil
-}
-
-// inNamespace judges by the Namespace as it comes, which may be that before a change.
-func (i *injector) inNamespace(ctx context.Context, obj client.Object) ([]*injection.Workload, error) {
-	if !i.watched(obj.GetName()) {
-		return nil, nil
-	}
-	workloads, err := i.reader.InNamespace(ctx, obj.GetName())
-	namespace := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Annotations: obj.GetAnnotations()}}
-	return slices.DeleteFunc(workloads, func(w *injection.Workload) bool {
-		return !concerned(w, injection.ClaimOf(w, namespace))
-	}), err
-}
-
-// concerned tells whether a workload asks for anything or carries a stamp, which most
-// do not. A queue that once held all of a large cluster stays as large.
-func concerned(w *injection.Workload, claim injection.Claim) bool {
-	_, stamped := w.Stamp()
-	return claim.Made() || claim.Problem != "" || stamped
-}
-
-func (i *injector) concerning(ctx context.Context, obj client.Object) ([]*injection.Workload, error) {
-	return i.reader.Concerning(ctx, client.ObjectKeyFromObject(obj))
-}
-
-// requestsFor asks for the workloads that are found.
-func requestsFor(find finder) handler.TypedEventHandler[client.Object, workloadRequest] {
-	return handler.TypedEnqueueRequestsFromMapFunc(func(ctx context.Context, obj client.Object) []workloadRequest {
-		workloads, err := find(ctx, obj)
-		if err != nil {
-			ctrl.LoggerFrom(ctx).Error(err, "Could not find the workloads that a change concerns")
-		}
-		var requests []workloadRequest
-		for _, w := range workloads {
-			requests = append(requests, workloadRequest{w.Kind, types.NamespacedName{Namespace: w.Namespace, Name: w.Name}})
-		}
-		return requests
-	})
 }

@@ -12,6 +12,7 @@ import (
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -72,9 +73,13 @@ func (d *demo) startOperator(ctx context.Context) error {
 
 // grant gives the operator the rights of config/rbac.
 func (d *demo) grant(ctx context.Context) error {
-	roles, err := controlplane.Objects(filepath.Join(d.root, "config", "rbac", "role.yaml"))
-	if err != nil {
-		return err
+	var roles []*unstructured.Unstructured
+	for _, file := range []string{"role.yaml", "injection_role.yaml"} {
+		objects, err := controlplane.Objects(filepath.Join(d.root, "config", "rbac", file))
+		if err != nil {
+			return err
+		}
+		roles = append(roles, objects...)
 	}
 	for _, role := range roles {
 		if role.GetKind() != "ClusterRole" {

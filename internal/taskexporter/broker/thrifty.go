@@ -18,10 +18,30 @@ const (
 	// thin is how little a read has to bring for a pause to follow it.
 	thin = 64 << 10
 	// gathering is that pause. Below thousands of events a second, waking up for each is what costs most: at 1,000 it is
-	// three quarters of the processor's time. Nobody looks at a counter 50 ms after the event; the kernel holds what
-	// comes meanwhile, and at rates that would be too much for it, no read is thin.
+	// three quarters of the processor's time. Nobody looks at a counter 50 ms after the event, and the kernel holds what
+	// comes meanwhile.
 	gathering = 50 * time.Millisecond
+	// plenty is how much may come in that time before pauses do harm: the window of a young connection is 64 KiB
+	// (tcp_rmem, tcp(7)), and who lets it fill up in every pause slows the broker down to what it holds.
+	plenty = 48 << 10
 )
+
+// pace tells from what was read lately whether pauses do harm.
+type pace struct {
+	since time.Time
+	bytes int
+	dense bool
+}
+
+// note what was read until now, and tell whether it comes so densely that there should be no pause.
+func (p *pace) note(now time.Time, bytes int) bool {
+	p.bytes += bytes
+	if elapsed := now.Sub(p.since); elapsed >= gathering {
+		p.dense = float64(p.bytes)/elapsed.Seconds() >= plenty/gathering.Seconds()
+		p.since, p.bytes = now, 0
+	}
+	return p.dense
+}
 
 // thrifty reads a connection in few, large pieces, and gives it up when it is silent for too long.
 type thrifty struct {
@@ -31,6 +51,7 @@ type thrifty struct {
 	// paced turns the pauses on. Until all is set up, each answer is waited for.
 	paced atomic.Bool
 
+	pace     pace
 	last     int // bytes of the last read
 	deadline time.Time
 }
@@ -80,11 +101,13 @@ func (b *buffered) Read(p []byte) (int, error) { return b.buffer.Read(p) }
 
 // Read reads once from the connection. After a timeout it can go on: no byte is lost.
 func (t *thrifty) Read(p []byte) (int, error) {
-	if t.last > 0 && t.last < min(thin, len(p)) && t.paced.Load() {
+	now := time.Now()
+	if dense := t.pace.note(now, t.last); !dense && t.last > 0 && t.last < min(thin, len(p)) && t.paced.Load() {
 		t.pause()
+		now = time.Now()
 	}
 	// Setting a deadline takes longer than a small read. So it is set once a second and is at most that much too early.
-	if now := time.Now(); t.patience > 0 && t.deadline.Sub(now) < t.patience-time.Second {
+	if t.patience > 0 && t.deadline.Sub(now) < t.patience-time.Second {
 		t.deadline = now.Add(t.patience)
 		if err := t.SetReadDeadline(t.deadline); err != nil {
 			return 0, err

@@ -75,21 +75,47 @@ func TestALittleIsReadInOnePiece(t *testing.T) {
 	}
 }
 
-func TestMuchIsReadWithoutAPause(t *testing.T) {
+func TestMuchIsReadWhole(t *testing.T) {
 	near, far := connected(t)
 	reader := newThrifty(near, 5*time.Second)
 	reader.paced.Store(true)
-	const size = 64 << 20
+	const size = 16 << 20
 	go func() {
 		_, _ = far.Write(make([]byte, size)) // an error shows as a short read
 		far.Close()
 	}()
-	began := time.Now()
 	if n, err := io.Copy(io.Discard, io.LimitReader(reader, size)); err != nil || n != size {
 		t.Fatalf("%d bytes, error %v", n, err)
 	}
-	// Pauses after each read of io.Copy's 32 KiB would take 100 s.
-	if took := time.Since(began); took > 10*time.Second {
-		t.Errorf("took %v", took)
+}
+
+// TestPauses: what comes thinly may be waited for, what comes densely may not.
+func TestPauses(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	for name, tc := range map[string]struct {
+		bytes int
+		every time.Duration
+		dense bool
+	}{
+		"1,000 events a second":                 {34 << 10, gathering, false},
+		"a window that filled up in each pause": {64 << 10, gathering, true},
+		"short reads that follow one another":   {20 << 10, time.Millisecond, true},
+		"a heartbeat now and then":              {600, 2 * time.Second, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, at := pace{}, now
+			var dense bool
+			for range 200 {
+				at = at.Add(tc.every)
+				dense = p.note(at, tc.bytes)
+			}
+			if dense != tc.dense {
+				t.Errorf("dense = %t, want %t", dense, tc.dense)
+			}
+			at = at.Add(time.Minute)
+			if p.note(at, tc.bytes) {
+				t.Error("dense after a minute of silence")
+			}
+		})
 	}
 }
