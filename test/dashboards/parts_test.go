@@ -7,7 +7,6 @@ package dashboards
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"obstack.dev/obstack/test/freeport"
 )
 
 // parts returns the folder of what hack/realparts/dashboards.sh installed.
@@ -30,12 +31,11 @@ func parts(t *testing.T) string {
 
 func freePort(t *testing.T) int {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Find()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
+	return port
 }
 
 // run starts a program in a process group of its own, until the test ends. Its output is shown if the test fails.

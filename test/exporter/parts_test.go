@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"obstack.dev/obstack/test/freeport"
 	"obstack.dev/obstack/test/realparts"
 )
 
@@ -63,7 +64,7 @@ func TestMain(m *testing.M) {
 
 func freePort(t testing.TB) int {
 	t.Helper()
-	port, err := realparts.FreePort()
+	port, err := freeport.Find()
 	if err != nil {
 		t.Fatal(err)
 	}

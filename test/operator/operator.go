@@ -9,7 +9,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	"obstack.dev/obstack/test/controlplane"
+	"obstack.dev/obstack/test/freeport"
 )
 
 // startTimeout bounds the time until an operator is ready: on a busy machine, or
@@ -55,7 +55,7 @@ func Start(plane *controlplane.ControlPlane, binary, name string, flags ...strin
 	var addresses [3]string
 	for i := range addresses {
 		var err error
-		if addresses[i], err = freeAddress(); err != nil {
+		if addresses[i], err = freeport.Address(); err != nil {
 			return nil, err
 		}
 	}
@@ -124,13 +124,4 @@ func get(ctx context.Context, url string) (string, error) {
 		return "", fmt.Errorf("ask the operator: %s: %s", resp.Status, strings.TrimSpace(string(body)))
 	}
 	return string(body), nil
-}
-
-// freeAddress is a loopback address that nobody listens on at the moment.
-func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	return listener.Addr().String(), listener.Close()
 }

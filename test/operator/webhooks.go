@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"obstack.dev/obstack/test/controlplane"
+	"obstack.dev/obstack/test/freeport"
 )
 
 // Webhooks are the registered webhooks of an operator that runs outside the
@@ -32,7 +33,7 @@ func RegisterWebhooks(plane *controlplane.ControlPlane) (*Webhooks, error) {
 	if err != nil {
 		return nil, err
 	}
-	address, err := freeAddress()
+	address, err := freeport.Address()
 	if err != nil {
 		return nil, err
 	}

@@ -103,16 +103,6 @@ func (p *Process) Kill() {
 	})
 }
 
-// FreePort returns a port of this machine that nothing listens on at the moment.
-func FreePort() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port, nil
-}
-
 // Listens reports whether somebody accepts connections at a port of this machine.
 func Listens(port int) bool {
 	connection, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", port), time.Second)

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"obstack.dev/obstack/test/freeport"
 )
 
 // Redis starts a server without persistence on a port, 0 for none, with more settings given as on its command line.
@@ -50,7 +52,7 @@ func NewRabbitMQ(dir string) (*RabbitMQ, error) {
 	r := &RabbitMQ{dir: dir}
 	for _, port := range []*int{&r.Port, &r.TLSPort, &r.distribution, &r.names} {
 		var err error
-		if *port, err = FreePort(); err != nil {
+		if *port, err = freeport.Find(); err != nil {
 			return nil, err
 		}
 	}

@@ -11,12 +11,13 @@ import (
 	"strings"
 	"time"
 
+	"obstack.dev/obstack/test/freeport"
 	"obstack.dev/obstack/test/realparts"
 )
 
 // startRedis starts a server; unlimited lifts the limit of a subscriber's backlog.
 func startRedis(unlimited bool) (server *realparts.Process, port int, err error) {
-	if port, err = realparts.FreePort(); err != nil {
+	if port, err = freeport.Find(); err != nil {
 		return nil, 0, err
 	}
 	var settings []string
@@ -37,7 +38,7 @@ type exporter struct {
 
 // startExporter starts the exporter on a broker and waits until it is subscribed.
 func (b *bench) startExporter(broker string, args ...string) (*exporter, error) {
-	port, err := realparts.FreePort()
+	port, err := freeport.Find()
 	if err != nil {
 		return nil, err
 	}

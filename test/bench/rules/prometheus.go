@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -20,6 +19,8 @@ import (
 	"time"
 
 	"sigs.k8s.io/yaml"
+
+	"obstack.dev/obstack/test/freeport"
 )
 
 // prometheus is a running server.
@@ -30,12 +31,8 @@ type prometheus struct {
 
 // startPrometheus scrapes and evaluates at the intervals that are usual: 30 s, and 15 s for task exporters.
 func startPrometheus(ctx context.Context, binary, dir, address string, stacks, pods int) (*prometheus, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listen, err := freeport.Address()
 	if err != nil {
-		return nil, err
-	}
-	listen := listener.Addr().String()
-	if err := listener.Close(); err != nil {
 		return nil, err
 	}
 	apis := map[string]any{"job_name": "api", "metrics_path": "/api", "static_configs": targets(address, stacks, pods, "obstack_monitor", "api")}
