@@ -72,7 +72,11 @@ func (p *Pass) diffOne(ctx context.Context, obj client.Object) (*Change, error) 
 	planned.SetGroupVersionKind(req.kind)
 	planned.SetNamespace(key.Namespace)
 	planned.SetName(key.Name)
-	err = p.engine.Client.Patch(ctx, planned, client.RawPatch(types.ApplyPatchType, req.body),
+	body, err := req.update()
+	if err != nil {
+		return nil, err
+	}
+	err = p.engine.Client.Patch(ctx, planned, client.RawPatch(types.ApplyPatchType, body),
 		client.FieldOwner(p.engine.FieldManager), client.ForceOwnership, client.DryRunAll)
 	if err != nil {
 		return nil, fmt.Errorf("dry-run %s %s: %w", req.key.Kind, req.key.Name, err)

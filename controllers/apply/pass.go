@@ -4,7 +4,6 @@ package apply
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -98,7 +97,11 @@ func (p *Pass) write(ctx context.Context, req *request) (*metav1.PartialObjectMe
 			return nil, err // It is gone already: the next pass makes it.
 		}
 	}
-	answer, err := p.send(ctx, req, req.body)
+	body, err := req.update()
+	if err != nil {
+		return nil, err
+	}
+	answer, err := p.send(ctx, req, body)
 	if apierrors.IsInvalid(err) && p.replaceable(ctx, req) {
 		return p.replace(ctx, req)
 	}
@@ -136,21 +139,12 @@ func (p *Pass) get(ctx context.Context, kind schema.GroupVersionKind, name types
 	return found, nil
 }
 
-// noVersion is a resource version that no object has: that of the empty store.
-const noVersion = "1"
-
 // create applies the request if the name is free, and is a conflict otherwise. An
 // apply that names a resource version must meet it, if there is an object; if there
 // is none, the API server does not look at it. So one request tells whether the
 // name is free and takes it, with nobody in between.
 func (p *Pass) create(ctx context.Context, req *request) (*metav1.PartialObjectMetadata, error) {
-	req.object.SetResourceVersion(noVersion)
-	defer req.object.SetResourceVersion("")
-	body, err := json.Marshal(req.object.Object)
-	if err != nil {
-		return nil, fmt.Errorf("encode: %w", err)
-	}
-	return p.send(ctx, req, body)
+	return p.send(ctx, req, req.creation)
 }
 
 // send applies the request and returns the metadata of the result. It asks for

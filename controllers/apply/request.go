@@ -25,7 +25,9 @@ type request struct {
 	// object is the apply configuration: the kind is set, status and null
 	// timestamps are gone, the owner is its controller.
 	object *unstructured.Unstructured
-	body   []byte
+	// creation is the object encoded to be applied only if its name is free. Most
+	// requests that are sent are, so it is also what the hash is of.
+	creation []byte
 }
 
 // newRequest turns a builder's object into an apply request. It does not change the object.
@@ -50,16 +52,29 @@ func newRequest(owner, obj client.Object, scheme *runtime.Scheme) (*request, err
 	if u.GetNamespace() == owner.GetNamespace() { // the only one where an owner reference is allowed
 		u.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(owner, ownerKind)})
 	}
-
-	body, err := json.Marshal(u.Object)
+	u.SetResourceVersion(noVersion)
+	creation, err := json.Marshal(u.Object)
 	if err != nil {
 		return nil, fmt.Errorf("encode %s %s: %w", kind.Kind, obj.GetName(), err)
 	}
+	u.SetResourceVersion("")
 	return &request{
 		kind: kind, key: Key{kind.GroupKind(), u.GetNamespace(), obj.GetName()},
-		hash: sha256.Sum256(body), object: u, body: body,
+		hash: sha256.Sum256(creation), object: u, creation: creation,
 	}, nil
 }
+
+// update is the object encoded to be applied to what is there.
+func (r *request) update() ([]byte, error) {
+	body, err := json.Marshal(r.object.Object)
+	if err != nil {
+		return nil, fmt.Errorf("encode: %w", err)
+	}
+	return body, nil
+}
+
+// noVersion is a resource version that no object has: that of the empty store.
+const noVersion = "1"
 
 // dropNullTimestamps removes creationTimestamp: null, which typed objects and
 // pod templates carry and which server-side apply would own.
