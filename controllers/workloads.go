@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -62,9 +63,7 @@ func keepLean(kind injection.Kind) func(any) (any, error) {
 // stampedPods chooses the Pods that are cached: those that carry a stamp and have not ended.
 func stampedPods() cache.ByObject {
 	stamped, err := labels.NewRequirement(obsv1.StampStack, selection.Exists, nil)
-	if err != nil {
-		panic(err) // The label is a constant.
-	}
+	utilruntime.Must(err) // The label is a constant.
 	return cache.ByObject{
 		Label: labels.NewSelector().Add(*stamped),
 		Field: fields.AndSelectors(

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs what the dashboards are tried on, beside what install.sh does: Prometheus, built from its Go module, and
+# Installs what the dashboards are tried on, beside what install.sh does: npm, Prometheus, built from its Go module, and
 # the libraries whose metrics the presets name. Prints the folder, for OBSTACK_REALPARTS.
 # A second run takes seconds. Usage: export OBSTACK_REALPARTS="$(hack/realparts/dashboards.sh)"
 set -euo pipefail
 cd "$(dirname "$0")"
 
-dir="$(./install.sh)"
+dir="$(./install.sh npm)"
 readonly dir
 
 say() { echo "realparts: $*" >&2; }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the task exporter is tested against: Redis, RabbitMQ and two versions of Celery.
 # Prints the folder, for OBSTACK_REALPARTS. A second run does nothing and takes no time.
-# Usage: export OBSTACK_REALPARTS="$(hack/realparts/install.sh)"
+# Usage: export OBSTACK_REALPARTS="$(hack/realparts/install.sh)"; arguments are more Debian packages, whose
+# programs have the same names, to install if they are missing.
 set -euo pipefail
 
 readonly dir="${OBSTACK_REALPARTS:-${XDG_CACHE_HOME:-$HOME/.cache}/obstack/realparts}"
@@ -31,6 +32,9 @@ servers() {
 	command -v redis-server >/dev/null || missing+=(redis-server)
 	[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing+=(rabbitmq-server)
 	python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
+	for program in "$@"; do
+		command -v "$program" >/dev/null || missing+=("$program")
+	done
 	if [ "${#missing[@]}" -gt 0 ]; then apt_install "${missing[@]}"; fi
 }
 
@@ -49,7 +53,7 @@ celery() {
 mkdir -p "$dir"
 exec 9>"$dir/.lock"
 if command -v flock >/dev/null; then flock 9; fi
-servers
+servers "$@"
 # Celery 5.2 still imports pkg_resources, which newer setuptools no longer have.
 celery celery-oldest "celery==$oldest" "kombu==5.2.4" "redis==4.3.6" "setuptools<80"
 celery celery-newest "celery[redis,gevent]"

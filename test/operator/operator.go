@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,6 +25,10 @@ import (
 // with thousands of objects to read, it may take long.
 const startTimeout = 90 * time.Second
 
+// coverage is where operators write which of their code was run, if that is wanted.
+// The go command keeps GOCOVERDIR from tests, so it has another name here.
+var coverage = os.Getenv("OBSTACK_COVERAGE")
+
 // Build compiles the operator of this checkout into dir and returns the program.
 func Build(ctx context.Context, dir string) (string, error) {
 	root, err := controlplane.Root()
@@ -31,7 +36,11 @@ func Build(ctx context.Context, dir string) (string, error) {
 		return "", err
 	}
 	binary := filepath.Join(dir, "obstack")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", binary, ".")
+	args := []string{"build", "-o", binary, "."}
+	if coverage != "" {
+		args = slices.Insert(args, 1, "-cover")
+	}
+	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = root
 	// Interrupted, go removes its temporary folders; killed, it does not.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
@@ -66,7 +75,7 @@ func Start(plane *controlplane.ControlPlane, binary, name string, flags ...strin
 		"--pprof-bind-address=" + pprof,
 	}, flags...)...)
 	// What this program's caller reports to Sentry is not what a tested operator should.
-	cmd.Env = append(os.Environ(), "SENTRY_DSN=")
+	cmd.Env = append(os.Environ(), "SENTRY_DSN=", "GOCOVERDIR="+coverage)
 	process, err := plane.StartProcess(name, cmd)
 	if err != nil {
 		return nil, err

@@ -60,16 +60,11 @@ func (b *bench) footprint() error {
 
 // quiet measures the processor's time at a rate at which wake-ups are what costs, so each message goes out by itself.
 func (b *bench) quiet() error {
-	redis, port, err := startRedis(false)
+	e, port, stop, err := b.onRedis()
 	if err != nil {
 		return err
 	}
-	defer redis.Kill()
-	e, err := b.startExporter(redisURL(port))
-	if err != nil {
-		return err
-	}
-	defer e.Kill()
+	defer stop()
 	blocks := render(newGenerator(usual).stream(100_000), 1)
 	time.Sleep(2 * time.Second)
 	before, err := e.cpu()
@@ -103,16 +98,11 @@ func (b *bench) sustained() error {
 }
 
 func (b *bench) sustain(rate float64, blocks []block) (reached, lost float64, err error) {
-	redis, port, err := startRedis(false)
+	e, port, stop, err := b.onRedis()
 	if err != nil {
 		return 0, 0, err
 	}
-	defer redis.Kill()
-	e, err := b.startExporter(redisURL(port))
-	if err != nil {
-		return 0, 0, err
-	}
-	defer e.Kill()
+	defer stop()
 	done := scrapeNowAndThen(e)
 	before, err := e.cpu()
 	if err != nil {

@@ -30,6 +30,19 @@ func startRedis(unlimited bool) (server *realparts.Process, port int, err error)
 
 func redisURL(port int) string { return fmt.Sprintf("redis://127.0.0.1:%d/0", port) }
 
+// onRedis starts an exporter on a Redis of its own, and returns that one's port and how to stop both.
+func (b *bench) onRedis() (e *exporter, port int, stop func(), err error) {
+	redis, port, err := startRedis(false)
+	if err != nil {
+		return nil, 0, nil, err
+	}
+	if e, err = b.startExporter(redisURL(port)); err != nil {
+		redis.Kill()
+		return nil, 0, nil, err
+	}
+	return e, port, func() { e.Kill(); redis.Kill() }, nil
+}
+
 // exporter is the program that is measured.
 type exporter struct {
 	*realparts.Process

@@ -14,16 +14,11 @@ import (
 
 // overload sends as fast as it goes for a while, which is more than can be worked off, with the usual limits.
 func (b *bench) overload() error {
-	redis, port, err := startRedis(false)
+	e, port, stop, err := b.onRedis()
 	if err != nil {
 		return err
 	}
-	defer redis.Kill()
-	e, err := b.startExporter(redisURL(port))
-	if err != nil {
-		return err
-	}
-	defer e.Kill()
+	defer stop()
 	blocks := render(newGenerator(usual).stream(streamEvents), blockEvents)
 	sent, began := 0, time.Now()
 	for time.Since(began).Seconds() < b.seconds {
@@ -59,16 +54,11 @@ func (b *bench) overload() error {
 
 // manyTasks measures memory after a million events of a quarter of a million tasks.
 func (b *bench) manyTasks() error {
-	redis, port, err := startRedis(false)
+	e, port, stop, err := b.onRedis()
 	if err != nil {
 		return err
 	}
-	defer redis.Kill()
-	e, err := b.startExporter(redisURL(port))
-	if err != nil {
-		return err
-	}
-	defer e.Kill()
+	defer stop()
 	g := newGenerator(usual)
 	sent := 0
 	for sent < 1_000_000 {
