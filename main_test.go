@@ -22,13 +22,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/controlplane"
 	"obstack.dev/obstack/test/freeport"
+	"obstack.dev/obstack/test/planetest"
 )
 
 // logs is a buffer that the operator writes while the test reads.
@@ -61,16 +60,7 @@ func freePort(t *testing.T) string {
 // TestRun starts the operator as main does, with leader election and metrics,
 // sees it work, and stops it.
 func TestRun(t *testing.T) {
-	plane, err := controlplane.Start(t.Context(), controlplane.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := plane.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	cluster := newClient(t, plane)
+	plane, cluster := planetest.Start(t, controlplane.Options{})
 	metrics, health := freePort(t), freePort(t)
 	ctx, stop := context.WithCancel(t.Context())
 	output, done := &logs{}, make(chan error, 1)
@@ -179,20 +169,6 @@ func wantNoSecrets(t *testing.T, cluster client.Client, metrics string) {
 	}
 }
 
-func newClient(t *testing.T, plane *controlplane.ControlPlane) client.Client {
-	t.Helper()
-	scheme := runtime.NewScheme()
-	err := errors.Join(clientgoscheme.AddToScheme(scheme), monitoringv1.AddToScheme(scheme), obsv1.AddToScheme(scheme), corev1.AddToScheme(scheme))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := client.New(plane.Config, client.Options{Scheme: scheme})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
 func get(address, path, want string) error {
 	response, err := http.Get("http://" + address + path)
 	if err != nil {
@@ -210,17 +186,12 @@ func get(address, path, want string) error {
 
 func poll(t *testing.T, what string, check func() error) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		err := check()
-		if err == nil {
-			return
+	planetest.Poll(t, 30*time.Second, func(context.Context) string {
+		if err := check(); err != nil {
+			return what + ": " + err.Error()
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: %v", what, err)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+		return ""
+	})
 }
 
 // wantJSONLines checks that every line of the log is a JSON object with a time that people can read.

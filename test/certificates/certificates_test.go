@@ -16,6 +16,7 @@ import (
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/operator"
+	"obstack.dev/obstack/test/planetest"
 )
 
 // TestCertificates goes through the life of one installation, in this order.
@@ -67,14 +68,14 @@ func (c *cluster) missingSecret(t *testing.T) {
 // notReady: as long as no kubelet brings the certificate, the replicas are not
 // ready, and the API server is not told of an authority that nobody can prove.
 func (c *cluster) notReady(t *testing.T, replicas []*replica) {
-	poll(t, func(context.Context) string {
+	planetest.Poll(t, patience, func(context.Context) string {
 		if data := c.secret(t).Data; len(data) != 4 {
 			return fmt.Sprintf("the Secret has %d keys, want ca.crt, ca.key, tls.crt and tls.key", len(data))
 		}
 		return ""
 	})
 	for _, r := range replicas {
-		poll(t, func(ctx context.Context) string {
+		planetest.Poll(t, patience, func(ctx context.Context) string {
 			if err := r.Ready(ctx, "caches"); err != nil {
 				return err.Error()
 			}
@@ -97,7 +98,7 @@ func (c *cluster) notReady(t *testing.T, replicas []*replica) {
 func (c *cluster) shared(t *testing.T, replicas []*replica, old string) {
 	t.Helper()
 	for _, r := range replicas {
-		poll(t, func(context.Context) string {
+		planetest.Poll(t, patience, func(context.Context) string {
 			secret := c.secret(t)
 			served, err := r.served(secret.Data["ca.crt"])
 			switch {
@@ -119,7 +120,7 @@ func (c *cluster) shared(t *testing.T, replicas []*replica, old string) {
 // awaitAuthority waits until all webhooks have the Secret's authority.
 func (c *cluster) awaitAuthority(t *testing.T) {
 	t.Helper()
-	poll(t, func(context.Context) string {
+	planetest.Poll(t, patience, func(context.Context) string {
 		want := string(c.secret(t).Data["ca.crt"])
 		for i, authority := range c.authorities(t) {
 			if authority != want || want == "" {

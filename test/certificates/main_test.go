@@ -16,16 +16,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -33,6 +27,7 @@ import (
 	"obstack.dev/obstack/test/controlplane"
 	"obstack.dev/obstack/test/freeport"
 	"obstack.dev/obstack/test/operator"
+	"obstack.dev/obstack/test/planetest"
 )
 
 const (
@@ -59,23 +54,9 @@ type cluster struct {
 
 func start(t *testing.T) *cluster {
 	t.Helper()
-	ctrl.SetLogger(logr.Discard()) // Otherwise controller-runtime complains that nobody did.
-	plane, err := controlplane.Start(t.Context(), controlplane.Options{Log: os.Stderr})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := plane.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	scheme := runtime.NewScheme()
-	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
-	utilruntime.Must(obsv1.AddToScheme(scheme))
-	c := &cluster{ControlPlane: plane}
-	if c.api, err = client.New(plane.Config, client.Options{Scheme: scheme}); err != nil {
-		t.Fatal(err)
-	}
+	plane, api := planetest.Start(t, controlplane.Options{Log: os.Stderr})
+	c := &cluster{ControlPlane: plane, api: api}
+	var err error
 	if c.clientset, err = kubernetes.NewForConfig(plane.Config); err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +198,7 @@ func (c *cluster) injects(t *testing.T, r *replica) {
 	if err := operator.Route(t.Context(), c.clientset, serviceKey, configuration, r.address); err != nil {
 		t.Fatal(err)
 	}
-	poll(t, func(ctx context.Context) string {
+	planetest.Poll(t, patience, func(ctx context.Context) string {
 		pod := &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{
 				Namespace: "default", Name: "api",
@@ -233,17 +214,4 @@ func (c *cluster) injects(t *testing.T, r *replica) {
 		}
 		return ""
 	})
-}
-
-// poll waits until the condition holds. What it still lacks is told at the end.
-func poll(t *testing.T, condition func(context.Context) (lacks string)) {
-	t.Helper()
-	var lacks string
-	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		lacks = condition(ctx)
-		return lacks == "", nil
-	})
-	if err != nil {
-		t.Fatalf("after %s: %s", patience, lacks)
-	}
 }

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/test/planetest"
 )
 
 const (
@@ -29,12 +30,12 @@ func (p *plane) apiServerAway(t *testing.T) {
 	ready(t, op)
 
 	load := p.startLoad(t.Context(), namespace)
-	poll(t, patience, load.reached(loadStacks/2))
+	planetest.Poll(t, patience, load.reached(loadStacks/2))
 	if err := p.StopAPIServer(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	over := time.Now().Add(outage)
-	poll(t, 2*outage, func(ctx context.Context) string {
+	planetest.Poll(t, 2*outage, func(ctx context.Context) string {
 		if err := op.Live(ctx); err != nil {
 			t.Errorf("while the API server is away, liveness fails: %v", err)
 		}
@@ -49,7 +50,7 @@ func (p *plane) apiServerAway(t *testing.T) {
 	if err := p.StartAPIServer(); err != nil {
 		t.Fatal(err)
 	}
-	poll(t, patience, load.reached(load.total))
+	planetest.Poll(t, patience, load.reached(load.total))
 	p.converged(t, op, namespace)
 	p.wantChildren(t, namespace)
 	if !running(op) {

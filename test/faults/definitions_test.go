@@ -17,6 +17,7 @@ import (
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/controlplane"
+	"obstack.dev/obstack/test/planetest"
 )
 
 // definitions removes and installs prometheus-operator's definitions under a
@@ -83,7 +84,7 @@ func (p *plane) neverMissing(t *testing.T, stack *obsv1.ObservabilityStack) {
 // waitFor waits until conditions have a status and a reason.
 func (p *plane) waitFor(t *testing.T, stack *obsv1.ObservabilityStack, types []string, status metav1.ConditionStatus, reason string) {
 	t.Helper()
-	poll(t, patience, func(ctx context.Context) string {
+	planetest.Poll(t, patience, func(ctx context.Context) string {
 		if err := p.api.Get(ctx, client.ObjectKeyFromObject(stack), stack); err != nil {
 			return err.Error()
 		}
@@ -106,7 +107,7 @@ func (p *plane) removeDefinitions(t *testing.T) {
 		if err := p.api.Delete(t.Context(), definition); err != nil {
 			t.Fatal(err)
 		}
-		poll(t, patience, func(ctx context.Context) string {
+		planetest.Poll(t, patience, func(ctx context.Context) string {
 			if err := p.api.Get(ctx, client.ObjectKey{Name: name}, definition); !apierrors.IsNotFound(err) {
 				return fmt.Sprintf("%s is still there: %v", name, err)
 			}

@@ -15,6 +15,7 @@ import (
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/operator"
+	"obstack.dev/obstack/test/planetest"
 )
 
 // deletedOneByOne deletes stacks in the middle of a pass: as soon as a child of
@@ -66,7 +67,7 @@ func (p *plane) deletedAtOnce(t *testing.T) {
 	for i := range stacks {
 		p.create(t, newStack(namespace, fmt.Sprintf("stack-%d", i)))
 	}
-	poll(t, patience, func(ctx context.Context) string {
+	planetest.Poll(t, patience, func(ctx context.Context) string {
 		samples, err := op.Metrics(ctx)
 		if err != nil {
 			return err.Error()
@@ -96,7 +97,7 @@ func (p *plane) nothingRemains(t *testing.T, op *operator.Operator, namespace st
 	// not begin a pass over an earlier one that is gone.
 	last := newStack(namespace, "last")
 	p.create(t, last)
-	poll(t, patience, func(ctx context.Context) string {
+	planetest.Poll(t, patience, func(ctx context.Context) string {
 		err := p.api.Get(ctx, client.ObjectKeyFromObject(last), last)
 		if err != nil || last.Status.ObservedGeneration == 0 {
 			return fmt.Sprintf("the last stack has not converged: %v", err)
@@ -106,7 +107,7 @@ func (p *plane) nothingRemains(t *testing.T, op *operator.Operator, namespace st
 	if err := p.api.Delete(t.Context(), last); err != nil {
 		t.Fatal(err)
 	}
-	poll(t, patience, func(ctx context.Context) string {
+	planetest.Poll(t, patience, func(ctx context.Context) string {
 		if doing := busy(ctx, op); doing != "" {
 			return doing
 		}

@@ -6,25 +6,16 @@
 package faults
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
-	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
-	"k8s.io/apimachinery/pkg/util/wait"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/controlplane"
 	"obstack.dev/obstack/test/operator"
+	"obstack.dev/obstack/test/planetest"
 )
 
 // patience is how long the tests wait for what takes seconds on an idle machine.
@@ -36,7 +27,6 @@ var binary string
 // TestFaults shares control planes, because starting one takes seconds. While one
 // test waits for an API server that is away, others run on the second.
 func TestFaults(t *testing.T) {
-	ctrl.SetLogger(logr.Discard()) // Otherwise controller-runtime complains that nobody did.
 	var err error
 	if binary, err = operator.Build(t.Context(), t.TempDir()); err != nil {
 		t.Fatal(err)
@@ -67,25 +57,7 @@ func start(t *testing.T, options controlplane.Options) *plane {
 	t.Helper()
 	options.Log = os.Stderr
 	options.CRDPaths = []string{filepath.Join("..", "crds")}
-	cp, err := controlplane.Start(t.Context(), options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := cp.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{
-		clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, monitoringv1.AddToScheme, obsv1.AddToScheme,
-	} {
-		utilruntime.Must(add(scheme))
-	}
-	api, err := client.New(cp.Config, client.Options{Scheme: scheme})
-	if err != nil {
-		t.Fatal(err)
-	}
+	cp, api := planetest.Start(t, options)
 	return &plane{cp, api}
 }
 
@@ -121,18 +93,5 @@ func ready(t *testing.T, op *operator.Operator) {
 	t.Helper()
 	if err := op.WaitReady(t.Context()); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// poll waits until the condition holds. What it still lacks is told at the end.
-func poll(t *testing.T, limit time.Duration, condition func(context.Context) (lacks string)) {
-	t.Helper()
-	var lacks string
-	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, limit, true, func(ctx context.Context) (bool, error) {
-		lacks = condition(ctx)
-		return lacks == "", nil
-	})
-	if err != nil {
-		t.Fatalf("after %s: %s", limit, lacks)
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/operator"
+	"obstack.dev/obstack/test/planetest"
 )
 
 // newStack is small and has every part, so that one stack takes several writes.
@@ -92,7 +93,7 @@ func (p *plane) change(ctx context.Context, stack *obsv1.ObservabilityStack, edi
 // namespace: Deployments are still rolling out, as there is no node to run them.
 func (p *plane) converged(t *testing.T, op *operator.Operator, namespace string) {
 	t.Helper()
-	poll(t, patience, func(ctx context.Context) string {
+	planetest.Poll(t, patience, func(ctx context.Context) string {
 		if behind := p.behind(ctx, namespace); behind != "" {
 			return behind
 		}

@@ -7,35 +7,17 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/test/planetest"
 )
-
-// poll waits until the condition holds. What it still lacks is told at the end.
-func poll(t *testing.T, condition func(context.Context) (lacks string)) {
-	t.Helper()
-	var lacks string
-	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		what := condition(ctx)
-		// What fails when the time is over would hide what was lacking.
-		if ctx.Err() == nil {
-			lacks = what
-		}
-		return what == "", nil
-	})
-	if err != nil {
-		t.Fatalf("after %s: %s", patience, lacks)
-	}
-}
 
 func (c *cluster) awaitReady(t *testing.T, stack *obsv1.ObservabilityStack) {
 	t.Helper()
@@ -44,7 +26,7 @@ func (c *cluster) awaitReady(t *testing.T, stack *obsv1.ObservabilityStack) {
 
 func (c *cluster) awaitCondition(t *testing.T, stack *obsv1.ObservabilityStack, condition, reason string) {
 	t.Helper()
-	poll(t, func(ctx context.Context) string {
+	planetest.Poll(t, patience, func(ctx context.Context) string {
 		if err := c.api.Get(ctx, client.ObjectKeyFromObject(stack), stack); err != nil {
 			return err.Error()
 		}
@@ -59,7 +41,7 @@ func (c *cluster) awaitCondition(t *testing.T, stack *obsv1.ObservabilityStack, 
 // awaitWorkloads waits until the status counts that, as "injected/annotated" and refused.
 func (c *cluster) awaitWorkloads(t *testing.T, stack *obsv1.ObservabilityStack, summary string, refused int32) {
 	t.Helper()
-	poll(t, func(ctx context.Context) string {
+	planetest.Poll(t, patience, func(ctx context.Context) string {
 		if err := c.api.Get(ctx, client.ObjectKeyFromObject(stack), stack); err != nil {
 			return err.Error()
 		}
@@ -95,7 +77,7 @@ func (c *cluster) pods(ctx context.Context, namespace, app string) ([]corev1.Pod
 func (c *cluster) awaitPods(t *testing.T, namespace, app string, n int, lacks func(*corev1.Pod) string) []corev1.Pod {
 	t.Helper()
 	var pods []corev1.Pod
-	poll(t, func(ctx context.Context) string {
+	planetest.Poll(t, patience, func(ctx context.Context) string {
 		var err error
 		if pods, err = c.pods(ctx, namespace, app); err != nil {
 			return err.Error()
@@ -172,7 +154,7 @@ func hasSettings(pod *corev1.Pod) string {
 func (c *cluster) awaitSecret(t *testing.T, stack *obsv1.ObservabilityStack, namespace, dsn string) *corev1.Secret {
 	t.Helper()
 	secret := settings(stack, namespace)
-	poll(t, func(ctx context.Context) string {
+	planetest.Poll(t, patience, func(ctx context.Context) string {
 		if err := c.api.Get(ctx, client.ObjectKeyFromObject(secret), secret); err != nil {
 			return err.Error()
 		}
@@ -192,7 +174,7 @@ func settings(stack *obsv1.ObservabilityStack, namespace string) *corev1.Secret 
 // awaitGone waits until an object is no more.
 func (c *cluster) awaitGone(t *testing.T, obj client.Object) {
 	t.Helper()
-	poll(t, func(ctx context.Context) string {
+	planetest.Poll(t, patience, func(ctx context.Context) string {
 		err := c.api.Get(ctx, client.ObjectKeyFromObject(obj), obj)
 		if apierrors.IsNotFound(err) {
 			return ""
@@ -212,7 +194,7 @@ func (c *cluster) wantAbsent(t *testing.T, obj client.Object) {
 // awaitEvent waits for an event about an object whose message has that part.
 func (c *cluster) awaitEvent(t *testing.T, namespace, name, reason, part string) {
 	t.Helper()
-	poll(t, func(ctx context.Context) string {
+	planetest.Poll(t, patience, func(ctx context.Context) string {
 		list := &corev1.EventList{}
 		if err := c.api.List(ctx, list, client.InNamespace(namespace)); err != nil {
 			return err.Error()

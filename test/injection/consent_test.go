@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/test/planetest"
 )
 
 func (c *cluster) refusal(t *testing.T) {
@@ -126,7 +127,7 @@ func (c *cluster) copies(t *testing.T) {
 		"another's label": func(s *corev1.Secret) { s.Labels[obsv1.LabelManagedBy] = "somebody"; delete(s.Data, "SENTRY_DSN") },
 	} {
 		change(t, c, copied, edit)
-		poll(t, func(ctx context.Context) string {
+		planetest.Poll(t, patience, func(ctx context.Context) string {
 			got := settings(stack, other)
 			if err := c.api.Get(ctx, client.ObjectKeyFromObject(got), got); err != nil {
 				return err.Error()

@@ -12,12 +12,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/test/planetest"
 )
 
 // awaitWebhooks waits until the API server reaches the webhooks, or until it does not.
 func (c *cluster) awaitWebhooks(t *testing.T, namespace string, reached bool) {
 	t.Helper()
-	poll(t, func(ctx context.Context) string {
+	planetest.Poll(t, patience, func(ctx context.Context) string {
 		d := deployment(namespace, "probe", "", 1)
 		d.Annotations = map[string]string{obsv1.Probe: "asked"}
 		if err := c.api.Create(ctx, d, client.DryRunAll); err != nil {

@@ -18,6 +18,7 @@ import (
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/controlplane"
+	"obstack.dev/obstack/test/planetest"
 )
 
 // manifest of a Deployment as it lies in somebody's repository.
@@ -82,7 +83,7 @@ func (c *cluster) gitOps(with tool) func(t *testing.T) {
 
 		before := stack.Status.ConfigHash
 		c.rotate(t, namespace)
-		poll(t, func(ctx context.Context) string {
+		planetest.Poll(t, patience, func(ctx context.Context) string {
 			if err := c.api.Get(ctx, client.ObjectKeyFromObject(stack), stack); err != nil || stack.Status.ConfigHash == before {
 				return fmt.Sprintf("the configuration's hash is the old one (%v)", err)
 			}

@@ -11,19 +11,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/controlplane"
 	"obstack.dev/obstack/test/operator"
+	"obstack.dev/obstack/test/planetest"
 )
 
 // patience is how long the tests wait for what takes seconds on an idle machine.
@@ -43,23 +39,9 @@ type cluster struct {
 
 func start(t *testing.T) *cluster {
 	t.Helper()
-	ctrl.SetLogger(logr.Discard()) // Otherwise controller-runtime complains that nobody did.
-	plane, err := controlplane.Start(t.Context(), controlplane.Options{Nodes: nodes, Kubectl: true, Log: os.Stderr})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := plane.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	scheme := runtime.NewScheme()
-	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
-	utilruntime.Must(obsv1.AddToScheme(scheme))
-	c := &cluster{ControlPlane: plane}
-	if c.api, err = client.NewWithWatch(plane.Config, client.Options{Scheme: scheme}); err != nil {
-		t.Fatal(err)
-	}
+	plane, api := planetest.Start(t, controlplane.Options{Nodes: nodes, Kubectl: true, Log: os.Stderr})
+	c := &cluster{ControlPlane: plane, api: api}
+	var err error
 	if c.binary, err = operator.Build(t.Context(), t.TempDir()); err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/test/planetest"
 )
 
 func (c *cluster) annotationRemoved(t *testing.T) {
@@ -42,7 +43,7 @@ func (c *cluster) annotationRemoved(t *testing.T) {
 // awaitReleased waits until nothing of a stamp is left on a workload's template.
 func (c *cluster) awaitReleased(t *testing.T, obj client.Object) {
 	t.Helper()
-	poll(t, func(ctx context.Context) string {
+	planetest.Poll(t, patience, func(ctx context.Context) string {
 		if err := c.api.Get(ctx, client.ObjectKeyFromObject(obj), obj); err != nil {
 			return err.Error()
 		}

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/test/planetest"
 )
 
 // rollouts is what a watch on the Deployments of a namespace has seen.
@@ -75,7 +76,7 @@ func complete(d *appsv1.Deployment) bool {
 // awaitComplete waits until a Deployment has rolled out.
 func (c *cluster) awaitComplete(t *testing.T, namespace, name string) {
 	t.Helper()
-	poll(t, func(ctx context.Context) string {
+	planetest.Poll(t, patience, func(ctx context.Context) string {
 		d := &appsv1.Deployment{}
 		if err := c.api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, d); err != nil {
 			return err.Error()

@@ -50,6 +50,14 @@ func Build(ctx context.Context, dir string) (string, error) {
 	return binary, nil
 }
 
+// Command is the program with these flags, in an environment of its own: what this
+// program's caller reports to Sentry is not what a tested operator should.
+func Command(binary string, flags ...string) *exec.Cmd {
+	cmd := exec.Command(binary, flags...)
+	cmd.Env = append(os.Environ(), "SENTRY_DSN=", "GOCOVERDIR="+coverage)
+	return cmd
+}
+
 // Operator is a running operator.
 type Operator struct {
 	*controlplane.Process
@@ -69,13 +77,11 @@ func Start(plane *controlplane.ControlPlane, binary, name string, flags ...strin
 		}
 	}
 	health, metrics, pprof := addresses[0], addresses[1], addresses[2]
-	cmd := exec.Command(binary, append([]string{
+	cmd := Command(binary, append([]string{
 		"--kubeconfig=" + plane.Kubeconfig, "--log-format=console",
 		"--health-probe-bind-address=" + health, "--metrics-bind-address=" + metrics, "--metrics-secure=false",
 		"--pprof-bind-address=" + pprof,
 	}, flags...)...)
-	// What this program's caller reports to Sentry is not what a tested operator should.
-	cmd.Env = append(os.Environ(), "SENTRY_DSN=", "GOCOVERDIR="+coverage)
 	process, err := plane.StartProcess(name, cmd)
 	if err != nil {
 		return nil, err

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -31,6 +30,7 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/controlplane"
 	"obstack.dev/obstack/test/freeport"
+	"obstack.dev/obstack/test/operator"
 )
 
 // everyPart asks for everything that needs a right of the operator.
@@ -67,11 +67,9 @@ func (s *server) operatorStaysInItsNamespaces(t *testing.T) {
 
 func (s *server) startOperator(t *testing.T, metrics string) *controlplane.Process {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "obstack")
-	build := exec.Command("go", "build", "-o", program, ".")
-	build.Dir = root
-	if _, err := output(build); err != nil {
-		t.Fatalf("build the operator: %v", err)
+	program, err := operator.Build(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
 	}
 	deployment := &appsv1.Deployment{}
 	if err := s.Get(t.Context(), client.ObjectKey{Namespace: "team-a", Name: "obstack"}, deployment); err != nil {
@@ -80,11 +78,11 @@ func (s *server) startOperator(t *testing.T, metrics string) *controlplane.Proce
 	args := append(container(t, deployment).Args, s.routeWebhooks(t)...)
 	args = append(args, "--kubeconfig="+s.kubeconfigOf(t, deployment.Spec.Template.Spec.ServiceAccountName),
 		"--metrics-bind-address="+metrics, "--health-probe-bind-address=127.0.0.1:0", "--leader-election-namespace=team-a")
-	operator, err := s.plane.StartProcess("obstack", exec.Command(program, args...))
+	running, err := s.plane.StartProcess("obstack", operator.Command(program, args...))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return operator
+	return running
 }
 
 // stopOperator stops the operator, which must not have been refused anything.
