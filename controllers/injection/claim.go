@@ -55,7 +55,8 @@ func NamespaceClaim(namespace metav1.Object) Claim {
 func PodClaim(pod *corev1.Pod, namespace string) Claim {
 	stamped := map[string]string{}
 	if name := pod.Labels[obsv1.StampStack]; name != "" {
-		stamped[obsv1.AnnotationStack] = pod.Labels[obsv1.StampNamespace] + "/" + name
+		// Written by hand, the label may stand alone, and names a stack beside the Pod.
+		stamped[obsv1.AnnotationStack] = cmp.Or(pod.Labels[obsv1.StampNamespace], namespace) + "/" + name
 	} else if hasWorkload(pod) {
 		// The annotations of a template do not tell whether the workload opted out; that it has no stamp does.
 		return Claim{}

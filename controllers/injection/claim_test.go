@@ -124,6 +124,7 @@ func TestPodClaim(t *testing.T) {
 		"stamped and opted out":     {labels: stamped, annotations: annotations{obsv1.AnnotationInject: "false"}},
 		"stamped with a choice":     {labels: stamped, annotations: annotations{obsv1.StampContainers: "api"}, want: Claim{Stack: named("team", "shop").Stack, Containers: []string{"api"}}},
 		"the Pod's choice":          {labels: stamped, annotations: annotations{obsv1.StampContainers: "api", obsv1.AnnotationContainers: "web"}, want: Claim{Stack: named("team", "shop").Stack, Containers: []string{"web"}}},
+		"labelled by hand":          {labels: map[string]string{obsv1.StampStack: "own"}, want: named("shop", "own")},
 		"half a stamp names nobody": {labels: map[string]string{obsv1.StampNamespace: "team"}},
 	} {
 		t.Run(name, func(t *testing.T) {

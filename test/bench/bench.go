@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -35,12 +36,13 @@ type bench struct {
 	options
 	report
 
-	plane    *controlplane.ControlPlane
-	api      client.WithWatch
-	webhooks *operator.Webhooks
-	binary   string
-	op       *operator.Operator
-	dir      string
+	plane     *controlplane.ControlPlane
+	api       client.WithWatch
+	clientset kubernetes.Interface
+	webhooks  *operator.Webhooks
+	binary    string
+	op        *operator.Operator
+	dir       string
 	// sets counts the sets of namespaces, so that no two share a name.
 	sets int
 	// stacks are those that stay for all measurements but the first.
@@ -89,6 +91,9 @@ func (b *bench) startPlane(ctx context.Context) error {
 		utilruntime.Must(add(scheme))
 	}
 	if b.api, err = client.NewWithWatch(b.plane.Config, client.Options{Scheme: scheme}); err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	if b.clientset, err = kubernetes.NewForConfig(b.plane.Config); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
 	b.webhooks, err = operator.RegisterWebhooks(b.plane)

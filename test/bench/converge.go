@@ -33,8 +33,8 @@ func medianPair(pairs []pair) pair {
 }
 
 func (b *bench) compareFew(ctx context.Context) error {
-	for range b.pairs {
-		p, stacks, err := b.compare(ctx, b.few)
+	for i := range b.pairs {
+		p, stacks, err := b.compare(ctx, b.few, i%2 == 1)
 		if err != nil {
 			return err
 		}
@@ -49,7 +49,7 @@ func (b *bench) compareFew(ctx context.Context) error {
 // compareMany leaves the stacks of its last comparison for what follows.
 func (b *bench) compareMany(ctx context.Context) error {
 	for i := range b.manyPairs {
-		p, stacks, err := b.compare(ctx, b.many)
+		p, stacks, err := b.compare(ctx, b.many, i%2 == 1)
 		if err != nil {
 			return err
 		}
@@ -65,22 +65,29 @@ func (b *bench) compareMany(ctx context.Context) error {
 	return err
 }
 
-// compare times the operator and then the bare client, in namespaces of their own.
-func (b *bench) compare(ctx context.Context, n int) (pair, []*obsv1.ObservabilityStack, error) {
+// compare times the operator and the bare client, in namespaces of their own. It returns
+// the operator's stacks.
+func (b *bench) compare(ctx context.Context, n int, bareFirst bool) (pair, []*obsv1.ObservabilityStack, error) {
+	var p pair
 	stacks, err := b.newStacks(ctx, n)
 	if err != nil {
-		return pair{}, nil, err
-	}
-	var p pair
-	if p.Operator, err = b.converge(ctx, stacks); err != nil {
 		return p, nil, err
 	}
 	bare, err := b.newStacks(ctx, n)
 	if err != nil {
 		return p, nil, err
 	}
-	if p.Bare, err = b.applyBare(ctx, bare); err != nil {
-		return p, nil, err
+	turns := []func() error{
+		func() (err error) { p.Operator, err = b.converge(ctx, stacks); return err },
+		func() (err error) { p.Bare, err = b.applyBare(ctx, bare); return err },
+	}
+	if bareFirst {
+		slices.Reverse(turns)
+	}
+	for _, turn := range turns {
+		if err := turn(); err != nil {
+			return p, nil, err
+		}
 	}
 	progress("%d stacks: operator %.1f s, bare client %.1f s, ratio %.2f", n, p.Operator.Seconds(), p.Bare.Seconds(), p.Ratio())
 	return p, stacks, b.wipe(ctx, bare)

@@ -25,7 +25,7 @@ import (
 // options say how much to measure. The defaults are what docs/benchmarks.md holds.
 type options struct {
 	few, many, pairs, manyPairs, changes, foreign int
-	pods, podPairs, workloads                     int
+	pods, podRounds, workloads                    int
 	out                                           string
 }
 
@@ -42,13 +42,13 @@ func main() {
 func parseFlags() options {
 	var o options
 	flag.IntVar(&o.few, "few", 200, "`stacks` of the first comparison")
-	flag.IntVar(&o.pairs, "pairs", 3, "how often the first comparison is made; the median counts")
+	flag.IntVar(&o.pairs, "pairs", 7, "how often the first comparison is made; the median counts")
 	flag.IntVar(&o.many, "many", 1000, "`stacks` of the second comparison and of all other measurements")
 	flag.IntVar(&o.manyPairs, "many-pairs", 1, "how often the second comparison is made; the median counts")
 	flag.IntVar(&o.changes, "changes", 25, "how many fields are changed, one after another")
 	flag.IntVar(&o.foreign, "foreign", 10000, "foreign `objects` of each kind")
-	flag.IntVar(&o.pods, "pods", 500, "`Pods` that are created with the webhook and without")
-	flag.IntVar(&o.podPairs, "pod-pairs", 20, "how often they are, for each kind of Pods; the median counts")
+	flag.IntVar(&o.pods, "pods", 500, "`Pods` of each kind that are created with the webhook and without")
+	flag.IntVar(&o.podRounds, "pod-rounds", 12, "how often they are")
 	flag.IntVar(&o.workloads, "workloads", 10000, "`workloads`, with 5 Pods each, for the memory of injection; a multiple of 200")
 	flag.StringVar(&o.out, "out", filepath.Join("docs", "benchmarks.md"), "`file` to write")
 	flag.Parse()

@@ -6,13 +6,17 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
@@ -166,4 +170,57 @@ var childKinds = []schema.GroupVersionKind{
 	desired.ServiceMonitorKind,
 	desired.PrometheusRuleKind,
 	desired.GrafanaDashboardKind,
+}
+
+// podOf is a Pod of a ReplicaSet, as large as such Pods commonly are.
+func podOf(namespace string, labels, annotations map[string]string) *corev1.Pod {
+	d := deploymentOf(namespace, "shop-api", nil)
+	meta := d.Spec.Template.ObjectMeta
+	meta.Namespace = namespace
+	maps.Copy(meta.Labels, labels)
+	maps.Copy(meta.Labels, map[string]string{"pod-template-hash": "5d8f6c7b9"})
+	maps.Copy(meta.Annotations, annotations)
+	meta.OwnerReferences = []metav1.OwnerReference{{
+		APIVersion: "apps/v1", Kind: "ReplicaSet", Name: d.Name + "-5d8f6c7b9", UID: types.UID("00000000-0000-4000-8000-000000000001"),
+		Controller: new(true), BlockOwnerDeletion: new(true),
+	}}
+	return &corev1.Pod{ObjectMeta: meta, Spec: d.Spec.Template.Spec}
+}
+
+// deploymentOf is a Deployment of two containers with what such containers commonly have.
+func deploymentOf(namespace, name string, annotations map[string]string) *appsv1.Deployment {
+	labels := map[string]string{"app.kubernetes.io/name": name, "app.kubernetes.io/instance": name, "app.kubernetes.io/managed-by": "Helm"}
+	var env []corev1.EnvVar
+	for i := range 8 {
+		env = append(env, corev1.EnvVar{Name: fmt.Sprintf("SETTING_%d", i), Value: "a value of common length"})
+	}
+	probe := &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/healthz", Port: intstr.FromString("http")}}}
+	container := corev1.Container{
+		Name: "api", Image: "registry.example.com/shop/api:1.4.2", Env: env,
+		Ports:         []corev1.ContainerPort{{Name: "http", ContainerPort: 8000}},
+		LivenessProbe: probe, ReadinessProbe: probe,
+		Resources: corev1.ResourceRequirements{
+			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("128Mi")},
+			Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("256Mi")},
+		},
+		EnvFrom:      []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "shop"}}}},
+		VolumeMounts: []corev1.VolumeMount{{Name: "tmp", MountPath: "/tmp"}},
+	}
+	sidecar := *container.DeepCopy()
+	sidecar.Name, sidecar.Ports[0].Name, sidecar.Ports[0].ContainerPort = "proxy", "proxy", 8001
+	sidecar.LivenessProbe, sidecar.ReadinessProbe = nil, nil
+	return &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: labels, Annotations: annotations},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: new(int32(podsPerWorkload)),
+			Selector: &metav1.LabelSelector{MatchLabels: maps.Clone(labels)},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: maps.Clone(labels), Annotations: map[string]string{"checksum/config": "0123456789abcdef0123456789abcdef"}},
+				Spec: corev1.PodSpec{
+					Containers: []corev1.Container{container, sidecar},
+					Volumes:    []corev1.Volume{{Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
+				},
+			},
+		},
+	}
 }

@@ -4,18 +4,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -24,10 +19,55 @@ import (
 	"obstack.dev/obstack/test/operator"
 )
 
-// podCreation compares the creation of Pods with the webhook and without: Pods
-// that do not concern us, and Pods with the stamp of a template.
-func (b *bench) podCreation(ctx context.Context) error {
-	progress("%d pairs of %d Pods, un-annotated and stamped", b.podPairs, b.pods)
+// answerer is who answers the API server about Pods.
+type answerer int
+
+const (
+	nobody     answerer = iota // no webhook is registered
+	onlyAnswer                 // a webhook that has its answer ready
+	obstack                    // the operator
+)
+
+// creation is what was measured of creating one kind of Pods.
+type creation struct {
+	What string
+	// Bar is the least share of the rate without a webhook that is to be left; 0 is no bar.
+	Bar  float64
+	Took map[answerer][]time.Duration
+	// Admission is what the API server spent on webhooks for a Pod, by its own metric, over all rounds.
+	Admission map[answerer]time.Duration
+
+	pod      *corev1.Pod
+	pods     int // of a round
+	injected bool
+}
+
+// Share is that of the Pods per second that one answerer leaves of those of another,
+// over all rounds: in a single one, a garbage collection of the API server more or less decides.
+func (c *creation) Share(of, than answerer) float64 { return c.Rate(of) / c.Rate(than) }
+
+// Shares are those of the rounds, in order.
+func (c *creation) Shares(of, than answerer) []float64 {
+	var shares []float64
+	for i, took := range c.Took[of] {
+		shares = append(shares, c.Took[than][i].Seconds()/took.Seconds())
+	}
+	return shares
+}
+
+// Rate is how many Pods per second were created while this one answered.
+func (c *creation) Rate(by answerer) float64 {
+	var total time.Duration
+	for _, took := range c.Took[by] {
+		total += took
+	}
+	return float64(c.pods*len(c.Took[by])) / total.Seconds()
+}
+
+// podCreation compares the creation of Pods with the webhook, with one that only
+// answers, and without.
+func (b *bench) podCreation(ctx context.Context) (err error) {
+	progress("%d rounds of %d Pods of each kind", b.podRounds, b.pods)
 	if err := b.renew(ctx); err != nil {
 		return err
 	}
@@ -38,37 +78,39 @@ func (b *bench) podCreation(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	plain, stamped := podOf(stack.Namespace, nil, nil), stampedPod(stack)
-	turns := []struct {
-		pod   *corev1.Pod
-		pairs *[]pair
-	}{{plain, &b.PodsPlain}, {stamped, &b.PodsStamped}}
-	registered := true
-	for range b.podPairs {
-		for _, turn := range turns {
-			var p pair
-			// With one change of the registration for each pair.
-			for _, with := range []bool{registered, !registered} {
-				if err := b.register(ctx, stamped, &registered, with); err != nil {
+	stamped := stampedPod(stack)
+	lone := podOf(stack.Namespace, nil, nil)
+	lone.OwnerReferences = nil
+	delete(lone.Labels, "pod-template-hash")
+	b.Creations = []*creation{
+		{What: "un-annotated", Bar: barPlain, pods: b.pods, pod: podOf(stack.Namespace, nil, nil)},
+		{What: "un-annotated, of no template", pods: b.pods, pod: lone},
+		{What: "injected", Bar: barStamped, pods: b.pods, pod: stamped, injected: true},
+	}
+	ready, err := serveAnswer(b.webhooks, stamped, stack)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, ready.Close()) }()
+	asking := obstack
+	for _, c := range b.Creations {
+		turns := []answerer{obstack, nobody}
+		if c.injected { // Nobody would be asked about the others.
+			turns = []answerer{obstack, onlyAnswer, nobody}
+		}
+		for range b.podRounds {
+			for _, by := range turns {
+				if err := b.answerBy(ctx, by, &asking, ready, stamped); err != nil {
 					return err
 				}
-				took, err := b.createPods(ctx, turn.pod, with)
-				if err != nil {
+				if err := b.createPods(ctx, c, by); err != nil {
 					return err
-				}
-				if with {
-					p.Operator = took
-				} else {
-					p.Bare = took
 				}
 			}
-			*turn.pairs = append(*turn.pairs, p)
+			slices.Reverse(turns) // What comes first of a round does not always come first.
 		}
-		// So that what comes first of a pair does not always come first.
-		slices.Reverse(turns)
+		progress("%s: %.3f of the creations without the webhook, which takes %s", c.What, c.Share(obstack, nobody), c.Admission[obstack])
 	}
-	progress("un-annotated %.3f, stamped %.3f of the creations without the webhook",
-		1/medianPair(b.PodsPlain).Ratio(), 1/medianPair(b.PodsStamped).Ratio())
 	return nil
 }
 
@@ -93,24 +135,34 @@ func (b *bench) injectingStack(ctx context.Context) (*obsv1.ObservabilityStack, 
 	return stack, nil
 }
 
-// register registers the webhooks or removes them, and waits until the API server acts on it.
-func (b *bench) register(ctx context.Context, stamped *corev1.Pod, registered *bool, want bool) error {
-	if *registered == want {
+// answerBy changes whom the API server asks, and waits until it does.
+func (b *bench) answerBy(ctx context.Context, by answerer, asking *answerer, ready *answer, stamped *corev1.Pod) error {
+	var errs []error
+	switch {
+	case by == *asking:
 		return nil
+	case by == nobody:
+		errs = append(errs, b.webhooks.Remove(ctx))
+	case *asking == nobody:
+		errs = append(errs, b.webhooks.Restore(ctx))
 	}
-	change := b.webhooks.Remove
-	if want {
-		change = b.webhooks.Restore
+	switch by {
+	case onlyAnswer:
+		errs = append(errs, b.webhooks.PointAt(ctx, ready.address))
+	case obstack:
+		errs = append(errs, b.webhooks.Mend(ctx))
 	}
-	if err := change(ctx); err != nil {
+	*asking = by
+	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	*registered = want
 	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		before := ready.asked.Load()
 		pod := stamped.DeepCopy()
 		pod.Name = "probe"
 		err := b.api.Create(ctx, pod, client.DryRunAll)
-		return injected(pod) == want, err
+		answered := ready.asked.Load() > before
+		return injected(pod) == (by != nobody) && answered == (by == onlyAnswer), err
 	})
 	if err != nil {
 		return fmt.Errorf("wait for the change of the registration: %w", err)
@@ -122,15 +174,18 @@ func injected(pod *corev1.Pod) bool { return pod.Annotations[obsv1.MarkInjected]
 
 // createPods times the creation of Pods, counts those that the webhook should have
 // injected and did not, and removes them.
-func (b *bench) createPods(ctx context.Context, template *corev1.Pod, webhook bool) (time.Duration, error) {
-	idle := func(s operator.Samples) bool { return s.Idle() }
-	if err := b.until(ctx, seldom, "the operator is idle", idle); err != nil {
-		return 0, err
+func (b *bench) createPods(ctx context.Context, c *creation, by answerer) error {
+	if err := b.rested(ctx); err != nil {
+		return err
+	}
+	before, err := b.admission(ctx)
+	if err != nil {
+		return err
 	}
 	var marked atomic.Int64
 	start := time.Now()
-	err := parallel(ctx, b.pods, func(ctx context.Context, i int) error {
-		pod := template.DeepCopy()
+	err = parallel(ctx, b.pods, func(ctx context.Context, i int) error {
+		pod := c.pod.DeepCopy()
 		pod.Name = fmt.Sprintf("pod-%05d", i)
 		if err := b.api.Create(ctx, pod); err != nil {
 			return fmt.Errorf("create a Pod: %w", err)
@@ -142,76 +197,49 @@ func (b *bench) createPods(ctx context.Context, template *corev1.Pod, webhook bo
 	})
 	took := time.Since(start)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	switch concerned := template.Labels[obsv1.StampStack] != ""; {
-	case webhook && concerned:
+	switch {
+	case by != nobody && c.injected:
 		b.PodsMissed += b.pods - int(marked.Load())
+		b.PodsInjected += b.pods
 	case marked.Load() > 0:
-		return 0, fmt.Errorf("%d Pods were injected that should not be", marked.Load())
+		return fmt.Errorf("%d Pods were injected that should not be", marked.Load())
 	}
-	err = b.api.DeleteAllOf(ctx, &corev1.Pod{}, client.InNamespace(template.Namespace), client.GracePeriodSeconds(0))
+	if c.Took == nil {
+		c.Took, c.Admission = map[answerer][]time.Duration{}, map[answerer]time.Duration{}
+	}
+	spent, err := b.admission(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("remove Pods: %w", err)
+		return err
 	}
-	return took, nil
+	c.Admission[by] += (spent - before) / time.Duration(b.pods*b.podRounds)
+	c.Took[by] = append(c.Took[by], took)
+	err = b.api.DeleteAllOf(ctx, &corev1.Pod{}, client.InNamespace(c.pod.Namespace), client.GracePeriodSeconds(0))
+	if err != nil {
+		return fmt.Errorf("remove Pods: %w", err)
+	}
+	return nil
+}
+
+// admission is the time that the API server has spent on calling mutating webhooks,
+// or on finding that it need not, when something was created.
+func (b *bench) admission(ctx context.Context) (time.Duration, error) {
+	body, err := b.clientset.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("read the API server's metrics: %w", err)
+	}
+	seconds := operator.ReadSamples(string(body)).Sum("apiserver_admission_controller_admission_duration_seconds_sum",
+		`name="MutatingAdmissionWebhook"`, `operation="CREATE"`, `type="admit"`)
+	return time.Duration(seconds * float64(time.Second)), nil
 }
 
 // stampedPod is a Pod as it is made from a stamped template.
 func stampedPod(stack *obsv1.ObservabilityStack) *corev1.Pod {
-	stamp := injection.StampFor(injection.Claim{Stack: client.ObjectKeyFromObject(stack)}, stack.Status.ConfigHash)
+	stamp := stampOf(stack)
 	return podOf(stack.Namespace, stamp.Labels(), stamp.Annotations())
 }
 
-// podOf is a Pod of a ReplicaSet, as large as such Pods commonly are.
-func podOf(namespace string, labels, annotations map[string]string) *corev1.Pod {
-	d := deploymentOf(namespace, "shop-api", nil)
-	meta := d.Spec.Template.ObjectMeta
-	meta.Namespace = namespace
-	maps.Copy(meta.Labels, labels)
-	maps.Copy(meta.Labels, map[string]string{"pod-template-hash": "5d8f6c7b9"})
-	maps.Copy(meta.Annotations, annotations)
-	meta.OwnerReferences = []metav1.OwnerReference{{
-		APIVersion: "apps/v1", Kind: "ReplicaSet", Name: d.Name + "-5d8f6c7b9", UID: types.UID("00000000-0000-4000-8000-000000000001"),
-		Controller: new(true), BlockOwnerDeletion: new(true),
-	}}
-	return &corev1.Pod{ObjectMeta: meta, Spec: d.Spec.Template.Spec}
-}
-
-// deploymentOf is a Deployment of two containers with what such containers commonly have.
-func deploymentOf(namespace, name string, annotations map[string]string) *appsv1.Deployment {
-	labels := map[string]string{"app.kubernetes.io/name": name, "app.kubernetes.io/instance": name, "app.kubernetes.io/managed-by": "Helm"}
-	var env []corev1.EnvVar
-	for i := range 8 {
-		env = append(env, corev1.EnvVar{Name: fmt.Sprintf("SETTING_%d", i), Value: "a value of common length"})
-	}
-	probe := &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/healthz", Port: intstr.FromString("http")}}}
-	container := corev1.Container{
-		Name: "api", Image: "registry.example.com/shop/api:1.4.2", Env: env,
-		Ports:         []corev1.ContainerPort{{Name: "http", ContainerPort: 8000}},
-		LivenessProbe: probe, ReadinessProbe: probe,
-		Resources: corev1.ResourceRequirements{
-			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("128Mi")},
-			Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("256Mi")},
-		},
-		EnvFrom:      []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "shop"}}}},
-		VolumeMounts: []corev1.VolumeMount{{Name: "tmp", MountPath: "/tmp"}},
-	}
-	sidecar := *container.DeepCopy()
-	sidecar.Name, sidecar.Ports[0].Name, sidecar.Ports[0].ContainerPort = "proxy", "proxy", 8001
-	sidecar.LivenessProbe, sidecar.ReadinessProbe = nil, nil
-	return &appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: labels, Annotations: annotations},
-		Spec: appsv1.DeploymentSpec{
-			Replicas: new(int32(podsPerWorkload)),
-			Selector: &metav1.LabelSelector{MatchLabels: maps.Clone(labels)},
-			Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{Labels: maps.Clone(labels), Annotations: map[string]string{"checksum/config": "0123456789abcdef0123456789abcdef"}},
-				Spec: corev1.PodSpec{
-					Containers: []corev1.Container{container, sidecar},
-					Volumes:    []corev1.Volume{{Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
-				},
-			},
-		},
-	}
+func stampOf(stack *obsv1.ObservabilityStack) injection.Stamp {
+	return injection.StampFor(injection.Claim{Stack: client.ObjectKeyFromObject(stack)}, stack.Status.ConfigHash)
 }

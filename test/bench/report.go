@@ -45,8 +45,8 @@ type report struct {
 	ChangeRequests               float64
 	MemoryIdle                   int64
 	MemoryStacks, MemoryForeign  readings
-	PodsPlain, PodsStamped       []pair
-	PodsMissed                   int
+	Creations                    []*creation
+	PodsInjected, PodsMissed     int
 	Handler                      []handling
 	Loads                        loads
 	Annotated                    int
@@ -105,9 +105,7 @@ func (b *bench) write(out io.Writer, part string) error {
 		"ratio":   func(a, b int64) float64 { return float64(a) / float64(b) },
 		"held":    held,
 		"atLeast": func(number, bar float64) string { return held(-number, -bar) },
-		"share":   func(p pair) float64 { return 1 / p.Ratio() },
 		"shares":  shares,
-		"rate":    func(pods int, took time.Duration) string { return fmt.Sprintf("%.0f", float64(pods)/took.Seconds()) },
 		"each":    func(after, before int64, n int) float64 { return float64(after-before) / float64(n) },
 		"fmib":    func(bytes int64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) },
 	}).Parse(page)
@@ -116,9 +114,9 @@ func (b *bench) write(out io.Writer, part string) error {
 	}
 	data := map[string]any{
 		"R": b.report, "FewStacks": b.few, "ManyStacks": b.many, "Changes": b.changes, "Foreign": b.options.foreign, "Concurrency": concurrency,
-		"Pods": b.pods, "PodPairs": b.podPairs, "Workloads": b.workloads, "PodsPerWorkload": podsPerWorkload, "WorkloadPods": b.workloads * podsPerWorkload,
-		"InjectedPods": b.pods * b.podPairs, "Namespaces": b.workloads / workloadsPerNamespace,
-		"HandlerRuns": handlerRuns, "BarPlain": barPlain, "BarStamped": barStamped, "BarWorkload": float64(barWorkload), "BarPod": float64(barPod),
+		"Pods": b.pods, "PodRounds": b.podRounds, "Obstack": obstack, "Answer": onlyAnswer, "Nobody": nobody, "Workloads": b.workloads, "PodsPerWorkload": podsPerWorkload, "WorkloadPods": b.workloads * podsPerWorkload,
+		"Namespaces":  b.workloads / workloadsPerNamespace,
+		"HandlerRuns": handlerRuns, "BarWorkload": float64(barWorkload), "BarPod": float64(barPod),
 		"BarConverge": barConverge, "BarResync": float64(barResync), "BarMemory": barMemory,
 	}
 	if err := t.ExecuteTemplate(out, part, data); err != nil {
@@ -135,11 +133,11 @@ func held(number, bar float64) string {
 	return "**missed**"
 }
 
-// shares lists what is left of the Pods per second with the webhook, in order of the pairs.
-func shares(pairs []pair) string {
+// shares lists shares in the order of the rounds.
+func shares(all []float64) string {
 	var list []string
-	for _, p := range pairs {
-		list = append(list, fmt.Sprintf("%.2f", 1/p.Ratio()))
+	for _, share := range all {
+		list = append(list, fmt.Sprintf("%.2f", share))
 	}
 	return strings.Join(list, " ")
 }

@@ -112,3 +112,19 @@ func (c *cluster) wrongAnnotations(t *testing.T) {
 	c.awaitEvent(t, namespace, "of-namespace", obsv1.ReasonInvalidAnnotation, "is not accepted")
 	c.awaitPlain(t, namespace, "of-namespace", 1)
 }
+
+// otherControllers makes Pods as a controller does that obstack does not know, and
+// which labels them as Kubernetes' own do: their annotations are not looked at.
+func (c *cluster) otherControllers(t *testing.T) {
+	namespace := c.namespace(t)
+	stack := c.stack(t, namespace)
+	annotated, labelled := pod(namespace, "annotated", "shop"), pod(namespace, "labelled", "")
+	labelled.Labels[obsv1.StampStack] = "shop"
+	for _, p := range []*corev1.Pod{annotated, labelled} {
+		p.Labels["controller-revision-hash"] = "7c9d"
+		c.create(t, p)
+	}
+	c.awaitInjected(t, stack, namespace, "labelled", 1)
+	c.awaitPlain(t, namespace, "annotated", 1)
+	c.awaitWorkloads(t, stack, "1/1", 0)
+}

@@ -21,6 +21,11 @@ func (o *Operator) Metrics(ctx context.Context) (Samples, error) {
 	if err != nil {
 		return nil, err
 	}
+	return ReadSamples(body), nil
+}
+
+// ReadSamples reads metrics in Prometheus' text format.
+func ReadSamples(body string) Samples {
 	samples := Samples{}
 	for line := range strings.Lines(body) {
 		// No label value of ours holds a space behind the closing brace.
@@ -32,7 +37,7 @@ func (o *Operator) Metrics(ctx context.Context) (Samples, error) {
 			samples[line[:at]] = value
 		}
 	}
-	return samples, nil
+	return samples
 }
 
 // Sum adds up the series of a metric that have all the labels, written as name="value".

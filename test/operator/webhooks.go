@@ -4,8 +4,10 @@ package operator
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
+	"net/url"
 	"path/filepath"
 	"strconv"
 
@@ -68,18 +70,13 @@ func (w *Webhooks) Flags() []string {
 }
 
 // Break makes the API server reach nobody, as if the webhooks were down; Mend undoes it.
-func (w *Webhooks) Break(ctx context.Context) error {
-	nobody := "https://127.0.0.1:1"
-	return w.point(ctx, func(string) string { return nobody })
-}
+func (w *Webhooks) Break(ctx context.Context) error { return w.PointAt(ctx, "127.0.0.1:1") }
 
-// Mend makes the webhooks reachable again.
-func (w *Webhooks) Mend(ctx context.Context) error {
-	return w.point(ctx, func(url string) string { return url })
-}
+// Mend makes the operator's webhooks reachable again.
+func (w *Webhooks) Mend(ctx context.Context) error { return w.PointAt(ctx, w.address) }
 
-// point sets the URLs of the registered webhooks to what is made of their own.
-func (w *Webhooks) point(ctx context.Context, url func(own string) string) error {
+// PointAt makes the API server ask whoever listens on an address.
+func (w *Webhooks) PointAt(ctx context.Context, address string) error {
 	api := w.clientset.AdmissionregistrationV1().MutatingWebhookConfigurations()
 	for _, configuration := range w.configurations {
 		live, err := api.Get(ctx, configuration.Name, metav1.GetOptions{})
@@ -87,14 +84,27 @@ func (w *Webhooks) point(ctx context.Context, url func(own string) string) error
 			return fmt.Errorf("read the registration: %w", err)
 		}
 		for i := range live.Webhooks {
-			own := url(*configuration.Webhooks[i].ClientConfig.URL)
-			live.Webhooks[i].ClientConfig.URL = &own
+			own, err := url.Parse(*configuration.Webhooks[i].ClientConfig.URL)
+			if err != nil {
+				return fmt.Errorf("read the registration: %w", err)
+			}
+			own.Host = address
+			live.Webhooks[i].ClientConfig.URL = new(own.String())
 		}
 		if _, err := api.Update(ctx, live, metav1.UpdateOptions{}); err != nil {
 			return fmt.Errorf("change the registration: %w", err)
 		}
 	}
 	return nil
+}
+
+// Certificate is the one that the API server expects of the webhooks.
+func (w *Webhooks) Certificate() (tls.Certificate, error) {
+	certificate, err := tls.LoadX509KeyPair(filepath.Join(w.certDir, "tls.crt"), filepath.Join(w.certDir, "tls.key"))
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("read the certificate of the webhooks: %w", err)
+	}
+	return certificate, nil
 }
 
 // Remove removes the registration; Restore makes it again.
