@@ -136,7 +136,7 @@ func (b *bench) restart(ctx context.Context, flags ...string) error {
 // seldom, and often only when the end is near.
 const (
 	seldom = 400 * time.Millisecond
-	often  = 50 * time.Millisecond
+	often  = 100 * time.Millisecond
 )
 
 // until polls the operator's metrics.

@@ -89,7 +89,8 @@ func (b *bench) compare(ctx context.Context, n int, bareFirst bool) (pair, []*ob
 			return p, nil, err
 		}
 	}
-	progress("%d stacks: operator %.1f s, bare client %.1f s, ratio %.2f", n, p.Operator.Seconds(), p.Bare.Seconds(), p.Ratio())
+	progress("%d stacks: operator %.1f s, bare client %.1f s, ratio %.2f; %.2f passes and %.2f requests a stack",
+		n, p.Operator.Seconds(), p.Bare.Seconds(), p.Ratio(), b.PassesPerStack, b.RequestsPerStack)
 	return p, stacks, b.wipe(ctx, bare)
 }
 

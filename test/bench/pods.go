@@ -64,6 +64,14 @@ func (c *creation) Rate(by answerer) float64 {
 	return float64(c.pods*len(c.Took[by])) / total.Seconds()
 }
 
+// podBench is what the measurements of Pods share.
+type podBench struct {
+	*bench
+	ready   *answer
+	asking  answerer
+	stamped *corev1.Pod
+}
+
 // podCreation compares the creation of Pods with the webhook, with one that only
 // answers, and without.
 func (b *bench) podCreation(ctx context.Context) (err error) {
@@ -83,16 +91,19 @@ func (b *bench) podCreation(ctx context.Context) (err error) {
 	lone.OwnerReferences = nil
 	delete(lone.Labels, "pod-template-hash")
 	b.Creations = []*creation{
-		{What: "un-annotated", Bar: barPlain, pods: b.pods, pod: podOf(stack.Namespace, nil, nil)},
-		{What: "un-annotated, of no template", pods: b.pods, pod: lone},
-		{What: "injected", Bar: barStamped, pods: b.pods, pod: stamped, injected: true},
+		{What: "un-annotated", Bar: barPlain, pod: podOf(stack.Namespace, nil, nil)},
+		{What: "un-annotated, of no template", pod: lone},
+		{What: "injected", Bar: barStamped, pod: stamped, injected: true},
+	}
+	for _, c := range b.Creations {
+		c.pods, c.Took, c.Admission = b.pods, map[answerer][]time.Duration{}, map[answerer]time.Duration{}
 	}
 	ready, err := serveAnswer(b.webhooks, stamped, stack)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, ready.Close()) }()
-	asking := obstack
+	p := &podBench{bench: b, ready: ready, asking: obstack, stamped: stamped}
 	for _, c := range b.Creations {
 		turns := []answerer{obstack, nobody}
 		if c.injected { // Nobody would be asked about the others.
@@ -100,10 +111,10 @@ func (b *bench) podCreation(ctx context.Context) (err error) {
 		}
 		for range b.podRounds {
 			for _, by := range turns {
-				if err := b.answerBy(ctx, by, &asking, ready, stamped); err != nil {
+				if err := p.answerBy(ctx, by); err != nil {
 					return err
 				}
-				if err := b.createPods(ctx, c, by); err != nil {
+				if err := p.create(ctx, c, by); err != nil {
 					return err
 				}
 			}
@@ -136,32 +147,32 @@ func (b *bench) injectingStack(ctx context.Context) (*obsv1.ObservabilityStack, 
 }
 
 // answerBy changes whom the API server asks, and waits until it does.
-func (b *bench) answerBy(ctx context.Context, by answerer, asking *answerer, ready *answer, stamped *corev1.Pod) error {
+func (p *podBench) answerBy(ctx context.Context, by answerer) error {
 	var errs []error
 	switch {
-	case by == *asking:
+	case by == p.asking:
 		return nil
 	case by == nobody:
-		errs = append(errs, b.webhooks.Remove(ctx))
-	case *asking == nobody:
-		errs = append(errs, b.webhooks.Restore(ctx))
+		errs = append(errs, p.webhooks.Remove(ctx))
+	case p.asking == nobody:
+		errs = append(errs, p.webhooks.Restore(ctx))
 	}
 	switch by {
 	case onlyAnswer:
-		errs = append(errs, b.webhooks.PointAt(ctx, ready.address))
+		errs = append(errs, p.webhooks.PointAt(ctx, p.ready.address))
 	case obstack:
-		errs = append(errs, b.webhooks.Mend(ctx))
+		errs = append(errs, p.webhooks.Mend(ctx))
 	}
-	*asking = by
+	p.asking = by
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
 	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		before := ready.asked.Load()
-		pod := stamped.DeepCopy()
+		before := p.ready.asked.Load()
+		pod := p.stamped.DeepCopy()
 		pod.Name = "probe"
-		err := b.api.Create(ctx, pod, client.DryRunAll)
-		answered := ready.asked.Load() > before
+		err := p.api.Create(ctx, pod, client.DryRunAll)
+		answered := p.ready.asked.Load() > before
 		return injected(pod) == (by != nobody) && answered == (by == onlyAnswer), err
 	})
 	if err != nil {
@@ -172,54 +183,57 @@ func (b *bench) answerBy(ctx context.Context, by answerer, asking *answerer, rea
 
 func injected(pod *corev1.Pod) bool { return pod.Annotations[obsv1.MarkInjected] != "" }
 
-// createPods times the creation of Pods, counts those that the webhook should have
+// create times the creation of Pods, counts those that the webhook should have
 // injected and did not, and removes them.
-func (b *bench) createPods(ctx context.Context, c *creation, by answerer) error {
-	if err := b.rested(ctx); err != nil {
+func (p *podBench) create(ctx context.Context, c *creation, by answerer) error {
+	if err := p.rested(ctx); err != nil {
 		return err
 	}
-	before, err := b.admission(ctx)
+	before, err := p.admission(ctx)
 	if err != nil {
 		return err
 	}
-	var marked atomic.Int64
 	start := time.Now()
-	err = parallel(ctx, b.pods, func(ctx context.Context, i int) error {
-		pod := c.pod.DeepCopy()
-		pod.Name = fmt.Sprintf("pod-%05d", i)
-		if err := b.api.Create(ctx, pod); err != nil {
-			return fmt.Errorf("create a Pod: %w", err)
-		}
-		if injected(pod) {
-			marked.Add(1)
-		}
-		return nil
-	})
+	marked, err := p.createAll(ctx, c.pod)
 	took := time.Since(start)
 	if err != nil {
 		return err
 	}
-	switch {
-	case by != nobody && c.injected:
-		b.PodsMissed += b.pods - int(marked.Load())
-		b.PodsInjected += b.pods
-	case marked.Load() > 0:
-		return fmt.Errorf("%d Pods were injected that should not be", marked.Load())
-	}
-	if c.Took == nil {
-		c.Took, c.Admission = map[answerer][]time.Duration{}, map[answerer]time.Duration{}
-	}
-	spent, err := b.admission(ctx)
+	after, err := p.admission(ctx)
 	if err != nil {
 		return err
 	}
-	c.Admission[by] += (spent - before) / time.Duration(b.pods*b.podRounds)
 	c.Took[by] = append(c.Took[by], took)
-	err = b.api.DeleteAllOf(ctx, &corev1.Pod{}, client.InNamespace(c.pod.Namespace), client.GracePeriodSeconds(0))
+	c.Admission[by] += (after - before) / time.Duration(p.pods*p.podRounds)
+	switch {
+	case by != nobody && c.injected:
+		p.PodsMissed += p.pods - marked
+		p.PodsInjected += p.pods
+	case marked > 0:
+		return fmt.Errorf("%d Pods were injected that should not be", marked)
+	}
+	err = p.api.DeleteAllOf(ctx, &corev1.Pod{}, client.InNamespace(c.pod.Namespace), client.GracePeriodSeconds(0))
 	if err != nil {
 		return fmt.Errorf("remove Pods: %w", err)
 	}
 	return nil
+}
+
+// createAll creates the Pods of a round, and counts those that were injected.
+func (p *podBench) createAll(ctx context.Context, template *corev1.Pod) (marked int, err error) {
+	var count atomic.Int64
+	err = parallel(ctx, p.pods, func(ctx context.Context, i int) error {
+		pod := template.DeepCopy()
+		pod.Name = fmt.Sprintf("pod-%05d", i)
+		if err := p.api.Create(ctx, pod); err != nil {
+			return fmt.Errorf("create a Pod: %w", err)
+		}
+		if injected(pod) {
+			count.Add(1)
+		}
+		return nil
+	})
+	return int(count.Load()), err
 }
 
 // admission is the time that the API server has spent on calling mutating webhooks,
