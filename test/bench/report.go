@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"regexp"
 	"runtime"
@@ -93,7 +94,7 @@ var page string
 func (b *bench) write(out io.Writer, part string) error {
 	t, err := template.New("report").Funcs(template.FuncMap{
 		"median":  medianPair,
-		"f0":      func(x float64) string { return fmt.Sprintf("%.0f", x) },
+		"f0":      func(x float64) string { return fmt.Sprintf("%.0f", math.Round(x)+0) }, // no -0
 		"f3":      func(x float64) string { return fmt.Sprintf("%.3f", x) },
 		"us":      func(d time.Duration) string { return fmt.Sprintf("%.0f µs", float64(d.Nanoseconds())/1000) },
 		"f1":      func(x float64) string { return fmt.Sprintf("%.1f", x) },
