@@ -26,7 +26,6 @@ import (
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/controlplane"
-	"obstack.dev/obstack/test/freeport"
 	"obstack.dev/obstack/test/planetest"
 )
 
@@ -48,20 +47,11 @@ func (l *logs) String() string {
 	return l.Buffer.String()
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	address, err := freeport.Address()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return address
-}
-
 // TestRun starts the operator as main does, with leader election and metrics,
 // sees it work, and stops it.
 func TestRun(t *testing.T) {
 	plane, cluster := planetest.Start(t, controlplane.Options{})
-	metrics, health := freePort(t), freePort(t)
+	metrics, health := planetest.FreeAddress(t), planetest.FreeAddress(t)
 	ctx, stop := context.WithCancel(t.Context())
 	output, done := &logs{}, make(chan error, 1)
 	go func() {

@@ -12,12 +12,8 @@ import (
 	"syscall"
 	"time"
 
-	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -86,11 +82,7 @@ func (b *bench) startPlane(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, monitoringv1.AddToScheme, obsv1.AddToScheme} {
-		utilruntime.Must(add(scheme))
-	}
-	if b.api, err = client.NewWithWatch(b.plane.Config, client.Options{Scheme: scheme}); err != nil {
+	if b.api, err = client.NewWithWatch(b.plane.Config, client.Options{Scheme: controlplane.Scheme()}); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
 	if b.clientset, err = kubernetes.NewForConfig(b.plane.Config); err != nil {

@@ -82,13 +82,7 @@ type podBench struct {
 // answers, and without.
 func (b *bench) podCreation(ctx context.Context) (err error) {
 	progress("%d rounds of %d Pods of each kind", b.podRounds, b.pods)
-	if err := b.renew(ctx); err != nil {
-		return err
-	}
-	if err := b.restart(ctx); err != nil {
-		return err
-	}
-	stack, err := b.injectingStack(ctx)
+	stack, err := b.renewWithStack(ctx)
 	if err != nil {
 		return err
 	}
@@ -131,8 +125,15 @@ func (b *bench) podCreation(ctx context.Context) (err error) {
 	return nil
 }
 
-// injectingStack makes a stack that admits every namespace, and waits for its settings.
-func (b *bench) injectingStack(ctx context.Context) (*obsv1.ObservabilityStack, error) {
+// renewWithStack replaces the API server, starts the operator there, makes a stack
+// that admits every namespace, and waits for its settings.
+func (b *bench) renewWithStack(ctx context.Context) (*obsv1.ObservabilityStack, error) {
+	if err := b.renew(ctx); err != nil {
+		return nil, err
+	}
+	if err := b.restart(ctx); err != nil {
+		return nil, err
+	}
 	stacks, err := b.newStacks(ctx, 1)
 	if err != nil {
 		return nil, err

@@ -37,13 +37,7 @@ type loads struct {
 // none is annotated and then some are.
 func (b *bench) workloadMemory(ctx context.Context) error {
 	progress("memory beside %d workloads with %d Pods each", b.workloads, podsPerWorkload)
-	if err := b.renew(ctx); err != nil {
-		return err
-	}
-	if err := b.restart(ctx); err != nil {
-		return err
-	}
-	stack, err := b.injectingStack(ctx)
+	stack, err := b.renewWithStack(ctx)
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func TestCertificates(t *testing.T) {
 }
 
 func (c *cluster) missingSecret(t *testing.T) {
-	r := &replica{address: freeAddress(t), certDir: t.TempDir()}
+	r := &replica{address: planetest.FreeAddress(t), certDir: t.TempDir()}
 	op, err := operator.Start(c.ControlPlane, c.binary, "without-secret", c.flags(r)...)
 	if err != nil {
 		t.Fatal(err)

@@ -25,7 +25,6 @@ import (
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/controlplane"
-	"obstack.dev/obstack/test/freeport"
 	"obstack.dev/obstack/test/operator"
 	"obstack.dev/obstack/test/planetest"
 )
@@ -115,7 +114,7 @@ func (c *cluster) flags(r *replica) []string {
 // replica starts a replica without a volume; mount brings it.
 func (c *cluster) replica(t *testing.T, name string) *replica {
 	t.Helper()
-	r := &replica{address: freeAddress(t), certDir: t.TempDir()}
+	r := &replica{address: planetest.FreeAddress(t), certDir: t.TempDir()}
 	var err error
 	if r.Operator, err = operator.Start(c.ControlPlane, c.binary, name, c.flags(r)...); err != nil {
 		t.Fatal(err)
@@ -143,15 +142,6 @@ func (c *cluster) mount(t *testing.T, r *replica) {
 			t.Errorf("mount the Secret: %v", err)
 		}
 	})
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	address, err := freeport.Address()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return address
 }
 
 // secret is the live Secret of the certificate.

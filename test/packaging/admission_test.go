@@ -20,6 +20,7 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/controlplane"
 	"obstack.dev/obstack/test/operator"
+	"obstack.dev/obstack/test/planetest"
 )
 
 // certificateStays writes, the first time, what the operator writes into the Secret
@@ -66,7 +67,7 @@ func (s *server) routeWebhooks(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	address, dir := freeAddress(t), t.TempDir()
+	address, dir := planetest.FreeAddress(t), t.TempDir()
 	service := client.ObjectKey{Namespace: "team-a", Name: "obstack-webhook"}
 	if err := operator.Route(t.Context(), clientset, service, "obstack-webhook", address); err != nil {
 		t.Fatal(err)

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,8 +28,8 @@ import (
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/controlplane"
-	"obstack.dev/obstack/test/freeport"
 	"obstack.dev/obstack/test/operator"
+	"obstack.dev/obstack/test/planetest"
 )
 
 // everyPart asks for everything that needs a right of the operator.
@@ -45,10 +44,11 @@ alerts: {}
 // operatorWorks runs the operator as the installed release would: as its service
 // account, with its arguments, and with no rights but those of its roles.
 func (s *server) operatorWorks(t *testing.T) {
-	address := freeAddress(t)
+	address := planetest.FreeAddress(t)
 	operator := s.startOperator(t, address)
-	s.stackComesAndGoes(t, operator, "first")
+	first := s.stackComes(t, operator, "first")
 	s.metricsAreGuarded(t, address)
+	s.stackGoes(t, operator, first)
 	s.stopOperator(t, operator)
 }
 
@@ -57,8 +57,8 @@ func (s *server) operatorStaysInItsNamespaces(t *testing.T) {
 	// What was routed to the first operator conflicts with the chart, on purpose.
 	s.helm(t, "upgrade", chart, "--set", "watchNamespaces={team-b}", "--force-conflicts")
 	s.createStack(t, "team-a", "ignored")
-	operator := s.startOperator(t, freeAddress(t))
-	s.stackComesAndGoes(t, operator, "second")
+	operator := s.startOperator(t, planetest.FreeAddress(t))
+	s.stackGoes(t, operator, s.stackComes(t, operator, "second"))
 	if ignored := s.stack(t, "team-a", "ignored"); ignored.Status.ObservedGeneration != 0 {
 		t.Errorf("a stack of another namespace was handled: %+v", ignored.Status)
 	}
@@ -98,8 +98,15 @@ func (s *server) stopOperator(t *testing.T, operator *controlplane.Process) {
 	}
 }
 
-// stackComesAndGoes has the operator make every kind of object, and remove them again.
-func (s *server) stackComesAndGoes(t *testing.T, operator *controlplane.Process, name string) {
+// application is a stack that asks for everything, and what it needs and serves.
+type application struct {
+	stack     *obsv1.ObservabilityStack
+	broker    *corev1.Secret
+	workloads []client.Object
+}
+
+// stackComes has the operator make every kind of object.
+func (s *server) stackComes(t *testing.T, operator *controlplane.Process, name string) application {
 	t.Helper()
 	const namespace = "team-b"
 	broker := &corev1.Secret{
@@ -120,18 +127,25 @@ func (s *server) stackComesAndGoes(t *testing.T, operator *controlplane.Process,
 		return tasks != nil && tasks.Reason == obsv1.ReasonRollingOut && len(notTrue(stack)) == 3 && s.stamped(t, workloads)
 	})
 	s.injects(t, operator, stack)
-	for _, workload := range workloads {
+	return application{stack, broker, workloads}
+}
+
+// stackGoes has the operator remove them again.
+func (s *server) stackGoes(t *testing.T, operator *controlplane.Process, app application) {
+	t.Helper()
+	stack := app.stack
+	for _, workload := range app.workloads {
 		if err := s.Delete(t.Context(), workload); err != nil {
 			t.Error(err)
 		}
 	}
 	s.describe(t, stack, "environment: production")
 	s.waitFor(t, operator, stack, func() bool { return len(stack.Status.Conditions) > 0 && len(notTrue(stack)) == 0 })
-	err := s.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name + "-tasks-main"}, &appsv1.Deployment{})
+	err := s.Get(t.Context(), client.ObjectKey{Namespace: stack.Namespace, Name: stack.Name + "-tasks-main"}, &appsv1.Deployment{})
 	if !apierrors.IsNotFound(err) {
 		t.Errorf("the task exporter that is no longer wanted: %v, want it gone", err)
 	}
-	for _, object := range []client.Object{stack, broker} {
+	for _, object := range []client.Object{stack, app.broker} {
 		if err := s.Delete(t.Context(), object); err != nil {
 			t.Error(err)
 		}
@@ -155,24 +169,37 @@ func (s *server) metricsAreGuarded(t *testing.T, address string) {
 	if status != http.StatusOK {
 		t.Fatalf("with the role: %d, want %d", status, http.StatusOK)
 	}
+	wantServed(t, metrics)
+}
+
+var grouping = regexp.MustCompile(`\bby \(([^)]*)\)`)
+
+// wantServed checks that the operator serves each metric for which its dashboard asks, with
+// the labels by which the query groups it.
+func wantServed(t *testing.T, metrics string) {
+	t.Helper()
 	board := dashboard{}
 	readJSON(t, chart+"/files/operator-dashboard.json", &board)
 	for _, panel := range board.Panels {
 		for _, target := range panel.Targets {
+			var labels []string
+			for _, group := range grouping.FindAllStringSubmatch(target.Expr, -1) {
+				labels = append(labels, strings.Split(group[1], ", ")...)
+			}
 			for _, name := range metricName.FindAllStringSubmatch(target.Expr, -1) {
-				if !slices.Contains(servedOnceAsked, name[1]) && !regexp.MustCompile(`(?m)^`+name[1]+`[{ ]`).MatchString(metrics) {
+				series := regexp.MustCompile(`(?m)^` + name[1] + `[{ ].*$`).FindString(metrics)
+				if series == "" {
 					t.Errorf("panel %q of the dashboard asks for %s, which the operator does not serve", panel.Title, name[1])
+				}
+				for _, label := range labels {
+					// Prometheus calls a metric's own namespace so, beside that of the Pod.
+					if label != "exported_namespace" && !strings.Contains(series, label+`="`) {
+						t.Errorf("panel %q of the dashboard groups by %s, which %s does not have", panel.Title, label, name[1])
+					}
 				}
 			}
 		}
 	}
-}
-
-// servedOnceAsked are metrics with labels that the operator serves from its first
-// admission on, which this server does not ask for.
-var servedOnceAsked = []string{
-	"obstack_injections_total", "obstack_workloads",
-	"controller_runtime_webhook_latency_seconds_bucket", "controller_runtime_webhook_requests_total",
 }
 
 func scrape(t *testing.T, address, token string) (int, string) {
@@ -194,16 +221,6 @@ func scrape(t *testing.T, address, token string) (int, string) {
 		t.Fatal(err)
 	}
 	return response.StatusCode, string(body)
-}
-
-// freeAddress is a loopback address on which nothing listens.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	address, err := freeport.Address()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return address
 }
 
 // token is a token of a service account in the release's namespace.

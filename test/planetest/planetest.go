@@ -9,17 +9,12 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/controlplane"
+	"obstack.dev/obstack/test/freeport"
 )
 
 // Start starts a control plane that is stopped when the test ends, and returns a
@@ -36,13 +31,7 @@ func Start(t testing.TB, options controlplane.Options) (*controlplane.ControlPla
 			t.Error(err)
 		}
 	})
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{
-		clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, monitoringv1.AddToScheme, obsv1.AddToScheme,
-	} {
-		utilruntime.Must(add(scheme))
-	}
-	api, err := client.NewWithWatch(plane.Config, client.Options{Scheme: scheme})
+	api, err := client.NewWithWatch(plane.Config, client.Options{Scheme: controlplane.Scheme()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,4 +54,14 @@ func Poll(t testing.TB, limit time.Duration, condition func(context.Context) (la
 	if err != nil {
 		t.Fatalf("after %s: %s", limit, lacks)
 	}
+}
+
+// FreeAddress is a loopback address on which nothing listens.
+func FreeAddress(t testing.TB) string {
+	t.Helper()
+	address, err := freeport.Address()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return address
 }
