@@ -9,15 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
-
-	"obstack.dev/obstack/internal/taskexporter/wire"
 )
 
 // How long RabbitMQ keeps our queue after its connection broke, and messages in it, in milliseconds; and how many bytes.
@@ -46,8 +42,8 @@ type link struct {
 
 // dial connects and logs in. The network's connection is made here, not by the library, for two reasons: it would write
 // the first host's name into the TLS settings that all share; and it would move the deadline of the reads with each frame,
-// which takes a third of its time.
-func (b *rabbitMQ) dial(ctx context.Context, name string) (*link, error) {
+// which takes a third of its time. Deliveries go to the sink, or to the library if there is none.
+func (b *rabbitMQ) dial(ctx context.Context, name string, to *Sink) (*link, error) {
 	host := b.address.Hosts[int(b.next.Add(1)-1)%len(b.address.Hosts)]
 	socket, reader, err := connect(ctx, "tcp", host, b.tls, silenceLimit)
 	if err != nil {
@@ -59,9 +55,13 @@ func (b *rabbitMQ) dial(ctx context.Context, name string) (*link, error) {
 	}
 	properties := amqp.NewConnectionProperties()
 	properties.SetClientConnectionName(name)
-	connection, err := amqp.Open(&stream{bufio.NewReaderSize(socket, readSize), socket}, amqp.Config{
+	var from io.Reader = bufio.NewReaderSize(socket, readSize)
+	if to != nil {
+		from = newDeliveries(socket, *to)
+	}
+	connection, err := amqp.Open(&stream{from, socket}, amqp.Config{
 		SASL: []amqp.Authentication{login}, Vhost: b.address.VirtualHost, Locale: "en_US", Properties: properties,
-		Heartbeat: silenceLimit / 3, FrameSize: readSize,
+		Heartbeat: silenceLimit / 3, FrameSize: maxFrame,
 	})
 	if err != nil {
 		socket.Close()
@@ -79,50 +79,24 @@ type stream struct {
 // Receive consumes a queue of our own, without acknowledgements, that is bound to all events.
 func (b *rabbitMQ) Receive(ctx context.Context, to Sink) error {
 	b.once.Do(func() { b.queue = "celeryev." + newID() })
-	connection, err := b.dial(ctx, "obstack task exporter: events")
+	connection, err := b.dial(ctx, "obstack task exporter: events", &to)
 	if err != nil {
 		return err
 	}
 	defer connection.Close()
 	closed := connection.NotifyClose(make(chan *amqp.Error, 1))
-	deliveries, err := b.consume(connection.Connection)
+	ended, err := b.consume(connection.Connection)
 	if err != nil {
 		return err
 	}
 	connection.reader.paced.Store(true)
 	to.Subscribed()
-	for {
-		delivery, open, err := next(ctx, deliveries, to.Drained)
-		switch {
-		case err != nil:
-			connection.reader.paced.Store(false)
-			return b.abandon(connection.Connection, err)
-		case !open:
-			return closeReason(closed)
-		}
-		to.Message(delivery.Body, format(delivery))
-	}
-}
-
-// next returns the next delivery. It tells when there is none at the moment: the library hands over one at a time, from
-// another goroutine, which gets a turn first.
-func next(ctx context.Context, deliveries <-chan amqp.Delivery, drained func()) (delivery amqp.Delivery, open bool, err error) {
-	for range 2 {
-		select {
-		case <-ctx.Done():
-			return delivery, false, ctx.Err()
-		case delivery, open = <-deliveries:
-			return delivery, open, nil
-		default:
-			runtime.Gosched()
-		}
-	}
-	drained()
 	select {
 	case <-ctx.Done():
-		return delivery, false, ctx.Err()
-	case delivery, open = <-deliveries:
-		return delivery, open, nil
+		connection.reader.paced.Store(false)
+		return b.abandon(connection.Connection, ctx.Err())
+	case <-ended:
+		return closeReason(closed)
 	}
 }
 
@@ -148,7 +122,8 @@ func closeReason(closed <-chan *amqp.Error) error {
 	return errors.New("receive: the server ended the subscription")
 }
 
-// consume declares our queue and begins to receive. Nothing is acknowledged: an event that is lost with the connection is
+// consume declares our queue and begins to receive. What is returned delivers nothing, because messages do not reach the
+// library, and is closed when the subscription ends. Nothing is acknowledged: an event that is lost with the connection is
 // worth less than a message back for each.
 func (b *rabbitMQ) consume(connection *amqp.Connection) (<-chan amqp.Delivery, error) {
 	channel, err := b.exchange(connection)
@@ -199,12 +174,4 @@ func (b *rabbitMQ) exchange(connection *amqp.Connection) (*amqp.Channel, error) 
 func notFound(err error) bool {
 	var reason *amqp.Error
 	return errors.As(err, &reason) && reason.Code == amqp.NotFound
-}
-
-// format reads the properties that kombu puts into its envelope on Redis.
-func format(delivery amqp.Delivery) wire.Format {
-	compression, _ := delivery.Headers["compression"].(string)
-	return wire.Format{
-		ContentType: strings.ToLower(delivery.ContentType), ContentEncoding: delivery.ContentEncoding, Compression: compression,
-	}
 }

@@ -15,7 +15,7 @@ import (
 
 // Control connects with a connection of its own: a refused question closes its channel and must not touch the events.
 func (b *rabbitMQ) Control(ctx context.Context) (Control, error) {
-	connection, err := b.dial(ctx, "obstack task exporter: control")
+	connection, err := b.dial(ctx, "obstack task exporter: control", nil)
 	if err != nil {
 		return nil, err
 	}

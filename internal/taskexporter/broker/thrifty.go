@@ -17,30 +17,35 @@ const (
 	readSize = 128 << 10
 	// thin is how little a read has to bring for a pause to follow it.
 	thin = 64 << 10
-	// gathering is that pause. Below thousands of events a second, waking up for each is what costs most: at 1,000 it is
-	// three quarters of the processor's time. Nobody looks at a counter 50 ms after the event, and the kernel holds what
-	// comes meanwhile.
+	// gathering is the longest pause. Waking up for each message is what costs most: at 1,000 events a second it is three
+	// quarters of the processor's time. Nobody looks at a counter 50 ms after the event, and the kernel holds what comes
+	// meanwhile.
 	gathering = 50 * time.Millisecond
-	// plenty is how much may come in that time before pauses do harm: the window of a young connection is 64 KiB
-	// (tcp_rmem, tcp(7)), and who lets it fill up in every pause slows the broker down to what it holds.
-	plenty = 48 << 10
+	// portion is how much should come in a pause, in bytes: half the window of a young connection (64 KiB, tcp_rmem, tcp(7)).
+	// Who lets it fill up in every pause slows the broker down to what it holds.
+	portion = 32 << 10
+	// shortest is the pause that is not worth it: falling asleep and waking up cost as much as what it saves.
+	shortest = time.Millisecond
 )
 
-// pace tells from what was read lately whether pauses do harm.
+// pace tells from what was read lately how long a pause may be.
 type pace struct {
 	since time.Time
 	bytes int
-	dense bool
+	pause time.Duration
 }
 
-// note what was read until now, and tell whether it comes so densely that there should be no pause.
-func (p *pace) note(now time.Time, bytes int) bool {
+// note what was read until now, and return the pause in which a portion comes at that rate.
+func (p *pace) note(now time.Time, bytes int) time.Duration {
 	p.bytes += bytes
 	if elapsed := now.Sub(p.since); elapsed >= gathering {
-		p.dense = float64(p.bytes)/elapsed.Seconds() >= plenty/gathering.Seconds()
+		p.pause = time.Duration(min(float64(gathering), float64(elapsed)*portion/float64(p.bytes)))
+		if p.pause < shortest {
+			p.pause = 0
+		}
 		p.since, p.bytes = now, 0
 	}
-	return p.dense
+	return p.pause
 }
 
 // thrifty reads a connection in few, large pieces, and gives it up when it is silent for too long.
@@ -102,8 +107,8 @@ func (b *buffered) Read(p []byte) (int, error) { return b.buffer.Read(p) }
 // Read reads once from the connection. After a timeout it can go on: no byte is lost.
 func (t *thrifty) Read(p []byte) (int, error) {
 	now := time.Now()
-	if dense := t.pace.note(now, t.last); !dense && t.last > 0 && t.last < min(thin, len(p)) && t.paced.Load() {
-		t.pause()
+	if pause := t.pace.note(now, t.last); pause > 0 && t.last > 0 && t.last < min(thin, len(p)) && t.paced.Load() {
+		t.gather(pause)
 		now = time.Now()
 	}
 	// Setting a deadline takes longer than a small read. So it is set once a second and is at most that much too early.
@@ -120,11 +125,11 @@ func (t *thrifty) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// pause lets bytes gather. The runtime's poller wakes a thread whenever a socket becomes readable, even if no goroutine
+// gather lets bytes come for a while. The runtime's poller wakes a thread whenever a socket becomes readable, even if no goroutine
 // reads it, so the kernel is asked not to call it so for few bytes (SO_RCVLOWAT, socket(7)).
-func (t *thrifty) pause() {
+func (t *thrifty) gather(pause time.Duration) {
 	t.readableFrom(thin)
-	time.Sleep(gathering)
+	time.Sleep(pause)
 	t.readableFrom(1)
 }
 

@@ -89,32 +89,36 @@ func TestMuchIsReadWhole(t *testing.T) {
 	}
 }
 
-// TestPauses: what comes thinly may be waited for, what comes densely may not.
+// TestPauses: the more comes, the shorter is the pause, so that it never fills the connection's window.
 func TestPauses(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	for name, tc := range map[string]struct {
 		bytes int
 		every time.Duration
-		dense bool
+		want  time.Duration
 	}{
-		"1,000 events a second":                 {34 << 10, gathering, false},
-		"a window that filled up in each pause": {64 << 10, gathering, true},
-		"short reads that follow one another":   {20 << 10, time.Millisecond, true},
-		"a heartbeat now and then":              {600, 2 * time.Second, false},
+		"a heartbeat now and then":              {600, 2 * time.Second, gathering},
+		"500 events a second":                   {17 << 10, gathering, gathering},
+		"a window that filled up in each pause": {64 << 10, gathering, gathering / 2},
+		"short reads that follow one another":   {8 << 10, time.Millisecond, 4 * time.Millisecond},
+		"more than a portion in a millisecond":  {40 << 10, time.Millisecond, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, at := pace{}, now
-			var dense bool
+			var pause time.Duration
 			for range 200 {
 				at = at.Add(tc.every)
-				dense = p.note(at, tc.bytes)
+				pause = p.note(at, tc.bytes)
 			}
-			if dense != tc.dense {
-				t.Errorf("dense = %t, want %t", dense, tc.dense)
+			if pause != tc.want {
+				t.Errorf("pause = %v, want %v", pause, tc.want)
 			}
 			at = at.Add(time.Minute)
-			if p.note(at, tc.bytes) {
-				t.Error("dense after a minute of silence")
+			if pause := p.note(at, tc.bytes); pause != gathering {
+				t.Errorf("pause = %v after a minute of silence, want %v", pause, gathering)
+			}
+			if pause := p.note(at.Add(time.Minute), 0); pause != gathering {
+				t.Errorf("pause = %v after nothing came, want %v", pause, gathering)
 			}
 		})
 	}

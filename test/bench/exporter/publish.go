@@ -3,13 +3,10 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net"
 	"time"
-
-	amqp "github.com/rabbitmq/amqp091-go"
 )
 
 // block is a piece of a stream that is sent at once, ready for the wire, so that making it takes no time meanwhile.
@@ -94,71 +91,3 @@ func publishRedis(port int, blocks []block, events int, rate float64) (int, erro
 	_, err = connection.Read(make([]byte, 64))
 	return sent, err
 }
-
-// publisher publishes to RabbitMQ what was encoded before. A client that encodes each message anew would be slower than
-// the exporter, on the same processors.
-type publisher struct {
-	connection *amqp.Connection
-	channel    *amqp.Channel
-	wire       *recorder
-	blocks     []block
-}
-
-// recorder is a connection that keeps what is written to it while it records, instead of sending it.
-type recorder struct {
-	net.Conn
-	recording bool
-	kept      []byte
-}
-
-func (r *recorder) Write(p []byte) (int, error) {
-	if r.recording {
-		r.kept = append(r.kept, p...)
-		return len(p), nil
-	}
-	return r.Conn.Write(p)
-}
-
-// newPublisher connects, and has the library encode a stream.
-func newPublisher(port int, messages []message) (*publisher, error) {
-	p := &publisher{}
-	connection, err := amqp.DialConfig(fmt.Sprintf("amqp://guest:guest@127.0.0.1:%d/", port), amqp.Config{
-		Heartbeat: time.Hour, // none, whose bytes would be recorded
-		Dial: func(network, address string) (net.Conn, error) {
-			dialled, err := net.Dial(network, address)
-			p.wire = &recorder{Conn: dialled}
-			return p.wire, err
-		},
-	})
-	if err != nil {
-		return nil, err
-	}
-	p.connection = connection
-	if p.channel, err = connection.Channel(); err != nil {
-		return nil, err
-	}
-	p.wire.recording = true
-	p.blocks, err = gather(messages, blockEvents/10, p.encode)
-	p.wire.recording = false
-	return p, err
-}
-
-func (p *publisher) encode(out []byte, m message) ([]byte, error) {
-	p.wire.kept = out
-	err := p.channel.PublishWithContext(context.Background(), "celeryev", m.key, false, false, amqp.Publishing{
-		ContentType: "application/json", ContentEncoding: "utf-8", DeliveryMode: 1, Headers: amqp.Table{"hostname": "celery@worker"}, Body: m.body,
-	})
-	return p.wire.kept, err
-}
-
-// publish plays what was encoded and waits until the server has taken it.
-func (p *publisher) publish(events int, rate float64) (int, error) {
-	sent, err := play(p.wire.Conn, p.blocks, events, rate)
-	if err != nil {
-		return sent, err
-	}
-	// An answer comes after all that was sent before.
-	return sent, p.channel.ExchangeDeclarePassive("celeryev", "topic", true, false, false, false, nil)
-}
-
-func (p *publisher) Close() error { return p.connection.Close() }

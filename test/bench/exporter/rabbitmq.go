@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"obstack.dev/obstack/test/realparts"
+)
+
+// rabbitMQ measures at a rate that the server keeps up with, at more than that beside a bare reader, and how fast a queue is
+// worked off that filled up.
+func (b *bench) rabbitMQ() error {
+	dir, err := os.MkdirTemp("", "bench-rabbitmq")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	rabbit, err := realparts.NewRabbitMQ(dir)
+	if err != nil {
+		return err
+	}
+	defer rabbit.Close()
+	log, err := os.Create(dir + "/output.log")
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	// Its schedulers do not wait busily for work, as its guide advises where others need the processors
+	// (https://www.rabbitmq.com/docs/runtime#cpu-reduce-idle-usage).
+	rabbit.Erlang = "+sbwt none +sbwtdcpu none +sbwtdio none"
+	server, err := rabbit.Start(log)
+	if err != nil {
+		return err
+	}
+	defer server.Kill()
+	reached, err := b.rabbitAt(rabbit, rabbitEasy, b.seconds)
+	if err != nil {
+		return err
+	}
+	b.figure(fmt.Sprintf("RabbitMQ at %d events/s: sent", rabbitEasy), "events/s", reached, bar{0.98 * rabbitEasy, true})
+	return errors.Join(b.rabbitFull(rabbit), b.rabbitFilled(rabbit))
+}
+
+// rabbitAt measures the exporter at a rate, in events/s, and returns the rate that server and publishers reached.
+func (b *bench) rabbitAt(rabbit *realparts.RabbitMQ, rate, seconds float64) (float64, error) {
+	e, err := b.startExporter(rabbit.URL("/"))
+	if err != nil {
+		return 0, err
+	}
+	defer e.Kill()
+	before, err := e.cpu()
+	if err != nil {
+		return 0, err
+	}
+	sent, reached, err := publishAt(rabbit, rate, seconds)
+	if err != nil {
+		return 0, err
+	}
+	got, err := e.counted(sent)
+	if err != nil {
+		return 0, err
+	}
+	used, err := e.cpu()
+	if err != nil {
+		return 0, err
+	}
+	name := fmt.Sprintf("RabbitMQ at %.0f events/s", reached)
+	b.figure(name+": lost", "events", float64(sent)-got, bar{0.5, false})
+	b.figure(name+": CPU per 1,000 events", "ms", (used-before)*1e6/float64(sent), bar{10, false})
+	// One that is killed leaves its queue for a minute, and the server would fill that too.
+	return reached, e.Stop(syscall.SIGTERM, 10*time.Second)
+}
+
+// rabbitEasy is a rate that server and publishers reach beside any reader, rabbitHard is the one asked for, in events/s.
+const rabbitEasy, rabbitHard = 20_000, 45_000
+
+// rabbitFull measures what server and publishers reach beside the exporter, and beside a reader than which none takes less
+// of the processors. Both come twice, so that a machine whose speed changes favours neither.
+func (b *bench) rabbitFull(rabbit *realparts.RabbitMQ) error {
+	var bare, ours float64
+	for _, turn := range []func() error{
+		func() error { return b.rabbitBare(rabbit, &bare) },
+		func() error { return b.rabbitOurs(rabbit, &ours) },
+		func() error { return b.rabbitOurs(rabbit, &ours) },
+		func() error { return b.rabbitBare(rabbit, &bare) },
+	} {
+		if err := turn(); err != nil {
+			return err
+		}
+	}
+	b.figure("RabbitMQ at full speed, the exporter reads", "events/s", ours, bar{0.98 * rabbitHard, true})
+	b.figure("RabbitMQ at full speed, a bare reader", "events/s", bare, bar{})
+	b.figure("RabbitMQ at full speed, of what a bare reader leaves", "", ours/bare, bar{0.7, true})
+	return nil
+}
+
+func (b *bench) rabbitOurs(rabbit *realparts.RabbitMQ, sum *float64) error {
+	reached, err := b.rabbitAt(rabbit, rabbitHard, b.seconds/2)
+	*sum += reached / 2
+	return err
+}
+
+func (b *bench) rabbitBare(rabbit *realparts.RabbitMQ, sum *float64) error {
+	reader, err := newBareReader(rabbit.URL("/"))
+	if err != nil {
+		return err
+	}
+	_, reached, err := publishAt(rabbit, rabbitHard, b.seconds/2)
+	*sum += reached / 2
+	return errors.Join(err, reader.Close())
+}
+
+// bareReader consumes all events as the exporter does, and throws away what comes without a look at it.
+type bareReader struct {
+	net.Conn
+	consuming atomic.Bool
+}
+
+func newBareReader(url string) (*bareReader, error) {
+	r := &bareReader{}
+	connection, err := amqp.DialConfig(url, amqp.Config{Heartbeat: time.Hour, Dial: func(network, address string) (net.Conn, error) {
+		var err error
+		r.Conn, err = net.Dial(network, address)
+		return r, err
+	}})
+	if err != nil {
+		return nil, err
+	}
+	channel, err := connection.Channel()
+	if err != nil {
+		return nil, err
+	}
+	queue, err := channel.QueueDeclare("", false, true, true, false, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := channel.QueueBind(queue.Name, "#", "celeryev", false, nil); err != nil {
+		return nil, err
+	}
+	_, err = channel.Consume(queue.Name, "", true, true, false, false, nil)
+	r.consuming.Store(true)
+	return r, err
+}
+
+// Read reads for the library until the messages come, and then for nobody.
+func (r *bareReader) Read(p []byte) (int, error) {
+	if !r.consuming.Load() {
+		return r.Conn.Read(p)
+	}
+	for all := make([]byte, 128<<10); ; {
+		if _, err := r.Conn.Read(all); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// filled is how many events wait in the queue: far below its limit of 64 MiB, and sent before RabbitMQ takes an exporter
+// that does not answer for dead, which is after ten seconds.
+const filled = 60_000
+
+// rabbitFilled stops the exporter, fills its queue and measures how fast it is worked off.
+func (b *bench) rabbitFilled(rabbit *realparts.RabbitMQ) error {
+	all, err := newPublishers(rabbit.Port, filled)
+	if err != nil {
+		return err
+	}
+	rate, cpu, err := b.drainFilled(rabbit, all)
+	if err != nil {
+		return err
+	}
+	b.figure("RabbitMQ, a filled queue worked off", "events/s", rate, bar{45_000, true})
+	b.figure("RabbitMQ, a filled queue: CPU per 1,000 events", "ms", cpu, bar{})
+	return nil
+}
+
+func (b *bench) drainFilled(rabbit *realparts.RabbitMQ, all []*publisher) (rate, cpu float64, err error) {
+	e, err := b.startExporter(rabbit.URL("/"))
+	if err != nil {
+		return 0, 0, err
+	}
+	defer e.Kill()
+	e.Signal(syscall.SIGSTOP)
+	sent, err := publishAll(all, filled, 0)
+	if err != nil {
+		return 0, 0, err
+	}
+	before, err := e.cpu()
+	if err != nil {
+		return 0, 0, err
+	}
+	began := time.Now()
+	e.Signal(syscall.SIGCONT)
+	if rate, err = e.worked(sent, began); err != nil {
+		return 0, 0, err
+	}
+	used, err := e.cpu()
+	return rate, (used - before) * 1e6 / float64(sent), err
+}
