@@ -166,7 +166,7 @@ func (p *Pass) replaceable(ctx context.Context, req *request) bool {
 	if !found || !live.DeletionTimestamp.IsZero() {
 		return false
 	}
-	trial := req.object.DeepCopy()
+	trial := req.object.DeepCopyObject().(client.Object)
 	trial.SetName("")
 	trial.SetGenerateName(req.key.Name + "-")
 	return p.engine.Client.Create(ctx, trial, client.DryRunAll) == nil

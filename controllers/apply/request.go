@@ -9,7 +9,6 @@ import (
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
@@ -22,9 +21,10 @@ type request struct {
 	kind schema.GroupVersionKind
 	key  Key
 	hash [32]byte
-	// object is the apply configuration: the kind is set, status and null
-	// timestamps are gone, the owner is its controller.
-	object *unstructured.Unstructured
+	// object is the apply configuration: the kind is set, and the owner is its
+	// controller. Of a status it has no more than the empty one of a builtin type,
+	// which the API server does not take from an apply.
+	object client.Object
 	// creation is the object encoded to be applied only if its name is free. Most
 	// requests that are sent are, so it is also what the hash is of.
 	creation []byte
@@ -40,33 +40,27 @@ func newRequest(owner, obj client.Object, scheme *runtime.Scheme) (*request, err
 	if err != nil {
 		return nil, fmt.Errorf("find the kind of the owner: %w", err)
 	}
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
-	if err != nil {
-		return nil, fmt.Errorf("convert %s %s: %w", kind.Kind, obj.GetName(), err)
+	o := obj.DeepCopyObject().(client.Object)
+	o.GetObjectKind().SetGroupVersionKind(kind)
+	o.SetNamespace(cmp.Or(obj.GetNamespace(), owner.GetNamespace()))
+	if o.GetNamespace() == owner.GetNamespace() { // the only one where an owner reference is allowed
+		o.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(owner, ownerKind)})
 	}
-	u := &unstructured.Unstructured{Object: content}
-	delete(u.Object, "status")
-	dropNullTimestamps(u.Object)
-	u.SetGroupVersionKind(kind)
-	u.SetNamespace(cmp.Or(obj.GetNamespace(), owner.GetNamespace()))
-	if u.GetNamespace() == owner.GetNamespace() { // the only one where an owner reference is allowed
-		u.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(owner, ownerKind)})
-	}
-	u.SetResourceVersion(noVersion)
-	creation, err := json.Marshal(u.Object)
+	o.SetResourceVersion(noVersion)
+	creation, err := json.Marshal(o)
 	if err != nil {
 		return nil, fmt.Errorf("encode %s %s: %w", kind.Kind, obj.GetName(), err)
 	}
-	u.SetResourceVersion("")
+	o.SetResourceVersion("")
 	return &request{
-		kind: kind, key: Key{kind.GroupKind(), u.GetNamespace(), obj.GetName()},
-		hash: sha256.Sum256(creation), object: u, creation: creation,
+		kind: kind, key: Key{kind.GroupKind(), o.GetNamespace(), obj.GetName()},
+		hash: sha256.Sum256(creation), object: o, creation: creation,
 	}, nil
 }
 
 // update is the object encoded to be applied to what is there.
 func (r *request) update() ([]byte, error) {
-	body, err := json.Marshal(r.object.Object)
+	body, err := json.Marshal(r.object)
 	if err != nil {
 		return nil, fmt.Errorf("encode: %w", err)
 	}
@@ -75,21 +69,6 @@ func (r *request) update() ([]byte, error) {
 
 // noVersion is a resource version that no object has: that of the empty store.
 const noVersion = "1"
-
-// dropNullTimestamps removes creationTimestamp: null, which typed objects and
-// pod templates carry and which server-side apply would own.
-func dropNullTimestamps(content map[string]any) {
-	for name, value := range content {
-		switch v := value.(type) {
-		case map[string]any:
-			dropNullTimestamps(v)
-		case nil:
-			if name == "creationTimestamp" {
-				delete(content, name)
-			}
-		}
-	}
-}
 
 // unchanged tells whether sending the request would change nothing: it was sent
 // before, and the child is still what came back then.
