@@ -13,12 +13,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/test/bench/machine"
 	"obstack.dev/obstack/test/operator"
 )
 
 // pair is one comparison of the operator with the bare client.
 type pair struct {
 	Operator, Bare time.Duration
+	// Stolen are the shares of the processors' time that the host took away meanwhile.
+	OperatorStolen, BareStolen float64
 }
 
 // Ratio is what the operator costs more; 1 is nothing.
@@ -78,8 +81,8 @@ func (b *bench) compare(ctx context.Context, n int, bareFirst bool) (pair, []*ob
 		return p, nil, err
 	}
 	turns := []func() error{
-		func() (err error) { p.Operator, err = b.converge(ctx, stacks); return err },
-		func() (err error) { p.Bare, err = b.applyBare(ctx, bare); return err },
+		func() (err error) { p.Operator, p.OperatorStolen, err = b.converge(ctx, stacks); return err },
+		func() (err error) { p.Bare, p.BareStolen, err = b.applyBare(ctx, bare); return err },
 	}
 	if bareFirst {
 		slices.Reverse(turns)
@@ -97,20 +100,20 @@ func (b *bench) compare(ctx context.Context, n int, bareFirst bool) (pair, []*ob
 // converge makes the stacks and waits until the operator has made all children
 // and written all statuses. The operator is halted while the stacks are made,
 // which is not its work, and the time begins when it may go on.
-func (b *bench) converge(ctx context.Context, stacks []*obsv1.ObservabilityStack) (time.Duration, error) {
+func (b *bench) converge(ctx context.Context, stacks []*obsv1.ObservabilityStack) (took time.Duration, stolen float64, err error) {
 	if err := b.rested(ctx); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	before, err := b.op.Metrics(ctx)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	err = b.halted(func() error {
 		return parallel(ctx, len(stacks), func(ctx context.Context, i int) error { return b.api.Create(ctx, stacks[i]) })
 	})
-	start := time.Now()
+	start, processors := time.Now(), machine.Now()
 	if err != nil {
-		return 0, fmt.Errorf("make stacks: %w", err)
+		return 0, 0, fmt.Errorf("make stacks: %w", err)
 	}
 	n := float64(len(stacks))
 	reported := func(s operator.Samples) float64 {
@@ -121,14 +124,14 @@ func (b *bench) converge(ctx context.Context, stacks []*obsv1.ObservabilityStack
 		b.until(ctx, often, "all stacks have a status", func(s operator.Samples) bool {
 			return reported(s) >= n && s.Passes()-before.Passes() >= n && s.Idle()
 		}))
-	took := time.Since(start)
+	took, stolen = time.Since(start), machine.Now().StolenSince(processors)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	after, err := b.op.Metrics(ctx)
 	b.PassesPerStack = (after.Passes() - before.Passes()) / n
 	b.RequestsPerStack = (after.Requests() - before.Requests()) / n
-	return took, errors.Join(err, b.verify(ctx, stacks))
+	return took, stolen, errors.Join(err, b.verify(ctx, stacks))
 }
 
 // verify asks the API server, not the operator, whether all is there.
@@ -168,7 +171,7 @@ func (b *bench) verify(ctx context.Context, stacks []*obsv1.ObservabilityStack) 
 // applyBare applies what the operator would, which is halted meanwhile: what it makes
 // of the bare client's objects is no part of that client's work. The requests are
 // ready before the clock starts.
-func (b *bench) applyBare(ctx context.Context, stacks []*obsv1.ObservabilityStack) (took time.Duration, err error) {
+func (b *bench) applyBare(ctx context.Context, stacks []*obsv1.ObservabilityStack) (took time.Duration, stolen float64, err error) {
 	work := make([][]request, len(stacks))
 	err = parallel(ctx, len(work), func(ctx context.Context, i int) (err error) {
 		// A dry run, for the defaults that the API server sets.
@@ -179,11 +182,11 @@ func (b *bench) applyBare(ctx context.Context, stacks []*obsv1.ObservabilityStac
 		return err
 	})
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	err = b.halted(func() error {
-		start := time.Now()
-		defer func() { took = time.Since(start) }()
+		start, processors := time.Now(), machine.Now()
+		defer func() { took, stolen = time.Since(start), machine.Now().StolenSince(processors) }()
 		return parallel(ctx, len(work), func(ctx context.Context, i int) error {
 			for _, r := range work[i] {
 				if err := b.apply(ctx, r); err != nil {
@@ -193,5 +196,5 @@ func (b *bench) applyBare(ctx context.Context, stacks []*obsv1.ObservabilityStac
 			return nil
 		})
 	})
-	return took, err
+	return took, stolen, err
 }

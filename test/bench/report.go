@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/discovery"
+
+	"obstack.dev/obstack/test/bench/machine"
 )
 
 // The bars that the numbers are held against.
@@ -63,11 +65,11 @@ func (b *bench) machineBefore() error {
 		return fmt.Errorf("ask for the version: %w", err)
 	}
 	b.Date, b.Go, b.Kubernetes = time.Now().UTC(), runtime.Version(), version.GitVersion
-	b.Processor, b.Processors, b.LoadBefore = processor(), runtime.NumCPU(), loadAverage()
+	b.Processor, b.Processors, b.LoadBefore = processor(), runtime.NumCPU(), machine.LoadAverage()
 	return nil
 }
 
-func (b *bench) machineAfter() { b.LoadAfter = loadAverage() }
+func (b *bench) machineAfter() { b.LoadAfter = machine.LoadAverage() }
 
 func processor() string {
 	info, err := os.ReadFile("/proc/cpuinfo")
@@ -75,16 +77,6 @@ func processor() string {
 		return string(match[1])
 	}
 	return runtime.GOARCH
-}
-
-// loadAverage of the last minute and the last five.
-func loadAverage() string {
-	content, err := os.ReadFile("/proc/loadavg")
-	fields := strings.Fields(string(content))
-	if err != nil || len(fields) < 2 {
-		return "unknown"
-	}
-	return fields[0] + " and " + fields[1]
 }
 
 //go:embed report.md.tmpl
@@ -97,6 +89,7 @@ func (b *bench) write(out io.Writer, part string) error {
 		"f0":      func(x float64) string { return fmt.Sprintf("%.0f", math.Round(x)+0) }, // no -0
 		"f3":      func(x float64) string { return fmt.Sprintf("%.3f", x) },
 		"us":      func(d time.Duration) string { return fmt.Sprintf("%.0f µs", float64(d.Nanoseconds())/1000) },
+		"percent": func(share float64) string { return fmt.Sprintf("%.0f %%", 100*share) },
 		"f1":      func(x float64) string { return fmt.Sprintf("%.1f", x) },
 		"f2":      func(x float64) string { return fmt.Sprintf("%.2f", x) },
 		"s":       func(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) },

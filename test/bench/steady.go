@@ -54,7 +54,7 @@ func (b *bench) change(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := b.applyBare(ctx, bare); err != nil {
+	if _, _, err := b.applyBare(ctx, bare); err != nil {
 		return err
 	}
 	before, err := b.op.Metrics(ctx)
@@ -79,7 +79,7 @@ func (b *bench) change(ctx context.Context) error {
 	}
 	after, err := b.op.Metrics(ctx)
 	b.ChangeRequests = (after.Requests() - before.Requests()) / float64(b.changes)
-	b.Change = pair{median(through), median(direct)}
+	b.Change = pair{Operator: median(through), Bare: median(direct)}
 	progress("changed field: operator %s, bare %s, %.1f requests", b.Change.Operator, b.Change.Bare, b.ChangeRequests)
 	return err
 }

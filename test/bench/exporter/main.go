@@ -15,6 +15,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"obstack.dev/obstack/test/bench/machine"
 )
 
 // bench holds what all measurements share.
@@ -92,14 +94,12 @@ func (b *bench) measure(only string) error {
 		if only != "" && !slices.Contains(strings.Split(only, ","), part.name) {
 			continue
 		}
-		load, err := os.ReadFile("/proc/loadavg")
-		if err != nil {
-			return err
-		}
-		fmt.Printf("%s %s: load average %s\n", time.Now().Format(time.TimeOnly), part.name, strings.Join(strings.Fields(string(load))[:3], " "))
+		fmt.Printf("%s %s: load average %s\n", time.Now().Format(time.TimeOnly), part.name, machine.LoadAverage())
+		began := machine.Now()
 		if err := errors.Join(part.run(), b.table.Flush()); err != nil {
 			return fmt.Errorf("%s: %w", part.name, err)
 		}
+		fmt.Printf("  the host took %.1f %% of the processors' time\n", 100*machine.Now().StolenSince(began))
 	}
 	if b.missed > 0 {
 		return fmt.Errorf("%d %w", b.missed, errMissed)

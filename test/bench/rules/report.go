@@ -8,9 +8,10 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"strings"
 	"text/template"
 	"time"
+
+	"obstack.dev/obstack/test/bench/machine"
 )
 
 //go:embed report.md.tmpl
@@ -39,17 +40,8 @@ func report(o options, results []result) (err error) {
 	defer func() { err = errors.Join(err, f.Close()) }()
 	return page.Execute(f, map[string]any{
 		"One": results[0], "Many": results[1],
-		"Date": time.Now().UTC().Format("2006-01-02 15:04 MST"), "CPUs": runtime.NumCPU(), "Load": load(),
+		"Date": time.Now().UTC().Format("2006-01-02 15:04 MST"), "CPUs": runtime.NumCPU(), "Load": machine.LoadAverage(),
 		"History": o.history, "Settle": o.settle, "Measure": o.measure,
 		"Pods": o.pods, "Handlers": o.handlers, "Tasks": o.tasks,
 	})
-}
-
-// load average of one and five minutes, because a busy machine makes every time longer.
-func load() string {
-	content, err := os.ReadFile("/proc/loadavg")
-	if fields := strings.Fields(string(content)); err == nil && len(fields) > 1 {
-		return fields[0] + " and " + fields[1]
-	}
-	return "unknown"
 }
