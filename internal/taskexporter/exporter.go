@@ -107,7 +107,7 @@ func (e *Exporter) receive(ctx context.Context) {
 	}
 }
 
-// subscribed says so before anything else is done: from now on events come.
+// subscribed says so before anything else is done.
 func (e *Exporter) subscribed() {
 	e.log.Info("subscribed to events")
 	e.metrics.brokerUp.Set(1)

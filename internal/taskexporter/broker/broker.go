@@ -18,16 +18,17 @@ const silenceLimit = 15 * time.Second
 
 // Broker reads Celery's events and talks to its workers.
 type Broker interface {
-	// Receive subscribes to the events and hands them to the sink, from one goroutine. It returns when the connection is
+	// Receive subscribes to the events and hands them to the sink, one after the other. It returns when the connection is
 	// lost, with the reason, or the context ends.
 	Receive(ctx context.Context, to Sink) error
 	// Control connects for everything that is not events.
 	Control(ctx context.Context) (Control, error)
 }
 
-// Sink takes what a broker delivers.
+// Sink takes what a broker delivers. Its functions may be called from different goroutines, and, for a moment, after
+// Receive has returned.
 type Sink struct {
-	// Subscribed is called once the events are subscribed to.
+	// Subscribed is called once the events are subscribed to; the first may be there before.
 	Subscribed func()
 	// Message is called for each message, which is valid during the call.
 	Message func(message []byte, format wire.Format)

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -61,7 +62,7 @@ func separate(from io.Reader) (messages []message, passed string, err error) {
 func TestMessagesAreTakenOutAndTheRestPasses(t *testing.T) {
 	json := wire.Format{ContentType: "application/json"}
 	large := strings.Repeat("x", 3*readSize)
-	full := strings.Repeat("y", maxFrame-frameFrame)
+	full := strings.Repeat("y", maxFrame-frameAround)
 	heartbeat := frame(8, 0, "")
 	opened := frame(frameMethod, 1, "\x00\x14\x00\x0b\x00\x00\x00\x00")
 	// Another message, returned and not delivered, on another channel.
@@ -86,7 +87,7 @@ func TestMessagesAreTakenOutAndTheRestPasses(t *testing.T) {
 
 // TestADeliveryThatIsTooLargeIsPassedOver: whoever may publish could fill our memory, or end the subscription again and again.
 func TestADeliveryThatIsTooLargeIsPassedOver(t *testing.T) {
-	stream := delivered(1, jsonProperties, strings.Repeat("x", maxElement+1), maxFrame-frameFrame) + delivered(1, jsonProperties, "next", 100)
+	stream := delivered(1, jsonProperties, strings.Repeat("x", maxElement+1), maxFrame-frameAround) + delivered(1, jsonProperties, "next", 100)
 	got, _, err := separate(strings.NewReader(stream))
 	json := wire.Format{ContentType: "application/json"}
 	if diff := cmp.Diff([]message{{"", json}, {"next", json}}, got); diff != "" || err != nil {
@@ -118,12 +119,47 @@ func TestProperties(t *testing.T) {
 		"a length beyond the end":   {"\x80\x00\xffshort", wire.Format{}},
 		"a table beyond the end":    {all + encoded + "\xff\xff\xff\xff" + compression, json},
 		"an unknown type":           {header("\x01??", compression), json},
+		"a name that is too long":   {"\x80\x00" + short("application/json"+strings.Repeat("x", 200)), wire.Format{ContentType: ("application/json" + strings.Repeat("x", 200))[:maxName]}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(tc.want, parseProperties([]byte(tc.properties))); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestTheSizesOfFields: the fields behind one are found only if its size is known.
+func TestTheSizesOfFields(t *testing.T) {
+	for kind, size := range map[string]int{
+		"t": 1, "b": 1, "B": 1, "s": 2, "u": 2, "I": 4, "i": 4, "f": 4, "l": 8, "L": 8, "d": 8, "T": 8, "D": 5, "V": 0,
+		"S": -1, "A": -1, "F": -1, "x": -1, // those begin with their length
+	} {
+		value := strings.Repeat("\x01", max(size, 0))
+		if size < 0 {
+			value = long("any")
+		}
+		table := fields{[]byte(short("before") + kind + value + short("compression") + "S" + long("zlib"))}
+		if got := table.text("compression"); string(got) != "zlib" {
+			t.Errorf("behind a field of type %s: %q", kind, got)
+		}
+	}
+}
+
+// TestWhatWasReadIsHandedOverBeforeMoreIsWaitedFor: the exporter counts when it is told so.
+func TestWhatWasReadIsHandedOverBeforeMoreIsWaitedFor(t *testing.T) {
+	stream := delivered(1, jsonProperties, "first", 100) + delivered(1, jsonProperties, "second", 100)
+	cut := strings.Index(stream, "second")
+	var events []string
+	d := newDeliveries(io.MultiReader(strings.NewReader(stream[:cut]), strings.NewReader(stream[cut:])), Sink{
+		Message: func(body []byte, _ wire.Format) { events = append(events, string(body)) },
+		Drained: func() { events = append(events, "drained") },
+	})
+	if _, err := io.ReadAll(d); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"drained", "first", "drained", "second", "drained"}; !slices.Equal(events, want) {
+		t.Errorf("%q, want %q", events, want)
 	}
 }
 
@@ -139,6 +175,11 @@ func TestWhatPropertiesSayIsNotRememberedForEver(t *testing.T) {
 			t.Fatalf("%d lists are remembered, want at most %d", len(d.formats), maxFormats)
 		}
 	}
+	clear(d.formats)
+	tooLong := "\x80\x00" + short("application/json") + strings.Repeat("x", maxProperties)
+	if got := d.formatOf([]byte(tooLong)); got.ContentType != "application/json" || len(d.formats) != 0 {
+		t.Errorf("%+v, %d remembered, want none of %d bytes", got, len(d.formats), len(tooLong))
+	}
 }
 
 func TestWhatIsNoAMQPEndsTheReading(t *testing.T) {
@@ -149,11 +190,14 @@ func TestWhatIsNoAMQPEndsTheReading(t *testing.T) {
 		stream string
 		want   error
 	}{
-		"no end of a frame":     {string(badEnd), errAMQP},
-		"a header cut short":    {frame(frameMethod, 1, string(methodDeliver)) + frame(frameHeader, 1, "\x00\x3c"), errAMQP},
-		"a frame too large":     {frame(frameMethod, 1, string(methodDeliver)) + "\x02\x00\x01\xff\xff\xff\xff", errAMQP},
-		"an end in the middle":  {good[:len(good)-3], nil},
-		"an end between frames": {good[:len(good)-len(frame(frameBody, 1, "body"))], nil},
+		"no end of a frame":        {string(badEnd), errAMQP},
+		"a header cut short":       {frame(frameMethod, 1, string(methodDeliver)) + frame(frameHeader, 1, "\x00\x3c"), errAMQP},
+		"a frame too large":        {frame(frameMethod, 1, string(methodDeliver)) + "\x02\x00\x01\xff\xff\xff\xff", errAMQP},
+		"a body before its header": {frame(frameMethod, 1, string(methodDeliver)) + frame(frameBody, 1, "body"), errAMQP},
+		"a second header":          {strings.TrimSuffix(good, frame(frameBody, 1, "body")) + frame(frameHeader, 1, strings.Repeat("\x00", 14)), errAMQP},
+		"another method between":   {strings.TrimSuffix(good, frame(frameBody, 1, "body")) + frame(frameMethod, 1, "\x00\x3c\x00\x32") + frame(frameBody, 1, "body"), nil},
+		"an end in the middle":     {good[:len(good)-3], nil},
+		"an end between frames":    {good[:len(good)-len(frame(frameBody, 1, "body"))], nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			messages, _, err := separate(strings.NewReader(tc.stream))

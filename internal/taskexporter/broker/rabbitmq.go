@@ -141,11 +141,11 @@ func (b *rabbitMQ) consume(connection *amqp.Connection) (<-chan amqp.Delivery, e
 	if err := channel.QueueBind(b.queue, "#", b.options.Exchange, false, nil); err != nil {
 		return nil, fmt.Errorf("bind to the exchange %s: %w", b.options.Exchange, err)
 	}
-	deliveries, err := channel.Consume(b.queue, "", true, false, false, false, nil)
+	ended, err := channel.Consume(b.queue, "", true, false, false, false, nil)
 	if err != nil {
 		return nil, fmt.Errorf("consume: %w", err)
 	}
-	return deliveries, nil
+	return ended, nil
 }
 
 // exchange returns a channel on a connection whose broker has the event exchange. One that is there is left as it is,

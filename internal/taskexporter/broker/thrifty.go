@@ -24,7 +24,7 @@ const (
 	// portion is how much should come in a pause, in bytes: half the window of a young connection (64 KiB, tcp_rmem, tcp(7)).
 	// Who lets it fill up in every pause slows the broker down to what it holds.
 	portion = 32 << 10
-	// shortest is the pause that is not worth it: falling asleep and waking up cost as much as what it saves.
+	// shortest is the shortest pause that is worth it: below, falling asleep and waking up cost as much as it saves.
 	shortest = time.Millisecond
 )
 
