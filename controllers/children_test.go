@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -39,6 +40,32 @@ func TestANameThatIsTakenInTheLastMomentIsLeftAlone(t *testing.T) {
 		t.Errorf("the foreign ConfigMap changed (-before +after):\n%s", diff)
 	}
 	wantCondition(t, stack, obsv1.DashboardsReady, metav1.ConditionFalse, obsv1.ReasonNameConflict)
+}
+
+// TestOnlyWhatABuilderSetsIsOwned: fields that an encoder adds, such as an empty status, would become ours.
+func TestOnlyWhatABuilderSetsIsOwned(t *testing.T) {
+	f, stack := newFixture(t), fullStack(t)
+	f.reconcileStack(t, stack)
+	seen := 0
+	for _, kind := range f.Kinds.Served() {
+		list, err := liveChildren(t.Context(), stack, kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, child := range list {
+			seen++
+			for _, entry := range child.ManagedFields {
+				for _, field := range []string{"f:status", "f:creationTimestamp", "f:resourceVersion"} {
+					if entry.Manager == obsv1.FieldManager && strings.Contains(entry.FieldsV1.GetRawString(), strconv.Quote(field)) {
+						t.Errorf("%s %s: %s is ours", kind.Kind, child.Name, field)
+					}
+				}
+			}
+		}
+	}
+	if want := len(children(t, stack)); seen != want {
+		t.Errorf("looked at %d children of %d", seen, want)
+	}
 }
 
 func TestAChildThatTheCacheDoesNotShowYetIsPruned(t *testing.T) {

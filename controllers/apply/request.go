@@ -22,8 +22,8 @@ type request struct {
 	key  Key
 	hash [32]byte
 	// object is the apply configuration: the kind is set, and the owner is its
-	// controller. Of a status it has no more than the empty one of a builtin type,
-	// which the API server does not take from an apply.
+	// controller. A builtin type may have its status of zero values, which the API
+	// server's strategies reset, and nobody comes to own.
 	object client.Object
 	// creation is the object encoded to be applied only if its name is free. Most
 	// requests that are sent are, so it is also what the hash is of.
