@@ -124,12 +124,8 @@ func (b *bench) restart(ctx context.Context, flags ...string) error {
 	return b.op.WaitReady(ctx)
 }
 
-// Answering a poll takes processor time that the operator needs, so it is polled
-// seldom, and often only when the end is near.
-const (
-	seldom = 400 * time.Millisecond
-	often  = 100 * time.Millisecond
-)
+// seldom is how often it is looked whether the operator is idle. Answering takes processor time that it needs.
+const seldom = 400 * time.Millisecond
 
 // until polls the operator's metrics.
 func (b *bench) until(ctx context.Context, every time.Duration, what string, holds func(operator.Samples) bool) error {

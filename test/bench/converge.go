@@ -97,6 +97,13 @@ func (b *bench) compare(ctx context.Context, n int, bareFirst bool) (pair, []*ob
 	return p, stacks, b.wipe(ctx, bare)
 }
 
+// How often it is asked whether stacks have converged, for each of them: an answer has series for each, and making it and
+// reading it takes processor time that the operator needs. That is seldom, and more often only when the end is near.
+const (
+	seldomEach = 2 * time.Millisecond
+	oftenEach  = 500 * time.Microsecond
+)
+
 // converge makes the stacks and waits until the operator has made all children
 // and written all statuses. The operator is halted while the stacks are made,
 // which is not its work, and the time begins when it may go on.
@@ -120,8 +127,8 @@ func (b *bench) converge(ctx context.Context, stacks []*obsv1.ObservabilityStack
 		return s.Sum("obstack_stacks") - s.Sum("obstack_stacks", `ready="Unknown"`)
 	}
 	err = errors.Join(
-		b.until(ctx, seldom, "most stacks have a status", func(s operator.Samples) bool { return reported(s) >= 0.95*n }),
-		b.until(ctx, often, "all stacks have a status", func(s operator.Samples) bool {
+		b.until(ctx, time.Duration(n)*seldomEach, "most stacks have a status", func(s operator.Samples) bool { return reported(s) >= 0.95*n }),
+		b.until(ctx, time.Duration(n)*oftenEach, "all stacks have a status", func(s operator.Samples) bool {
 			return reported(s) >= n && s.Passes()-before.Passes() >= n && s.Idle()
 		}))
 	took, stolen = time.Since(start), machine.Now().StolenSince(processors)

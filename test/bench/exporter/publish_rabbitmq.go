@@ -42,7 +42,7 @@ func (r *recorder) Write(p []byte) (int, error) {
 func newPublisher(port int, messages []message) (*publisher, error) {
 	p := &publisher{}
 	connection, err := amqp.DialConfig(fmt.Sprintf("amqp://guest:guest@127.0.0.1:%d/", port), amqp.Config{
-		Heartbeat: time.Hour, // none, whose bytes would be recorded
+		Heartbeat: time.Hour, // The server asks for one a minute, which comes long after the recording.
 		Dial: func(network, address string) (net.Conn, error) {
 			dialled, err := net.Dial(network, address)
 			p.wire = &recorder{Conn: dialled}
@@ -119,14 +119,14 @@ func publishAll(all []*publisher, events int, rate float64) (int, error) {
 	return sent, failed
 }
 
-// publishAt publishes at a rate, in events/s, for as many events as that makes in some seconds.
-func publishAt(rabbit *realparts.RabbitMQ, rate, seconds float64) (sent int, reached float64, err error) {
+// publishAt publishes events at a rate, in events/s, 0 for full speed, and returns how many and the rate that was reached.
+func publishAt(rabbit *realparts.RabbitMQ, rate float64, events int) (sent int, reached float64, err error) {
 	all, err := newPublishers(rabbit.Port, streamEvents/2)
 	if err != nil {
 		return 0, 0, err
 	}
 	began := time.Now()
-	sent, err = publishAll(all, int(rate*seconds), rate)
+	sent, err = publishAll(all, events, rate)
 	reached = float64(sent) / time.Since(began).Seconds()
 	for _, p := range all {
 		err = errors.Join(err, p.Close())

@@ -38,9 +38,10 @@ func Now() Time {
 	return Time{total: user + nice + system + idle + iowait + irq + softirq + steal, stolen: steal}
 }
 
-// StolenSince returns the share, from 0 to 1, of the processors' time that the host gave to other machines.
+// StolenSince returns the share, from 0 to 1, of the processors' time that the host gave to other machines. The counters
+// may go back a little (proc_stat(5)); then it is 0.
 func (t Time) StolenSince(before Time) float64 {
-	if t.total == before.total {
+	if t.total <= before.total || t.stolen <= before.stolen {
 		return 0
 	}
 	return float64(t.stolen-before.stolen) / float64(t.total-before.total)
