@@ -245,7 +245,7 @@ var fieldSizes = map[byte]uint64{
 	't': 1, 'b': 1, 'B': 1, 's': 2, 'u': 2, 'I': 4, 'i': 4, 'f': 4, 'l': 8, 'L': 8, 'd': 8, 'T': 8, 'D': 5, 'V': 0,
 }
 
-// text returns the string of a name in a table, or none.
+// text returns the string of that name in a table, or none.
 func (f *fields) text(name string) []byte {
 	for len(f.rest) > 0 {
 		key, kind := f.next(1), f.bytes(1)

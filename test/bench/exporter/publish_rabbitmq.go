@@ -10,8 +10,6 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
-
-	"obstack.dev/obstack/test/realparts"
 )
 
 // publisher publishes to RabbitMQ what was encoded before. A client that encodes each message anew would be slower than
@@ -80,56 +78,47 @@ func (p *publisher) publish(events int, rate float64) (int, error) {
 	return sent, p.channel.ExchangeDeclarePassive("celeryev", "topic", true, false, false, false, nil)
 }
 
-func (p *publisher) Close() error { return p.connection.Close() }
+// publishers publish at once. Each connection is a process of its own in RabbitMQ.
+type publishers []*publisher
 
-// publishers is how many connections publish. Each is a process of its own in RabbitMQ.
-const publishers = 2
-
-func newPublishers(port, events int) ([]*publisher, error) {
-	var all []*publisher
-	for range publishers {
-		p, err := newPublisher(port, newGenerator(usual).stream(events/publishers))
-		if err != nil {
+// newPublishers makes two, with a stream of their own each.
+func newPublishers(port int) (publishers, error) {
+	all := make(publishers, 2)
+	for i := range all {
+		var err error
+		if all[i], err = newPublisher(port, newGenerator(usual).stream(streamEvents/4)); err != nil {
 			return nil, err
 		}
-		all = append(all, p)
 	}
 	return all, nil
 }
 
-// publishAll publishes from all connections at once.
-func publishAll(all []*publisher, events int, rate float64) (int, error) {
+// publish publishes events at a rate, in events/s, 0 for full speed, and returns how many and the rate that was reached.
+func (all publishers) publish(events int, rate float64) (sent int, reached float64, err error) {
 	type result struct {
 		sent int
 		err  error
 	}
 	results := make(chan result, len(all))
+	began := time.Now()
 	for _, p := range all {
 		go func() {
 			sent, err := p.publish(events/len(all), rate/float64(len(all)))
 			results <- result{sent, err}
 		}()
 	}
-	sent, failed := 0, error(nil)
 	for range all {
 		r := <-results
 		sent += r.sent
-		failed = errors.Join(failed, r.err)
+		err = errors.Join(err, r.err)
 	}
-	return sent, failed
+	return sent, float64(sent) / time.Since(began).Seconds(), err
 }
 
-// publishAt publishes events at a rate, in events/s, 0 for full speed, and returns how many and the rate that was reached.
-func publishAt(rabbit *realparts.RabbitMQ, rate float64, events int) (sent int, reached float64, err error) {
-	all, err := newPublishers(rabbit.Port, streamEvents/2)
-	if err != nil {
-		return 0, 0, err
-	}
-	began := time.Now()
-	sent, err = publishAll(all, events, rate)
-	reached = float64(sent) / time.Since(began).Seconds()
+func (all publishers) Close() error {
+	var err error
 	for _, p := range all {
-		err = errors.Join(err, p.Close())
+		err = errors.Join(err, p.connection.Close())
 	}
-	return sent, reached, err
+	return err
 }

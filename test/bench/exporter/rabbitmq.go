@@ -42,19 +42,23 @@ func (b *bench) rabbitMQ() error {
 		return err
 	}
 	defer server.Kill()
+	all, err := newPublishers(rabbit.Port)
+	if err != nil {
+		return err
+	}
 	for _, rate := range []float64{20_000, rabbitBar} {
-		reached, err := b.rabbitAt(rabbit, rate, int(rate*b.seconds))
+		reached, err := b.rabbitAt(rabbit, all, rate, int(rate*b.seconds))
 		if err != nil {
 			return err
 		}
 		b.figure(fmt.Sprintf("RabbitMQ at %.0f events/s: sent", rate), "events/s", reached, bar{0.98 * rate, true})
 	}
-	return errors.Join(b.rabbitFull(rabbit), b.rabbitFilled(rabbit))
+	return errors.Join(b.rabbitFull(rabbit, all), b.rabbitFilled(rabbit, all), all.Close())
 }
 
 // rabbitAt measures the exporter at a rate, in events/s, 0 for full speed, and returns the rate that server and publishers
 // reached.
-func (b *bench) rabbitAt(rabbit *realparts.RabbitMQ, rate float64, events int) (float64, error) {
+func (b *bench) rabbitAt(rabbit *realparts.RabbitMQ, all publishers, rate float64, events int) (float64, error) {
 	e, err := b.startExporter(rabbit.URL("/"))
 	if err != nil {
 		return 0, err
@@ -64,7 +68,7 @@ func (b *bench) rabbitAt(rabbit *realparts.RabbitMQ, rate float64, events int) (
 	if err != nil {
 		return 0, err
 	}
-	sent, reached, err := publishAt(rabbit, rate, events)
+	sent, reached, err := all.publish(events, rate)
 	if err != nil {
 		return 0, err
 	}
@@ -94,12 +98,12 @@ const rabbitPairs = 5
 
 // rabbitFull measures what server and publishers reach at full speed beside the exporter, and beside a reader that does not
 // look at what it reads. Which of the two comes first alternates.
-func (b *bench) rabbitFull(rabbit *realparts.RabbitMQ) error {
+func (b *bench) rabbitFull(rabbit *realparts.RabbitMQ, all publishers) error {
 	var bare, ours, shares []float64
 	for i := range rabbitPairs {
 		turns := []func() error{
-			func() error { return b.rabbitOurs(rabbit, &ours) },
-			func() error { return b.rabbitBare(rabbit, &bare) },
+			func() error { return b.rabbitOurs(rabbit, all, &ours) },
+			func() error { return b.rabbitBare(rabbit, all, &bare) },
 		}
 		if i%2 == 1 {
 			slices.Reverse(turns)
@@ -111,8 +115,8 @@ func (b *bench) rabbitFull(rabbit *realparts.RabbitMQ) error {
 		}
 		shares = append(shares, ours[i]/bare[i])
 	}
-	for _, all := range [][]float64{bare, ours, shares} {
-		slices.Sort(all)
+	for _, figures := range [][]float64{bare, ours, shares} {
+		slices.Sort(figures)
 	}
 	b.figure("RabbitMQ at full speed beside the exporter, median", "events/s", ours[rabbitPairs/2], bar{})
 	b.figure("RabbitMQ at full speed beside the exporter, most", "events/s", ours[rabbitPairs-1], bar{})
@@ -122,8 +126,8 @@ func (b *bench) rabbitFull(rabbit *realparts.RabbitMQ) error {
 	return nil
 }
 
-func (b *bench) rabbitOurs(rabbit *realparts.RabbitMQ, rates *[]float64) error {
-	reached, err := b.rabbitAt(rabbit, 0, b.rabbitTurn())
+func (b *bench) rabbitOurs(rabbit *realparts.RabbitMQ, all publishers, rates *[]float64) error {
+	reached, err := b.rabbitAt(rabbit, all, 0, b.rabbitTurn())
 	*rates = append(*rates, reached)
 	return err
 }
@@ -131,12 +135,12 @@ func (b *bench) rabbitOurs(rabbit *realparts.RabbitMQ, rates *[]float64) error {
 // rabbitTurn is how many events make one turn at full speed.
 func (b *bench) rabbitTurn() int { return int(rabbitBar * b.seconds / rabbitPairs) }
 
-func (b *bench) rabbitBare(rabbit *realparts.RabbitMQ, rates *[]float64) error {
+func (b *bench) rabbitBare(rabbit *realparts.RabbitMQ, all publishers, rates *[]float64) error {
 	reader, err := newBareReader(rabbit.URL("/"))
 	if err != nil {
 		return err
 	}
-	_, reached, err := publishAt(rabbit, 0, b.rabbitTurn())
+	_, reached, err := all.publish(b.rabbitTurn(), 0)
 	*rates = append(*rates, reached)
 	return errors.Join(err, reader.Close())
 }
@@ -192,11 +196,7 @@ func (r *bareReader) Read(p []byte) (int, error) {
 const filled = 60_000
 
 // rabbitFilled stops the exporter, fills its queue and measures how fast it is worked off.
-func (b *bench) rabbitFilled(rabbit *realparts.RabbitMQ) error {
-	all, err := newPublishers(rabbit.Port, filled)
-	if err != nil {
-		return err
-	}
+func (b *bench) rabbitFilled(rabbit *realparts.RabbitMQ, all publishers) error {
 	rate, cpu, err := b.drainFilled(rabbit, all)
 	if err != nil {
 		return err
@@ -206,14 +206,14 @@ func (b *bench) rabbitFilled(rabbit *realparts.RabbitMQ) error {
 	return nil
 }
 
-func (b *bench) drainFilled(rabbit *realparts.RabbitMQ, all []*publisher) (rate, cpu float64, err error) {
+func (b *bench) drainFilled(rabbit *realparts.RabbitMQ, all publishers) (rate, cpu float64, err error) {
 	e, err := b.startExporter(rabbit.URL("/"))
 	if err != nil {
 		return 0, 0, err
 	}
 	defer e.Kill()
 	e.Signal(syscall.SIGSTOP)
-	sent, err := publishAll(all, filled, 0)
+	sent, _, err := all.publish(filled, 0)
 	if err != nil {
 		return 0, 0, err
 	}
