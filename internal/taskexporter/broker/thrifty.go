@@ -15,48 +15,26 @@ import (
 const (
 	// readSize is how much is read from a connection at once, in bytes: about two hundred messages.
 	readSize = 128 << 10
-	// thin is how little a read has to bring for a pause to follow it.
-	thin = 64 << 10
-	// gathering is the longest pause. Waking up for each message is what costs most: at 1,000 events a second it is three
-	// quarters of the processor's time. Nobody looks at a counter 50 ms after the event, and the kernel holds what comes
-	// meanwhile.
+	// gathering is how long bytes may gather until a portion of them is read at once. Waking up for each message is what
+	// costs most: at 1,000 events a second it is three quarters of the processor's time. Nobody looks at a counter 50 ms
+	// after the event, and the kernel holds what comes meanwhile.
 	gathering = 50 * time.Millisecond
-	// portion is how much should come in a pause, in bytes: half the window of a young connection (64 KiB, tcp_rmem, tcp(7)).
-	// Who lets it fill up in every pause slows the broker down to what it holds.
-	portion = 32 << 10
-	// shortest is the shortest pause that is worth it: below, falling asleep and waking up cost as much as it saves.
-	shortest = time.Millisecond
+	// portion is how much is worth waking up for, in bytes: half of what a read takes.
+	portion = readSize / 2
+	// room is how much the kernel may hold for us from the start, in bytes, instead of growing to that over time. It takes
+	// memory only for what waits. A broker that fills it up has to wait for us, and Redis 7 may close a TLS connection then
+	// ("SSL routines::bad length", https://github.com/valkey-io/valkey/issues/1135).
+	room = 2 << 20
 )
-
-// pace tells from what was read lately how long a pause may be.
-type pace struct {
-	since time.Time
-	bytes int
-	pause time.Duration
-}
-
-// note what was read until now, and return the pause in which a portion comes at that rate.
-func (p *pace) note(now time.Time, bytes int) time.Duration {
-	p.bytes += bytes
-	if elapsed := now.Sub(p.since); elapsed >= gathering {
-		p.pause = time.Duration(min(float64(gathering), float64(elapsed)*portion/float64(p.bytes)))
-		if p.pause < shortest {
-			p.pause = 0
-		}
-		p.since, p.bytes = now, 0
-	}
-	return p.pause
-}
 
 // thrifty reads a connection in few, large pieces, and gives it up when it is silent for too long.
 type thrifty struct {
 	net.Conn
 	socket   syscall.RawConn // nil if there is none below
-	patience time.Duration   // 0: for ever
+	patience time.Duration
 	// paced turns the pauses on. Until all is set up, each answer is waited for.
 	paced atomic.Bool
 
-	pace     pace
 	last     int // bytes of the last read
 	deadline time.Time
 }
@@ -66,6 +44,8 @@ func newThrifty(connection net.Conn, patience time.Duration) *thrifty {
 	if below, ok := connection.(syscall.Conn); ok {
 		t.socket, _ = below.SyscallConn() // fails on closed connections, of which the read will tell
 	}
+	t.readableFrom(room)
+	t.readableFrom(1)
 	return t
 }
 
@@ -106,13 +86,11 @@ func (b *buffered) Read(p []byte) (int, error) { return b.buffer.Read(p) }
 
 // Read reads once from the connection. After a timeout it can go on: no byte is lost.
 func (t *thrifty) Read(p []byte) (int, error) {
-	now := time.Now()
-	if pause := t.pace.note(now, t.last); pause > 0 && t.last > 0 && t.last < min(thin, len(p)) && t.paced.Load() {
-		t.gather(pause)
-		now = time.Now()
+	if 0 < t.last && t.last < min(portion, len(p)) && t.paced.Load() {
+		t.gather()
 	}
 	// Setting a deadline takes longer than a small read. So it is set once a second and is at most that much too early.
-	if t.patience > 0 && t.deadline.Sub(now) < t.patience-time.Second {
+	if now := time.Now(); t.deadline.Sub(now) < t.patience-time.Second {
 		t.deadline = now.Add(t.patience)
 		if err := t.SetReadDeadline(t.deadline); err != nil {
 			return 0, err
@@ -125,20 +103,37 @@ func (t *thrifty) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// gather lets bytes come for a while. The runtime's poller wakes a thread whenever a socket becomes readable, even if no goroutine
-// reads it, so the kernel is asked not to call it so for few bytes (SO_RCVLOWAT, socket(7)).
-func (t *thrifty) gather(pause time.Duration) {
-	t.readableFrom(thin)
-	time.Sleep(pause)
-	t.readableFrom(1)
-}
-
-func (t *thrifty) readableFrom(bytes int) {
+// gather waits until a portion came, or for a moment. The runtime's poller wakes a thread whenever a socket becomes
+// readable, even if no goroutine reads it, so the kernel is asked not to call it so for few bytes (SO_RCVLOWAT, socket(7)).
+// What goes wrong here, the read tells of.
+func (t *thrifty) gather() {
 	if t.socket == nil {
 		return
 	}
-	// An error costs wake-ups and nothing else: the kernel goes on with what was set before, or the read tells of it.
-	_ = t.socket.Control(func(socket uintptr) {
-		_ = syscall.SetsockoptInt(int(socket), syscall.SOL_SOCKET, syscall.SO_RCVLOWAT, bytes)
+	t.deadline = time.Time{}
+	if err := t.SetReadDeadline(time.Now().Add(gathering)); err != nil {
+		return
+	}
+	asked := false
+	_ = t.socket.Read(func(socket uintptr) (done bool) {
+		if !asked {
+			readableFrom(socket, portion)
+			asked = true
+			return false
+		}
+		return true
 	})
+	t.readableFrom(1)
+}
+
+// readableFrom asks the kernel to call the socket readable from so many bytes on, for which it makes room if it has less.
+func (t *thrifty) readableFrom(bytes int) {
+	if t.socket != nil {
+		_ = t.socket.Control(func(socket uintptr) { readableFrom(socket, bytes) }) // the read tells of an error
+	}
+}
+
+func readableFrom(socket uintptr, bytes int) {
+	// An error costs wake-ups and nothing else: the kernel goes on with what was set before.
+	_ = syscall.SetsockoptInt(int(socket), syscall.SOL_SOCKET, syscall.SO_RCVLOWAT, bytes)
 }

@@ -89,37 +89,17 @@ func TestMuchIsReadWhole(t *testing.T) {
 	}
 }
 
-// TestPauses: the more comes, the shorter is the pause, so that it never fills the connection's window.
-func TestPauses(t *testing.T) {
-	now := time.Unix(1_800_000_000, 0)
-	for name, tc := range map[string]struct {
-		bytes int
-		every time.Duration
-		want  time.Duration
-	}{
-		"a heartbeat now and then":              {600, 2 * time.Second, gathering},
-		"500 events a second":                   {17 << 10, gathering, gathering},
-		"a window that filled up in each pause": {64 << 10, gathering, gathering / 2},
-		"short reads that follow one another":   {8 << 10, time.Millisecond, 4 * time.Millisecond},
-		"more than a portion in a millisecond":  {40 << 10, time.Millisecond, 0},
-	} {
-		t.Run(name, func(t *testing.T) {
-			p, at := pace{}, now
-			var pause time.Duration
-			for range 200 {
-				at = at.Add(tc.every)
-				pause = p.note(at, tc.bytes)
-			}
-			if pause != tc.want {
-				t.Errorf("pause = %v, want %v", pause, tc.want)
-			}
-			at = at.Add(time.Minute)
-			if pause := p.note(at, tc.bytes); pause != gathering {
-				t.Errorf("pause = %v after a minute of silence, want %v", pause, gathering)
-			}
-			if pause := p.note(at.Add(time.Minute), 0); pause != gathering {
-				t.Errorf("pause = %v after nothing came, want %v", pause, gathering)
-			}
-		})
+// TestABurstFitsBetweenTwoReads: a broker that has to wait for us may end the connection (room).
+func TestABurstFitsBetweenTwoReads(t *testing.T) {
+	near, far := connected(t)
+	newThrifty(near, 5*time.Second)
+	if err := far.(*net.TCPConn).SetWriteBuffer(16 << 10); err != nil {
+		t.Fatal(err)
+	}
+	if err := far.SetWriteDeadline(time.Now().Add(2 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := far.Write(make([]byte, room/2)); err != nil {
+		t.Errorf("%d of %d bytes written while nobody read: %v", n, room/2, err)
 	}
 }
