@@ -110,7 +110,7 @@ func (b *bench) write(out io.Writer, part string) error {
 		"R": b.report, "FewStacks": b.few, "ManyStacks": b.many, "Changes": b.changes, "Foreign": b.options.foreign, "Concurrency": concurrency,
 		"Pods": b.pods, "PodRounds": b.podRounds, "Obstack": obstack, "Answer": onlyAnswer, "Nobody": nobody, "Workloads": b.workloads, "PodsPerWorkload": podsPerWorkload, "WorkloadPods": b.workloads * podsPerWorkload,
 		"Namespaces":  b.workloads / workloadsPerNamespace,
-		"HandlerRuns": handlerRuns, "BarWorkload": float64(barWorkload), "BarPod": float64(barPod),
+		"HandlerRuns": handlerRuns, "Restarts": restarts, "BarWorkload": float64(barWorkload), "BarPod": float64(barPod),
 		"BarConverge": barConverge, "BarResync": float64(barResync), "BarMemory": barMemory,
 	}
 	if err := t.ExecuteTemplate(out, part, data); err != nil {

@@ -19,14 +19,8 @@ import (
 // resync counts what the operator sends while it looks at every stack again.
 func (b *bench) resync(ctx context.Context) error {
 	progress("resync of %d stacks", b.many)
-	if err := b.restart(ctx, "--resync-period=10s"); err != nil {
-		return err
-	}
-	if err := b.settled(ctx, b.many); err != nil {
-		return err
-	}
 	var err error
-	if b.MemoryStacks.Restarted, err = b.memory(ctx); err != nil {
+	if b.MemoryStacks.Restarted, err = b.restarted(ctx); err != nil {
 		return err
 	}
 	before, err := b.op.Metrics(ctx)

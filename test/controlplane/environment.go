@@ -28,8 +28,10 @@ const graceTime = time.Second
 // startEnvironment starts etcd and kube-apiserver and installs the definitions.
 func (c *ControlPlane) startEnvironment(options Options, crds []string) error {
 	c.Environment = &envtest.Environment{
-		CRDDirectoryPaths:        crds,
-		ErrorIfCRDPathMissing:    true,
+		CRDDirectoryPaths:     crds,
+		ErrorIfCRDPathMissing: true,
+		// By itself envtest gives the API server ten seconds to serve them, which it exceeds on a busy machine.
+		CRDInstallOptions:        envtest.CRDInstallOptions{MaxTime: startTimeout},
 		ControlPlaneStartTimeout: startTimeout,
 	}
 	plane := &c.Environment.ControlPlane

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"testing"
+	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -122,7 +123,7 @@ func (p *plane) installDefinitions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = envtest.InstallCRDs(p.Config, envtest.CRDInstallOptions{Paths: []string{
+	_, err = envtest.InstallCRDs(p.Config, envtest.CRDInstallOptions{MaxTime: time.Minute, Paths: []string{
 		filepath.Join(dir, "monitoring.coreos.com_servicemonitors.yaml"),
 		filepath.Join(dir, "monitoring.coreos.com_prometheusrules.yaml"),
 	}})
