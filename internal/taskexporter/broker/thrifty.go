@@ -32,7 +32,7 @@ type thrifty struct {
 	net.Conn
 	socket   syscall.RawConn // nil if there is none below
 	patience time.Duration
-	// paced turns the pauses on. Until all is set up, each answer is waited for.
+	// paced turns gathering on. Until all is set up, each answer is waited for.
 	paced atomic.Bool
 
 	last     int // bytes of the last read
@@ -44,7 +44,7 @@ func newThrifty(connection net.Conn, patience time.Duration) *thrifty {
 	if below, ok := connection.(syscall.Conn); ok {
 		t.socket, _ = below.SyscallConn() // fails on closed connections, of which the read will tell
 	}
-	t.readableFrom(room)
+	t.readableFrom(room) // The kernel keeps what it made room for.
 	t.readableFrom(1)
 	return t
 }
