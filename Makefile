@@ -51,7 +51,7 @@ test-realparts: ## Test the task exporter on real Redis, RabbitMQ and Celery, wh
 	@parts=$$(hack/realparts/install.sh) && export OBSTACK_REALPARTS=$$parts OBSTACK_COVERAGE=$(CURDIR)/cover.d/exporter && \
 	rm -rf $$OBSTACK_COVERAGE && mkdir -p $$OBSTACK_COVERAGE && \
 	go test -count=1 -cover -coverpkg=$$(tr ' ' , <<< '$(EXPORTER)') $(EXPORTER) -args -test.gocoverdir=$$OBSTACK_COVERAGE && \
-	go test -timeout 30m -count=1 ./test/exporter && \
+	go test -timeout 50m -count=1 ./test/exporter && \
 	go tool covdata textfmt -i=$$OBSTACK_COVERAGE -o cover.exporter.out
 	@$(call gate,exporter,cover.exporter.out)
 

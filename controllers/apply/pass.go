@@ -148,13 +148,15 @@ func (p *Pass) create(ctx context.Context, req *request) (*metav1.PartialObjectM
 }
 
 // send applies the request and returns the metadata of the result. It asks for
-// no more than the metadata, because the whole of a dashboard is large.
+// no more than the metadata, because the whole of a dashboard is large. Nor does it
+// ask for the search for duplicate fields, for which the API server reads a body a
+// second time: an encoder writes none. An unknown field is refused in any case.
 func (p *Pass) send(ctx context.Context, req *request, body []byte) (*metav1.PartialObjectMetadata, error) {
 	answer := &metav1.PartialObjectMetadata{}
 	answer.SetGroupVersionKind(req.kind)
 	answer.Namespace, answer.Name = req.key.Namespace, req.key.Name
 	err := p.engine.Client.Patch(ctx, answer, client.RawPatch(types.ApplyPatchType, body),
-		client.FieldOwner(p.engine.FieldManager), client.ForceOwnership)
+		client.FieldOwner(p.engine.FieldManager), client.ForceOwnership, client.FieldValidation(metav1.FieldValidationIgnore))
 	return answer, err
 }
 

@@ -17,15 +17,18 @@ import (
 	"obstack.dev/obstack/test/operator"
 )
 
-// pair is one comparison of the operator with the bare client.
+// pair is one comparison of the operator with the bare client, and with one that is tuned.
 type pair struct {
-	Operator, Bare time.Duration
+	Operator, Bare, Tuned time.Duration
 	// Stolen are the shares of the processors' time that the host took away meanwhile.
-	OperatorStolen, BareStolen float64
+	OperatorStolen, BareStolen, TunedStolen float64
 }
 
-// Ratio is what the operator costs more; 1 is nothing.
+// Ratio is what the operator costs more than the bare client; 1 is nothing.
 func (p pair) Ratio() float64 { return p.Operator.Seconds() / p.Bare.Seconds() }
+
+// TunedRatio is what it costs more than a client that spares the API server what the operator does.
+func (p pair) TunedRatio() float64 { return p.Operator.Seconds() / p.Tuned.Seconds() }
 
 // medianPair is the pair with the median ratio; of an even number the worse one.
 func medianPair(pairs []pair) pair {
@@ -37,7 +40,7 @@ func medianPair(pairs []pair) pair {
 
 func (b *bench) compareFew(ctx context.Context) error {
 	for i := range b.pairs {
-		p, stacks, err := b.compare(ctx, b.few, i%2 == 1)
+		p, stacks, err := b.compare(ctx, b.few, i)
 		if err != nil {
 			return err
 		}
@@ -52,7 +55,7 @@ func (b *bench) compareFew(ctx context.Context) error {
 // compareMany leaves the stacks of its last comparison for what follows.
 func (b *bench) compareMany(ctx context.Context) error {
 	for i := range b.manyPairs {
-		p, stacks, err := b.compare(ctx, b.many, i%2 == 1)
+		p, stacks, err := b.compare(ctx, b.many, i)
 		if err != nil {
 			return err
 		}
@@ -68,33 +71,33 @@ func (b *bench) compareMany(ctx context.Context) error {
 	return err
 }
 
-// compare times the operator and the bare client, in namespaces of their own. It returns
-// the operator's stacks.
-func (b *bench) compare(ctx context.Context, n int, bareFirst bool) (pair, []*obsv1.ObservabilityStack, error) {
+// compare times the operator and both clients, in namespaces of their own. Which of them is
+// the first goes round. It returns the operator's stacks.
+func (b *bench) compare(ctx context.Context, n, round int) (pair, []*obsv1.ObservabilityStack, error) {
 	var p pair
-	stacks, err := b.newStacks(ctx, n)
-	if err != nil {
-		return p, nil, err
-	}
-	bare, err := b.newStacks(ctx, n)
-	if err != nil {
-		return p, nil, err
-	}
-	turns := []func() error{
-		func() (err error) { p.Operator, p.OperatorStolen, err = b.converge(ctx, stacks); return err },
-		func() (err error) { p.Bare, p.BareStolen, err = b.applyBare(ctx, bare); return err },
-	}
-	if bareFirst {
-		slices.Reverse(turns)
-	}
-	for _, turn := range turns {
-		if err := turn(); err != nil {
+	var stacks [3][]*obsv1.ObservabilityStack
+	for i := range stacks {
+		var err error
+		if stacks[i], err = b.newStacks(ctx, n); err != nil {
 			return p, nil, err
 		}
 	}
-	progress("%d stacks: operator %.1f s, bare client %.1f s, ratio %.2f; %.2f passes and %.2f requests a stack",
-		n, p.Operator.Seconds(), p.Bare.Seconds(), p.Ratio(), b.PassesPerStack, b.RequestsPerStack)
-	return p, stacks, b.wipe(ctx, bare)
+	turns := [3]func() error{
+		func() (err error) { p.Operator, p.OperatorStolen, err = b.converge(ctx, stacks[0]); return err },
+		func() (err error) { p.Bare, p.BareStolen, err = b.applyBare(ctx, stacks[1]); return err },
+		func() (err error) {
+			p.Tuned, p.TunedStolen, err = b.applyBare(ctx, stacks[2], client.FieldValidation(metav1.FieldValidationIgnore))
+			return err
+		},
+	}
+	for i := range turns {
+		if err := turns[(i+round)%len(turns)](); err != nil {
+			return p, nil, err
+		}
+	}
+	progress("%d stacks: operator %.1f s, bare client %.1f s, ratio %.2f, tuned client %.1f s, ratio %.2f; %.2f passes and %.2f requests a stack",
+		n, p.Operator.Seconds(), p.Bare.Seconds(), p.Ratio(), p.Tuned.Seconds(), p.TunedRatio(), b.PassesPerStack, b.RequestsPerStack)
+	return p, stacks[0], errors.Join(b.wipe(ctx, stacks[1]), b.wipe(ctx, stacks[2]))
 }
 
 // How often it is asked whether stacks have converged, for each of them: an answer has series for each, and making it and
@@ -178,7 +181,7 @@ func (b *bench) verify(ctx context.Context, stacks []*obsv1.ObservabilityStack) 
 // applyBare applies what the operator would, which is halted meanwhile: what it makes
 // of the bare client's objects is no part of that client's work. The requests are
 // ready before the clock starts.
-func (b *bench) applyBare(ctx context.Context, stacks []*obsv1.ObservabilityStack) (took time.Duration, stolen float64, err error) {
+func (b *bench) applyBare(ctx context.Context, stacks []*obsv1.ObservabilityStack, opts ...client.PatchOption) (took time.Duration, stolen float64, err error) {
 	work := make([][]request, len(stacks))
 	err = parallel(ctx, len(work), func(ctx context.Context, i int) (err error) {
 		// A dry run, for the defaults that the API server sets.
@@ -196,7 +199,7 @@ func (b *bench) applyBare(ctx context.Context, stacks []*obsv1.ObservabilityStac
 		defer func() { took, stolen = time.Since(start), machine.Now().StolenSince(processors) }()
 		return parallel(ctx, len(work), func(ctx context.Context, i int) error {
 			for _, r := range work[i] {
-				if err := b.apply(ctx, r); err != nil {
+				if err := b.apply(ctx, r, opts...); err != nil {
 					return err
 				}
 			}

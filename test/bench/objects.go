@@ -137,10 +137,10 @@ func (b *bench) newRequest(stack *obsv1.ObservabilityStack, obj client.Object) (
 }
 
 // apply sends a request, and asks for no more than metadata, as the operator does.
-func (b *bench) apply(ctx context.Context, r request) error {
+func (b *bench) apply(ctx context.Context, r request, opts ...client.PatchOption) error {
 	answer := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: r.name}}
 	answer.SetGroupVersionKind(r.kind)
-	err := b.api.Patch(ctx, answer, client.RawPatch(types.ApplyPatchType, r.body), client.FieldOwner("bare"), client.ForceOwnership)
+	err := b.api.Patch(ctx, answer, client.RawPatch(types.ApplyPatchType, r.body), append(opts, client.FieldOwner("bare"), client.ForceOwnership)...)
 	if err != nil {
 		return fmt.Errorf("apply %s %s: %w", r.kind.Kind, r.name, err)
 	}

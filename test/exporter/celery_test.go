@@ -93,8 +93,8 @@ func countEverything(t *testing.T, version, broker string) {
 		want["failed{proj.rejected,celery,Reject}"], want["failed_runtime{proj.rejected,celery}"] = 1, 1
 	}
 	c.publish(orders...)
-	e.becomes("celery_task_", 40*time.Second, want)
-	e.becomes("celery_active_", 10*time.Second, activeCounts(broker, "celery", "emails"))
+	e.becomes("celery_task_", want)
+	e.becomes("celery_active_", activeCounts(broker, "celery", "emails"))
 	if got := e.counts("celery_exporter_malformed"); len(got) != 0 {
 		t.Errorf("malformed: %v", got)
 	}
@@ -120,7 +120,7 @@ func TestWithoutTaskSentTheQueueOfTheWorkerCounts(t *testing.T) {
 	c := celery{t, "celery-newest", broker, map[string]any{"worker_send_task_events": true}}
 	c.worker("w@host", "-P", "solo", "-Q", "emails")
 	c.publish(order{"proj.ok", 4, map[string]any{"queue": "emails"}})
-	e.becomes("celery_task_", 20*time.Second, map[string]float64{
+	e.becomes("celery_task_", map[string]float64{
 		"received{proj.ok,emails}": 4, "started{proj.ok,emails}": 4, "succeeded{proj.ok,emails}": 4, "runtime{proj.ok,emails}": 4,
 	})
 }
@@ -133,9 +133,9 @@ func TestATaskThatIsTerminatedIsRevoked(t *testing.T) {
 	c := celery{t, "celery-newest", broker, events}
 	c.worker("w@host", "-c", "1")
 	ids := c.publish(order{"proj.slow", 1, nil})
-	eventually(t, "the task runs", 20*time.Second, func() bool { return e.counts("celery_task_")["started{proj.slow,celery}"] == 1 })
+	eventually(t, "the task runs", func() bool { return e.counts("celery_task_")["started{proj.slow,celery}"] == 1 })
 	c.python("revoke", ids[0])
-	e.becomes("celery_task_revoked", 20*time.Second, map[string]float64{"{proj.slow,celery}": 1})
+	e.becomes("celery_task_revoked", map[string]float64{"{proj.slow,celery}": 1})
 }
 
 func TestTasksThatRunAtTheStartGetTheirNames(t *testing.T) {
@@ -144,10 +144,10 @@ func TestTasksThatRunAtTheStartGetTheirNames(t *testing.T) {
 	broker := fmt.Sprintf("redis://127.0.0.1:%d/0", port)
 	c := celery{t, "celery-newest", broker, events}
 	c.worker("w@host", "-c", "2", "-Q", "celery,emails")
-	c.publish(order{"proj.slow", 2, map[string]any{"queue": "emails", "args": []any{6}}}, order{"proj.slow", 1, map[string]any{"args": []any{6}}})
+	c.publish(order{"proj.slow", 2, map[string]any{"queue": "emails", "args": []any{15}}}, order{"proj.slow", 1, map[string]any{"args": []any{15}}})
 	time.Sleep(2 * time.Second)
 	e := startReady(t, broker)
-	e.becomes("celery_task_succeeded", 20*time.Second, map[string]float64{"{proj.slow,emails}": 2, "{proj.slow,celery}": 1})
+	e.becomes("celery_task_succeeded", map[string]float64{"{proj.slow,emails}": 2, "{proj.slow,celery}": 1})
 }
 
 func TestEventsAreEnabledIfAskedFor(t *testing.T) {
@@ -157,7 +157,7 @@ func TestEventsAreEnabledIfAskedFor(t *testing.T) {
 	mute := celery{t, "celery-newest", broker, map[string]any{}}
 	mute.worker("mute@host", "-c", "1")
 	e := startReady(t, broker)
-	eventually(t, "the mute worker is found", 40*time.Second, func() bool {
+	eventually(t, "the mute worker is found", func() bool {
 		mute.publish(order{"proj.ok", 1, nil})
 		return e.counts("celery_exporter_workers")["{off}"] == 1
 	})
@@ -166,7 +166,7 @@ func TestEventsAreEnabledIfAskedFor(t *testing.T) {
 	}
 	e.terminate()
 	e = startReady(t, broker, "--enable-events")
-	eventually(t, "the worker sends events", 40*time.Second, func() bool {
+	eventually(t, "the worker sends events", func() bool {
 		mute.publish(order{"proj.ok", 1, nil})
 		return e.counts("celery_task_")["received{proj.ok,celery}"] > 0
 	})
@@ -176,15 +176,15 @@ func TestAKilledWorkerIsLost(t *testing.T) {
 	port := freePort(t)
 	startRedis(t, port)
 	broker := fmt.Sprintf("redis://127.0.0.1:%d/0", port)
-	e := startReady(t, broker, "--worker-timeout", "4", "--purge-offline-worker-metrics", "8")
+	e := startReady(t, broker, "--worker-timeout", "8", "--purge-offline-worker-metrics", "16")
 	c := celery{t, "celery-newest", broker, events}
 	worker := c.worker("w@host", "-c", "1")
-	eventually(t, "the worker is up", 20*time.Second, func() bool { return e.counts("celery_worker_up")["{}"] == 1 })
+	eventually(t, "the worker is up", func() bool { return e.counts("celery_worker_up")["{}"] == 1 })
 	worker.stop(9)
-	eventually(t, "the worker is lost", 20*time.Second, func() bool {
+	eventually(t, "the worker is lost", func() bool {
 		return e.one("celery_worker_lost_total") == 1 && e.counts("celery_worker_up")["{}"] == 0
 	})
-	eventually(t, "its series are purged", 20*time.Second, func() bool { return e.scrape()["celery_worker_up"] == nil })
+	eventually(t, "its series are purged", func() bool { return e.scrape()["celery_worker_up"] == nil })
 	if got := e.one("celery_worker_lost_total"); got != 1 {
 		t.Errorf("lost workers = %v, want 1", got)
 	}
@@ -199,10 +199,10 @@ func TestQueueLengthCountsAllPrioritiesAndUnacked(t *testing.T) {
 	for priority := range 10 {
 		c.publish(order{"proj.slow", 1, map[string]any{"queue": "prio", "priority": priority}})
 	}
-	e.becomes("celery_queue_length", 20*time.Second, map[string]float64{"{prio}": 10})
+	e.becomes("celery_queue_length", map[string]float64{"{prio}": 10})
 	c.worker("w@host", "-c", "1", "-Q", "prio", "--prefetch-multiplier", "4")
 	// Of the ten, one runs, and was acknowledged when it began; the worker took some more, and the rest waits.
-	eventually(t, "the worker has taken some", 20*time.Second, func() bool {
+	eventually(t, "the worker has taken some", func() bool {
 		waiting, taken := e.counts("celery_queue_length")["{prio}"], e.counts("celery_unacked")["_messages{}"]
 		return waiting+taken == 9 && taken >= 1
 	})

@@ -36,7 +36,7 @@ func start(t testing.TB, broker string, args ...string) *running {
 	e := &running{run(t, "exporter", []string{"CE_BROKER_URL=" + broker, "GOCOVERDIR=" + coverage}, args...), fmt.Sprintf("http://127.0.0.1:%d", port)}
 	// Only a program that ends by itself writes down which of its code was run.
 	t.Cleanup(func() { _ = e.Stop(syscall.SIGTERM, 5*time.Second) }) // what does not end is killed
-	eventually(t, "the exporter serves", 20*time.Second, func() bool { return e.status("/health") == http.StatusOK })
+	eventually(t, "the exporter serves", func() bool { return e.status("/health") == http.StatusOK })
 	return e
 }
 
@@ -44,13 +44,13 @@ func start(t testing.TB, broker string, args ...string) *running {
 func startReady(t testing.TB, broker string, args ...string) *running {
 	t.Helper()
 	e := start(t, broker, args...)
-	e.ready(20 * time.Second)
+	e.ready()
 	return e
 }
 
-func (e *running) ready(limit time.Duration) {
+func (e *running) ready() {
 	e.t.Helper()
-	eventually(e.t, "the exporter is ready", limit, func() bool { return e.status("/ready") == http.StatusOK })
+	eventually(e.t, "the exporter is ready", func() bool { return e.status("/ready") == http.StatusOK })
 }
 
 func (e *running) status(path string) int {
@@ -140,9 +140,9 @@ func (e *running) one(name string) float64 {
 }
 
 // becomes waits until the samples with a prefix are as wanted, and checks that they stay so.
-func (e *running) becomes(prefix string, limit time.Duration, want map[string]float64) {
+func (e *running) becomes(prefix string, want map[string]float64) {
 	e.t.Helper()
-	end := time.Now().Add(limit)
+	end := time.Now().Add(patience)
 	var diff string
 	for time.Now().Before(end) {
 		if diff = difference(want, e.counts(prefix)); diff == "" {
@@ -153,7 +153,7 @@ func (e *running) becomes(prefix string, limit time.Duration, want map[string]fl
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
-	e.t.Errorf("%s after %v (-want +got):\n%s", prefix, limit, diff)
+	e.t.Errorf("%s after %v (-want +got):\n%s", prefix, patience, diff)
 }
 
 // terminate ends the exporter as Kubernetes does and returns how long that took.

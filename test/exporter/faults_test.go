@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"obstack.dev/obstack/test/realparts"
 )
 
 // redisAt is a client of a Redis server, for what the test does to it.
@@ -37,13 +39,14 @@ func send(t testing.TB, client *redis.Client, message string) {
 	}
 }
 
-// hears waits until an event sent now is counted.
-func (e *running) hears(client *redis.Client, limit time.Duration) {
+// hears waits until an event sent now is counted. It sends the next one when that did not come, not before: a test that
+// goes on with the count must not meet a late one.
+func (e *running) hears(client *redis.Client) {
 	e.t.Helper()
 	before := e.counts("celery_exporter_events")["{task-started}"]
-	eventually(e.t, "an event is heard", limit, func() bool {
+	eventually(e.t, "an event is heard", func() bool {
 		send(e.t, client, fmt.Sprintf(goodEvent, "u"))
-		return e.counts("celery_exporter_events")["{task-started}"] > before
+		return realparts.WaitFor("it", 5*time.Second, func() bool { return e.counts("celery_exporter_events")["{task-started}"] > before }) == nil
 	})
 }
 
@@ -74,18 +77,17 @@ func TestRedisComesLateAndGoesAway(t *testing.T) {
 		t.Errorf("broker up = %v without a broker", got)
 	}
 	server := startRedis(t, port)
-	e.ready(20 * time.Second)
+	e.ready()
 	client := redisAt(t, port, "")
-	e.hears(client, 5*time.Second)
-	time.Sleep(500 * time.Millisecond) // the last event sent may be on its way
+	e.hears(client)
 	before := e.counts("celery_exporter_events")["{task-started}"]
 
 	server.stop(syscall.SIGKILL)
-	eventually(t, "the loss is noticed", 5*time.Second, func() bool { return e.status("/ready") != http.StatusOK })
+	eventually(t, "the loss is noticed", func() bool { return e.status("/ready") != http.StatusOK })
 	e.serves("celery_exporter_events", "{task-started}", before)
 	startRedis(t, port)
-	e.ready(40 * time.Second)
-	e.hears(client, 5*time.Second)
+	e.ready()
+	e.hears(client)
 	if got := e.one("celery_exporter_reconnects_total"); got != 1 {
 		t.Errorf("%v reconnects, want 1", got)
 	}
@@ -99,8 +101,8 @@ func TestRedisEndsTheSubscription(t *testing.T) {
 	if err := client.ClientKillByFilter(t.Context(), "TYPE", "pubsub").Err(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the subscription is made again", 10*time.Second, func() bool { return e.one("celery_exporter_reconnects_total") == 1 })
-	e.hears(client, 5*time.Second)
+	eventually(t, "the subscription is made again", func() bool { return e.one("celery_exporter_reconnects_total") == 1 })
+	e.hears(client)
 }
 
 func TestRedisPasswordChanges(t *testing.T) {
@@ -114,13 +116,13 @@ func TestRedisPasswordChanges(t *testing.T) {
 	if err := client.ClientKillByFilter(t.Context(), "TYPE", "pubsub").Err(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the refusal is told", 10*time.Second, func() bool {
+	eventually(t, "the refusal is told", func() bool {
 		return e.status("/ready") != http.StatusOK && bytes.Contains(e.output(), []byte("WRONGPASS"))
 	})
 	if err := redisAt(t, port, "second-secret").ConfigSet(t.Context(), "requirepass", "first-secret").Err(); err != nil {
 		t.Fatal(err)
 	}
-	e.ready(20 * time.Second)
+	e.ready()
 	if bytes.Contains(e.output(), []byte("secret")) {
 		t.Error("the password is in the log")
 	}
@@ -135,13 +137,13 @@ func TestAFrozenRedisIsNoticed(t *testing.T) {
 		t.Errorf("%v errors on a quiet connection", got)
 	}
 	server.Signal(syscall.SIGSTOP)
-	eventually(t, "the silence is noticed", 40*time.Second, func() bool { return e.status("/ready") != http.StatusOK })
+	eventually(t, "the silence is noticed", func() bool { return e.status("/ready") != http.StatusOK })
 	if got := e.status("/metrics"); got != http.StatusOK {
 		t.Errorf("/metrics = %d", got)
 	}
 	server.Signal(syscall.SIGCONT)
-	e.ready(40 * time.Second)
-	e.hears(redisAt(t, port, ""), 10*time.Second)
+	e.ready()
+	e.hears(redisAt(t, port, ""))
 }
 
 func TestMalformedMessagesOnlyCount(t *testing.T) {
@@ -154,7 +156,7 @@ func TestMalformedMessagesOnlyCount(t *testing.T) {
 		send(t, client, fmt.Sprintf(goodEvent, fmt.Sprint("u", i)))
 	}
 	want := float64(len(badEvents))
-	eventually(t, "the good events are counted", 10*time.Second, func() bool { return e.counts("celery_exporter_events")["{task-started}"] == want })
+	eventually(t, "the good events are counted", func() bool { return e.counts("celery_exporter_events")["{task-started}"] == want })
 	if got := total(e.counts("celery_exporter_malformed")); got != want {
 		t.Errorf("%v malformed, want %v", got, want)
 	}
@@ -184,18 +186,18 @@ func TestRabbitMQComesLateAndGoesAway(t *testing.T) {
 		t.Errorf("/ready without a broker = %d", got)
 	}
 	p := server.start(t)
-	e.ready(60 * time.Second)
+	e.ready()
 	c := celery{t, "celery-newest", server.URL("shop"), events}
 	c.publish(order{"proj.ok", 3, nil})
-	e.becomes("celery_task_", 10*time.Second, map[string]float64{"sent{proj.ok,celery}": 3})
-	e.becomes("celery_queue_length", 10*time.Second, map[string]float64{"{celery}": 3})
+	e.becomes("celery_task_", map[string]float64{"sent{proj.ok,celery}": 3})
+	e.becomes("celery_queue_length", map[string]float64{"{celery}": 3})
 	p.stop(syscall.SIGTERM)
-	eventually(t, "the loss is noticed", 20*time.Second, func() bool { return e.status("/ready") != http.StatusOK })
+	eventually(t, "the loss is noticed", func() bool { return e.status("/ready") != http.StatusOK })
 	e.serves("celery_task_sent", "{proj.ok,celery}", 3)
 	server.start(t)
-	e.ready(60 * time.Second)
+	e.ready()
 	c.publish(order{"proj.ok", 2, nil})
-	e.becomes("celery_task_", 10*time.Second, map[string]float64{"sent{proj.ok,celery}": 5})
+	e.becomes("celery_task_", map[string]float64{"sent{proj.ok,celery}": 5})
 	if took := e.terminate(); took > time.Second {
 		t.Errorf("the end took %v", took)
 	}

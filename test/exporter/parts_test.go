@@ -134,15 +134,18 @@ func tail(t testing.TB, path string) []byte {
 // stop ends the process and waits for it.
 func (p *process) stop(s syscall.Signal) {
 	p.t.Helper()
-	if err := p.Stop(s, 30*time.Second); err != nil {
+	if err := p.Stop(s, patience); err != nil {
 		p.t.Fatalf("%s: %v", p.name, err)
 	}
 }
 
+// patience is how long something may take whose time is no claim: a shared machine may give a test a tenth of a processor.
+const patience = 3 * time.Minute
+
 // eventually polls until the condition holds.
-func eventually(t testing.TB, what string, limit time.Duration, condition func() bool) {
+func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	if err := realparts.WaitFor(what, limit, condition); err != nil {
+	if err := realparts.WaitFor(what, patience, condition); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -203,7 +206,7 @@ func (c celery) bin(name string) string { return filepath.Join(parts(c.t), c.ver
 func (c celery) worker(node string, args ...string) *process {
 	c.t.Helper()
 	p := run(c.t, "worker", c.env(), append([]string{c.bin("celery"), "-A", "app", "worker", "-n", node, "-l", "info"}, args...)...)
-	eventually(c.t, "the worker is ready", 60*time.Second, func() bool { return bytes.Contains(p.output(), []byte(" ready.")) })
+	eventually(c.t, "the worker is ready", func() bool { return bytes.Contains(p.output(), []byte(" ready.")) })
 	return p
 }
 

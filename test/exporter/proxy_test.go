@@ -122,13 +122,13 @@ func TestRedisIsCutOffInTheMiddleOfAMessage(t *testing.T) {
 	p := startProxy(t, port)
 	e := startReady(t, fmt.Sprintf("redis://127.0.0.1:%d/0", p.port), "--queue-interval", "3600", "--inspect-interval", "3600")
 	client := redisAt(t, port, "")
-	e.hears(client, 5*time.Second)
-	eventually(t, "the questions at the start are over", 20*time.Second, p.quietFor(2*time.Second))
+	e.hears(client)
+	eventually(t, "the questions at the start are over", p.quietFor(2*time.Second))
 	before := e.counts("celery_exporter_events")["{task-started}"]
 	p.cutAfter(100) // of about 250
 	send(t, client, fmt.Sprintf(goodEvent, "cut"))
-	eventually(t, "the connection is cut", 10*time.Second, p.hasCut)
-	eventually(t, "the subscription is made again", 20*time.Second, func() bool { return e.one("celery_exporter_reconnects_total") == 1 })
+	eventually(t, "the connection is cut", p.hasCut)
+	eventually(t, "the subscription is made again", func() bool { return e.one("celery_exporter_reconnects_total") == 1 })
 	if got := e.counts("celery_exporter_events")["{task-started}"]; got != before {
 		t.Errorf("%v events, want %v: half a message counted", got, before)
 	}
@@ -136,7 +136,7 @@ func TestRedisIsCutOffInTheMiddleOfAMessage(t *testing.T) {
 		t.Errorf("malformed: %v, but what was cut off is no message", got)
 	}
 	send(t, client, fmt.Sprintf(goodEvent, "whole"))
-	e.becomes("celery_exporter_events", 10*time.Second, map[string]float64{"{task-started}": before + 1})
+	e.becomes("celery_exporter_events", map[string]float64{"{task-started}": before + 1})
 }
 
 func TestRabbitMQIsCutOffInTheMiddleOfAMessage(t *testing.T) {
@@ -146,16 +146,16 @@ func TestRabbitMQIsCutOffInTheMiddleOfAMessage(t *testing.T) {
 	e := startReady(t, fmt.Sprintf("amqp://guest:guest@127.0.0.1:%d/shop", p.port), "--queue-interval", "3600", "--inspect-interval", "3600")
 	c := celery{t, "celery-newest", server.URL("shop"), events}
 	c.publish(order{"proj.ok", 2, nil})
-	e.becomes("celery_task_", 10*time.Second, map[string]float64{"sent{proj.ok,celery}": 2})
+	e.becomes("celery_task_", map[string]float64{"sent{proj.ok,celery}": 2})
 	// Two connections have a heartbeat each 2.5 s.
-	eventually(t, "the questions at the start are over", 20*time.Second, p.quietFor(time.Second))
+	eventually(t, "the questions at the start are over", p.quietFor(time.Second))
 	p.cutAfter(200) // a task-sent has about 500
 	c.publish(order{"proj.ok", 1, nil})
-	eventually(t, "the connection is cut", 10*time.Second, p.hasCut)
-	eventually(t, "the subscription is made again", 20*time.Second, func() bool { return e.one("celery_exporter_reconnects_total") == 1 })
+	eventually(t, "the connection is cut", p.hasCut)
+	eventually(t, "the subscription is made again", func() bool { return e.one("celery_exporter_reconnects_total") == 1 })
 	c.publish(order{"proj.ok", 3, nil})
 	// What was on its way when the connection broke is lost: events are not acknowledged.
-	e.becomes("celery_task_", 10*time.Second, map[string]float64{"sent{proj.ok,celery}": 5})
+	e.becomes("celery_task_", map[string]float64{"sent{proj.ok,celery}": 5})
 	if got := e.counts("celery_exporter_malformed"); len(got) != 0 {
 		t.Errorf("malformed: %v, but what was cut off is no message", got)
 	}
@@ -172,7 +172,7 @@ func TestASlowBrokerLosesNothing(t *testing.T) {
 	for i := range sent {
 		send(t, client, fmt.Sprintf(goodEvent, fmt.Sprint("u", i)))
 	}
-	e.becomes("celery_exporter_events", 30*time.Second, map[string]float64{"{task-started}": sent})
+	e.becomes("celery_exporter_events", map[string]float64{"{task-started}": sent})
 	if got := e.one("celery_exporter_reconnects_total"); got != 0 {
 		t.Errorf("%v reconnects to a slow broker", got)
 	}

@@ -83,7 +83,7 @@ func TestMessagesOfRabbitMQ(t *testing.T) {
 				t.Fatal(err)
 			}
 			want += tc.events
-			eventually(t, "the message is counted", 10*time.Second, func() bool {
+			eventually(t, "the message is counted", func() bool {
 				return e.counts("celery_exporter_events")["{task-started}"] == want && total(e.counts("celery_exporter_malformed")) == malformed+tc.malformed
 			})
 		})

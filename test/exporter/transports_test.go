@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -20,8 +19,8 @@ func sentWith(t *testing.T, e *running, broker string, conf map[string]any) {
 	conf["task_send_sent_event"] = true
 	c := celery{t, "celery-newest", broker, conf}
 	c.publish(order{"proj.ok", 2, map[string]any{"queue": "emails"}})
-	e.becomes("celery_task_", 20*time.Second, map[string]float64{"sent{proj.ok,emails}": 2})
-	e.becomes("celery_queue_length", 20*time.Second, map[string]float64{"{emails}": 2})
+	e.becomes("celery_task_", map[string]float64{"sent{proj.ok,emails}": 2})
+	e.becomes("celery_queue_length", map[string]float64{"{emails}": 2})
 }
 
 func TestTransportOptionsOfRedis(t *testing.T) {
@@ -51,7 +50,7 @@ func TestTransportOptionsOfRedis(t *testing.T) {
 func TestRedisOverASocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "r.sock")
 	startRedis(t, 0, "--unixsocket", path)
-	eventually(t, "redis listens", 10*time.Second, func() bool { _, err := os.Stat(path); return err == nil })
+	eventually(t, "redis listens", func() bool { _, err := os.Stat(path); return err == nil })
 	broker := "redis+socket://" + path + "?virtual_host=1"
 	sentWith(t, startReady(t, broker), broker, map[string]any{})
 }
@@ -65,7 +64,7 @@ func TestSentinel(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(t, "sentinel", nil, "redis-server", conf, "--sentinel")
-	eventually(t, "the sentinel listens", 10*time.Second, func() bool { return realparts.Listens(sentinel) })
+	eventually(t, "the sentinel listens", func() bool { return realparts.Listens(sentinel) })
 	broker := fmt.Sprintf("sentinel://127.0.0.1:%d/0;sentinel://127.0.0.1:%d/0", freePort(t), sentinel)
 	e := startReady(t, broker, "--broker-transport-option", "master_name=mymaster")
 	sentWith(t, e, fmt.Sprintf("redis://127.0.0.1:%d/0", master), map[string]any{})
@@ -75,10 +74,10 @@ func TestSentinel(t *testing.T) {
 	asked := redis.NewSentinelClient(&redis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", sentinel)})
 	defer asked.Close()
 	// The sentinel finds the replica by asking the master each ten seconds.
-	eventually(t, "the sentinel makes the replica the master", 40*time.Second, func() bool {
+	eventually(t, "the sentinel makes the replica the master", func() bool {
 		return asked.Failover(t.Context(), "mymaster").Err() == nil
 	})
-	eventually(t, "the exporter follows", 40*time.Second, func() bool { return e.one("celery_exporter_reconnects_total") >= 1 })
-	e.ready(20 * time.Second)
-	e.hears(redisAt(t, replica, ""), 20*time.Second)
+	eventually(t, "the exporter follows", func() bool { return e.one("celery_exporter_reconnects_total") >= 1 })
+	e.ready()
+	e.hears(redisAt(t, replica, ""))
 }

@@ -23,8 +23,12 @@ func Redis(output *os.File, port int, settings ...string) (*Process, error) {
 	if err != nil || port == 0 {
 		return p, err
 	}
-	return p.waitForPort("redis-server", port, 20*time.Second)
+	return p.waitForPort("redis-server", port, patience)
 }
+
+// patience is how long a server may take to listen. RabbitMQ needs nine seconds of one processor, and has needed more than
+// two minutes on a shared machine.
+const patience = 10 * time.Minute
 
 // RabbitMQ is a server that can be started again with the same data and ports.
 type RabbitMQ struct {
@@ -60,7 +64,7 @@ func NewRabbitMQ(dir string) (*RabbitMQ, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.mapper, err = mapper.waitForPort("epmd", r.names, 20*time.Second)
+	r.mapper, err = mapper.waitForPort("epmd", r.names, patience)
 	return r, err
 }
 
@@ -82,7 +86,7 @@ func (r *RabbitMQ) Start(output *os.File) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.waitForPort("rabbitmq-server", r.Port, 2*time.Minute)
+	return p.waitForPort("rabbitmq-server", r.Port, patience)
 }
 
 // Close ends the port mapper. Servers are ended by whoever started them.
