@@ -109,8 +109,13 @@ func CachedChildren(reader client.Reader) apply.Children {
 	return func(ctx context.Context, owner client.Object, kind schema.GroupVersionKind) ([]metav1.PartialObjectMetadata, error) {
 		list := &metav1.PartialObjectMetadataList{}
 		list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
-		err := reader.List(ctx, list, client.InNamespace(owner.GetNamespace()),
-			client.MatchingFields{indexController: string(owner.GetUID())})
+		opts := []client.ListOption{client.InNamespace(owner.GetNamespace()), client.MatchingFields{indexController: string(owner.GetUID())}}
+		var err error
+		if kind == deploymentKind {
+			list.Items, err = deployments(ctx, reader, opts...)
+		} else {
+			err = reader.List(ctx, list, opts...)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("list %ss: %w", kind.Kind, err)
 		}
@@ -120,6 +125,20 @@ func CachedChildren(reader client.Reader) apply.Children {
 		copies, err := copiesOf(ctx, reader, client.ObjectKeyFromObject(owner))
 		return append(list.Items, copies...), err
 	}
+}
+
+// deployments lists the metadata of Deployments, which are cached with their status.
+func deployments(ctx context.Context, reader client.Reader, opts ...client.ListOption) ([]metav1.PartialObjectMetadata, error) {
+	list := &appsv1.DeploymentList{}
+	if err := reader.List(ctx, list, opts...); err != nil {
+		return nil, err
+	}
+	found := make([]metav1.PartialObjectMetadata, len(list.Items))
+	for i := range list.Items {
+		found[i].ObjectMeta = list.Items[i].ObjectMeta
+		found[i].SetGroupVersionKind(deploymentKind)
+	}
+	return found, nil
 }
 
 // copiesOf lists the copies of a stack's settings in other namespaces.

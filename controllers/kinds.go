@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"obstack.dev/obstack/controllers/desired"
 )
@@ -26,6 +27,14 @@ var (
 
 // builtinKinds of children are served by every cluster.
 var builtinKinds = []schema.GroupVersionKind{secretKind, configMapKind, serviceKind, deploymentKind}
+
+// cachedChild is an empty child as its kind is cached: of a Deployment the status counts as well, of all else metadata.
+func cachedChild(kind schema.GroupVersionKind) client.Object {
+	if kind == deploymentKind {
+		return &appsv1.Deployment{}
+	}
+	return metadataOf(kind)
+}
 
 // optionalKinds of children come with other operators, by the names of their
 // CustomResourceDefinitions.

@@ -109,25 +109,27 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 		return fmt.Errorf("index copies of settings: %w", err)
 	}
 	for _, kind := range builtinKinds {
-		if err := indexer.IndexField(ctx, metadataOf(kind), indexController, controllerUID); err != nil {
+		if err := indexer.IndexField(ctx, cachedChild(kind), indexController, controllerUID); err != nil {
 			return fmt.Errorf("index %ss by controller: %w", kind.Kind, err)
 		}
 	}
 	return nil
 }
 
-// buildStackController watches stacks, their children as metadata, the rollouts
-// of their Deployments and the Secrets that they refer to.
+// buildStackController watches stacks, their children and the Secrets that they refer to.
 func buildStackController(mgr ctrl.Manager, stacks *StackReconciler, requests chan event.GenericEvent, opts Options) (controller.Controller, error) {
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("observabilitystack").
 		For(&obsv1.ObservabilityStack{}, builder.WithPredicates(stackChanged(stacks))).
 		WatchesMetadata(metadataOf(secretKind), handler.EnqueueRequestsFromMapFunc(stacksReferringTo(mgr.GetClient()))).
-		Watches(&appsv1.Deployment{}, ownerHandler(mgr), builder.WithPredicates(rolloutChanged)).
 		WatchesRawSource(source.Channel(requests, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: opts.MaxConcurrentReconciles})
 	for _, kind := range builtinKinds {
-		b = b.WatchesMetadata(metadataOf(kind), ownerHandler(mgr), builder.WithPredicates(childChanged(stacks.Engine, kind)))
+		changed := childChanged(stacks.Engine, kind)
+		if kind == deploymentKind {
+			changed = predicate.Or(changed, rolloutChanged)
+		}
+		b = b.Watches(cachedChild(kind), ownerHandler(mgr), builder.WithPredicates(changed))
 	}
 	reconciler := reconcile.AsReconciler(mgr.GetClient(), stacks)
 	if opts.Wrap != nil {
@@ -201,7 +203,7 @@ func childChanged(engine *apply.Engine, kind schema.GroupVersionKind) predicate.
 }
 
 // rolloutChanged passes Deployments that became available or ceased to be.
-var rolloutChanged = predicate.Funcs{
+var rolloutChanged predicate.Predicate = predicate.Funcs{
 	CreateFunc: func(e event.CreateEvent) bool { return availableDeployment(e.Object) },
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		return availableDeployment(e.ObjectOld) != availableDeployment(e.ObjectNew)

@@ -29,9 +29,11 @@ var (
 	podKind       = corev1.SchemeGroupVersion.WithKind("Pod")
 )
 
-// newWorkloadCache caches every workload of the cluster, or of the namespaces that
-// are watched, by the lean types of package injection.
+// newWorkloadCache caches every workload of the cluster but our own, or of the
+// namespaces that are watched, by the lean types of package injection.
 func newWorkloadCache(mgr ctrl.Manager, namespaces map[string]cache.Config) (cache.Cache, error) {
+	strange, err := labels.NewRequirement(obsv1.LabelManagedBy, selection.NotEquals, []string{obsv1.ManagedBy})
+	utilruntime.Must(err) // The label is a constant.
 	// The lean types have no protobuf.
 	config := rest.CopyConfig(mgr.GetConfig())
 	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeJSON, runtime.ContentTypeJSON
@@ -40,7 +42,7 @@ func newWorkloadCache(mgr ctrl.Manager, namespaces map[string]cache.Config) (cac
 		DefaultNamespaces: namespaces, ByObject: map[client.Object]cache.ByObject{}, ReaderFailOnMissingInformer: true,
 	}
 	for _, kind := range injection.Kinds {
-		options.ByObject[kind.New()] = cache.ByObject{Transform: keepLean(kind)}
+		options.ByObject[kind.New()] = cache.ByObject{Label: labels.NewSelector().Add(*strange), Transform: keepLean(kind)}
 	}
 	workloads, err := cache.New(config, options)
 	if err != nil {
