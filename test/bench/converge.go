@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,12 +31,12 @@ func (p pair) Ratio() float64 { return p.Operator.Seconds() / p.Bare.Seconds() }
 // TunedRatio is what it costs more than a client that spares the API server what the operator does.
 func (p pair) TunedRatio() float64 { return p.Operator.Seconds() / p.Tuned.Seconds() }
 
-// medianPair is the pair with the median ratio; of an even number the worse one.
-func medianPair(pairs []pair) pair {
-	sorted := slices.SortedFunc(slices.Values(pairs), func(a, b pair) int {
-		return int((a.Ratio() - b.Ratio()) * 1e6)
-	})
-	return sorted[len(sorted)/2]
+// medianBy returns what picks the pair with the median of a ratio; of an even number the worse one.
+func medianBy(ratio func(pair) float64) func([]pair) pair {
+	return func(pairs []pair) pair {
+		sorted := slices.SortedFunc(slices.Values(pairs), func(a, b pair) int { return cmp.Compare(ratio(a), ratio(b)) })
+		return sorted[len(sorted)/2]
+	}
 }
 
 func (b *bench) compareFew(ctx context.Context) error {

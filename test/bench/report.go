@@ -85,23 +85,24 @@ var page string
 // write writes one part of the report: "table" or "page".
 func (b *bench) write(out io.Writer, part string) error {
 	t, err := template.New("report").Funcs(template.FuncMap{
-		"median":  medianPair,
-		"f0":      func(x float64) string { return fmt.Sprintf("%.0f", math.Round(x)+0) }, // no -0
-		"f3":      func(x float64) string { return fmt.Sprintf("%.3f", x) },
-		"us":      func(d time.Duration) string { return fmt.Sprintf("%.0f µs", float64(d.Nanoseconds())/1000) },
-		"percent": func(share float64) string { return fmt.Sprintf("%.0f %%", 100*share) },
-		"f1":      func(x float64) string { return fmt.Sprintf("%.1f", x) },
-		"f2":      func(x float64) string { return fmt.Sprintf("%.2f", x) },
-		"s":       func(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) },
-		"ms":      func(d time.Duration) string { return fmt.Sprintf("%.0f ms", float64(d.Microseconds())/1000) },
-		"mib":     func(bytes int64) string { return fmt.Sprintf("%d MiB", bytes>>20) },
-		"float":   func(n int) float64 { return float64(n) },
-		"ratio":   func(a, b int64) float64 { return float64(a) / float64(b) },
-		"held":    held,
-		"atLeast": func(number, bar float64) string { return held(-number, -bar) },
-		"shares":  shares,
-		"each":    func(after, before int64, n int) float64 { return float64(after-before) / float64(n) },
-		"fmib":    func(bytes int64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) },
+		"median":      medianBy(pair.Ratio),
+		"medianTuned": medianBy(pair.TunedRatio),
+		"f0":          func(x float64) string { return fmt.Sprintf("%.0f", math.Round(x)+0) }, // no -0
+		"f3":          func(x float64) string { return fmt.Sprintf("%.3f", x) },
+		"us":          func(d time.Duration) string { return fmt.Sprintf("%.0f µs", float64(d.Nanoseconds())/1000) },
+		"percent":     func(share float64) string { return fmt.Sprintf("%.0f %%", 100*share) },
+		"f1":          func(x float64) string { return fmt.Sprintf("%.1f", x) },
+		"f2":          func(x float64) string { return fmt.Sprintf("%.2f", x) },
+		"s":           func(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) },
+		"ms":          func(d time.Duration) string { return fmt.Sprintf("%.0f ms", float64(d.Microseconds())/1000) },
+		"mib":         func(bytes int64) string { return fmt.Sprintf("%d MiB", bytes>>20) },
+		"float":       func(n int) float64 { return float64(n) },
+		"ratio":       func(a, b int64) float64 { return float64(a) / float64(b) },
+		"held":        held,
+		"atLeast":     func(number, bar float64) string { return held(-number, -bar) },
+		"shares":      shares,
+		"each":        func(after, before int64, n int) float64 { return float64(after-before) / float64(n) },
+		"fmib":        func(bytes int64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) },
 	}).Parse(page)
 	if err != nil {
 		return fmt.Errorf("read the template of the report: %w", err)
