@@ -11,8 +11,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/desired"
 )
 
 const testDSN = "https://f00dfeed@o1.ingest.sentry.example/42"
@@ -238,5 +241,23 @@ func TestStacksOfANamespaceShareTheSecretsThatWereRead(t *testing.T) {
 	f.reconcileStack(t, sibling)
 	if got, want := len(f.sent.reads), 2; got != want {
 		t.Errorf("%d reads after a stack is gone, want the %d Secrets that it referred to: %v", got, want, f.sent.reads)
+	}
+}
+
+// TestAFieldThatTheClusterDoesNotKnowIsTold: its definitions may be older than those that obstack was built with.
+func TestAFieldThatTheClusterDoesNotKnowIsTold(t *testing.T) {
+	f, stack := newFixture(t), fullStack(t)
+	pass, err := f.Engine.Begin(t.Context(), stack, f.Kinds.Served())
+	if err != nil {
+		t.Fatal(err)
+	}
+	child := &unstructured.Unstructured{Object: map[string]any{
+		"spec": map[string]any{"selector": map[string]any{}, "endpoints": []any{}, "fieldOfTomorrow": "lost"},
+	}}
+	child.SetGroupVersionKind(desired.ServiceMonitorKind)
+	child.SetName("shop-api")
+	child.SetNamespace(stack.Namespace)
+	if err := pass.Apply(t.Context(), []client.Object{child}); err == nil || !strings.Contains(err.Error(), "fieldOfTomorrow") {
+		t.Errorf("error = %v, want one that names the field", err)
 	}
 }
