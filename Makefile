@@ -42,7 +42,7 @@ image: ## Build the container image with docker.
 test: ## Run every test that needs no more than this machine, with the coverage gate.
 	@assets=$$(go run ./hack/assets) && export KUBEBUILDER_ASSETS=$$assets OBSTACK_COVERAGE=$(CURDIR)/cover.d/operator && \
 	rm -rf $$OBSTACK_COVERAGE && mkdir -p $$OBSTACK_COVERAGE && \
-	go test -timeout 20m -count=1 -cover -coverpkg=$(OPERATOR) ./... -args -test.gocoverdir=$$OBSTACK_COVERAGE && \
+	go test -timeout 45m -count=1 -cover -coverpkg=$(OPERATOR) ./... -args -test.gocoverdir=$$OBSTACK_COVERAGE && \
 	go tool covdata textfmt -i=$$OBSTACK_COVERAGE -o cover.out
 	@$(call gate,operator,cover.out)
 
@@ -59,7 +59,7 @@ test-realparts: ## Test the task exporter on real Redis, RabbitMQ and Celery, wh
 test-dashboards: ## Try the dashboards on a real Prometheus under a known load; UPDATE=1 keeps what the frameworks expose.
 	@parts=$$(hack/realparts/dashboards.sh) && export OBSTACK_REALPARTS=$$parts && \
 	npm --prefix hack/grafana-schema ci --silent --no-audit --no-fund && \
-	go test -timeout 10m -count=1 ./test/dashboards $(if $(UPDATE),-args -update)
+	go test -timeout 30m -count=1 ./test/dashboards $(if $(UPDATE),-args -update)
 
 # gosec leaves unchecked errors (G104) to errcheck, which knows those that do not matter.
 .PHONY: lint

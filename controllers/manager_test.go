@@ -50,10 +50,13 @@ func startManager(t *testing.T, namespace string) {
 	})
 }
 
+// patience bounds each wait: what is waited for comes, but a shared machine may be slow.
+const patience = 2 * time.Minute
+
 // eventually polls until check has nothing to complain about.
 func eventually(t *testing.T, what string, check func() error) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		err := check()
 		if err == nil {

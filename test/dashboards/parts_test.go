@@ -62,12 +62,15 @@ func run(t *testing.T, name string, env []string, args ...string) {
 	})
 }
 
+// patience bounds each wait: what is waited for comes, but a shared machine may be slow.
+const patience = 3 * time.Minute
+
 // eventually polls until the condition holds.
-func eventually(t *testing.T, what string, limit time.Duration, condition func() bool) {
+func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for end := time.Now().Add(limit); !condition(); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(patience); !condition(); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%s: not within %v", what, limit)
+			t.Fatalf("%s: not within %v", what, patience)
 		}
 	}
 }
@@ -107,7 +110,7 @@ func startServices(t *testing.T) []service {
 			filepath.Join(parts(t), "frameworks", "bin", "python"), filepath.Join("testdata", "apps", s.framework+"_app.py"), strconv.Itoa(port))
 	}
 	for _, s := range services {
-		eventually(t, s.framework+" serves", time.Minute, func() bool { return serves(s.metrics()) })
+		eventually(t, s.framework+" serves", func() bool { return serves(s.metrics()) })
 	}
 	return services
 }
@@ -138,7 +141,7 @@ func startCelery(t *testing.T) celery {
 	run(t, "redis", nil, "redis-server", "--port", strconv.Itoa(redis), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
 	run(t, "exporter", []string{"CE_BROKER_URL=" + c.broker}, program, "--host", "127.0.0.1", "--port", strconv.Itoa(port),
 		"--queues", "celery,emails,reports", "--queue-interval", "1", "--inspect-interval", "2")
-	eventually(t, "the exporter hears Redis", 30*time.Second, func() bool {
+	eventually(t, "the exporter hears Redis", func() bool {
 		response, err := http.Get(c.exporter + "/ready")
 		if err != nil {
 			return false

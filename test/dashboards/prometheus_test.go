@@ -52,7 +52,7 @@ func startPrometheus(t *testing.T, stack *obsv1.ObservabilityStack, rules []moni
 	run(t, "prometheus", nil, filepath.Join(parts(t), "prometheus"), "--config.file="+filepath.Join(dir, "prometheus.yaml"),
 		"--storage.tsdb.path="+filepath.Join(dir, "data"), fmt.Sprintf("--web.listen-address=127.0.0.1:%d", port))
 	p := prometheus{fmt.Sprintf("http://127.0.0.1:%d", port)}
-	eventually(t, "Prometheus is ready", time.Minute, func() bool {
+	eventually(t, "Prometheus is ready", func() bool {
 		response, err := http.Get(p.url + "/-/ready")
 		if err != nil {
 			return false

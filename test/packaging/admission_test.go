@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"testing"
-	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
@@ -91,7 +90,7 @@ func (s *server) routeWebhooks(t *testing.T) []string {
 func (s *server) injects(t *testing.T, process *controlplane.Process, stack *obsv1.ObservabilityStack) {
 	t.Helper()
 	var lacks string
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	err := process.WaitFor(ctx, func(ctx context.Context) (bool, error) {
 		deployment, pod := annotated(t, stack)

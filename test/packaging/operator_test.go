@@ -13,7 +13,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -256,7 +255,7 @@ func (s *server) kubeconfigOf(t *testing.T, serviceAccount string) string {
 // waitFor reads a stack until the operator has seen its newest spec and ready is true.
 func (s *server) waitFor(t *testing.T, operator *controlplane.Process, stack *obsv1.ObservabilityStack, ready func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	err := operator.WaitFor(ctx, func(ctx context.Context) (bool, error) {
 		err := s.Get(ctx, client.ObjectKeyFromObject(stack), stack)

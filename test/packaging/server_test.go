@@ -146,9 +146,12 @@ func (s *server) createNamespace(t *testing.T, name string) {
 	s.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: restricted}})
 }
 
+// patience bounds each wait: what is waited for comes, but a shared machine may be slow.
+const patience = 3 * time.Minute
+
 func (s *server) waitUntilGone(t *testing.T, object client.Object) {
 	t.Helper()
-	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
 		err := s.Get(ctx, client.ObjectKeyFromObject(object), object)
 		return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
 	})
@@ -172,7 +175,7 @@ func (s *server) createStack(t *testing.T, namespace, name string) *obsv1.Observ
 		Spec:       obsv1.ObservabilityStackSpec{Environment: "production"},
 	}
 	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
 		last = s.Create(ctx, stack)
 		return last == nil, nil
 	})
