@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -185,8 +186,10 @@ func (c *cluster) manualPolicy(t *testing.T) {
 	c.wantGeneration(t, newer, 2)
 }
 
-// restart a Deployment as its owner does.
+// restart a Deployment as its owner does. It waits for the next second, because kubectl notes no more of the time and
+// refuses a second restart within it.
 func (c *cluster) restart(t *testing.T, d *appsv1.Deployment) {
 	t.Helper()
+	time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
 	c.kubectl(t, "", "rollout", "restart", "deployment/"+d.Name, "--namespace", d.Namespace)
 }
