@@ -69,12 +69,9 @@ func keepName(obj any) (any, error) {
 
 // keepRollout keeps of a Deployment what tells how far it is.
 func keepRollout(obj any) (any, error) {
-	switch d := obj.(type) {
-	case *appsv1.Deployment:
+	if d, ok := obj.(*appsv1.Deployment); ok {
 		d.ManagedFields = nil
 		d.Spec = appsv1.DeploymentSpec{Replicas: d.Spec.Replicas}
-	case metav1.Object:
-		d.SetManagedFields(nil)
 	}
 	return obj, nil
 }

@@ -65,9 +65,10 @@ func TestAcksLateAndPrefetch(t *testing.T) {
 	c := celery{t, "celery-newest", broker, conf}
 	c.worker("w@host", "-c", "1")
 	c.publish(order{"proj.slow", 3, map[string]any{"args": []any{6}}})
-	// The one that runs is not acknowledged before its end, and nothing is fetched in advance.
+	// The one that runs is not acknowledged before its end, and nothing is fetched in advance: all others wait or are done.
 	eventually(t, "one is taken", func() bool {
-		return e.counts("celery_queue_length")["{celery}"] >= 1 && e.counts("celery_unacked")["_messages{}"] == 1
+		waiting, done := e.counts("celery_queue_length")["{celery}"], e.counts("celery_task_succeeded")["{proj.slow,celery}"]
+		return waiting+done == 2 && e.counts("celery_unacked")["_messages{}"] == 1
 	})
 	e.becomes("celery_task_succeeded", map[string]float64{"{proj.slow,celery}": 3})
 	e.becomes("celery_queue_length", map[string]float64{})
