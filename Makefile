@@ -10,7 +10,7 @@ TOOL := go tool -modfile=hack/tools/go.mod
 PROMTOOL := GOFLAGS=-tags=remove_all_sd $(TOOL) promtool
 CHART := charts/obstack
 # Hand-written code of the operator; what only builds, tests or shows it does not count. What runs it as a process
-# of its own counts as well. The exporter is measured by test-realparts, because much of it does nothing without a broker.
+# of its own counts as well. The exporter is measured by test-integration, because much of it does nothing without a broker.
 OPERATOR := .,./api/...,./controllers/...,./internal/failures,./internal/watchdog
 EXPORTER := ./internal/taskexporter/... ./cmd/task-exporter
 MIN_COVERAGE := 85
@@ -46,9 +46,9 @@ test: ## Run every test that needs no more than this machine, with the coverage 
 	go tool covdata textfmt -i=$$OBSTACK_COVERAGE -o cover.out
 	@$(call gate,operator,cover.out)
 
-.PHONY: test-realparts
-test-realparts: ## Test the task exporter on real Redis, RabbitMQ and Celery, which it installs from Debian and PyPI.
-	@parts=$$(hack/realparts/install.sh) && export OBSTACK_REALPARTS=$$parts OBSTACK_COVERAGE=$(CURDIR)/cover.d/exporter && \
+.PHONY: test-integration
+test-integration: ## Test the task exporter on real Redis, RabbitMQ and Celery, which it installs from Debian and PyPI.
+	@parts=$$(hack/integration/install.sh) && export OBSTACK_INTEGRATION=$$parts OBSTACK_COVERAGE=$(CURDIR)/cover.d/exporter && \
 	rm -rf $$OBSTACK_COVERAGE && mkdir -p $$OBSTACK_COVERAGE && \
 	go test -count=1 -cover -coverpkg=$$(tr ' ' , <<< '$(EXPORTER)') $(EXPORTER) -args -test.gocoverdir=$$OBSTACK_COVERAGE && \
 	go test -timeout 50m -count=1 ./test/exporter && \
@@ -57,7 +57,7 @@ test-realparts: ## Test the task exporter on real Redis, RabbitMQ and Celery, wh
 
 .PHONY: test-dashboards
 test-dashboards: ## Try the dashboards on a real Prometheus under a known load; UPDATE=1 keeps what the frameworks expose.
-	@parts=$$(hack/realparts/dashboards.sh) && export OBSTACK_REALPARTS=$$parts && \
+	@parts=$$(hack/integration/dashboards.sh) && export OBSTACK_INTEGRATION=$$parts && \
 	npm --prefix hack/grafana-schema ci --silent --no-audit --no-fund && \
 	go test -timeout 30m -count=1 ./test/dashboards $(if $(UPDATE),-args -update)
 
@@ -75,11 +75,11 @@ bench: ## Measure the operator against the bare API server; writes docs/benchmar
 
 .PHONY: bench-exporter
 bench-exporter: ## Measure the task exporter on a real Redis and RabbitMQ.
-	@parts=$$(hack/realparts/install.sh) && export OBSTACK_REALPARTS=$$parts && go run ./test/bench/exporter
+	@parts=$$(hack/integration/install.sh) && export OBSTACK_INTEGRATION=$$parts && go run ./test/bench/exporter
 
 .PHONY: bench-rules
 bench-rules: ## Measure alerts and SLOs on a real Prometheus; writes docs/benchmarks-rules.md.
-	@parts=$$(hack/realparts/dashboards.sh) && export OBSTACK_REALPARTS=$$parts && go run ./test/bench/rules
+	@parts=$$(hack/integration/dashboards.sh) && export OBSTACK_INTEGRATION=$$parts && go run ./test/bench/rules
 
 ##@ Generate
 

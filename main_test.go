@@ -25,8 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/test/controlplane"
-	"obstack.dev/obstack/test/planetest"
+	"obstack.dev/obstack/test/testenv"
 )
 
 // logs is a buffer that the operator writes while the test reads.
@@ -50,8 +49,8 @@ func (l *logs) String() string {
 // TestRun starts the operator as main does, with leader election and metrics,
 // sees it work, and stops it.
 func TestRun(t *testing.T) {
-	plane, cluster := planetest.Start(t, controlplane.Options{})
-	metrics, health := planetest.FreeAddress(t), planetest.FreeAddress(t)
+	plane, cluster := testenv.Start(t, testenv.Options{})
+	metrics, health := testenv.FreeAddress(t), testenv.FreeAddress(t)
 	ctx, stop := context.WithCancel(t.Context())
 	output, done := &logs{}, make(chan error, 1)
 	go func() {
@@ -176,7 +175,7 @@ func get(address, path, want string) error {
 
 func poll(t *testing.T, what string, check func() error) {
 	t.Helper()
-	planetest.Poll(t, 30*time.Second, func(context.Context) string {
+	testenv.PollFor(t, 30*time.Second, func(context.Context) string {
 		if err := check(); err != nil {
 			return what + ": " + err.Error()
 		}

@@ -29,7 +29,7 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/apply"
 	"obstack.dev/obstack/controllers/desired"
-	"obstack.dev/obstack/test/controlplane"
+	"obstack.dev/obstack/test/testenv"
 )
 
 // The API server of all tests of this package.
@@ -49,7 +49,7 @@ func testScheme() *runtime.Scheme {
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard())
-	plane, err := controlplane.Start(context.Background(), controlplane.Options{
+	plane, err := testenv.StartControlPlane(context.Background(), testenv.Options{
 		Log:      os.Stderr,
 		CRDPaths: []string{filepath.Join("..", "test", "crds")},
 	})

@@ -16,7 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
-	"obstack.dev/obstack/test/controlplane"
+	"obstack.dev/obstack/test/testenv"
 )
 
 const (
@@ -57,7 +57,7 @@ func rejected(t *testing.T, file string) []metav1.StatusCause {
 	if !found {
 		t.Fatalf("the first line must be %q and a part of the API server's message", wantPrefix)
 	}
-	objects, err := controlplane.Objects(file)
+	objects, err := testenv.Objects(file)
 	if err != nil || len(objects) != 1 {
 		t.Fatalf("%d objects (%v), want one", len(objects), err)
 	}

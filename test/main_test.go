@@ -12,7 +12,7 @@ import (
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"obstack.dev/obstack/test/controlplane"
+	"obstack.dev/obstack/test/testenv"
 )
 
 // One API server for all tests, that has our definitions and no operator.
@@ -22,7 +22,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	cp, err := controlplane.Start(context.Background(), controlplane.Options{Log: os.Stderr})
+	cp, err := testenv.StartControlPlane(context.Background(), testenv.Options{Log: os.Stderr})
 	if err != nil {
 		errStart = err
 		m.Run()

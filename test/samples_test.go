@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"obstack.dev/obstack/test/controlplane"
+	"obstack.dev/obstack/test/testenv"
 )
 
 const samples = "../config/samples"
@@ -31,7 +31,7 @@ func TestSamplesAreAccepted(t *testing.T) {
 	}
 	for _, path := range append(paths, filepath.Join(samples, "shop")) {
 		t.Run(filepath.Base(path), func(t *testing.T) {
-			objects, err := controlplane.Objects(path)
+			objects, err := testenv.Objects(path)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -85,13 +85,13 @@ func TestTheKustomizationOfTheShopListsAllItsFiles(t *testing.T) {
 		if entry.Name() == "kustomization.yaml" {
 			continue
 		}
-		objects, err := controlplane.Objects(filepath.Join(samples, "shop", entry.Name()))
+		objects, err := testenv.Objects(filepath.Join(samples, "shop", entry.Name()))
 		if err != nil {
 			t.Fatal(err)
 		}
 		want += len(objects)
 	}
-	objects, err := controlplane.Objects(filepath.Join(samples, "shop"))
+	objects, err := testenv.Objects(filepath.Join(samples, "shop"))
 	if err != nil || len(objects) != want {
 		t.Errorf("%d objects (%v), want the %d of all files", len(objects), err, want)
 	}

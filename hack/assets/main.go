@@ -12,17 +12,17 @@ import (
 	"os/signal"
 	"syscall"
 
-	"obstack.dev/obstack/test/controlplane"
+	"obstack.dev/obstack/test/testenv"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	programs := make([]controlplane.Program, 0, len(os.Args))
+	programs := make([]testenv.Program, 0, len(os.Args))
 	for _, arg := range os.Args[1:] {
-		programs = append(programs, controlplane.Program(arg))
+		programs = append(programs, testenv.Program(arg))
 	}
-	dir, err := controlplane.Assets(ctx, os.Stderr, programs...)
+	dir, err := testenv.Assets(ctx, os.Stderr, programs...)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "assets:", err)
 		os.Exit(1)

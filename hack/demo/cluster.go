@@ -16,8 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/test/controlplane"
-	"obstack.dev/obstack/test/operator"
+	"obstack.dev/obstack/test/testenv"
 )
 
 const (
@@ -27,7 +26,7 @@ const (
 )
 
 func connect(config *rest.Config) (client.Client, error) {
-	api, err := client.New(config, client.Options{Scheme: controlplane.Scheme()})
+	api, err := client.New(config, client.Options{Scheme: testenv.Scheme()})
 	if err != nil {
 		return nil, fmt.Errorf("connect to the control plane: %w", err)
 	}
@@ -37,7 +36,7 @@ func connect(config *rest.Config) (client.Client, error) {
 // startOperator builds the operator of this checkout and starts it as a process,
 // with the rights that it has in a cluster and with its webhooks registered.
 func (d *demo) startOperator(ctx context.Context) error {
-	program, err := operator.Build(ctx, filepath.Join(d.cp.Dir(), "bin"))
+	program, err := testenv.BuildOperator(ctx, filepath.Join(d.cp.Dir(), "bin"))
 	if err != nil {
 		return err
 	}
@@ -48,11 +47,11 @@ func (d *demo) startOperator(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	webhooks, err := operator.RegisterWebhooks(d.cp)
+	webhooks, err := testenv.RegisterWebhooks(d.cp)
 	if err != nil {
 		return err
 	}
-	if d.operator, err = operator.Start(d.cp, program, "obstack", append(webhooks.Flags(), "--kubeconfig="+kubeconfig)...); err != nil {
+	if d.operator, err = testenv.StartOperator(d.cp, program, "obstack", append(webhooks.Flags(), "--kubeconfig="+kubeconfig)...); err != nil {
 		return err
 	}
 	say(d.out, "      its log: %s", d.operator.Log)
@@ -66,7 +65,7 @@ func (d *demo) startOperator(ctx context.Context) error {
 func (d *demo) grant(ctx context.Context) error {
 	var roles []*unstructured.Unstructured
 	for _, file := range []string{"role.yaml", "injection_role.yaml"} {
-		objects, err := controlplane.Objects(filepath.Join(d.root, "config", "rbac", file))
+		objects, err := testenv.Objects(filepath.Join(d.root, "config", "rbac", file))
 		if err != nil {
 			return err
 		}
@@ -91,7 +90,7 @@ func (d *demo) grant(ctx context.Context) error {
 // apply applies the objects of a folder, as kubectl apply -k does, and returns
 // the name of the stack among them.
 func (d *demo) apply(ctx context.Context, dir string) (client.ObjectKey, error) {
-	objects, err := controlplane.Objects(dir)
+	objects, err := testenv.Objects(dir)
 	if err != nil {
 		return client.ObjectKey{}, err
 	}

@@ -22,7 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/test/controlplane"
+	"obstack.dev/obstack/test/testenv"
 )
 
 // report prints what the operator made of the stack, its conditions, and how to look around.
@@ -48,7 +48,7 @@ func (d *demo) report(ctx context.Context, stack *obsv1.ObservabilityStack) erro
 	if err := d.showPods(ctx, stack); err != nil {
 		return err
 	}
-	kubectl := fmt.Sprintf("KUBECONFIG=%s %s -n %s", d.cp.Kubeconfig, filepath.Join(d.cp.Assets, string(controlplane.Kubectl)), stack.Namespace)
+	kubectl := fmt.Sprintf("KUBECONFIG=%s %s -n %s", d.cp.Kubeconfig, filepath.Join(d.cp.Assets, string(testenv.Kubectl)), stack.Namespace)
 	say(d.out, "\nLook around, while the demo runs:\n")
 	say(d.out, "  %s get obs,servicemonitors,prometheusrules,deployments,pods,configmaps,secrets", kubectl)
 	say(d.out, "\nDelete something, and see it come back:\n")

@@ -14,8 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/test/controlplane"
-	"obstack.dev/obstack/test/operator"
+	"obstack.dev/obstack/test/testenv"
 )
 
 const (
@@ -34,9 +33,9 @@ kept outside the checkout; later runs take less than a minute.
 type demo struct {
 	out      io.Writer
 	root     string
-	cp       *controlplane.ControlPlane
+	cp       *testenv.ControlPlane
 	api      client.Client
-	operator *operator.Operator
+	operator *testenv.Operator
 	started  time.Time
 	options
 	step int
@@ -45,14 +44,14 @@ type demo struct {
 // run is the whole demo. Whatever it started has ended when it returns.
 func run(ctx context.Context, out io.Writer, o options) (err error) {
 	say(out, "%s", intro)
-	root, err := controlplane.Root()
+	root, err := testenv.Root()
 	if err != nil {
 		return err
 	}
 	d := &demo{out: out, root: root, options: o, started: time.Now()}
 
 	d.says("starting etcd, kube-apiserver, kube-controller-manager, kube-scheduler and %d simulated nodes", nodes)
-	d.cp, err = controlplane.Start(ctx, controlplane.Options{Log: out, Nodes: nodes, Kubectl: true})
+	d.cp, err = testenv.StartControlPlane(ctx, testenv.Options{Log: out, Nodes: nodes, Kubectl: true})
 	if err != nil {
 		return errors.Join(ctx.Err(), err)
 	}

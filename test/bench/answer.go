@@ -19,7 +19,7 @@ import (
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/injection"
-	"obstack.dev/obstack/test/operator"
+	"obstack.dev/obstack/test/testenv"
 )
 
 // answer is a webhook that does nothing but answer, always with the same patch: the
@@ -33,7 +33,7 @@ type answer struct {
 }
 
 // serveAnswer serves the patch that the operator makes of a stamped Pod.
-func serveAnswer(webhooks *operator.Webhooks, pod *corev1.Pod, stack *obsv1.ObservabilityStack) (*answer, error) {
+func serveAnswer(webhooks *testenv.Webhooks, pod *corev1.Pod, stack *obsv1.ObservabilityStack) (*answer, error) {
 	patch, err := json.Marshal(injection.PodPatch(pod, injection.Grant{
 		Stamp: stampOf(stack), Secret: obsv1.SettingsName(stack.Namespace, stack.Name), SecretExists: true,
 	}, nil))

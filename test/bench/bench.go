@@ -17,8 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/test/controlplane"
-	"obstack.dev/obstack/test/operator"
+	"obstack.dev/obstack/test/testenv"
 )
 
 // concurrency of the operator, and of the bare client that it is compared with.
@@ -32,12 +31,12 @@ type bench struct {
 	options
 	report
 
-	plane     *controlplane.ControlPlane
+	plane     *testenv.ControlPlane
 	api       client.WithWatch
 	clientset kubernetes.Interface
-	webhooks  *operator.Webhooks
+	webhooks  *testenv.Webhooks
 	binary    string
-	op        *operator.Operator
+	op        *testenv.Operator
 	dir       string
 	// sets counts the sets of namespaces, so that no two share a name.
 	sets int
@@ -62,7 +61,7 @@ func (b *bench) start(ctx context.Context) (err error) {
 		}
 	}()
 	progress("building the operator")
-	if b.binary, err = operator.Build(ctx, b.dir); err != nil {
+	if b.binary, err = testenv.BuildOperator(ctx, b.dir); err != nil {
 		return err
 	}
 	if err := b.startPlane(ctx); err != nil {
@@ -73,22 +72,22 @@ func (b *bench) start(ctx context.Context) (err error) {
 
 // startPlane starts an API server with the webhooks registered.
 func (b *bench) startPlane(ctx context.Context) error {
-	root, err := controlplane.Root()
+	root, err := testenv.Root()
 	if err != nil {
 		return err
 	}
 	progress("starting the API server")
-	b.plane, err = controlplane.Start(ctx, controlplane.Options{Log: os.Stderr, CRDPaths: []string{filepath.Join(root, "test", "crds")}})
+	b.plane, err = testenv.StartControlPlane(ctx, testenv.Options{Log: os.Stderr, CRDPaths: []string{filepath.Join(root, "test", "crds")}})
 	if err != nil {
 		return err
 	}
-	if b.api, err = client.NewWithWatch(b.plane.Config, client.Options{Scheme: controlplane.Scheme()}); err != nil {
+	if b.api, err = client.NewWithWatch(b.plane.Config, client.Options{Scheme: testenv.Scheme()}); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
 	if b.clientset, err = kubernetes.NewForConfig(b.plane.Config); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	b.webhooks, err = operator.RegisterWebhooks(b.plane)
+	b.webhooks, err = testenv.RegisterWebhooks(b.plane)
 	return err
 }
 
@@ -118,7 +117,7 @@ func (b *bench) restart(ctx context.Context, flags ...string) error {
 	}
 	flags = append(append(flags, b.webhooks.Flags()...), fmt.Sprintf("--max-concurrent-reconciles=%d", concurrency))
 	var err error
-	if b.op, err = operator.Start(b.plane, b.binary, "operator", flags...); err != nil {
+	if b.op, err = testenv.StartOperator(b.plane, b.binary, "operator", flags...); err != nil {
 		return err
 	}
 	return b.op.WaitReady(ctx)
@@ -128,7 +127,7 @@ func (b *bench) restart(ctx context.Context, flags ...string) error {
 const seldom = 400 * time.Millisecond
 
 // until polls the operator's metrics.
-func (b *bench) until(ctx context.Context, every time.Duration, what string, holds func(operator.Samples) bool) error {
+func (b *bench) until(ctx context.Context, every time.Duration, what string, holds func(testenv.Samples) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	err := wait.PollUntilContextCancel(ctx, every, true, func(ctx context.Context) (bool, error) {
@@ -143,13 +142,13 @@ func (b *bench) until(ctx context.Context, every time.Duration, what string, hol
 
 // settled waits until the operator has passed over n stacks and has nothing left to do.
 func (b *bench) settled(ctx context.Context, n int) error {
-	return b.until(ctx, seldom, "the operator is idle", func(s operator.Samples) bool { return s.Passes() >= float64(n) && s.Idle() })
+	return b.until(ctx, seldom, "the operator is idle", func(s testenv.Samples) bool { return s.Passes() >= float64(n) && s.Idle() })
 }
 
 // rested waits until the operator has passed over nothing for a while.
 func (b *bench) rested(ctx context.Context) error {
 	passes := -1.0
-	return b.until(ctx, seldom, "the operator has caught up", func(s operator.Samples) bool {
+	return b.until(ctx, seldom, "the operator has caught up", func(s testenv.Samples) bool {
 		same := s.Passes() == passes && s.Idle()
 		passes = s.Passes()
 		return same

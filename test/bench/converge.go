@@ -15,7 +15,7 @@ import (
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/bench/machine"
-	"obstack.dev/obstack/test/operator"
+	"obstack.dev/obstack/test/testenv"
 )
 
 // pair is one comparison of the operator with the bare client, and with one that is tuned.
@@ -127,12 +127,12 @@ func (b *bench) converge(ctx context.Context, stacks []*obsv1.ObservabilityStack
 		return 0, 0, fmt.Errorf("make stacks: %w", err)
 	}
 	n := float64(len(stacks))
-	reported := func(s operator.Samples) float64 {
+	reported := func(s testenv.Samples) float64 {
 		return s.Sum("obstack_stacks") - s.Sum("obstack_stacks", `ready="Unknown"`)
 	}
 	err = errors.Join(
-		b.until(ctx, time.Duration(n)*seldomEach, "most stacks have a status", func(s operator.Samples) bool { return reported(s) >= 0.95*n }),
-		b.until(ctx, time.Duration(n)*oftenEach, "all stacks have a status", func(s operator.Samples) bool {
+		b.until(ctx, time.Duration(n)*seldomEach, "most stacks have a status", func(s testenv.Samples) bool { return reported(s) >= 0.95*n }),
+		b.until(ctx, time.Duration(n)*oftenEach, "all stacks have a status", func(s testenv.Samples) bool {
 			return reported(s) >= n && s.Passes()-before.Passes() >= n && s.Idle()
 		}))
 	took, stolen = time.Since(start), machine.Now().StolenSince(processors)

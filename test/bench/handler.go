@@ -14,7 +14,7 @@ import (
 	"strconv"
 	"time"
 
-	"obstack.dev/obstack/test/controlplane"
+	"obstack.dev/obstack/test/testenv"
 )
 
 // handling is what the Pod webhook's handler needs for one Pod.
@@ -32,7 +32,7 @@ var benchmarkLine = regexp.MustCompile(`(?m)^BenchmarkPodWebhook/containers=(\d+
 // handler runs the Go benchmark of the Pod webhook's handler.
 func (b *bench) handler(ctx context.Context) error {
 	progress("the Pod webhook's handler")
-	root, err := controlplane.Root()
+	root, err := testenv.Root()
 	if err != nil {
 		return err
 	}

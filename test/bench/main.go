@@ -19,7 +19,7 @@ import (
 	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"
 
-	"obstack.dev/obstack/test/controlplane"
+	"obstack.dev/obstack/test/testenv"
 )
 
 // options say how much to measure. The defaults are what docs/benchmarks.md holds.
@@ -70,7 +70,7 @@ func run(ctx context.Context, o options) (err error) {
 	if err := b.write(os.Stdout, "table"); err != nil {
 		return err
 	}
-	root, err := controlplane.Root()
+	root, err := testenv.Root()
 	if err != nil {
 		return err
 	}

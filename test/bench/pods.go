@@ -16,7 +16,7 @@ import (
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/injection"
-	"obstack.dev/obstack/test/operator"
+	"obstack.dev/obstack/test/testenv"
 )
 
 // answerer is who answers the API server about Pods.
@@ -250,7 +250,7 @@ func (b *bench) admission(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read the API server's metrics: %w", err)
 	}
-	seconds := operator.ReadSamples(string(body)).Sum("apiserver_admission_controller_admission_duration_seconds_sum",
+	seconds := testenv.ReadSamples(string(body)).Sum("apiserver_admission_controller_admission_duration_seconds_sum",
 		`name="MutatingAdmissionWebhook"`, `operation="CREATE"`, `type="admit"`)
 	return time.Duration(seconds * float64(time.Second)), nil
 }

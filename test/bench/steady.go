@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/test/operator"
+	"obstack.dev/obstack/test/testenv"
 )
 
 // resync counts what the operator sends while it looks at every stack again.
@@ -28,7 +28,7 @@ func (b *bench) resync(ctx context.Context) error {
 		return err
 	}
 	// Twice as many passes as stacks: at least one whole resync lies between.
-	err = b.until(ctx, seldom, "every stack was looked at again", func(s operator.Samples) bool {
+	err = b.until(ctx, seldom, "every stack was looked at again", func(s testenv.Samples) bool {
 		return s.Passes()-before.Passes() >= float64(2*b.many) && s.Idle()
 	})
 	if err != nil {

@@ -15,16 +15,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/test/operator"
-	"obstack.dev/obstack/test/planetest"
+	"obstack.dev/obstack/test/testenv"
 )
 
 // TestCertificates goes through the life of one installation, in this order.
 func TestCertificates(t *testing.T) {
 	c := start(t)
 	t.Run("without its Secret the operator says what to create", c.missingSecret)
-	c.create(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: secretKey.Name}})
-	c.create(t, &obsv1.ObservabilityStack{
+	testenv.Create(t, c.api, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: secretKey.Name}})
+	testenv.Create(t, c.api, &obsv1.ObservabilityStack{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "shop"},
 		Spec:       obsv1.ObservabilityStackSpec{Environment: "production"},
 	})
@@ -54,8 +53,8 @@ func TestCertificates(t *testing.T) {
 }
 
 func (c *cluster) missingSecret(t *testing.T) {
-	r := &replica{address: planetest.FreeAddress(t), certDir: t.TempDir()}
-	op, err := operator.Start(c.ControlPlane, c.binary, "without-secret", c.flags(r)...)
+	r := &replica{address: testenv.FreeAddress(t), certDir: t.TempDir()}
+	op, err := testenv.StartOperator(c.ControlPlane, c.binary, "without-secret", c.flags(r)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,14 +67,14 @@ func (c *cluster) missingSecret(t *testing.T) {
 // notReady: as long as no kubelet brings the certificate, the replicas are not
 // ready, and the API server is not told of an authority that nobody can prove.
 func (c *cluster) notReady(t *testing.T, replicas []*replica) {
-	planetest.Poll(t, patience, func(context.Context) string {
+	testenv.Poll(t, func(context.Context) string {
 		if data := c.secret(t).Data; len(data) != 4 {
 			return fmt.Sprintf("the Secret has %d keys, want ca.crt, ca.key, tls.crt and tls.key", len(data))
 		}
 		return ""
 	})
 	for _, r := range replicas {
-		planetest.Poll(t, patience, func(ctx context.Context) string {
+		testenv.Poll(t, func(ctx context.Context) string {
 			if err := r.Ready(ctx, "caches"); err != nil {
 				return err.Error()
 			}
@@ -98,7 +97,7 @@ func (c *cluster) notReady(t *testing.T, replicas []*replica) {
 func (c *cluster) shared(t *testing.T, replicas []*replica, old string) {
 	t.Helper()
 	for _, r := range replicas {
-		planetest.Poll(t, patience, func(context.Context) string {
+		testenv.Poll(t, func(context.Context) string {
 			secret := c.secret(t)
 			served, err := r.served(secret.Data["ca.crt"])
 			switch {
@@ -120,7 +119,7 @@ func (c *cluster) shared(t *testing.T, replicas []*replica, old string) {
 // awaitAuthority waits until all webhooks have the Secret's authority.
 func (c *cluster) awaitAuthority(t *testing.T) {
 	t.Helper()
-	planetest.Poll(t, patience, func(context.Context) string {
+	testenv.Poll(t, func(context.Context) string {
 		want := string(c.secret(t).Data["ca.crt"])
 		for i, authority := range c.authorities(t) {
 			if authority != want || want == "" {

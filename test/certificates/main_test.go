@@ -24,13 +24,10 @@ import (
 	"sigs.k8s.io/yaml"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/test/controlplane"
-	"obstack.dev/obstack/test/operator"
-	"obstack.dev/obstack/test/planetest"
+	"obstack.dev/obstack/test/testenv"
 )
 
 const (
-	patience = 2 * time.Minute
 	// namespace of the operator, and host by which the API server knows its webhooks.
 	namespace     = "obstack-system"
 	host          = "obstack-webhook.obstack-system.svc"
@@ -45,7 +42,7 @@ var (
 // cluster is a control plane with what an installation registers: the Service, the
 // empty Secret, and the webhooks.
 type cluster struct {
-	*controlplane.ControlPlane
+	*testenv.ControlPlane
 	api       client.Client
 	clientset kubernetes.Interface
 	binary    string
@@ -53,17 +50,17 @@ type cluster struct {
 
 func start(t *testing.T) *cluster {
 	t.Helper()
-	plane, api := planetest.Start(t, controlplane.Options{Log: os.Stderr})
+	plane, api := testenv.Start(t, testenv.Options{Log: os.Stderr})
 	c := &cluster{ControlPlane: plane, api: api}
 	var err error
 	if c.clientset, err = kubernetes.NewForConfig(plane.Config); err != nil {
 		t.Fatal(err)
 	}
-	if c.binary, err = operator.Build(t.Context(), t.TempDir()); err != nil {
+	if c.binary, err = testenv.BuildOperator(t.Context(), t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
-	c.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
-	c.create(t, &corev1.Service{
+	testenv.Create(t, c.api, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
+	testenv.Create(t, c.api, &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: serviceKey.Name},
 		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "webhook", Port: 443}}},
 	})
@@ -87,19 +84,12 @@ func (c *cluster) register(t *testing.T) {
 		service := webhooks.Webhooks[i].ClientConfig.Service
 		service.Namespace, service.Name = serviceKey.Namespace, serviceKey.Name
 	}
-	c.create(t, webhooks)
-}
-
-func (c *cluster) create(t *testing.T, obj client.Object) {
-	t.Helper()
-	if err := c.api.Create(t.Context(), obj); err != nil {
-		t.Fatalf("create %s: %v", obj.GetName(), err)
-	}
+	testenv.Create(t, c.api, webhooks)
 }
 
 // replica is one Pod of the operator.
 type replica struct {
-	*operator.Operator
+	*testenv.Operator
 	address, certDir string
 }
 
@@ -114,9 +104,9 @@ func (c *cluster) flags(r *replica) []string {
 // replica starts a replica without a volume; mount brings it.
 func (c *cluster) replica(t *testing.T, name string) *replica {
 	t.Helper()
-	r := &replica{address: planetest.FreeAddress(t), certDir: t.TempDir()}
+	r := &replica{address: testenv.FreeAddress(t), certDir: t.TempDir()}
 	var err error
-	if r.Operator, err = operator.Start(c.ControlPlane, c.binary, name, c.flags(r)...); err != nil {
+	if r.Operator, err = testenv.StartOperator(c.ControlPlane, c.binary, name, c.flags(r)...); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -135,7 +125,7 @@ func (c *cluster) mount(t *testing.T, r *replica) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- operator.Mount(ctx, c.clientset, secretKey, r.certDir) }()
+	go func() { done <- testenv.MountSecret(ctx, c.clientset, secretKey, r.certDir) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -185,10 +175,10 @@ func (r *replica) served(authority []byte) (string, error) {
 // of this replica only.
 func (c *cluster) injects(t *testing.T, r *replica) {
 	t.Helper()
-	if err := operator.Route(t.Context(), c.clientset, serviceKey, configuration, r.address); err != nil {
+	if err := testenv.RouteWebhooks(t.Context(), c.clientset, serviceKey, configuration, r.address); err != nil {
 		t.Fatal(err)
 	}
-	planetest.Poll(t, patience, func(ctx context.Context) string {
+	testenv.Poll(t, func(ctx context.Context) string {
 		pod := &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{
 				Namespace: "default", Name: "api",

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package dashboards tries the dashboards on a real Prometheus, which scrapes real services of every framework and the
-// task exporter beside real Celery workers, under a load of known rates and errors. hack/realparts/dashboards.sh
+// task exporter beside real Celery workers, under a load of known rates and errors. hack/integration/dashboards.sh
 // installs the parts. Everything listens on free loopback ports and is stopped by its process id.
 package dashboards
 
@@ -16,13 +16,13 @@ import (
 	"testing"
 	"time"
 
-	"obstack.dev/obstack/test/freeport"
+	"obstack.dev/obstack/test/testenv"
 )
 
-// parts returns the folder of what hack/realparts/dashboards.sh installed.
+// parts returns the folder of what hack/integration/dashboards.sh installed.
 func parts(t *testing.T) string {
 	t.Helper()
-	dir := os.Getenv("OBSTACK_REALPARTS")
+	dir := os.Getenv("OBSTACK_INTEGRATION")
 	if dir == "" {
 		t.Skip("SKIPPED, NOT TESTED: no real Prometheus, Redis, Celery and frameworks; run make test-dashboards")
 	}
@@ -31,7 +31,7 @@ func parts(t *testing.T) string {
 
 func freePort(t *testing.T) int {
 	t.Helper()
-	port, err := freeport.Find()
+	port, err := testenv.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,15 +62,12 @@ func run(t *testing.T, name string, env []string, args ...string) {
 	})
 }
 
-// patience bounds each wait: what is waited for comes, but a shared machine may be slow.
-const patience = 3 * time.Minute
-
 // eventually polls until the condition holds.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !condition(); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(testenv.Timeout); !condition(); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%s: not within %v", what, patience)
+			t.Fatalf("%s: not within %v", what, testenv.Timeout)
 		}
 	}
 }

@@ -15,6 +15,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"obstack.dev/obstack/test/testenv"
 )
 
 // running is the exporter's program.
@@ -142,7 +144,7 @@ func (e *running) one(name string) float64 {
 // becomes waits until the samples with a prefix are as wanted, and checks that they stay so.
 func (e *running) becomes(prefix string, want map[string]float64) {
 	e.t.Helper()
-	end := time.Now().Add(patience)
+	end := time.Now().Add(testenv.Timeout)
 	var diff string
 	for time.Now().Before(end) {
 		if diff = difference(want, e.counts(prefix)); diff == "" {
@@ -153,7 +155,7 @@ func (e *running) becomes(prefix string, want map[string]float64) {
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
-	e.t.Errorf("%s after %v (-want +got):\n%s", prefix, patience, diff)
+	e.t.Errorf("%s after %v (-want +got):\n%s", prefix, testenv.Timeout, diff)
 }
 
 // terminate ends the exporter as Kubernetes does and returns how long that took.

@@ -13,7 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"obstack.dev/obstack/test/realparts"
+	"obstack.dev/obstack/test/integration"
 )
 
 // redisAt is a client of a Redis server, for what the test does to it.
@@ -46,7 +46,7 @@ func (e *running) hears(client *redis.Client) {
 	before := e.counts("celery_exporter_events")["{task-started}"]
 	eventually(e.t, "an event is heard", func() bool {
 		send(e.t, client, fmt.Sprintf(goodEvent, "u"))
-		return realparts.WaitFor("it", 5*time.Second, func() bool { return e.counts("celery_exporter_events")["{task-started}"] > before }) == nil
+		return integration.WaitFor("it", 5*time.Second, func() bool { return e.counts("celery_exporter_events")["{task-started}"] > before }) == nil
 	})
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package exporter tests the task exporter's program on real Redis and RabbitMQ servers and real Celery workers, which
-// hack/realparts/install.sh installs. Everything listens on free loopback ports and is stopped by its process id.
+// hack/integration/install.sh installs. Everything listens on free loopback ports and is stopped by its process id.
 package exporter
 
 import (
@@ -15,18 +15,17 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
-	"obstack.dev/obstack/test/freeport"
-	"obstack.dev/obstack/test/realparts"
+	"obstack.dev/obstack/test/integration"
+	"obstack.dev/obstack/test/testenv"
 )
 
-// parts returns the folder of what hack/realparts/install.sh installed.
+// parts returns the folder of what hack/integration/install.sh installed.
 func parts(t testing.TB) string {
 	t.Helper()
-	dir := os.Getenv("OBSTACK_REALPARTS")
+	dir := os.Getenv("OBSTACK_INTEGRATION")
 	if dir == "" {
-		t.Skip("SKIPPED, NOT TESTED: no real Redis, RabbitMQ and Celery; run with OBSTACK_REALPARTS=$(hack/realparts/install.sh)")
+		t.Skip("SKIPPED, NOT TESTED: no real Redis, RabbitMQ and Celery; run with OBSTACK_INTEGRATION=$(hack/integration/install.sh)")
 	}
 	return dir
 }
@@ -64,7 +63,7 @@ func TestMain(m *testing.M) {
 
 func freePort(t testing.TB) int {
 	t.Helper()
-	port, err := freeport.Find()
+	port, err := testenv.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +72,7 @@ func freePort(t testing.TB) int {
 
 // process is a program that runs until the test ends.
 type process struct {
-	*realparts.Process
+	*integration.Process
 	t    testing.TB
 	name string
 	log  string
@@ -91,8 +90,8 @@ func output(t testing.TB, name string) *os.File {
 }
 
 // until ends a process with the test, or fails the test if there is none.
-func until(t testing.TB, name string, file *os.File) func(*realparts.Process, error) *process {
-	return func(started *realparts.Process, err error) *process {
+func until(t testing.TB, name string, file *os.File) func(*integration.Process, error) *process {
+	return func(started *integration.Process, err error) *process {
 		t.Helper()
 		if err != nil {
 			t.Fatalf("%v\n%s", err, tail(t, file.Name()))
@@ -110,7 +109,7 @@ func until(t testing.TB, name string, file *os.File) func(*realparts.Process, er
 func run(t testing.TB, name string, env []string, args ...string) *process {
 	t.Helper()
 	file := output(t, name)
-	return until(t, name, file)(realparts.Start(file, env, args...))
+	return until(t, name, file)(integration.Start(file, env, args...))
 }
 
 func (p *process) output() []byte {
@@ -134,18 +133,15 @@ func tail(t testing.TB, path string) []byte {
 // stop ends the process and waits for it.
 func (p *process) stop(s syscall.Signal) {
 	p.t.Helper()
-	if err := p.Stop(s, patience); err != nil {
+	if err := p.Stop(s, testenv.Timeout); err != nil {
 		p.t.Fatalf("%s: %v", p.name, err)
 	}
 }
 
-// patience is how long something may take whose time is no claim: a shared machine may give a test a tenth of a processor.
-const patience = 3 * time.Minute
-
 // eventually polls until the condition holds.
 func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	if err := realparts.WaitFor(what, patience, condition); err != nil {
+	if err := integration.WaitFor(what, testenv.Timeout, condition); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -155,16 +151,16 @@ func startRedis(t testing.TB, port int, settings ...string) *process {
 	t.Helper()
 	parts(t)
 	file := output(t, "redis")
-	return until(t, "redis", file)(realparts.Redis(file, port, settings...))
+	return until(t, "redis", file)(integration.Redis(file, port, settings...))
 }
 
 // rabbit is a RabbitMQ server that can be started again.
-type rabbit struct{ *realparts.RabbitMQ }
+type rabbit struct{ *integration.RabbitMQ }
 
 func newRabbit(t testing.TB) rabbit {
 	t.Helper()
 	parts(t)
-	server, err := realparts.NewRabbitMQ(t.TempDir())
+	server, err := integration.NewRabbitMQ(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"obstack.dev/obstack/test/realparts"
+	"obstack.dev/obstack/test/integration"
 )
 
 func TestRedisOverTLSWithAClientCertificate(t *testing.T) {
@@ -30,7 +30,7 @@ func TestRedisOverTLSWithAClientCertificate(t *testing.T) {
 	port := freePort(t)
 	startRedis(t, 0, "--tls-port", fmt.Sprint(port), "--tls-cert-file", filepath.Join(dir, "tls.pem"), "--tls-key-file", filepath.Join(dir, "tls.key"),
 		"--tls-ca-cert-file", filepath.Join(dir, "ca.pem"), "--tls-auth-clients", "yes")
-	eventually(t, "redis listens", func() bool { return realparts.Listens(port) })
+	eventually(t, "redis listens", func() bool { return integration.Listens(port) })
 	broker := fmt.Sprintf("rediss://127.0.0.1:%d/0", port)
 	e := startReady(t, broker, sslOptions(dir)...)
 	secure := map[string]any{"ssl_ca_certs": filepath.Join(dir, "ca.pem"), "ssl_certfile": filepath.Join(dir, "tls.pem"),

@@ -10,7 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"obstack.dev/obstack/test/realparts"
+	"obstack.dev/obstack/test/integration"
 )
 
 // sentWith publishes a task with a configuration of transport and events, and expects it to be heard of.
@@ -64,7 +64,7 @@ func TestSentinel(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(t, "sentinel", nil, "redis-server", conf, "--sentinel")
-	eventually(t, "the sentinel listens", func() bool { return realparts.Listens(sentinel) })
+	eventually(t, "the sentinel listens", func() bool { return integration.Listens(sentinel) })
 	broker := fmt.Sprintf("sentinel://127.0.0.1:%d/0;sentinel://127.0.0.1:%d/0", freePort(t), sentinel)
 	e := startReady(t, broker, "--broker-transport-option", "master_name=mymaster")
 	sentWith(t, e, fmt.Sprintf("redis://127.0.0.1:%d/0", master), map[string]any{})

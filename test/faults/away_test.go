@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/test/planetest"
+	"obstack.dev/obstack/test/testenv"
 )
 
 const (
@@ -30,12 +30,12 @@ func (p *plane) apiServerAway(t *testing.T) {
 	ready(t, op)
 
 	load := p.startLoad(t.Context(), namespace)
-	planetest.Poll(t, patience, load.reached(loadStacks/2))
+	testenv.Poll(t, load.reached(loadStacks/2))
 	if err := p.StopAPIServer(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	over := time.Now().Add(outage)
-	planetest.Poll(t, 2*outage, func(ctx context.Context) string {
+	testenv.PollFor(t, 2*outage, func(ctx context.Context) string {
 		if err := op.Live(ctx); err != nil {
 			t.Errorf("while the API server is away, liveness fails: %v", err)
 		}
@@ -50,7 +50,7 @@ func (p *plane) apiServerAway(t *testing.T) {
 	if err := p.StartAPIServer(); err != nil {
 		t.Fatal(err)
 	}
-	planetest.Poll(t, patience, load.reached(load.total))
+	testenv.Poll(t, load.reached(load.total))
 	p.converged(t, op, namespace)
 	p.wantChildren(t, namespace)
 	if !running(op) {

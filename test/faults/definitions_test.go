@@ -17,8 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/test/controlplane"
-	"obstack.dev/obstack/test/planetest"
+	"obstack.dev/obstack/test/testenv"
 )
 
 // definitions removes and installs prometheus-operator's definitions under a
@@ -27,7 +26,7 @@ func (p *plane) definitions(t *testing.T) {
 	namespace := p.namespace(t)
 	p.removeDefinitions(t)
 	stack := newStack(namespace, "shop")
-	p.create(t, stack)
+	testenv.Create(t, p.api, stack)
 	op := p.run(t, "operator")
 	parts := []string{obsv1.MetricsReady, obsv1.AlertsReady}
 	for range 2 {
@@ -85,7 +84,7 @@ func (p *plane) neverMissing(t *testing.T, stack *obsv1.ObservabilityStack) {
 // waitFor waits until conditions have a status and a reason.
 func (p *plane) waitFor(t *testing.T, stack *obsv1.ObservabilityStack, types []string, status metav1.ConditionStatus, reason string) {
 	t.Helper()
-	planetest.Poll(t, patience, func(ctx context.Context) string {
+	testenv.Poll(t, func(ctx context.Context) string {
 		if err := p.api.Get(ctx, client.ObjectKeyFromObject(stack), stack); err != nil {
 			return err.Error()
 		}
@@ -108,7 +107,7 @@ func (p *plane) removeDefinitions(t *testing.T) {
 		if err := p.api.Delete(t.Context(), definition); err != nil {
 			t.Fatal(err)
 		}
-		planetest.Poll(t, patience, func(ctx context.Context) string {
+		testenv.Poll(t, func(ctx context.Context) string {
 			if err := p.api.Get(ctx, client.ObjectKey{Name: name}, definition); !apierrors.IsNotFound(err) {
 				return fmt.Sprintf("%s is still there: %v", name, err)
 			}
@@ -119,7 +118,7 @@ func (p *plane) removeDefinitions(t *testing.T) {
 
 func (p *plane) installDefinitions(t *testing.T) {
 	t.Helper()
-	dir, err := controlplane.PrometheusOperatorCRDs(t.Context())
+	dir, err := testenv.PrometheusOperatorCRDs(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

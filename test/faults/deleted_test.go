@@ -14,8 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/test/operator"
-	"obstack.dev/obstack/test/planetest"
+	"obstack.dev/obstack/test/testenv"
 )
 
 // deletedOneByOne deletes stacks in the middle of a pass: as soon as a child of
@@ -36,7 +35,7 @@ func (p *plane) deletedOneByOne(t *testing.T) {
 // deleteAtFirst makes a stack and deletes it when its first child of a kind appears.
 func (p *plane) deleteAtFirst(t *testing.T, kind schema.GroupVersionKind, stack *obsv1.ObservabilityStack, policy metav1.DeletionPropagation) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.Timeout)
 	defer cancel()
 	watching, err := client.NewWithWatch(p.Config, client.Options{Scheme: p.api.Scheme()})
 	if err != nil {
@@ -49,7 +48,7 @@ func (p *plane) deleteAtFirst(t *testing.T, kind schema.GroupVersionKind, stack 
 		t.Fatal(err)
 	}
 	defer watch.Stop()
-	p.create(t, stack)
+	testenv.Create(t, p.api, stack)
 	if _, open := <-watch.ResultChan(); !open {
 		t.Fatalf("no %s of %s appeared", kind.Kind, stack.Name)
 	}
@@ -65,9 +64,9 @@ func (p *plane) deletedAtOnce(t *testing.T) {
 	op := p.run(t, "operator")
 	ready(t, op)
 	for i := range stacks {
-		p.create(t, newStack(namespace, fmt.Sprintf("stack-%d", i)))
+		testenv.Create(t, p.api, newStack(namespace, fmt.Sprintf("stack-%d", i)))
 	}
-	planetest.Poll(t, patience, func(ctx context.Context) string {
+	testenv.Poll(t, func(ctx context.Context) string {
 		samples, err := op.Metrics(ctx)
 		if err != nil {
 			return err.Error()
@@ -91,13 +90,13 @@ func (p *plane) deletedAtOnce(t *testing.T) {
 
 // nothingRemains waits until the operator has seen all and the garbage collector
 // has collected all.
-func (p *plane) nothingRemains(t *testing.T, op *operator.Operator, namespace string) {
+func (p *plane) nothingRemains(t *testing.T, op *testenv.Operator, namespace string) {
 	t.Helper()
 	// A watch delivers in order: an operator that has converged a later stack will
 	// not begin a pass over an earlier one that is gone.
 	last := newStack(namespace, "last")
-	p.create(t, last)
-	planetest.Poll(t, patience, func(ctx context.Context) string {
+	testenv.Create(t, p.api, last)
+	testenv.Poll(t, func(ctx context.Context) string {
 		err := p.api.Get(ctx, client.ObjectKeyFromObject(last), last)
 		if err != nil || last.Status.ObservedGeneration == 0 {
 			return fmt.Sprintf("the last stack has not converged: %v", err)
@@ -107,7 +106,7 @@ func (p *plane) nothingRemains(t *testing.T, op *operator.Operator, namespace st
 	if err := p.api.Delete(t.Context(), last); err != nil {
 		t.Fatal(err)
 	}
-	planetest.Poll(t, patience, func(ctx context.Context) string {
+	testenv.Poll(t, func(ctx context.Context) string {
 		if doing := busy(ctx, op); doing != "" {
 			return doing
 		}

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/test/testenv"
 )
 
 const (
@@ -77,7 +78,7 @@ func killedStack(namespace string, i int) *obsv1.ObservabilityStack {
 func (p *plane) makeStacks(t *testing.T, namespace string) {
 	t.Helper()
 	for i := range killedStacks {
-		p.create(t, killedStack(namespace, i))
+		testenv.Create(t, p.api, killedStack(namespace, i))
 	}
 }
 

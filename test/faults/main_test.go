@@ -9,17 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"obstack.dev/obstack/test/controlplane"
-	"obstack.dev/obstack/test/operator"
-	"obstack.dev/obstack/test/planetest"
+	"obstack.dev/obstack/test/testenv"
 )
-
-// patience is how long the tests wait for what takes seconds on an idle machine.
-const patience = 3 * time.Minute
 
 // binary is the operator.
 var binary string
@@ -28,12 +22,12 @@ var binary string
 // test waits for an API server that is away, others run on the second.
 func TestFaults(t *testing.T) {
 	var err error
-	if binary, err = operator.Build(t.Context(), t.TempDir()); err != nil {
+	if binary, err = testenv.BuildOperator(t.Context(), t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
 	t.Run("bare API server", func(t *testing.T) {
 		t.Parallel()
-		p := start(t, controlplane.Options{})
+		p := start(t, testenv.Options{})
 		t.Run("it goes away under load", p.apiServerAway)
 		t.Run("the operator is killed again and again", p.killed)
 		t.Run("the operator is asked to stop", p.gracefulStop)
@@ -41,7 +35,7 @@ func TestFaults(t *testing.T) {
 	})
 	t.Run("with garbage collection", func(t *testing.T) {
 		t.Parallel()
-		p := start(t, controlplane.Options{ControllerManager: true})
+		p := start(t, testenv.Options{ControllerManager: true})
 		t.Run("stacks are deleted while being reconciled", p.deletedOneByOne)
 		t.Run("stacks are deleted at once", p.deletedAtOnce)
 	})
@@ -49,23 +43,23 @@ func TestFaults(t *testing.T) {
 
 // plane is a control plane with a client.
 type plane struct {
-	*controlplane.ControlPlane
+	*testenv.ControlPlane
 	api client.Client
 }
 
-func start(t *testing.T, options controlplane.Options) *plane {
+func start(t *testing.T, options testenv.Options) *plane {
 	t.Helper()
 	options.Log = os.Stderr
 	options.CRDPaths = []string{filepath.Join("..", "crds")}
-	cp, api := planetest.Start(t, options)
+	cp, api := testenv.Start(t, options)
 	return &plane{cp, api}
 }
 
 // run starts an operator that is stopped when the test ends. If that failed, the
 // end of its log is shown.
-func (p *plane) run(t *testing.T, name string, flags ...string) *operator.Operator {
+func (p *plane) run(t *testing.T, name string, flags ...string) *testenv.Operator {
 	t.Helper()
-	op, err := operator.Start(p.ControlPlane, binary, name, flags...)
+	op, err := testenv.StartOperator(p.ControlPlane, binary, name, flags...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +74,7 @@ func (p *plane) run(t *testing.T, name string, flags ...string) *operator.Operat
 	return op
 }
 
-func running(op *operator.Operator) bool {
+func running(op *testenv.Operator) bool {
 	select {
 	case <-op.Done():
 		return false
@@ -89,7 +83,7 @@ func running(op *operator.Operator) bool {
 	}
 }
 
-func ready(t *testing.T, op *operator.Operator) {
+func ready(t *testing.T, op *testenv.Operator) {
 	t.Helper()
 	if err := op.WaitReady(t.Context()); err != nil {
 		t.Fatal(err)

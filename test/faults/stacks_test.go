@@ -13,8 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/test/operator"
-	"obstack.dev/obstack/test/planetest"
+	"obstack.dev/obstack/test/testenv"
 )
 
 // newStack is small and has every part, so that one stack takes several writes.
@@ -65,21 +64,14 @@ func childrenOf(stack *obsv1.ObservabilityStack) []string {
 func (p *plane) namespace(t *testing.T) string {
 	t.Helper()
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "faults-"}}
-	p.create(t, ns)
-	p.create(t, &corev1.Secret{
+	testenv.Create(t, p.api, ns)
+	testenv.Create(t, p.api, &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: brokerSecret},
 		Data:       map[string][]byte{"url": []byte("redis://:hunter2@redis:6379/0")},
 	})
 	// Another test's operator must find none of this one's stacks.
 	t.Cleanup(func() { p.wipe(t, ns.Name) })
 	return ns.Name
-}
-
-func (p *plane) create(t *testing.T, obj client.Object) {
-	t.Helper()
-	if err := p.api.Create(t.Context(), obj); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // change edits a stack's spec.
@@ -91,9 +83,9 @@ func (p *plane) change(ctx context.Context, stack *obsv1.ObservabilityStack, edi
 
 // converged waits until the operator has nothing left to do for the stacks of a
 // namespace: Deployments are still rolling out, as there is no node to run them.
-func (p *plane) converged(t *testing.T, op *operator.Operator, namespace string) {
+func (p *plane) converged(t *testing.T, op *testenv.Operator, namespace string) {
 	t.Helper()
-	planetest.Poll(t, patience, func(ctx context.Context) string {
+	testenv.Poll(t, func(ctx context.Context) string {
 		if behind := p.behind(ctx, namespace); behind != "" {
 			return behind
 		}
@@ -124,7 +116,7 @@ func (p *plane) behind(ctx context.Context, namespace string) string {
 }
 
 // busy tells what an operator is still doing.
-func busy(ctx context.Context, op *operator.Operator) string {
+func busy(ctx context.Context, op *testenv.Operator) string {
 	samples, err := op.Metrics(ctx)
 	if err != nil {
 		return err.Error()

@@ -12,7 +12,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"obstack.dev/obstack/test/planetest"
+	"obstack.dev/obstack/test/testenv"
 )
 
 const (
@@ -29,7 +29,7 @@ func (p *plane) gracefulStop(t *testing.T) {
 	elect := []string{"--leader-elect", "--leader-election-namespace=" + namespace}
 	leader := p.run(t, "leader", elect...)
 	var holder string
-	planetest.Poll(t, patience, func(ctx context.Context) string {
+	testenv.Poll(t, func(ctx context.Context) string {
 		var err error
 		if holder, err = p.holder(ctx, namespace); err != nil || holder == "" {
 			return fmt.Sprintf("nobody leads: %v", err)
@@ -40,7 +40,7 @@ func (p *plane) gracefulStop(t *testing.T) {
 	ready(t, leader)
 	ready(t, standby)
 	for i := range 20 {
-		p.create(t, newStack(namespace, fmt.Sprintf("stack-%d", i)))
+		testenv.Create(t, p.api, newStack(namespace, fmt.Sprintf("stack-%d", i)))
 	}
 
 	asked := time.Now()
@@ -58,7 +58,7 @@ func (p *plane) gracefulStop(t *testing.T) {
 	if now, err := p.holder(t.Context(), namespace); err != nil || now == holder {
 		t.Errorf("the lease is held by %q after its holder ended: %v", now, err)
 	}
-	planetest.Poll(t, takeover, func(ctx context.Context) string {
+	testenv.PollFor(t, takeover, func(ctx context.Context) string {
 		samples, err := standby.Metrics(ctx)
 		if err != nil || samples.Passes() == 0 {
 			return fmt.Sprintf("the other replica has made no pass: %v", err)

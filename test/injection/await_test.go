@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/test/planetest"
+	"obstack.dev/obstack/test/testenv"
 )
 
 func (c *cluster) awaitReady(t *testing.T, stack *obsv1.ObservabilityStack) {
@@ -26,7 +26,7 @@ func (c *cluster) awaitReady(t *testing.T, stack *obsv1.ObservabilityStack) {
 
 func (c *cluster) awaitCondition(t *testing.T, stack *obsv1.ObservabilityStack, condition, reason string) {
 	t.Helper()
-	planetest.Poll(t, patience, func(ctx context.Context) string {
+	testenv.Poll(t, func(ctx context.Context) string {
 		if err := c.api.Get(ctx, client.ObjectKeyFromObject(stack), stack); err != nil {
 			return err.Error()
 		}
@@ -41,7 +41,7 @@ func (c *cluster) awaitCondition(t *testing.T, stack *obsv1.ObservabilityStack, 
 // awaitWorkloads waits until the status counts that, as "injected/annotated" and refused.
 func (c *cluster) awaitWorkloads(t *testing.T, stack *obsv1.ObservabilityStack, summary string, refused int32) {
 	t.Helper()
-	planetest.Poll(t, patience, func(ctx context.Context) string {
+	testenv.Poll(t, func(ctx context.Context) string {
 		if err := c.api.Get(ctx, client.ObjectKeyFromObject(stack), stack); err != nil {
 			return err.Error()
 		}
@@ -77,7 +77,7 @@ func (c *cluster) pods(ctx context.Context, namespace, app string) ([]corev1.Pod
 func (c *cluster) awaitPods(t *testing.T, namespace, app string, n int, lacks func(*corev1.Pod) string) []corev1.Pod {
 	t.Helper()
 	var pods []corev1.Pod
-	planetest.Poll(t, patience, func(ctx context.Context) string {
+	testenv.Poll(t, func(ctx context.Context) string {
 		var err error
 		if pods, err = c.pods(ctx, namespace, app); err != nil {
 			return err.Error()
@@ -154,7 +154,7 @@ func hasSettings(pod *corev1.Pod) string {
 func (c *cluster) awaitSecret(t *testing.T, stack *obsv1.ObservabilityStack, namespace, dsn string) *corev1.Secret {
 	t.Helper()
 	secret := settings(stack, namespace)
-	planetest.Poll(t, patience, func(ctx context.Context) string {
+	testenv.Poll(t, func(ctx context.Context) string {
 		if err := c.api.Get(ctx, client.ObjectKeyFromObject(secret), secret); err != nil {
 			return err.Error()
 		}
@@ -174,7 +174,7 @@ func settings(stack *obsv1.ObservabilityStack, namespace string) *corev1.Secret 
 // awaitGone waits until an object is no more.
 func (c *cluster) awaitGone(t *testing.T, obj client.Object) {
 	t.Helper()
-	planetest.Poll(t, patience, func(ctx context.Context) string {
+	testenv.Poll(t, func(ctx context.Context) string {
 		err := c.api.Get(ctx, client.ObjectKeyFromObject(obj), obj)
 		if apierrors.IsNotFound(err) {
 			return ""
@@ -194,7 +194,7 @@ func (c *cluster) wantAbsent(t *testing.T, obj client.Object) {
 // awaitEvent waits for an event about an object whose message has that part.
 func (c *cluster) awaitEvent(t *testing.T, namespace, name, reason, part string) {
 	t.Helper()
-	planetest.Poll(t, patience, func(ctx context.Context) string {
+	testenv.Poll(t, func(ctx context.Context) string {
 		list := &corev1.EventList{}
 		if err := c.api.List(ctx, list, client.InNamespace(namespace)); err != nil {
 			return err.Error()

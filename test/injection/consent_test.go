@@ -14,14 +14,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/test/planetest"
+	"obstack.dev/obstack/test/testenv"
 )
 
 func (c *cluster) refusal(t *testing.T) {
 	namespace, other := c.namespace(t), c.emptyNamespace(t)
 	stack := c.stack(t, namespace)
-	c.create(t, deployment(other, "api", namespace+"/shop", 1))
-	c.create(t, pod(other, "pod", namespace+"/shop"))
+	testenv.Create(t, c.api, deployment(other, "api", namespace+"/shop", 1))
+	testenv.Create(t, c.api, pod(other, "pod", namespace+"/shop"))
 	c.awaitEvent(t, other, "api", obsv1.ReasonNamespaceNotAdmitted, "spec.injection.namespaces")
 	c.awaitWorkloads(t, stack, "0/1", 1)
 	// A refusal is somebody else's mistake, not the stack's.
@@ -54,7 +54,7 @@ func (c *cluster) forgery(t *testing.T) {
 	lone := pod(other, "lone", "")
 	forge(&lone.ObjectMeta)
 	for _, obj := range []client.Object{stamped, both, annotated, lone} {
-		c.create(t, obj)
+		testenv.Create(t, c.api, obj)
 	}
 	for _, d := range []*appsv1.Deployment{stamped, both, annotated} {
 		c.awaitPlain(t, other, d.Name, 1) // Released, if the webhook did not refuse it.
@@ -75,14 +75,14 @@ func (c *cluster) admission(t *testing.T) {
 	}))
 	all := workloads(other, namespace+"/shop")
 	for obj := range all {
-		c.create(t, obj)
+		testenv.Create(t, c.api, obj)
 	}
-	c.create(t, deployment(third, "api", namespace+"/shop", 1))
+	testenv.Create(t, c.api, deployment(third, "api", namespace+"/shop", 1))
 	c.awaitWorkloads(t, stack, "0/5", 5)
 
 	admit := func(labels map[string]string) {
 		t.Helper()
-		change(t, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: other}}, func(ns *corev1.Namespace) {
+		testenv.Change(t, c.api, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: other}}, func(ns *corev1.Namespace) {
 			delete(ns.Labels, "shop")
 			maps.Copy(ns.Labels, labels)
 		})
@@ -113,8 +113,8 @@ func (c *cluster) copies(t *testing.T) {
 	namespace, other := c.namespace(t), c.emptyNamespace(t)
 	stack := c.stack(t, namespace, admitting(obsv1.InjectionNamespaces{From: obsv1.NamespacesFromAll}))
 	first, last := deployment(other, "first", namespace+"/shop", 1), deployment(other, "last", namespace+"/shop", 1)
-	c.create(t, first)
-	c.create(t, last)
+	testenv.Create(t, c.api, first)
+	testenv.Create(t, c.api, last)
 	c.awaitWorkloads(t, stack, "2/2", 0)
 	copied := c.awaitSecret(t, stack, other, dsn(1))
 	// It may have been rolled once, if its Pod was faster than the copy.
@@ -126,8 +126,8 @@ func (c *cluster) copies(t *testing.T) {
 		"no labels":       func(s *corev1.Secret) { s.Labels = nil },
 		"another's label": func(s *corev1.Secret) { s.Labels[obsv1.LabelManagedBy] = "somebody"; delete(s.Data, "SENTRY_DSN") },
 	} {
-		change(t, c, copied, edit)
-		planetest.Poll(t, patience, func(ctx context.Context) string {
+		testenv.Change(t, c.api, copied, edit)
+		testenv.Poll(t, func(ctx context.Context) string {
 			got := settings(stack, other)
 			if err := c.api.Get(ctx, client.ObjectKeyFromObject(got), got); err != nil {
 				return err.Error()
@@ -138,7 +138,7 @@ func (c *cluster) copies(t *testing.T) {
 			return ""
 		})
 	}
-	c.delete(t, copied)
+	testenv.Delete(t, c.api, copied)
 	again := c.awaitSecret(t, stack, other, dsn(1))
 	// Nothing of this is the workloads' business.
 	c.awaitWorkloads(t, stack, "2/2", 0)
@@ -146,12 +146,12 @@ func (c *cluster) copies(t *testing.T) {
 
 	c.rotate(t, namespace)
 	c.awaitSecret(t, stack, other, dsn(2))
-	c.delete(t, first)
+	testenv.Delete(t, c.api, first)
 	c.awaitWorkloads(t, stack, "1/1", 0)
 	if got := c.awaitSecret(t, stack, other, dsn(2)); got.UID != again.UID {
 		t.Error("the copy went with the first of two workloads")
 	}
-	c.delete(t, last)
+	testenv.Delete(t, c.api, last)
 	c.awaitGone(t, settings(stack, other))
 	c.awaitWorkloads(t, stack, "0/0", 0)
 }

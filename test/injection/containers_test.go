@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/test/testenv"
 )
 
 func (c *cluster) containers(t *testing.T) {
@@ -26,7 +27,7 @@ func (c *cluster) containers(t *testing.T) {
 		if ofTemplate != "" {
 			d.Spec.Template.Annotations = map[string]string{obsv1.AnnotationContainers: ofTemplate}
 		}
-		c.create(t, d)
+		testenv.Create(t, c.api, d)
 		return d
 	}
 	all, some, other := with("all", "", ""), with("some", "log, api", ""), with("other", "api", "proxy")
@@ -43,7 +44,7 @@ func (c *cluster) containers(t *testing.T) {
 	c.wantGeneration(t, none, 1)
 
 	// Another choice is another rollout, and one alone.
-	change(t, c, some, func(d *appsv1.Deployment) { d.Annotations[obsv1.AnnotationContainers] = "proxy" })
+	testenv.Change(t, c.api, some, func(d *appsv1.Deployment) { d.Annotations[obsv1.AnnotationContainers] = "proxy" })
 	c.awaitChosen(t, stack, some, "proxy")
 	c.wantGeneration(t, some, 3)
 }
@@ -79,9 +80,9 @@ func (c *cluster) releaseFromImage(t *testing.T) {
 		{Name: "tag", Image: "registry.example.com:5000/shop:1.4.2"}, {Name: "digest", Image: "example.com/shop@" + digest},
 		{Name: "neither", Image: "registry.example.com:5000/shop"}, own,
 	}
-	c.create(t, d)
+	testenv.Create(t, c.api, d)
 	c.awaitReleases(t, d, "1.4.2", digest, "", "mine")
-	change(t, c, d, func(d *appsv1.Deployment) {
+	testenv.Change(t, c.api, d, func(d *appsv1.Deployment) {
 		d.Spec.Template.Spec.Containers[0].Image = "registry.example.com:5000/shop:1.5.0"
 	})
 	c.awaitReleases(t, d, "1.5.0", digest, "", "mine")

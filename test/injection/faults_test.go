@@ -12,13 +12,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/test/planetest"
+	"obstack.dev/obstack/test/testenv"
 )
 
 // awaitWebhooks waits until the API server reaches the webhooks, or until it does not.
 func (c *cluster) awaitWebhooks(t *testing.T, namespace string, reached bool) {
 	t.Helper()
-	planetest.Poll(t, patience, func(ctx context.Context) string {
+	testenv.Poll(t, func(ctx context.Context) string {
 		d := deployment(namespace, "probe", "", 1)
 		d.Annotations = map[string]string{obsv1.Probe: "asked"}
 		if err := c.api.Create(ctx, d, client.DryRunAll); err != nil {
@@ -47,7 +47,7 @@ func (c *cluster) webhookDown(t *testing.T) {
 	var known []*appsv1.Deployment
 	for i := range 4 {
 		d := deployment(namespace, fmt.Sprintf("known-%d", i), "shop", 0)
-		c.create(t, d)
+		testenv.Create(t, c.api, d)
 		known = append(known, d)
 	}
 	c.awaitWorkloads(t, stack, "4/4", 0)
@@ -62,10 +62,10 @@ func (c *cluster) webhookDown(t *testing.T) {
 	})
 	c.awaitWebhooks(t, namespace, false)
 	for _, d := range known {
-		change(t, c, d, func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(10)) })
+		testenv.Change(t, c.api, d, func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(10)) })
 	}
 	unknown := deployment(namespace, "unknown", "shop", 10)
-	c.create(t, unknown)
+	testenv.Create(t, c.api, unknown)
 	c.awaitPods(t, namespace, "", 50, started)
 	c.awaitPods(t, namespace, "", 50, hasSettings)
 	c.awaitWorkloads(t, stack, "0/5", 0)
@@ -96,7 +96,7 @@ func (c *cluster) operatorDown(t *testing.T) {
 	idle, restarted, gone := deployment(namespace, "idle", "shop", 3), deployment(namespace, "restarted", "shop", 3), deployment(namespace, "gone", "shop", 1)
 	freed, orphan := deployment(namespace, "freed", "shop", 1), deployment(namespace, "orphan", other+"/shop", 1)
 	for _, d := range []*appsv1.Deployment{idle, restarted, gone, freed, orphan} {
-		c.create(t, d)
+		testenv.Create(t, c.api, d)
 	}
 	c.awaitWorkloads(t, stack, "4/4", 0)
 	c.awaitWorkloads(t, dropped, "1/1", 0)
@@ -109,10 +109,10 @@ func (c *cluster) operatorDown(t *testing.T) {
 	c.rotate(t, namespace)
 	c.restart(t, restarted)
 	fresh := deployment(namespace, "fresh", "shop", 3)
-	c.create(t, fresh)
-	change(t, c, freed, func(d *appsv1.Deployment) { d.Annotations = nil })
-	c.delete(t, gone)
-	c.delete(t, dropped)
+	testenv.Create(t, c.api, fresh)
+	testenv.Change(t, c.api, freed, func(d *appsv1.Deployment) { d.Annotations = nil })
+	testenv.Delete(t, c.api, gone)
+	testenv.Delete(t, c.api, dropped)
 	c.awaitComplete(t, namespace, "restarted")
 	c.awaitComplete(t, namespace, "fresh")
 	for _, name := range []string{"restarted", "fresh"} {

@@ -17,8 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/test/controlplane"
-	"obstack.dev/obstack/test/planetest"
+	"obstack.dev/obstack/test/testenv"
 )
 
 // manifest of a Deployment as it lies in somebody's repository.
@@ -83,7 +82,7 @@ func (c *cluster) gitOps(with tool) func(t *testing.T) {
 
 		before := stack.Status.ConfigHash
 		c.rotate(t, namespace)
-		planetest.Poll(t, patience, func(ctx context.Context) string {
+		testenv.Poll(t, func(ctx context.Context) string {
 			if err := c.api.Get(ctx, client.ObjectKeyFromObject(stack), stack); err != nil || stack.Status.ConfigHash == before {
 				return fmt.Sprintf("the configuration's hash is the old one (%v)", err)
 			}
@@ -172,7 +171,7 @@ func (c *cluster) helmUpgrade(t *testing.T, namespace string, containers ...stri
 
 // helmPath builds the helm that is pinned in hack/tools.
 var helmPath = sync.OnceValues(func() (string, error) {
-	root, err := controlplane.Root()
+	root, err := testenv.Root()
 	if err != nil {
 		return "", err
 	}
@@ -185,7 +184,7 @@ var helmPath = sync.OnceValues(func() (string, error) {
 // kubectl runs the kubectl of the control plane's version, with that on its standard input.
 func (c *cluster) kubectl(t *testing.T, input string, args ...string) {
 	t.Helper()
-	run(t, input, filepath.Join(c.Assets, string(controlplane.Kubectl)), append(args, "--kubeconfig", c.Kubeconfig)...)
+	run(t, input, filepath.Join(c.Assets, string(testenv.Kubectl)), append(args, "--kubeconfig", c.Kubeconfig)...)
 }
 
 func run(t *testing.T, input, program string, args ...string) {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/test/testenv"
 )
 
 // TestInjection shares a control plane and an operator, because starting them takes seconds.
@@ -64,7 +65,7 @@ func (c *cluster) newWorkload(t *testing.T) {
 	namespace := c.namespace(t)
 	stack := c.stack(t, namespace)
 	d := deployment(namespace, "api", "shop", 2)
-	c.create(t, d)
+	testenv.Create(t, c.api, d)
 	c.awaitInjected(t, stack, namespace, "api", 2)
 	c.awaitWorkloads(t, stack, "1/1", 0)
 	c.wantGeneration(t, d, 1)
@@ -73,7 +74,7 @@ func (c *cluster) newWorkload(t *testing.T) {
 func (c *cluster) olderWorkload(t *testing.T) {
 	namespace := c.namespace(t)
 	d := deployment(namespace, "api", "shop", 2)
-	c.create(t, d)
+	testenv.Create(t, c.api, d)
 	c.awaitEvent(t, namespace, "api", obsv1.ReasonStackNotFound, "create it")
 	stack := c.stack(t, namespace)
 	c.awaitInjected(t, stack, namespace, "api", 2)

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"testing"
-	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -17,35 +16,30 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/test/controlplane"
-	"obstack.dev/obstack/test/operator"
-	"obstack.dev/obstack/test/planetest"
+	"obstack.dev/obstack/test/testenv"
 )
-
-// patience is how long the tests wait for what takes seconds on an idle machine.
-const patience = 2 * time.Minute
 
 // nodes is how many there are, and so how many Pods a DaemonSet has.
 const nodes = 2
 
 // cluster is a control plane on which the operator runs and its webhooks are registered.
 type cluster struct {
-	*controlplane.ControlPlane
+	*testenv.ControlPlane
 	api      client.WithWatch
-	webhooks *operator.Webhooks
+	webhooks *testenv.Webhooks
 	binary   string
-	operator *operator.Operator
+	operator *testenv.Operator
 }
 
 func start(t *testing.T) *cluster {
 	t.Helper()
-	plane, api := planetest.Start(t, controlplane.Options{Nodes: nodes, Kubectl: true, Log: os.Stderr})
+	plane, api := testenv.Start(t, testenv.Options{Nodes: nodes, Kubectl: true, Log: os.Stderr})
 	c := &cluster{ControlPlane: plane, api: api}
 	var err error
-	if c.binary, err = operator.Build(t.Context(), t.TempDir()); err != nil {
+	if c.binary, err = testenv.BuildOperator(t.Context(), t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
-	if c.webhooks, err = operator.RegisterWebhooks(plane); err != nil {
+	if c.webhooks, err = testenv.RegisterWebhooks(plane); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -55,7 +49,7 @@ func start(t *testing.T) *cluster {
 func (c *cluster) startOperator(t *testing.T) {
 	t.Helper()
 	var err error
-	if c.operator, err = operator.Start(c.ControlPlane, c.binary, "operator", c.webhooks.Flags()...); err != nil {
+	if c.operator, err = testenv.StartOperator(c.ControlPlane, c.binary, "operator", c.webhooks.Flags()...); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.operator.WaitReady(t.Context()); err != nil {
@@ -70,7 +64,7 @@ func dsn(project int) string { return fmt.Sprintf("https://0123abcd@sentry.shop.
 func (c *cluster) namespace(t *testing.T) string {
 	t.Helper()
 	namespace := c.emptyNamespace(t)
-	c.create(t, &corev1.Secret{
+	testenv.Create(t, c.api, &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop-sentry"}, StringData: map[string]string{"dsn": dsn(1)},
 	})
 	return namespace
@@ -80,7 +74,7 @@ func (c *cluster) namespace(t *testing.T) string {
 func (c *cluster) emptyNamespace(t *testing.T) string {
 	t.Helper()
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "shop-"}}
-	c.create(t, ns)
+	testenv.Create(t, c.api, ns)
 	return ns.Name
 }
 
@@ -88,7 +82,7 @@ func (c *cluster) emptyNamespace(t *testing.T) string {
 func (c *cluster) rotate(t *testing.T, namespace string) {
 	t.Helper()
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop-sentry"}}
-	change(t, c, secret, func(s *corev1.Secret) { s.Data = map[string][]byte{"dsn": []byte(dsn(2))} })
+	testenv.Change(t, c.api, secret, func(s *corev1.Secret) { s.Data = map[string][]byte{"dsn": []byte(dsn(2))} })
 }
 
 // stack makes the stack "shop" of a namespace and waits until it is ready.
@@ -112,7 +106,7 @@ func (c *cluster) stackNotReady(t *testing.T, namespace string, edit ...func(*ob
 	for _, f := range edit {
 		f(stack)
 	}
-	c.create(t, stack)
+	testenv.Create(t, c.api, stack)
 	return stack
 }
 
@@ -161,32 +155,5 @@ func deployment(namespace, name, stack string, replicas int32) *appsv1.Deploymen
 			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": name}},
 			Template: template(name),
 		},
-	}
-}
-
-func (c *cluster) create(t *testing.T, obj client.Object) {
-	t.Helper()
-	if err := c.api.Create(t.Context(), obj); err != nil {
-		t.Fatalf("create %s: %v", obj.GetName(), err)
-	}
-}
-
-// change an object on the API server.
-func change[T client.Object](t *testing.T, c *cluster, obj T, edit func(T)) {
-	t.Helper()
-	if err := c.api.Get(t.Context(), client.ObjectKeyFromObject(obj), obj); err != nil {
-		t.Fatal(err)
-	}
-	before := obj.DeepCopyObject().(client.Object)
-	edit(obj)
-	if err := c.api.Patch(t.Context(), obj, client.MergeFrom(before)); err != nil {
-		t.Fatalf("change %s: %v", obj.GetName(), err)
-	}
-}
-
-func (c *cluster) delete(t *testing.T, obj client.Object) {
-	t.Helper()
-	if err := c.api.Delete(t.Context(), obj); err != nil {
-		t.Fatalf("delete %s: %v", obj.GetName(), err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/test/testenv"
 )
 
 func (c *cluster) hundredContainers(t *testing.T) {
@@ -23,7 +24,7 @@ func (c *cluster) hundredContainers(t *testing.T) {
 	for i := range 100 {
 		d.Spec.Template.Spec.Containers = append(d.Spec.Template.Spec.Containers, container(fmt.Sprintf("api-%d", i)))
 	}
-	c.create(t, d)
+	testenv.Create(t, c.api, d)
 	pods := c.awaitInjected(t, stack, namespace, "api", 1)
 	if got := len(pods[0].Spec.Containers); got != 100 {
 		t.Errorf("%d containers, want 100", got)
@@ -44,7 +45,7 @@ func (c *cluster) ownVariables(t *testing.T) {
 	env := []corev1.EnvVar{{Name: "SENTRY_DSN", Value: dsn(7)}, {Name: "LOG_LEVEL", Value: "debug"}}
 	d := deployment(namespace, "api", "shop", 1)
 	d.Spec.Template.Spec.Containers[0].EnvFrom, d.Spec.Template.Spec.Containers[0].Env = own, env
-	c.create(t, d)
+	testenv.Create(t, c.api, d)
 	got := c.awaitInjected(t, stack, namespace, "api", 1)[0].Spec.Containers[0]
 	if diff := cmp.Diff(env, got.Env); diff != "" {
 		t.Errorf("env (-want +got):\n%s", diff)
@@ -79,16 +80,16 @@ func (c *cluster) wrongAnnotations(t *testing.T) {
 	for name, annotations := range cases {
 		d := deployment(namespace, name, "", 1)
 		d.Annotations = annotations
-		c.create(t, d)
+		testenv.Create(t, c.api, d)
 		// The same on a Pod, of which the webhook alone knows.
 		p := pod(namespace, name+"-pod", "")
 		p.Annotations = annotations
-		c.create(t, p)
+		testenv.Create(t, c.api, p)
 	}
 	// A thousand names are well-formed, and all of them are wrong.
 	thousand := deployment(namespace, "thousand", "shop", 1)
 	thousand.Annotations[obsv1.AnnotationContainers] = strings.TrimSuffix(strings.Repeat("wrong-name,", 1000), ",")
-	c.create(t, thousand)
+	testenv.Create(t, c.api, thousand)
 
 	for name := range cases {
 		c.awaitEvent(t, namespace, name, obsv1.ReasonInvalidAnnotation, "is not accepted")
@@ -104,11 +105,11 @@ func (c *cluster) wrongAnnotations(t *testing.T) {
 
 	// What is mended is injected.
 	d := deployment(namespace, "choice-long", "", 1)
-	change(t, c, d, func(d *appsv1.Deployment) { d.Annotations[obsv1.AnnotationContainers] = "api" })
+	testenv.Change(t, c.api, d, func(d *appsv1.Deployment) { d.Annotations[obsv1.AnnotationContainers] = "api" })
 	c.awaitInjected(t, stack, namespace, "choice-long", 1)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
-	change(t, c, ns, func(ns *corev1.Namespace) { ns.Annotations = map[string]string{obsv1.AnnotationStack: long} })
-	c.create(t, deployment(namespace, "of-namespace", "", 1))
+	testenv.Change(t, c.api, ns, func(ns *corev1.Namespace) { ns.Annotations = map[string]string{obsv1.AnnotationStack: long} })
+	testenv.Create(t, c.api, deployment(namespace, "of-namespace", "", 1))
 	c.awaitEvent(t, namespace, "of-namespace", obsv1.ReasonInvalidAnnotation, "is not accepted")
 	c.awaitPlain(t, namespace, "of-namespace", 1)
 }
@@ -122,7 +123,7 @@ func (c *cluster) otherControllers(t *testing.T) {
 	labelled.Labels[obsv1.StampStack] = "shop"
 	for _, p := range []*corev1.Pod{annotated, labelled} {
 		p.Labels["controller-revision-hash"] = "7c9d"
-		c.create(t, p)
+		testenv.Create(t, c.api, p)
 	}
 	c.awaitInjected(t, stack, namespace, "labelled", 1)
 	c.awaitPlain(t, namespace, "annotated", 1)

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/test/testenv"
 )
 
 // workloads are one of every kind that runs on, each an app by the name of its
@@ -80,7 +81,7 @@ func (c *cluster) everyKind(t *testing.T) {
 	all[job(namespace, "shop")] = 1
 	all[pod(namespace, "pod", "shop")] = 1
 	for obj := range all {
-		c.create(t, obj)
+		testenv.Create(t, c.api, obj)
 	}
 	for obj, n := range all {
 		c.awaitInjected(t, stack, namespace, obj.GetName(), n)
@@ -99,14 +100,14 @@ func (c *cluster) precedence(t *testing.T) {
 	// Of each kind there is one that its Namespace alone speaks for.
 	unannotated := workloads(namespace, "")
 	for obj := range unannotated {
-		c.create(t, obj)
+		testenv.Create(t, c.api, obj)
 	}
-	c.create(t, deployment(namespace, "annotated", "of-workload", 1))
+	testenv.Create(t, c.api, deployment(namespace, "annotated", "of-workload", 1))
 	templated := deployment(namespace, "templated", "of-workload", 1)
 	templated.Spec.Template.Annotations = map[string]string{obsv1.AnnotationStack: "of-template"}
-	c.create(t, templated)
+	testenv.Create(t, c.api, templated)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
-	change(t, c, ns, func(ns *corev1.Namespace) { ns.Annotations = map[string]string{obsv1.AnnotationStack: "of-namespace"} })
+	testenv.Change(t, c.api, ns, func(ns *corev1.Namespace) { ns.Annotations = map[string]string{obsv1.AnnotationStack: "of-namespace"} })
 
 	for obj, n := range unannotated {
 		if _, later := obj.(*batchv1.CronJob); !later {
@@ -121,9 +122,9 @@ func (c *cluster) precedence(t *testing.T) {
 
 	// A workload may change its mind, and what it says no more falls back.
 	d := deployment(namespace, "templated", "", 1)
-	change(t, c, d, func(d *appsv1.Deployment) { d.Spec.Template.Annotations = nil })
+	testenv.Change(t, c.api, d, func(d *appsv1.Deployment) { d.Spec.Template.Annotations = nil })
 	c.awaitInjected(t, ofWorkload, namespace, "templated", 1)
-	change(t, c, d, func(d *appsv1.Deployment) { d.Annotations = nil })
+	testenv.Change(t, c.api, d, func(d *appsv1.Deployment) { d.Annotations = nil })
 	c.awaitInjected(t, ofNamespace, namespace, "templated", 1)
 	c.awaitWorkloads(t, ofNamespace, "5/5", 0)
 }
@@ -132,7 +133,7 @@ func (c *cluster) optOut(t *testing.T) {
 	namespace := c.namespace(t)
 	stack := c.stack(t, namespace)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
-	change(t, c, ns, func(ns *corev1.Namespace) { ns.Annotations = map[string]string{obsv1.AnnotationStack: "shop"} })
+	testenv.Change(t, c.api, ns, func(ns *corev1.Namespace) { ns.Annotations = map[string]string{obsv1.AnnotationStack: "shop"} })
 	out, in := map[string]string{obsv1.AnnotationInject: "false"}, map[string]string{obsv1.AnnotationStack: "shop"}
 	both := maps.Clone(in)
 	maps.Copy(both, out)
@@ -147,13 +148,13 @@ func (c *cluster) optOut(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(cases)) {
 		d := deployment(namespace, name, "", 1)
 		d.Annotations, d.Spec.Template.Annotations = cases[name].workload, cases[name].template
-		c.create(t, d)
+		testenv.Create(t, c.api, d)
 	}
 	lone := pod(namespace, "pod", "shop")
 	maps.Copy(lone.Annotations, out)
-	c.create(t, lone)
+	testenv.Create(t, c.api, lone)
 	// The last that is made is one that is injected; all others were decided about before.
-	c.create(t, deployment(namespace, "injected", "", 1))
+	testenv.Create(t, c.api, deployment(namespace, "injected", "", 1))
 	c.awaitInjected(t, stack, namespace, "injected", 1)
 	for name := range cases {
 		c.awaitPlain(t, namespace, name, 1)
@@ -164,7 +165,7 @@ func (c *cluster) optOut(t *testing.T) {
 
 	// Opting out releases what was injected.
 	d := deployment(namespace, "injected", "", 1)
-	change(t, c, d, func(d *appsv1.Deployment) { d.Annotations = out })
+	testenv.Change(t, c.api, d, func(d *appsv1.Deployment) { d.Annotations = out })
 	c.awaitPlain(t, namespace, "injected", 1)
 	c.awaitWorkloads(t, stack, "0/0", 0)
 }

@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/test/planetest"
+	"obstack.dev/obstack/test/testenv"
 )
 
 func (c *cluster) annotationRemoved(t *testing.T) {
@@ -21,11 +21,11 @@ func (c *cluster) annotationRemoved(t *testing.T) {
 	stack := c.stack(t, namespace)
 	all := workloads(namespace, "shop")
 	for obj := range all {
-		c.create(t, obj)
+		testenv.Create(t, c.api, obj)
 	}
 	c.awaitWorkloads(t, stack, "4/4", 0)
 	for obj := range all {
-		change(t, c, obj, func(obj client.Object) { obj.SetAnnotations(nil) })
+		testenv.Change(t, c.api, obj, func(obj client.Object) { obj.SetAnnotations(nil) })
 	}
 	for obj, n := range all {
 		if obj.GetName() != "cronjob" { // Its Job may run on with what it started with.
@@ -43,7 +43,7 @@ func (c *cluster) annotationRemoved(t *testing.T) {
 // awaitReleased waits until nothing of a stamp is left on a workload's template.
 func (c *cluster) awaitReleased(t *testing.T, obj client.Object) {
 	t.Helper()
-	planetest.Poll(t, patience, func(ctx context.Context) string {
+	testenv.Poll(t, func(ctx context.Context) string {
 		if err := c.api.Get(ctx, client.ObjectKeyFromObject(obj), obj); err != nil {
 			return err.Error()
 		}
@@ -64,10 +64,10 @@ func (c *cluster) stackDeleted(t *testing.T) {
 	stack := c.stack(t, namespace, admitting(obsv1.InjectionNamespaces{From: obsv1.NamespacesFromAll}))
 	all := workloads(other, namespace+"/shop")
 	for obj := range all {
-		c.create(t, obj)
+		testenv.Create(t, c.api, obj)
 	}
 	c.awaitWorkloads(t, stack, "4/4", 0)
-	c.delete(t, stack)
+	testenv.Delete(t, c.api, stack)
 	c.awaitGone(t, stack)
 	for obj, n := range all {
 		c.awaitReleased(t, obj)
@@ -92,12 +92,12 @@ func (c *cluster) stackOfManyDeleted(t *testing.T) {
 	const half, running = 100, 20 // The rest have no Pods, which would only take the machine's time.
 	for i := range half {
 		for _, in := range []string{namespace, other} {
-			c.create(t, deployment(in, fmt.Sprintf("api-%d", i), namespace+"/shop", int32(max(0, min(1, running-i)))))
+			testenv.Create(t, c.api, deployment(in, fmt.Sprintf("api-%d", i), namespace+"/shop", int32(max(0, min(1, running-i)))))
 		}
 	}
 	c.awaitWorkloads(t, stack, "200/200", 0)
 	before := c.generations(t, namespace, other)
-	c.delete(t, stack)
+	testenv.Delete(t, c.api, stack)
 	for _, in := range []string{namespace, other} {
 		c.awaitPlain(t, in, "", running)
 		c.awaitGone(t, settings(stack, in))
@@ -135,13 +135,13 @@ func (c *cluster) namespaceDeleted(t *testing.T) {
 		// What keeps a namespace from being gone at once gives obstack time to do harm.
 		held := deployment(in, "held", namespace+"/shop", 1)
 		held.Finalizers = []string{"example.com/held"}
-		c.create(t, held)
-		c.create(t, deployment(in, "api", namespace+"/shop", 1))
+		testenv.Create(t, c.api, held)
+		testenv.Create(t, c.api, deployment(in, "api", namespace+"/shop", 1))
 	}
 	c.awaitWorkloads(t, stack, "4/4", 0)
 
 	// One with workloads.
-	c.delete(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: first}})
+	testenv.Delete(t, c.api, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: first}})
 	c.awaitWorkloads(t, stack, "2/2", 0)
 	c.awaitGone(t, settings(stack, first))
 	c.rotate(t, namespace)
@@ -149,13 +149,13 @@ func (c *cluster) namespaceDeleted(t *testing.T) {
 	c.awaitReady(t, stack)
 	c.awaitWorkloads(t, stack, "2/2", 0)
 	c.wantAbsent(t, settings(stack, first))
-	change(t, c, deployment(first, "held", "", 1), func(d *appsv1.Deployment) { d.Finalizers = nil })
+	testenv.Change(t, c.api, deployment(first, "held", "", 1), func(d *appsv1.Deployment) { d.Finalizers = nil })
 	c.awaitGone(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: first}})
 
 	// And the stack's own.
-	c.delete(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
+	testenv.Delete(t, c.api, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
 	c.awaitGone(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
 	c.awaitGone(t, settings(stack, second))
 	c.awaitPlain(t, second, "api", 1)
-	change(t, c, deployment(second, "held", "", 1), func(d *appsv1.Deployment) { d.Finalizers = nil })
+	testenv.Change(t, c.api, deployment(second, "held", "", 1), func(d *appsv1.Deployment) { d.Finalizers = nil })
 }

@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/test/planetest"
+	"obstack.dev/obstack/test/testenv"
 )
 
 // rollouts is what a watch on the Deployments of a namespace has seen.
@@ -77,7 +77,7 @@ func complete(d *appsv1.Deployment) bool {
 // awaitComplete waits until a Deployment has rolled out.
 func (c *cluster) awaitComplete(t *testing.T, namespace, name string) {
 	t.Helper()
-	planetest.Poll(t, patience, func(ctx context.Context) string {
+	testenv.Poll(t, func(ctx context.Context) string {
 		d := &appsv1.Deployment{}
 		if err := c.api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, d); err != nil {
 			return err.Error()
@@ -108,7 +108,7 @@ func (c *cluster) rotation(t *testing.T) {
 	for i := range 6 {
 		d := deployment(other, fmt.Sprintf("api-%d", i), namespace+"/shop", 2)
 		d.Spec.MinReadySeconds = 1 // So that a rollout takes longer than obstack needs to start another.
-		c.create(t, d)
+		testenv.Create(t, c.api, d)
 		all = append(all, d)
 	}
 	c.awaitWorkloads(t, stack, "6/6", 0)
@@ -146,12 +146,12 @@ func (c *cluster) rotation(t *testing.T) {
 func (c *cluster) manualPolicy(t *testing.T) {
 	namespace := c.namespace(t)
 	older := deployment(namespace, "older", "shop", 1)
-	c.create(t, older)
+	testenv.Create(t, c.api, older)
 	c.awaitEvent(t, namespace, "older", obsv1.ReasonStackNotFound, "create it")
 	stack := c.stackNotReady(t, namespace, rolling(obsv1.RolloutSpec{Policy: obsv1.RolloutManual}))
 	c.awaitCondition(t, stack, obsv1.InjectionReady, obsv1.ReasonRolloutRequired)
 	newer := deployment(namespace, "newer", "shop", 2)
-	c.create(t, newer)
+	testenv.Create(t, c.api, newer)
 	c.awaitInjected(t, stack, namespace, "newer", 2)
 	c.awaitWorkloads(t, stack, "1/2", 0)
 	c.restart(t, older)

@@ -17,9 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/test/controlplane"
-	"obstack.dev/obstack/test/operator"
-	"obstack.dev/obstack/test/planetest"
+	"obstack.dev/obstack/test/testenv"
 )
 
 // certificateStays writes, the first time, what the operator writes into the Secret
@@ -66,15 +64,15 @@ func (s *server) routeWebhooks(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	address, dir := planetest.FreeAddress(t), t.TempDir()
+	address, dir := testenv.FreeAddress(t), t.TempDir()
 	service := client.ObjectKey{Namespace: "team-a", Name: "obstack-webhook"}
-	if err := operator.Route(t.Context(), clientset, service, "obstack-webhook", address); err != nil {
+	if err := testenv.RouteWebhooks(t.Context(), clientset, service, "obstack-webhook", address); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- operator.Mount(ctx, clientset, client.ObjectKey{Namespace: "team-a", Name: "obstack-webhook-cert"}, dir)
+		done <- testenv.MountSecret(ctx, clientset, client.ObjectKey{Namespace: "team-a", Name: "obstack-webhook-cert"}, dir)
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -87,10 +85,10 @@ func (s *server) routeWebhooks(t *testing.T) []string {
 
 // injects waits until an annotated workload and an annotated Pod would get the
 // stack's settings, with the certificate that the operator made.
-func (s *server) injects(t *testing.T, process *controlplane.Process, stack *obsv1.ObservabilityStack) {
+func (s *server) injects(t *testing.T, process *testenv.Process, stack *obsv1.ObservabilityStack) {
 	t.Helper()
 	var lacks string
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.Timeout)
 	defer cancel()
 	err := process.WaitFor(ctx, func(ctx context.Context) (bool, error) {
 		deployment, pod := annotated(t, stack)

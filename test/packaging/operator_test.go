@@ -26,9 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/test/controlplane"
-	"obstack.dev/obstack/test/operator"
-	"obstack.dev/obstack/test/planetest"
+	"obstack.dev/obstack/test/testenv"
 )
 
 // everyPart asks for everything that needs a right of the operator.
@@ -43,7 +41,7 @@ alerts: {}
 // operatorWorks runs the operator as the installed release would: as its service
 // account, with its arguments, and with no rights but those of its roles.
 func (s *server) operatorWorks(t *testing.T) {
-	address := planetest.FreeAddress(t)
+	address := testenv.FreeAddress(t)
 	operator := s.startOperator(t, address)
 	first := s.stackComes(t, operator, "first")
 	s.metricsAreGuarded(t, address)
@@ -56,7 +54,7 @@ func (s *server) operatorStaysInItsNamespaces(t *testing.T) {
 	// What was routed to the first operator conflicts with the chart, on purpose.
 	s.helm(t, "upgrade", chart, "--set", "watchNamespaces={team-b}", "--force-conflicts")
 	s.createStack(t, "team-a", "ignored")
-	operator := s.startOperator(t, planetest.FreeAddress(t))
+	operator := s.startOperator(t, testenv.FreeAddress(t))
 	s.stackGoes(t, operator, s.stackComes(t, operator, "second"))
 	if ignored := s.stack(t, "team-a", "ignored"); ignored.Status.ObservedGeneration != 0 {
 		t.Errorf("a stack of another namespace was handled: %+v", ignored.Status)
@@ -64,9 +62,9 @@ func (s *server) operatorStaysInItsNamespaces(t *testing.T) {
 	s.stopOperator(t, operator)
 }
 
-func (s *server) startOperator(t *testing.T, metrics string) *controlplane.Process {
+func (s *server) startOperator(t *testing.T, metrics string) *testenv.Process {
 	t.Helper()
-	program, err := operator.Build(t.Context(), t.TempDir())
+	program, err := testenv.BuildOperator(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +75,7 @@ func (s *server) startOperator(t *testing.T, metrics string) *controlplane.Proce
 	args := append(container(t, deployment).Args, s.routeWebhooks(t)...)
 	args = append(args, "--kubeconfig="+s.kubeconfigOf(t, deployment.Spec.Template.Spec.ServiceAccountName),
 		"--metrics-bind-address="+metrics, "--health-probe-bind-address=127.0.0.1:0", "--leader-election-namespace=team-a")
-	running, err := s.plane.StartProcess("obstack", operator.Command(program, args...))
+	running, err := s.plane.StartProcess("obstack", testenv.OperatorCommand(program, args...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +83,7 @@ func (s *server) startOperator(t *testing.T, metrics string) *controlplane.Proce
 }
 
 // stopOperator stops the operator, which must not have been refused anything.
-func (s *server) stopOperator(t *testing.T, operator *controlplane.Process) {
+func (s *server) stopOperator(t *testing.T, operator *testenv.Process) {
 	t.Helper()
 	if err := operator.Stop(); err != nil {
 		t.Error(err)
@@ -105,18 +103,18 @@ type application struct {
 }
 
 // stackComes has the operator make every kind of object.
-func (s *server) stackComes(t *testing.T, operator *controlplane.Process, name string) application {
+func (s *server) stackComes(t *testing.T, operator *testenv.Process, name string) application {
 	t.Helper()
 	const namespace = "team-b"
 	broker := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "broker"},
 		Data:       map[string][]byte{"url": []byte("redis://redis:6379/0")},
 	}
-	s.create(t, broker)
+	testenv.Create(t, s, broker)
 	// Older than the stack: the webhooks do not know what to write into them yet.
 	workloads := workloads(t, namespace, name)
 	for _, workload := range workloads {
-		s.create(t, workload)
+		testenv.Create(t, s, workload)
 	}
 	stack := s.createStack(t, namespace, name)
 	s.describe(t, stack, everyPart)
@@ -130,7 +128,7 @@ func (s *server) stackComes(t *testing.T, operator *controlplane.Process, name s
 }
 
 // stackGoes has the operator remove them again.
-func (s *server) stackGoes(t *testing.T, operator *controlplane.Process, app application) {
+func (s *server) stackGoes(t *testing.T, operator *testenv.Process, app application) {
 	t.Helper()
 	stack := app.stack
 	for _, workload := range app.workloads {
@@ -155,8 +153,8 @@ func (s *server) stackGoes(t *testing.T, operator *controlplane.Process, app app
 // as somebody who is bound to the role for it.
 func (s *server) metricsAreGuarded(t *testing.T, address string) {
 	t.Helper()
-	s.create(t, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "team-a", Name: "prometheus"}})
-	s.create(t, &rbacv1.ClusterRoleBinding{
+	testenv.Create(t, s, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "team-a", Name: "prometheus"}})
+	testenv.Create(t, s, &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: "prometheus"},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "obstack-metrics-reader"},
 		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "team-a", Name: "prometheus"}},
@@ -253,9 +251,9 @@ func (s *server) kubeconfigOf(t *testing.T, serviceAccount string) string {
 }
 
 // waitFor reads a stack until the operator has seen its newest spec and ready is true.
-func (s *server) waitFor(t *testing.T, operator *controlplane.Process, stack *obsv1.ObservabilityStack, ready func() bool) {
+func (s *server) waitFor(t *testing.T, operator *testenv.Process, stack *obsv1.ObservabilityStack, ready func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.Timeout)
 	defer cancel()
 	err := operator.WaitFor(ctx, func(ctx context.Context) (bool, error) {
 		err := s.Get(ctx, client.ObjectKeyFromObject(stack), stack)

@@ -9,27 +9,24 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/test/controlplane"
-	"obstack.dev/obstack/test/planetest"
+	"obstack.dev/obstack/test/testenv"
 )
 
 // server is a real API server and what talks to it.
 type server struct {
 	client.Client
-	plane *controlplane.ControlPlane
+	plane *testenv.ControlPlane
 	// filled are the namespaces of installations whose certificate was written.
 	filled map[string]bool
 }
@@ -37,11 +34,11 @@ type server struct {
 // TestOnAnAPIServer shares one API server among the tests that need one. Their
 // order matters: what is installed by one is removed before the next.
 func TestOnAnAPIServer(t *testing.T) {
-	crds, err := controlplane.CertManagerCRDs(t.Context())
+	crds, err := testenv.CertManagerCRDs(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	plane, c := planetest.Start(t, controlplane.Options{Log: os.Stderr, Kubectl: true, CRDPaths: crds})
+	plane, c := testenv.Start(t, testenv.Options{Log: os.Stderr, Kubectl: true, CRDPaths: crds})
 	s := &server{c, plane, map[string]bool{}}
 	for _, name := range []string{namespace, "team-a", "team-b"} {
 		s.createNamespace(t, name)
@@ -135,7 +132,7 @@ func (s *server) kubectlApply(t *testing.T) {
 func (s *server) kubectl(t *testing.T, args ...string) {
 	t.Helper()
 	args = append([]string{"--kubeconfig", s.plane.Kubeconfig}, args...)
-	if _, err := output(exec.Command(filepath.Join(s.plane.Assets, string(controlplane.Kubectl)), args...)); err != nil {
+	if _, err := output(exec.Command(filepath.Join(s.plane.Assets, string(testenv.Kubectl)), args...)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -143,28 +140,18 @@ func (s *server) kubectl(t *testing.T, args ...string) {
 func (s *server) createNamespace(t *testing.T, name string) {
 	t.Helper()
 	restricted := map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}
-	s.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: restricted}})
+	testenv.Create(t, s, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: restricted}})
 }
-
-// patience bounds each wait: what is waited for comes, but a shared machine may be slow.
-const patience = 3 * time.Minute
 
 func (s *server) waitUntilGone(t *testing.T, object client.Object) {
 	t.Helper()
-	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	testenv.Poll(t, func(ctx context.Context) string {
 		err := s.Get(ctx, client.ObjectKeyFromObject(object), object)
-		return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
+		if apierrors.IsNotFound(err) {
+			return ""
+		}
+		return fmt.Sprintf("%s is still there (%v)", object.GetName(), err)
 	})
-	if err != nil {
-		t.Fatal(fmt.Errorf("wait until %s is gone: %w", object.GetName(), err))
-	}
-}
-
-func (s *server) create(t *testing.T, object client.Object) {
-	t.Helper()
-	if err := s.Create(t.Context(), object); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // createStack creates a small stack, as soon as its kind is served.
@@ -174,14 +161,12 @@ func (s *server) createStack(t *testing.T, namespace, name string) *obsv1.Observ
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 		Spec:       obsv1.ObservabilityStackSpec{Environment: "production"},
 	}
-	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		last = s.Create(ctx, stack)
-		return last == nil, nil
+	testenv.Poll(t, func(ctx context.Context) string {
+		if err := s.Create(ctx, stack); err != nil {
+			return fmt.Sprintf("create stack %s: %v", name, err)
+		}
+		return ""
 	})
-	if err != nil {
-		t.Fatalf("create stack %s: %v", name, last)
-	}
 	return stack
 }
 

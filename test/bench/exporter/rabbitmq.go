@@ -14,7 +14,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"obstack.dev/obstack/test/realparts"
+	"obstack.dev/obstack/test/integration"
 )
 
 // rabbitMQ measures at two rates, at full speed beside a bare reader, and how fast a queue is worked off that filled up.
@@ -24,7 +24,7 @@ func (b *bench) rabbitMQ() error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	rabbit, err := realparts.NewRabbitMQ(dir)
+	rabbit, err := integration.NewRabbitMQ(dir)
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func (b *bench) rabbitMQ() error {
 
 // rabbitAt measures the exporter at a rate, in events/s, 0 for full speed, and returns the rate that server and publishers
 // reached.
-func (b *bench) rabbitAt(rabbit *realparts.RabbitMQ, all publishers, rate float64, events int) (float64, error) {
+func (b *bench) rabbitAt(rabbit *integration.RabbitMQ, all publishers, rate float64, events int) (float64, error) {
 	e, err := b.startExporter(rabbit.URL("/"))
 	if err != nil {
 		return 0, err
@@ -98,7 +98,7 @@ const rabbitPairs = 5
 
 // rabbitFull measures what server and publishers reach at full speed beside the exporter, and beside a reader that does not
 // look at what it reads. Which of the two comes first alternates.
-func (b *bench) rabbitFull(rabbit *realparts.RabbitMQ, all publishers) error {
+func (b *bench) rabbitFull(rabbit *integration.RabbitMQ, all publishers) error {
 	var bare, ours, shares []float64
 	for i := range rabbitPairs {
 		turns := []func() error{
@@ -126,7 +126,7 @@ func (b *bench) rabbitFull(rabbit *realparts.RabbitMQ, all publishers) error {
 	return nil
 }
 
-func (b *bench) rabbitOurs(rabbit *realparts.RabbitMQ, all publishers, rates *[]float64) error {
+func (b *bench) rabbitOurs(rabbit *integration.RabbitMQ, all publishers, rates *[]float64) error {
 	reached, err := b.rabbitAt(rabbit, all, 0, b.rabbitTurn())
 	*rates = append(*rates, reached)
 	return err
@@ -135,7 +135,7 @@ func (b *bench) rabbitOurs(rabbit *realparts.RabbitMQ, all publishers, rates *[]
 // rabbitTurn is how many events make one turn at full speed.
 func (b *bench) rabbitTurn() int { return int(rabbitBar * b.seconds / rabbitPairs) }
 
-func (b *bench) rabbitBare(rabbit *realparts.RabbitMQ, all publishers, rates *[]float64) error {
+func (b *bench) rabbitBare(rabbit *integration.RabbitMQ, all publishers, rates *[]float64) error {
 	reader, err := newBareReader(rabbit.URL("/"))
 	if err != nil {
 		return err
@@ -196,7 +196,7 @@ func (r *bareReader) Read(p []byte) (int, error) {
 const filled = 60_000
 
 // rabbitFilled stops the exporter, fills its queue and measures how fast it is worked off.
-func (b *bench) rabbitFilled(rabbit *realparts.RabbitMQ, all publishers) error {
+func (b *bench) rabbitFilled(rabbit *integration.RabbitMQ, all publishers) error {
 	rate, cpu, err := b.drainFilled(rabbit, all)
 	if err != nil {
 		return err
@@ -206,7 +206,7 @@ func (b *bench) rabbitFilled(rabbit *realparts.RabbitMQ, all publishers) error {
 	return nil
 }
 
-func (b *bench) drainFilled(rabbit *realparts.RabbitMQ, all publishers) (rate, cpu float64, err error) {
+func (b *bench) drainFilled(rabbit *integration.RabbitMQ, all publishers) (rate, cpu float64, err error) {
 	e, err := b.startExporter(rabbit.URL("/"))
 	if err != nil {
 		return 0, 0, err

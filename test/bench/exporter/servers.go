@@ -11,20 +11,20 @@ import (
 	"strings"
 	"time"
 
-	"obstack.dev/obstack/test/freeport"
-	"obstack.dev/obstack/test/realparts"
+	"obstack.dev/obstack/test/integration"
+	"obstack.dev/obstack/test/testenv"
 )
 
 // startRedis starts a server; unlimited lifts the limit of a subscriber's backlog.
-func startRedis(unlimited bool) (server *realparts.Process, port int, err error) {
-	if port, err = freeport.Find(); err != nil {
+func startRedis(unlimited bool) (server *integration.Process, port int, err error) {
+	if port, err = testenv.FreePort(); err != nil {
 		return nil, 0, err
 	}
 	var settings []string
 	if unlimited {
 		settings = []string{"--client-output-buffer-limit", "pubsub 0 0 0"}
 	}
-	server, err = realparts.Redis(nil, port, settings...)
+	server, err = integration.Redis(nil, port, settings...)
 	return server, port, err
 }
 
@@ -45,23 +45,23 @@ func (b *bench) onRedis() (e *exporter, port int, stop func(), err error) {
 
 // exporter is the program that is measured.
 type exporter struct {
-	*realparts.Process
+	*integration.Process
 	port int
 }
 
 // startExporter starts the exporter on a broker and waits until it is subscribed.
 func (b *bench) startExporter(broker string, args ...string) (*exporter, error) {
-	port, err := freeport.Find()
+	port, err := testenv.FreePort()
 	if err != nil {
 		return nil, err
 	}
 	args = append([]string{b.program, "--broker-url", broker, "--host", "127.0.0.1", "--port", strconv.Itoa(port)}, args...)
-	p, err := realparts.Start(nil, nil, args...)
+	p, err := integration.Start(nil, nil, args...)
 	if err != nil {
 		return nil, err
 	}
 	e := &exporter{p, port}
-	if err := realparts.WaitFor("the exporter is ready", time.Minute, e.ready); err != nil {
+	if err := integration.WaitFor("the exporter is ready", time.Minute, e.ready); err != nil {
 		e.Kill()
 		return nil, err
 	}

@@ -48,9 +48,9 @@ func parseFlags() options {
 }
 
 func run(ctx context.Context, o options) (err error) {
-	parts := os.Getenv("OBSTACK_REALPARTS")
+	parts := os.Getenv("OBSTACK_INTEGRATION")
 	if parts == "" {
-		return errors.New(`OBSTACK_REALPARTS is not set: use make bench-rules, or export OBSTACK_REALPARTS="$(hack/realparts/dashboards.sh)"`)
+		return errors.New(`OBSTACK_INTEGRATION is not set: use make bench-rules, or export OBSTACK_INTEGRATION="$(hack/integration/dashboards.sh)"`)
 	}
 	var sites []*site
 	for _, stacks := range []int{1, o.many} {

@@ -20,7 +20,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
-	"obstack.dev/obstack/test/freeport"
+	"obstack.dev/obstack/test/testenv"
 )
 
 // prometheus is a running server.
@@ -31,7 +31,7 @@ type prometheus struct {
 
 // startPrometheus scrapes and evaluates at the intervals that are usual: 30 s, and 15 s for task exporters.
 func startPrometheus(ctx context.Context, binary, dir, address string, stacks, pods int) (*prometheus, error) {
-	listen, err := freeport.Address()
+	listen, err := testenv.FindAddress()
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package testenv
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	kubernetesModule = "k8s.io/kubernetes"
+	kwokModule       = "sigs.k8s.io/kwok"
+	// kwokStages is the file, beside kwok, that says how simulated nodes and Pods behave.
+	kwokStages = "kwok-stages.yaml"
+)
+
+// buildable says where a program is built from.
+type buildable struct {
+	Program
+	module string // folder of the go.mod, below the checkout
+	pkg    string
+	takes  string // measured on two cores, with an empty build cache
+}
+
+const (
+	controlplaneDir = "hack/controlplane"
+	kwokDir         = "hack/controlplane/kwok"
+)
+
+// sources are in the order in which they are built: kube-apiserver compiles most
+// of what the ones after it need.
+var sources = []buildable{
+	{Etcd, controlplaneDir, "go.etcd.io/etcd/server/v3", "1 minute"},
+	{APIServer, controlplaneDir, kubernetesModule + "/cmd/kube-apiserver", "5 minutes"},
+	{Kubectl, controlplaneDir, kubernetesModule + "/cmd/kubectl", "half a minute"},
+	{ControllerManager, controlplaneDir, kubernetesModule + "/cmd/kube-controller-manager", "1 minute"},
+	{Scheduler, controlplaneDir, kubernetesModule + "/cmd/kube-scheduler", "half a minute"},
+	{KWOK, kwokDir, kwokModule + "/cmd/kwok", "1.5 minutes"},
+}
+
+// builder fills the folder of the cache that belongs to one state of hack/controlplane.
+type builder struct {
+	root    string
+	dir     string
+	version string // of Kubernetes, such as v1.36.3
+	log     io.Writer
+}
+
+func newBuilder(root string, log io.Writer) (*builder, error) {
+	version, err := requiredVersion(filepath.Join(root, controlplaneDir, "go.mod"), kubernetesModule)
+	if err != nil {
+		return nil, err
+	}
+	hash := sha256.New()
+	for _, file := range []string{controlplaneDir + "/go.mod", controlplaneDir + "/go.sum", kwokDir + "/go.mod", kwokDir + "/go.sum"} {
+		content, err := os.ReadFile(filepath.Join(root, file))
+		if err != nil {
+			return nil, fmt.Errorf("read the versions of the control plane: %w", err)
+		}
+		hash.Write(content)
+	}
+	cache, err := cacheDir()
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(cache, version+"-"+hex.EncodeToString(hash.Sum(nil)[:4]))
+	return &builder{root: root, dir: dir, version: version, log: log}, nil
+}
+
+// build builds the programs into the folder, one after the other.
+func (b *builder) build(ctx context.Context, programs []Program) error {
+	if len(programs) == 0 {
+		return nil
+	}
+	b.say("building the control plane from its Go modules into %s\n"+
+		"  this happens once and takes minutes; later runs find it there", b.dir)
+	for _, s := range sources {
+		if !slices.Contains(programs, s.Program) {
+			continue
+		}
+		if s.Program == KWOK {
+			if err := b.copyStages(ctx); err != nil {
+				return err
+			}
+		}
+		if err := b.buildOne(ctx, s); err != nil {
+			return fmt.Errorf("build %s: %w", s.Program, err)
+		}
+	}
+	return nil
+}
+
+// buildOne builds one program under another name and renames it when it is complete.
+func (b *builder) buildOne(ctx context.Context, s buildable) error {
+	b.say("building %s (about %s the first time)", s.Program, s.takes)
+	start := time.Now()
+	temporary := filepath.Join(b.dir, "."+string(s.Program))
+	output := &progress{}
+	cmd := exec.CommandContext(ctx, "go", "build", "-v", "-trimpath", "-ldflags", b.ldflags(s), "-o", temporary, s.pkg)
+	cmd.Dir = filepath.Join(b.root, s.module)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOOS=", "GOARCH=")
+	cmd.Stdout, cmd.Stderr = output, output
+	interruptOnCancel(cmd)
+	stop := b.report(s.Program, output, start)
+	err := cmd.Run()
+	stop()
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, output.tail())
+	}
+	if err := os.Rename(temporary, filepath.Join(b.dir, string(s.Program))); err != nil {
+		return err
+	}
+	b.say("built %s in %s", s.Program, time.Since(start).Round(time.Second))
+	return nil
+}
+
+// interruptOnCancel lets go remove its temporary folders when the context ends.
+func interruptOnCancel(cmd *exec.Cmd) {
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = stopTimeout
+}
+
+// ldflags leave out what only a debugger needs and state the version, without
+// which the API server calls itself v0.0.0 and charts refuse it.
+func (b *builder) ldflags(s buildable) string {
+	flags := []string{"-s", "-w"}
+	if !strings.HasPrefix(s.pkg, kubernetesModule+"/") {
+		return strings.Join(flags, " ")
+	}
+	number := strings.Split(strings.TrimPrefix(b.version, "v"), ".")
+	for _, pkg := range []string{"k8s.io/component-base/version", "k8s.io/client-go/pkg/version"} {
+		flags = append(flags, "-X "+pkg+".gitVersion="+b.version, "-X "+pkg+".gitMajor="+number[0], "-X "+pkg+".gitMinor="+number[1])
+	}
+	return strings.Join(flags, " ")
+}
+
+// copyStages takes KWOK's description of nodes and Pods from its module.
+func (b *builder) copyStages(ctx context.Context) error {
+	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", kwokModule)
+	cmd.Dir = filepath.Join(b.root, kwokDir)
+	cmd.Env = append(os.Environ(), "GOWORK=off")
+	output, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("find the module of kwok: %w", err)
+	}
+	stages := filepath.Join(strings.TrimSpace(string(output)), "kustomize", "stage")
+	var documents [][]byte
+	for _, pattern := range []string{"node/fast/*.yaml", "node/heartbeat-with-lease/*.yaml", "pod/fast/*.yaml"} {
+		files, err := filepath.Glob(filepath.Join(stages, pattern))
+		if err != nil {
+			return fmt.Errorf("read the stages of kwok: %w", err)
+		}
+		for _, file := range files {
+			if filepath.Base(file) == "kustomization.yaml" {
+				continue
+			}
+			content, err := os.ReadFile(file)
+			if err != nil {
+				return fmt.Errorf("read the stages of kwok: %w", err)
+			}
+			documents = append(documents, content)
+		}
+	}
+	return os.WriteFile(filepath.Join(b.dir, kwokStages), bytes.Join(documents, []byte("\n---\n")), 0o644)
+}
+
+func (b *builder) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(b.log, format+"\n", args...)
+}
+
+// report says every few seconds how far a build is, until the returned function is called.
+func (b *builder) report(program Program, output *progress, start time.Time) func() {
+	ticker := time.NewTicker(10 * time.Second)
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-ticker.C:
+				b.say("  %s: %d packages compiled, %s", program, output.lines.Load(), time.Since(start).Round(time.Second))
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		ticker.Stop()
+		close(done)
+	}
+}
+
+// progress counts the lines of go build -v, one per compiled package, and keeps
+// the last ones, which say what went wrong.
+type progress struct {
+	lines atomic.Int64
+	last  bytes.Buffer
+}
+
+func (p *progress) Write(data []byte) (int, error) {
+	p.lines.Add(int64(bytes.Count(data, []byte("\n"))))
+	return p.last.Write(data)
+}
+
+func (p *progress) tail() string { return lastLines(p.last.String(), 20) }
+
+func lastLines(text string, n int) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package testenv
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"strconv"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+)
+
+// Webhooks are the registered webhooks of an operator that runs outside the
+// cluster: those of config/webhook, reached on a loopback port instead of a Service.
+type Webhooks struct {
+	address, certDir string
+	configurations   []*admissionv1.MutatingWebhookConfiguration
+	clientset        kubernetes.Interface
+}
+
+// RegisterWebhooks registers the webhooks at the API server, with a certificate of
+// their own, and keeps all in a folder of the control plane.
+func RegisterWebhooks(plane *ControlPlane) (*Webhooks, error) {
+	root, err := Root()
+	if err != nil {
+		return nil, err
+	}
+	address, err := FindAddress()
+	if err != nil {
+		return nil, err
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, fmt.Errorf("read a free address: %w", err)
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		return nil, fmt.Errorf("read a free port: %w", err)
+	}
+	options := envtest.WebhookInstallOptions{
+		Paths:            []string{filepath.Join(root, "config", "webhook", "manifests.yaml")},
+		LocalServingHost: host, LocalServingPort: number,
+	}
+	if err := options.Install(plane.Config); err != nil {
+		return nil, fmt.Errorf("register the webhooks: %w", err)
+	}
+	clientset, err := kubernetes.NewForConfig(plane.Config)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the control plane: %w", err)
+	}
+	return &Webhooks{
+		address: address, certDir: options.LocalServingCertDir,
+		configurations: options.MutatingWebhooks, clientset: clientset,
+	}, nil
+}
+
+// Flags with which the operator serves them.
+func (w *Webhooks) Flags() []string {
+	return []string{"--webhook-bind-address=" + w.address, "--webhook-cert-dir=" + w.certDir}
+}
+
+// Break makes the API server reach nobody, as if the webhooks were down; Mend undoes it.
+func (w *Webhooks) Break(ctx context.Context) error { return w.PointAt(ctx, "127.0.0.1:1") }
+
+// Mend makes the operator's webhooks reachable again.
+func (w *Webhooks) Mend(ctx context.Context) error { return w.PointAt(ctx, w.address) }
+
+// PointAt makes the API server ask whoever listens on an address.
+func (w *Webhooks) PointAt(ctx context.Context, address string) error {
+	api := w.clientset.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	for _, configuration := range w.configurations {
+		live, err := api.Get(ctx, configuration.Name, metav1.GetOptions{})
+		if err != nil {
+			return fmt.Errorf("read the registration: %w", err)
+		}
+		for i := range live.Webhooks {
+			own, err := url.Parse(*configuration.Webhooks[i].ClientConfig.URL)
+			if err != nil {
+				return fmt.Errorf("read the registration: %w", err)
+			}
+			own.Host = address
+			live.Webhooks[i].ClientConfig.URL = new(own.String())
+		}
+		if _, err := api.Update(ctx, live, metav1.UpdateOptions{}); err != nil {
+			return fmt.Errorf("change the registration: %w", err)
+		}
+	}
+	return nil
+}
+
+// Certificate is the one that the API server expects of the webhooks.
+func (w *Webhooks) Certificate() (tls.Certificate, error) {
+	certificate, err := tls.LoadX509KeyPair(filepath.Join(w.certDir, "tls.crt"), filepath.Join(w.certDir, "tls.key"))
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("read the certificate of the webhooks: %w", err)
+	}
+	return certificate, nil
+}
+
+// Remove removes the registration; Restore makes it again.
+func (w *Webhooks) Remove(ctx context.Context) error {
+	api := w.clientset.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	for _, configuration := range w.configurations {
+		if err := api.Delete(ctx, configuration.Name, metav1.DeleteOptions{}); err != nil {
+			return fmt.Errorf("remove the registration: %w", err)
+		}
+	}
+	return nil
+}
+
+// Restore registers the webhooks that were removed.
+func (w *Webhooks) Restore(ctx context.Context) error {
+	api := w.clientset.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	for _, configuration := range w.configurations {
+		fresh := &admissionv1.MutatingWebhookConfiguration{
+			ObjectMeta: metav1.ObjectMeta{Name: configuration.Name}, Webhooks: configuration.Webhooks,
+		}
+		if _, err := api.Create(ctx, fresh, metav1.CreateOptions{}); err != nil {
+			return fmt.Errorf("restore the registration: %w", err)
+		}
+	}
+	return nil
+}
