@@ -70,7 +70,7 @@ lint: ## Lint the code, the API and the chart, and look for security flaws.
 	$(TOOL) helm lint --strict $(CHART)
 
 .PHONY: bench
-bench: ## Measure the operator against the bare API server; writes docs/benchmarks.md.
+bench: ## Measure the operator against the bare API server; writes docs/benchmarks/operator.md.
 	go run ./test/bench
 
 .PHONY: bench-exporter
@@ -78,7 +78,7 @@ bench-exporter: ## Measure the task exporter on a real Redis and RabbitMQ.
 	@parts=$$(hack/integration/install.sh) && export OBSTACK_INTEGRATION=$$parts && go run ./test/bench/exporter
 
 .PHONY: bench-rules
-bench-rules: ## Measure alerts and SLOs on a real Prometheus; writes docs/benchmarks-rules.md.
+bench-rules: ## Measure alerts and SLOs on a real Prometheus; writes docs/benchmarks/rules.md.
 	@parts=$$(hack/integration/dashboards.sh) && export OBSTACK_INTEGRATION=$$parts && go run ./test/bench/rules
 
 ##@ Generate
@@ -95,7 +95,7 @@ generate: ## Generate all that is generated: deepcopy, CRD, RBAC, the chart's co
 	cp config/rbac/*role.yaml $(CHART)/files/rbac/
 	cp config/webhook/manifests.yaml $(CHART)/files/webhook/
 	$(TOOL) crd-ref-docs --source-path=api/v1alpha1 --renderer=markdown --config=hack/crd-ref-docs/config.yaml \
-		--templates-dir=hack/crd-ref-docs --output-path=docs/api.md --log-level=ERROR
+		--templates-dir=hack/crd-ref-docs --output-path=docs/reference/api.md --log-level=ERROR
 	go test ./test/packaging -run TestREADME -update
 	go mod tidy
 	gofmt -w $$(git ls-files '*.go')

@@ -23,7 +23,7 @@ const (
 	InjectionReady = "InjectionReady"
 )
 
-// Reasons of the conditions. docs/conditions.md says for each what to do.
+// Reasons of the conditions. docs/reference/conditions.md says for each what to do.
 const (
 	// ReasonAvailable: everything that was asked for is there.
 	ReasonAvailable = "Available"
@@ -66,7 +66,7 @@ const (
 	ReasonDrifted = "Drifted"
 )
 
-// Reasons of the events on workloads that name a stack. docs/injection.md says for each what to do.
+// Reasons of the events on workloads that name a stack. docs/guides/injection.md says for each what to do.
 const (
 	// ReasonInvalidAnnotation: an annotation of obstack holds something that it does not accept.
 	ReasonInvalidAnnotation = "InvalidAnnotation"

@@ -48,7 +48,7 @@ type Broker struct {
 
 	// args are more options of the exporter, such as --enable-events,
 	// --max-series=100000 or --broker-transport-option=global_keyprefix=shop.
-	// docs/task-exporter.md lists them.
+	// docs/reference/task-exporter.md lists them.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1

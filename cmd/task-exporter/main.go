@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command task-exporter serves Celery's events as Prometheus metrics. docs/task-exporter.md describes it.
+// Command task-exporter serves Celery's events as Prometheus metrics. docs/reference/task-exporter.md describes it.
 package main
 
 import (

@@ -72,7 +72,7 @@ func queueBacklog(s subject, broker *obsv1.Broker, tuning obsv1.QueueBacklogAler
 // queueStalled fires when messages waited through the whole window and no task
 // of the queue was started in it.
 //
-// Whose queue a start is of, the exporter may not know (docs/task-exporter.md).
+// Whose queue a start is of, the exporter may not know (docs/reference/task-exporter.md).
 // Where no start was ever counted for a queue, its getting shorter counts as one.
 func queueStalled(s subject, broker *obsv1.Broker, tuning obsv1.QueueStalledAlert) monitoringv1.Rule {
 	by, series := s.by(labelQueue), s.series()

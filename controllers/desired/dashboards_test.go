@@ -21,7 +21,7 @@ import (
 func TestDashboardFiles(t *testing.T) {
 	files, err := filepath.Glob("dashboards/*.json")
 	if err != nil || len(files) != 4 {
-		t.Fatalf("dashboards = %v, error %v; a new file needs a template, see docs/dashboards.md", files, err)
+		t.Fatalf("dashboards = %v, error %v; a new file needs a template, see docs/guides/dashboards.md", files, err)
 	}
 	uids := map[string]bool{}
 	for _, file := range files {

@@ -27,7 +27,7 @@ func readDoc(t *testing.T, name string) string {
 
 // TestEveryConditionIsExplained reads the constants from the source, so that a new one cannot be forgotten.
 func TestEveryConditionIsExplained(t *testing.T) {
-	doc := readDoc(t, "conditions.md")
+	doc := readDoc(t, "reference/conditions.md")
 	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", "..", "api", "v1alpha1", "conditions.go"), nil, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +38,7 @@ func TestEveryConditionIsExplained(t *testing.T) {
 			value, _ := strconv.Unquote(literal.Value)
 			found++
 			if !strings.Contains(doc, "| `"+value+"` |") {
-				t.Errorf("docs/conditions.md has no row for %s", value)
+				t.Errorf("docs/reference/conditions.md has no row for %s", value)
 			}
 		}
 		return true
@@ -49,17 +49,17 @@ func TestEveryConditionIsExplained(t *testing.T) {
 }
 
 func TestEveryFrameworkIsExplained(t *testing.T) {
-	doc := readDoc(t, "frameworks.md")
+	doc := readDoc(t, "reference/frameworks.md")
 	for name, f := range frameworks {
 		for _, text := range []string{string(name), f.requests, f.errors, f.duration} {
 			if !strings.Contains(doc, "`"+text+"`") {
-				t.Errorf("docs/frameworks.md does not name %s of %s", text, name)
+				t.Errorf("docs/reference/frameworks.md does not name %s of %s", text, name)
 			}
 		}
 		for _, signal := range []string{"status", "method", "route_requests", "route_duration", "in_progress", "exceptions", "exception", "cpu", "memory"} {
 			text, ok := frameworkSignals[name].values[signal]
 			if ok && !strings.Contains(doc, "`"+text+"`") {
-				t.Errorf("docs/frameworks.md does not name %s of %s", text, name)
+				t.Errorf("docs/reference/frameworks.md does not name %s of %s", text, name)
 			}
 		}
 	}
@@ -67,15 +67,15 @@ func TestEveryFrameworkIsExplained(t *testing.T) {
 
 // TestBoundariesAreExplained: people look thresholds up before they write them.
 func TestBoundariesAreExplained(t *testing.T) {
-	doc := readDoc(t, "slos.md")
+	doc := readDoc(t, "guides/slos.md")
 	for name, bounds := range latencyBuckets {
 		row := regexp.MustCompile("(?m)^\\|[^|]*`" + string(name) + "`[^|]*\\| (.*) \\|$").FindStringSubmatch(doc)
 		if want := strings.ReplaceAll(boundaries(bounds), ", ", " "); row == nil || row[1] != want {
-			t.Errorf("docs/slos.md lists for %s %q, want %q", name, row, want)
+			t.Errorf("docs/guides/slos.md lists for %s %q, want %q", name, row, want)
 		}
 	}
 	if want := strings.ReplaceAll(boundaries(defaultWaitBuckets), ", ", " "); !strings.Contains(doc, "| queue wait | "+want+", or") {
-		t.Errorf("docs/slos.md does not list %q for the queue wait", want)
+		t.Errorf("docs/guides/slos.md does not list %q for the queue wait", want)
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 )
 
 // framework says how the metrics of an HTTP library are named.
-// docs/frameworks.md lists where each name is from.
+// docs/reference/frameworks.md lists where each name is from.
 type framework struct {
 	// requests is the counter of requests, or the count of a histogram.
 	requests string

@@ -28,7 +28,7 @@ const (
 
 const multiprocess = "\n- With `PROMETHEUS_MULTIPROC_DIR` the Python client exposes neither CPU nor memory nor starts of processes; those panels are empty then."
 
-// Where each name is from: docs/frameworks.md.
+// Where each name is from: docs/reference/frameworks.md.
 var frameworkSignals = map[obsv1.Framework]signals{
 	obsv1.FrameworkFastAPI: {
 		values: map[string]string{

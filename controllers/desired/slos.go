@@ -16,7 +16,7 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
 
-// What is recorded of an SLO. docs/slos.md says who reads it.
+// What is recorded of an SLO. docs/guides/slos.md says who reads it.
 const (
 	recordErrors    = "obstack:slo_errors:rate5m"
 	recordEvents    = "obstack:slo_events:rate5m"

@@ -2,7 +2,7 @@
 
 // Command bench measures the operator against a bare client, on one real API
 // server of this machine, prints the numbers as a table and writes them to
-// docs/benchmarks.md. All are ratios or counts from one run, because times alone
+// docs/benchmarks/operator.md. All are ratios or counts from one run, because times alone
 // say more about the machine than about the operator.
 package main
 
@@ -22,7 +22,7 @@ import (
 	"obstack.dev/obstack/test/testenv"
 )
 
-// options say how much to measure. The defaults are what docs/benchmarks.md holds.
+// options say how much to measure. The defaults are what docs/benchmarks/operator.md holds.
 type options struct {
 	few, many, pairs, manyPairs, changes, foreign int
 	pods, podRounds, workloads                    int
@@ -50,7 +50,7 @@ func parseFlags() options {
 	flag.IntVar(&o.pods, "pods", 500, "`Pods` of each kind that are created with the webhook and without")
 	flag.IntVar(&o.podRounds, "pod-rounds", 12, "how often they are")
 	flag.IntVar(&o.workloads, "workloads", 10000, "`workloads`, with 5 Pods each, for the memory of injection; a multiple of 200")
-	flag.StringVar(&o.out, "out", filepath.Join("docs", "benchmarks.md"), "`file` to write")
+	flag.StringVar(&o.out, "out", filepath.Join("docs", "benchmarks", "operator.md"), "`file` to write")
 	flag.Parse()
 	return o
 }

@@ -42,7 +42,7 @@ func parseFlags() options {
 	flag.DurationVar(&o.history, "history", 30*24*time.Hour, "how far back the recorded series go")
 	flag.DurationVar(&o.settle, "settle", 5*time.Minute+30*time.Second, "how long Prometheus runs before it is measured")
 	flag.DurationVar(&o.measure, "measure", 2*time.Minute+30*time.Second, "how long it is measured")
-	flag.StringVar(&o.out, "out", filepath.Join("docs", "benchmarks-rules.md"), "`file` to write")
+	flag.StringVar(&o.out, "out", filepath.Join("docs", "benchmarks", "rules.md"), "`file` to write")
 	flag.Parse()
 	return o
 }
