@@ -59,14 +59,21 @@ func Assets(ctx context.Context, log io.Writer, programs ...Program) (string, er
 	return join(given, cached, programs, missing)
 }
 
-// absent are the programs that dir does not hold.
+// absent are the programs that dir, which somebody else has filled, does not hold.
 func absent(dir string, programs []Program) []Program {
 	if dir == "" {
 		return programs
 	}
+	return lacking(dir, programs, func(path string) bool {
+		info, err := os.Stat(path)
+		return err == nil && info.Mode().IsRegular() && info.Size() > 0
+	})
+}
+
+// lacking are the programs of which dir does not hold every file, as good reports.
+func lacking(dir string, programs []Program, good func(path string) bool) []Program {
 	return slices.DeleteFunc(slices.Clone(programs), func(p Program) bool {
-		info, err := os.Stat(filepath.Join(dir, string(p)))
-		return err == nil && !info.IsDir()
+		return good(filepath.Join(dir, string(p))) && (p != KWOK || good(filepath.Join(dir, kwokStages)))
 	})
 }
 
@@ -80,7 +87,7 @@ func cachedAssets(ctx context.Context, log io.Writer, programs []Program) (strin
 	if err != nil {
 		return "", err
 	}
-	if len(absent(b.dir, programs)) == 0 {
+	if len(lacking(b.dir, programs, intact)) == 0 {
 		return b.dir, nil
 	}
 	unlock, err := lock(ctx, b.dir, log)
@@ -89,9 +96,9 @@ func cachedAssets(ctx context.Context, log io.Writer, programs []Program) (strin
 	}
 	defer unlock()
 	// Looked at again: whoever held the lock may have built them.
-	missing := absent(b.dir, programs)
+	missing := lacking(b.dir, programs, intact)
 	if slices.Contains(missing, APIServer) && b.download(ctx) {
-		missing = absent(b.dir, programs)
+		missing = lacking(b.dir, programs, intact)
 	}
 	return b.dir, b.build(ctx, missing)
 }

@@ -21,8 +21,6 @@ import (
 const (
 	kubernetesModule = "k8s.io/kubernetes"
 	kwokModule       = "sigs.k8s.io/kwok"
-	// kwokStages is the file, beside kwok, that says how simulated nodes and Pods behave.
-	kwokStages = "kwok-stages.yaml"
 )
 
 // buildable says where a program is built from.
@@ -118,7 +116,7 @@ func (b *builder) buildOne(ctx context.Context, s buildable) error {
 	if err != nil {
 		return fmt.Errorf("%w\n%s", err, output.tail())
 	}
-	if err := os.Rename(temporary, filepath.Join(b.dir, string(s.Program))); err != nil {
+	if err := keep(temporary, filepath.Join(b.dir, string(s.Program))); err != nil {
 		return err
 	}
 	b.say("built %s in %s", s.Program, time.Since(start).Round(time.Second))
@@ -143,36 +141,6 @@ func (b *builder) ldflags(s buildable) string {
 		flags = append(flags, "-X "+pkg+".gitVersion="+b.version, "-X "+pkg+".gitMajor="+number[0], "-X "+pkg+".gitMinor="+number[1])
 	}
 	return strings.Join(flags, " ")
-}
-
-// copyStages takes KWOK's description of nodes and Pods from its module.
-func (b *builder) copyStages(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", kwokModule)
-	cmd.Dir = filepath.Join(b.root, kwokDir)
-	cmd.Env = append(os.Environ(), "GOWORK=off")
-	output, err := cmd.Output()
-	if err != nil {
-		return fmt.Errorf("find the module of kwok: %w", err)
-	}
-	stages := filepath.Join(strings.TrimSpace(string(output)), "kustomize", "stage")
-	var documents [][]byte
-	for _, pattern := range []string{"node/fast/*.yaml", "node/heartbeat-with-lease/*.yaml", "pod/fast/*.yaml"} {
-		files, err := filepath.Glob(filepath.Join(stages, pattern))
-		if err != nil {
-			return fmt.Errorf("read the stages of kwok: %w", err)
-		}
-		for _, file := range files {
-			if filepath.Base(file) == "kustomization.yaml" {
-				continue
-			}
-			content, err := os.ReadFile(file)
-			if err != nil {
-				return fmt.Errorf("read the stages of kwok: %w", err)
-			}
-			documents = append(documents, content)
-		}
-	}
-	return os.WriteFile(filepath.Join(b.dir, kwokStages), bytes.Join(documents, []byte("\n---\n")), 0o644)
 }
 
 func (b *builder) say(format string, args ...any) {

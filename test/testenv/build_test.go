@@ -3,13 +3,19 @@
 package testenv
 
 import (
+	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
@@ -23,7 +29,7 @@ build)
   case "$3" in *"$FAKE_BROKEN") echo "cannot build $3" >&2; exit 1;; esac
   echo compiled/package >&2
   echo "$3" >"$2";;
-list) echo "$FAKE/kwok";;
+mod) echo "{\"Dir\": \"$FAKE/kwok\"}";;
 tool) echo "$FAKE/envtest"; [ -d "$FAKE/envtest" ];;
 esac
 `
@@ -34,9 +40,9 @@ func fake(t *testing.T, status int) (dir string) {
 	dir = t.TempDir()
 	files := map[string]string{
 		"bin/go": fakeGo,
-		"kwok/kustomize/stage/node/fast/node-initialize.yaml": "kind: Stage\nmetadata: {name: node}\n",
-		"kwok/kustomize/stage/node/fast/kustomization.yaml":   "kind: Kustomization\n",
-		"kwok/kustomize/stage/pod/fast/pod-ready.yaml":        "kind: Stage\nmetadata: {name: pod}\n",
+	}
+	for _, stage := range stageFiles {
+		files["kwok/kustomize/stage/"+stage] = "kind: Stage\nmetadata: {name: " + path.Base(stage) + "}\n"
 	}
 	for name, content := range files {
 		path := filepath.Join(dir, name)
@@ -83,9 +89,8 @@ func TestProgramsAreBuiltOnceWithoutTheInternet(t *testing.T) {
 			t.Errorf("%s is built from %s, want %s", s.Program, got, s.pkg)
 		}
 	}
-	want := "kind: Stage\nmetadata: {name: node}\n\n---\nkind: Stage\nmetadata: {name: pod}"
-	if got := content(t, dir, kwokStages); got != want {
-		t.Errorf("stages of kwok:\n%s\nwant:\n%s", got, want)
+	if got := stageNames(t, dir); len(got) != len(stageFiles) {
+		t.Errorf("stages of kwok = %v, want one of each of %v", got, stageFiles)
 	}
 	if !strings.Contains(log.String(), "building kube-apiserver (about 5 minutes the first time)") {
 		t.Errorf("log = %s\nwant it to say what is built and how long that takes", log)
@@ -99,15 +104,16 @@ func TestProgramsAreBuiltOnceWithoutTheInternet(t *testing.T) {
 
 func TestSetupEnvtestIsPreferredWhereTheInternetIsReachable(t *testing.T) {
 	fetched := filepath.Join(fake(t, http.StatusOK), "envtest")
-	if err := os.Rename(fakePrograms(t, Etcd, APIServer, Kubectl), fetched); err != nil {
+	given := fakePrograms(t, Etcd, APIServer, Kubectl)
+	if err := os.Rename(given, fetched); err != nil {
 		t.Fatal(err)
 	}
 	dir, err := Assets(t.Context(), &strings.Builder{}, Etcd, APIServer, Scheduler)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if content(t, dir, string(APIServer)) != content(t, fetched, string(APIServer)) {
-		t.Error("kube-apiserver is not the one that setup-envtest fetched")
+	if got := content(t, dir, string(APIServer)); got != given {
+		t.Errorf("kube-apiserver = %s, want the one that setup-envtest fetched", got)
 	}
 	if got := content(t, dir, string(Scheduler)); !strings.HasSuffix(got, "/kube-scheduler") {
 		t.Errorf("kube-scheduler = %s, want it to be built: setup-envtest has none", got)
@@ -132,7 +138,130 @@ func TestAFailedBuildSaysWhyAndLeavesNoProgram(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "build kube-scheduler") || !strings.Contains(err.Error(), "cannot build") {
 		t.Errorf("error = %v, want the program and what go said", err)
 	}
-	if missing := absent(dir, []Program{Scheduler}); len(missing) == 0 {
+	if missing := lacking(dir, []Program{Scheduler}, intact); len(missing) == 0 {
 		t.Error("a program is there although its build failed")
+	}
+}
+
+// stageNames are the names of the objects in kwokStages.
+func stageNames(t *testing.T, dir string) []string {
+	t.Helper()
+	objects, err := Objects(filepath.Join(dir, kwokStages))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := make([]string, 0, len(objects))
+	for _, object := range objects {
+		names = append(names, object.GetName())
+	}
+	return names
+}
+
+func TestCopyStagesWithAnEmptyModuleCache(t *testing.T) {
+	output, err := exec.CommandContext(t.Context(), "go", "env", "GOMODCACHE", "GOPROXY").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	was := strings.Fields(string(output))
+	// The machine's own cache stands in for the internet, as far as it goes.
+	t.Setenv("GOPROXY", "file://"+filepath.Join(was[0], "cache", "download")+","+was[1])
+	t.Setenv("GOMODCACHE", t.TempDir())
+	t.Setenv("GOFLAGS", os.Getenv("GOFLAGS")+" -modcacherw") // So that the test's folder can be removed.
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	root, err := Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := newBuilder(root, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(b.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.copyStages(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"node-initialize", "node-heartbeat-with-lease", "pod-ready", "pod-complete", "pod-delete"}
+	if diff := cmp.Diff(want, stageNames(t, b.dir)); diff != "" {
+		t.Errorf("stages (-want +got):\n%s", diff)
+	}
+}
+
+func TestAssetsReplacesDamagedFiles(t *testing.T) {
+	stages, scheduler := kwokStages, string(Scheduler)
+	for name, damage := range map[string]func(file string) error{
+		"empty":     func(file string) error { return os.WriteFile(file, nil, 0o755) },
+		"truncated": func(file string) error { return os.Truncate(file, 3) },
+		"changed, of the same size": func(file string) error {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				return err
+			}
+			text[0]++
+			return os.WriteFile(file, text, 0o755)
+		},
+		"without a record, of an older obstack": func(file string) error { return os.Remove(recordPath(file)) },
+		"gone":                                  os.Remove,
+	} {
+		t.Run(name, func(t *testing.T) {
+			fake(t, http.StatusServiceUnavailable)
+			dir, err := Assets(t.Context(), io.Discard)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := map[string]string{stages: content(t, dir, stages), scheduler: content(t, dir, scheduler)}
+			if err := errors.Join(damage(filepath.Join(dir, stages)), damage(filepath.Join(dir, scheduler))); err != nil {
+				t.Fatal(err)
+			}
+			log := &strings.Builder{}
+			if _, err := Assets(t.Context(), log); err != nil {
+				t.Fatal(err)
+			}
+			for file, want := range want {
+				if got := content(t, dir, file); got != want {
+					t.Errorf("%s = %q, want %q", file, got, want)
+				}
+			}
+			if built := strings.Count(log.String(), "\nbuilding "); built != 2 {
+				t.Errorf("%d programs were built again, want kube-scheduler and kwok alone:\n%s", built, log)
+			}
+		})
+	}
+}
+
+func TestAssetsKeepsFilesWithOtherTimes(t *testing.T) {
+	fake(t, http.StatusServiceUnavailable)
+	dir, err := Assets(t.Context(), io.Discard, Etcd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// As tar brings it back, in full seconds.
+	when := time.Now().Add(-time.Hour).Truncate(time.Second)
+	if err := os.Chtimes(filepath.Join(dir, string(Etcd)), when, when); err != nil {
+		t.Fatal(err)
+	}
+	log := &strings.Builder{}
+	if _, err := Assets(t.Context(), log, Etcd); err != nil || log.Len() > 0 {
+		t.Errorf("error %v, log %q, want the program of the cache and silence", err, log)
+	}
+}
+
+func TestAssetsReplacesEmptyFilesThatAreGiven(t *testing.T) {
+	fake(t, http.StatusServiceUnavailable)
+	given := fakePrograms(t, Etcd, APIServer, KWOK) // But no stages.
+	if err := os.Truncate(filepath.Join(given, string(Etcd)), 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(envAssets, given)
+	dir, err := Assets(t.Context(), io.Discard, Etcd, APIServer, KWOK)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := content(t, dir, string(APIServer)); got != given {
+		t.Errorf("kube-apiserver = %q, want the given one", got)
+	}
+	if got := content(t, dir, string(Etcd)); got == "" || len(stageNames(t, dir)) != len(stageFiles) {
+		t.Errorf("etcd = %q, stages %v, want those of the cache", got, stageNames(t, dir))
 	}
 }

@@ -5,7 +5,9 @@ package testenv
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,7 +41,18 @@ func PrometheusOperatorCRDs(ctx context.Context) (string, error) {
 		return "", err
 	}
 	dir := filepath.Join(cache, "prometheus-operator-crds-"+version)
-	if _, err := os.Stat(dir); err == nil {
+	complete := func() bool {
+		return !slices.ContainsFunc(prometheusOperatorCRDs, func(name string) bool { return !intact(filepath.Join(dir, name)) })
+	}
+	if complete() {
+		return dir, nil
+	}
+	unlock, err := lock(ctx, dir, io.Discard)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if complete() { // Whoever held the lock may have made them.
 		return dir, nil
 	}
 	return dir, generateCRDs(ctx, root, dir)
@@ -51,7 +64,7 @@ const certManagerModule = "github.com/cert-manager/cert-manager@v1.19.1"
 // CertManagerCRDs are the files of the CustomResourceDefinitions of cert-manager that
 // the chart makes objects of.
 func CertManagerCRDs(ctx context.Context) ([]string, error) {
-	module, err := downloadModule(ctx, certManagerModule)
+	module, err := downloadModule(ctx, os.TempDir(), certManagerModule)
 	if err != nil {
 		return nil, err
 	}
@@ -59,28 +72,32 @@ func CertManagerCRDs(ctx context.Context) ([]string, error) {
 	return []string{filepath.Join(dir, "cert-manager.io_certificates.yaml"), filepath.Join(dir, "cert-manager.io_issuers.yaml")}, nil
 }
 
-// downloadModule is the folder of a Go module in the module cache.
-func downloadModule(ctx context.Context, module string) (string, error) {
+// downloadModule is the folder of a Go module in the module cache. Without a version it is the one
+// that the module in dir requires, checked against its go.sum.
+func downloadModule(ctx context.Context, dir, module string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", module)
-	// Outside of any module, so that no go.sum is changed.
-	cmd.Dir = os.TempDir()
-	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOWORK=off")
+	interruptOnCancel(cmd)
 	output, err := cmd.Output()
 	var response struct{ Dir, Error string }
-	if jsonErr := json.Unmarshal(output, &response); jsonErr != nil || response.Dir == "" {
-		return "", fmt.Errorf("download %s: %s %w", module, response.Error, err)
+	if jsonErr := json.Unmarshal(output, &response); err == nil {
+		err = jsonErr
+	}
+	if response.Error != "" {
+		err = errors.New(response.Error)
+	}
+	if err != nil {
+		return "", fmt.Errorf("download %s: %w", module, err)
 	}
 	return response.Dir, nil
 }
 
-// generateCRDs fills dir in one step, because other processes look for it meanwhile.
+// generateCRDs fills dir.
 func generateCRDs(ctx context.Context, root, dir string) error {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return fmt.Errorf("keep the definitions of prometheus-operator: %w", err)
-	}
-	generated, err := os.MkdirTemp(filepath.Dir(dir), ".crds-")
+	generated, err := os.MkdirTemp(dir, ".generated-")
 	if err != nil {
-		return fmt.Errorf("keep the definitions of prometheus-operator: %w", err)
+		return fmt.Errorf("generate the definitions of prometheus-operator: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(generated) }()
 	// Without descriptions, which nobody reads here and the API server takes long to publish.
@@ -91,35 +108,14 @@ func generateCRDs(ctx context.Context, root, dir string) error {
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("generate the definitions of prometheus-operator: %w\n%s", err, lastLines(string(output), 20))
 	}
-	if err := keepOnly(generated, prometheusOperatorCRDs); err != nil {
-		return fmt.Errorf("generate the definitions of prometheus-operator: %w", err)
-	}
-	if err := os.Rename(generated, dir); err != nil {
-		// Another process was faster: what it made is the same.
-		if _, statErr := os.Stat(dir); statErr == nil {
-			return nil
+	for _, name := range prometheusOperatorCRDs {
+		file := filepath.Join(generated, name)
+		if objects, _ := Objects(file); len(objects) != 1 {
+			return fmt.Errorf("generate the definitions of prometheus-operator: %s is not among them", name)
 		}
-		return fmt.Errorf("keep the definitions of prometheus-operator: %w", err)
-	}
-	return nil
-}
-
-// keepOnly removes all files of dir but those, each of which must be there.
-func keepOnly(dir string, names []string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	found := 0
-	for _, entry := range entries {
-		if slices.Contains(names, entry.Name()) {
-			found++
-		} else if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil {
-			return err
+		if err := keep(file, filepath.Join(dir, name)); err != nil {
+			return fmt.Errorf("keep the definitions of prometheus-operator: %w", err)
 		}
-	}
-	if found != len(names) {
-		return fmt.Errorf("%d of %d definitions were generated", found, len(names))
 	}
 	return nil
 }

@@ -23,7 +23,7 @@ const (
 )
 
 // download fetches etcd, kube-apiserver and kubectl with setup-envtest, which is
-// minutes faster than building them. It tells whether it did; if not, the
+// minutes faster than building them. It reports whether it did; if not, the
 // programs are built, so the reason does not matter.
 func (b *builder) download(ctx context.Context) bool {
 	if !reachable(ctx, envtest.DefaultBinaryAssetsIndexURL) {
@@ -32,9 +32,14 @@ func (b *builder) download(ctx context.Context) bool {
 	b.say("fetching etcd, kube-apiserver and kubectl with setup-envtest (at most %s)", downloadTimeout)
 	ctx, cancel := context.WithTimeout(ctx, downloadTimeout)
 	defer cancel()
+	dir, err := os.MkdirTemp(b.dir, ".setup-envtest-")
+	if err != nil {
+		return false
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
 	minor := b.version[1:strings.LastIndex(b.version, ".")]
 	cmd := exec.CommandContext(ctx, "go", "tool", "-modfile=hack/tools/go.mod", "setup-envtest",
-		"use", minor+".x", "--bin-dir", filepath.Join(b.dir, "setup-envtest"), "-p", "path")
+		"use", minor+".x", "--bin-dir", dir, "-p", "path")
 	cmd.Dir = b.root
 	cmd.Env = append(os.Environ(), "GOWORK=off")
 	interruptOnCancel(cmd)
@@ -44,14 +49,15 @@ func (b *builder) download(ctx context.Context) bool {
 		return false
 	}
 	for _, p := range []Program{Etcd, APIServer, Kubectl} {
-		if err := link(filepath.Join(strings.TrimSpace(string(output)), string(p)), filepath.Join(b.dir, string(p))); err != nil {
+		fetched := filepath.Join(strings.TrimSpace(string(output)), string(p))
+		if err := keep(fetched, filepath.Join(b.dir, string(p))); err != nil {
 			return false
 		}
 	}
 	return true
 }
 
-// reachable tells whether url answers soon.
+// reachable reports whether url answers soon.
 func reachable(ctx context.Context, url string) bool {
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
