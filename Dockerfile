@@ -1,7 +1,6 @@
-# syntax=docker/dockerfile:1
-
 # The compiler runs on the machine that builds, whatever platform it builds for.
-FROM --platform=$BUILDPLATFORM golang:1.26 AS build
+# Dependabot raises tag and digest together.
+FROM --platform=$BUILDPLATFORM golang:1.26.9@sha256:f1f0bcc2c524a3ced375fcb4d1ecb7aa371aa7070e112599aaca45cc02d0101b AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN --mount=type=cache,target=/go/pkg/mod go mod download

@@ -129,31 +129,3 @@ func TestPromQLOfTheDocs(t *testing.T) {
 		}
 	}
 }
-
-var link = regexp.MustCompile(`\]\(([^)#]+)[^)]*\)`)
-
-func TestLinksOfTheDocs(t *testing.T) {
-	var files []string
-	for _, pattern := range []string{"../../docs/*.md", "../../docs/*/*.md"} {
-		found, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files = append(files, found...)
-	}
-	for _, file := range files {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, match := range link.FindAllStringSubmatch(string(content), -1) {
-			target := match[1]
-			if strings.Contains(target, "://") || strings.HasPrefix(target, "mailto:") {
-				continue
-			}
-			if _, err := os.Stat(filepath.Join(filepath.Dir(file), target)); err != nil {
-				t.Errorf("%s links to %s, which does not exist", file, target)
-			}
-		}
-	}
-}

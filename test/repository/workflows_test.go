@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package repository
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var (
+	uses   = regexp.MustCompile(`^\s*(?:- )?uses:\s*(.*)$`)
+	pinned = regexp.MustCompile(`^[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`)
+	from   = regexp.MustCompile(`^FROM (?:--\S+ )*(\S+)`)
+	digest = regexp.MustCompile(`^[^@]+:\d+\.\d+\.\d+@sha256:[0-9a-f]{64}$`)
+)
+
+// TestActionsArePinned: a tag of an action can be moved to other code, a commit cannot. The version behind it is for people and Dependabot.
+func TestActionsArePinned(t *testing.T) {
+	found, versions := 0, map[string]string{}
+	for _, file := range files(t, ".github/workflows/*.yaml") {
+		for number, line := range lines(t, file) {
+			match := uses.FindStringSubmatch(line)
+			if match == nil {
+				continue
+			}
+			found++
+			if !pinned.MatchString(match[1]) {
+				t.Errorf("%s:%d: %q is no ACTION@COMMIT # vX.Y.Z", file, number+1, match[1])
+			}
+			action, version, _ := strings.Cut(match[1], "@")
+			if known, ok := versions[action]; ok && known != version {
+				t.Errorf("%s:%d: %s is pinned to %s here and to %s elsewhere", file, number+1, action, version, known)
+			}
+			versions[action] = version
+		}
+	}
+	if found < 10 {
+		t.Errorf("found only %d actions", found)
+	}
+}
+
+// TestWorkflowsMayOnlyRead: what a job needs beyond that, it asks for itself.
+func TestWorkflowsMayOnlyRead(t *testing.T) {
+	for _, file := range files(t, ".github/workflows/*.yaml") {
+		if !strings.Contains(read(t, file), "\npermissions:\n  contents: read\n") {
+			t.Errorf("%s lacks permissions: {contents: read} at the top", file)
+		}
+	}
+}
+
+func TestBaseImagesArePinned(t *testing.T) {
+	found := 0
+	for number, line := range lines(t, "Dockerfile") {
+		match := from.FindStringSubmatch(line)
+		if match == nil || match[1] == "scratch" {
+			continue
+		}
+		found++
+		if !digest.MatchString(match[1]) {
+			t.Errorf("Dockerfile:%d: %s is no IMAGE:X.Y.Z@sha256:DIGEST", number+1, match[1])
+		}
+	}
+	if found == 0 {
+		t.Error("found no base image")
+	}
+}
