@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/internal/brokerurl"
 )
 
 // exporterPort is where a task exporter serves /metrics, as celery-exporter does.
@@ -128,6 +129,12 @@ func brokerURL(broker *obsv1.Broker, in Inputs) (SecretValue, *Output) {
 		problem := unavailable(nil, obsv1.ReasonInvalidURL, fmt.Sprintf(
 			"key %s of Secret %s, for broker %s, does not hold a broker URL: it must start with redis://, rediss://, sentinel://, redis+socket://, amqp:// or amqps://",
 			ref.Key, ref.Name, broker.Name))
+		return SecretValue{}, &problem
+	}
+	// What another image accepts is not known.
+	if _, err := brokerurl.Parse(value.Value); err != nil && broker.Image == "" {
+		problem := unavailable(nil, obsv1.ReasonInvalidURL, fmt.Sprintf(
+			"key %s of Secret %s, for broker %s, holds a broker URL that the task exporter cannot read: %v", ref.Key, ref.Name, broker.Name, err))
 		return SecretValue{}, &problem
 	}
 	return value, nil

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package failures tells Sentry of the operator's own panics and of errors that
-// keep recurring, if SENTRY_DSN is set.
+// Package failures reports the operator's own panics, and errors that keep
+// recurring, to Sentry, if SENTRY_DSN is set.
 package failures
 
 import (
@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 	"sync"
 	"time"
 
@@ -121,15 +122,32 @@ func (r *Reporter) send(req reconcile.Request, capture func(*sentry.Hub)) {
 	capture(hub)
 }
 
-// credentials matches the user information of a URL, where passwords and DSN keys are.
-var credentials = regexp.MustCompile(`://[^\s/@]+@`)
-
 // scrub masks what must not leave the cluster. Our errors hold no Secret values;
 // those of libraries may quote a URL.
 func scrub(event *sentry.Event) *sentry.Event {
-	event.Message = credentials.ReplaceAllString(event.Message, "://***@")
+	event.Message = withoutCredentials(event.Message)
 	for i := range event.Exception {
-		event.Exception[i].Value = credentials.ReplaceAllString(event.Exception[i].Value, "://***@")
+		event.Exception[i].Value = withoutCredentials(event.Exception[i].Value)
 	}
 	return event
+}
+
+// web matches the scheme of a URL that needs no password.
+var web = regexp.MustCompile(`(?i)(^|[^a-z0-9+.-])https?$`)
+
+// withoutCredentials cuts a text off behind the scheme of the first URL that may hold a password: one
+// of another scheme than http, or with an @ anywhere behind it. Where a password ends, nobody can tell
+// from a URL that was refused because of its special characters.
+func withoutCredentials(text string) string {
+	for start := 0; ; {
+		i := strings.Index(text[start:], "://")
+		if i < 0 {
+			return text
+		}
+		scheme := text[start : start+i]
+		start += i + len("://")
+		if !web.MatchString(scheme) || strings.Contains(text[start:], "@") {
+			return text[:start] + "***"
+		}
+	}
 }

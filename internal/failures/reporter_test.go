@@ -94,6 +94,42 @@ func TestOnlyErrorsThatRecurAreReported(t *testing.T) {
 	}
 }
 
+func TestReporterKeepsWhatHoldsNoPassword(t *testing.T) {
+	for text, want := range map[string]string{
+		`Get "https://10.0.0.1:443/apis": dial tcp: i/o timeout`: `Get "https://10.0.0.1:443/apis": dial tcp: i/o timeout`,
+		"no URL, but user@host":                                  "no URL, but user@host",
+		"apply redis://user:hunter2@redis:6379: refused":         "apply redis://***",
+		`parse "redis://:hunter2?x@h": invalid port ":hunter2"`:  `parse "redis://***`,
+		"redis://:hunter2":                                       "redis://***",
+		"https://key@sentry.example/42":                          "https://***",
+		"see https://docs.example, not amqp://u:p w@h":           "see https://***",
+		"ftphttp://hunter2":                                      "ftphttp://***",
+	} {
+		if got := withoutCredentials(text); got != want {
+			t.Errorf("%s: got %s, want %s", text, got, want)
+		}
+	}
+}
+
+// FuzzWithoutCredentials puts a password of any characters into the URL of an error's text.
+func FuzzWithoutCredentials(f *testing.F) {
+	for _, seed := range [][3]string{
+		{"get https://u:", "hunter2/?", "@h: refused"}, {`parse "redis://:`, "hunter2 x", `": invalid port ":hunter2 x"`}, {"x://a and https://:", "://@", "@"},
+	} {
+		f.Add(seed[0], seed[1], seed[2])
+	}
+	f.Fuzz(func(t *testing.T, before, password, after string) {
+		scheme := strings.Contains(before, "://") && !strings.Contains(strings.ToLower(before), "http://") && !strings.Contains(strings.ToLower(before), "https://")
+		if !scheme && !(strings.Contains(before, "://") && strings.Contains(after, "@")) {
+			return
+		}
+		got, found := strings.CutSuffix(withoutCredentials(before+password+after), "***")
+		if !found || !strings.HasPrefix(before, got) {
+			t.Errorf("%q%q%q: got %q", before, password, after, got)
+		}
+	})
+}
+
 func TestPanicsAreReportedAndGoOn(t *testing.T) {
 	sentry := newReceiver(t)
 	r := newReporter(t, map[string]string{"SENTRY_DSN": sentry.dsn(), "SENTRY_RELEASE": "mine"})

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 
+	"obstack.dev/obstack/internal/brokerurl"
 	"obstack.dev/obstack/internal/taskexporter/broker"
 )
 
@@ -65,8 +67,15 @@ func ParseOptions(args []string, getenv func(string) string, help io.Writer) (*O
 			}
 		}
 	}
+	// Arguments are shown to everybody who may read a Pod, so this one has no option.
+	if password := getenv(EnvSentinelPassword); password != "" {
+		s.Transport.SentinelPassword = password
+	}
 	return s.finish()
 }
+
+// EnvSentinelPassword is the variable with the password for the sentinels themselves. It wins over the one in sentinel_kwargs.
+const EnvSentinelPassword = "CE_SENTINEL_PASSWORD"
 
 func (f flagSpec) split(text string) []string {
 	if f.repeats {
@@ -117,19 +126,29 @@ func lookUp(arg string) (f flagSpec, value string, attached bool, err error) {
 			return f, arg[2:], true, nil
 		}
 	}
-	return f, "", false, fmt.Errorf("unknown argument %q; --help lists all", broker.Mask(name))
+	return f, "", false, unknownArgument(name)
 }
+
+// unknownArgument names an argument only if it looks like an option, and not like a URL with a password.
+func unknownArgument(name string) error {
+	if !optionName.MatchString(name) {
+		return errors.New("an argument that is no option; --help lists all")
+	}
+	return fmt.Errorf("unknown option %s; --help lists all", name)
+}
+
+var optionName = regexp.MustCompile(`^--?[a-zA-Z-]+$`)
 
 // finish judges what only shows when everything is read.
 func (s *settings) finish() (*Options, error) {
 	if s.brokerURL == "" {
-		return nil, fmt.Errorf("--broker-url (CE_BROKER_URL) is missing; accepted are %s", broker.Accepted)
+		return nil, fmt.Errorf("--broker-url (CE_BROKER_URL) is missing; accepted are %s", brokerurl.Accepted)
 	}
 	var err error
-	if s.Address, err = broker.Parse(s.brokerURL); err != nil {
-		return nil, fmt.Errorf("--broker-url: %w", err)
+	if s.Address, err = brokerurl.Parse(s.brokerURL); err != nil {
+		return nil, fmt.Errorf("--broker-url: %w; accepted are %s", err, brokerurl.Accepted)
 	}
-	if s.Address.Kind == broker.Sentinel && s.Transport.MasterName == "" {
+	if s.Address.Kind == brokerurl.Sentinel && s.Transport.MasterName == "" {
 		return nil, errors.New("--broker-url: sentinel:// needs --broker-transport-option master_name=NAME")
 	}
 	if s.TLS, err = broker.TLSConfig(s.Address, s.tlsValues); err != nil {
@@ -150,7 +169,7 @@ func (s *settings) warn(format string, args ...any) {
 }
 
 func printHelp(w io.Writer) {
-	fmt.Fprintf(w, "obstack task exporter: Celery's events as Prometheus metrics.\n\nBrokers: %s.\n\nOptions:\n", broker.Accepted)
+	fmt.Fprintf(w, "obstack task exporter: Celery's events as Prometheus metrics.\n\nBrokers: %s.\n\nOptions:\n", brokerurl.Accepted)
 	for _, f := range flagSpecs {
 		name := "--" + f.name
 		if f.short != "" {
@@ -168,6 +187,7 @@ func printHelp(w io.Writer) {
 		}
 		fmt.Fprintf(w, "  %s\n      %s%s Environment: %s.\n", name, f.help, initial, f.env())
 	}
+	fmt.Fprintf(w, "\nOnly in the environment: %s, the password for the sentinels themselves.\n", EnvSentinelPassword)
 }
 
 func number(low, high int, store func(*settings) *int) func(*settings, string) error {

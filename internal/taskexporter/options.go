@@ -16,6 +16,7 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"obstack.dev/obstack/internal/brokerurl"
 	"obstack.dev/obstack/internal/taskexporter/broker"
 	"obstack.dev/obstack/internal/taskexporter/series"
 )
@@ -23,7 +24,7 @@ import (
 // Options are everything that can be set. The zero value is not usable: see ParseOptions.
 type Options struct {
 	// Address, Transport and TLS say where the broker is and how to speak to it. TLS is nil for none.
-	Address   broker.Address
+	Address   brokerurl.Address
 	Transport broker.Options
 	TLS       *tls.Config
 	// Listen is the host:port that metrics are served on.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"obstack.dev/obstack/internal/taskexporter/broker"
+	"obstack.dev/obstack/internal/brokerurl"
 	"obstack.dev/obstack/internal/taskexporter/series"
 )
 
@@ -61,7 +61,7 @@ func TestArgumentsAndEnvironmentSayTheSame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(args, fromEnv, cmp.AllowUnexported(broker.Address{})); diff != "" {
+	if diff := cmp.Diff(args, fromEnv, cmp.AllowUnexported(brokerurl.Address{})); diff != "" {
 		t.Error(diff)
 	}
 	if len(args.Warnings) != 3 {
@@ -103,14 +103,25 @@ func TestAURLWhereNoneBelongsIsNotRepeated(t *testing.T) {
 	}
 }
 
+func TestSentinelPasswordOfTheEnvironmentWins(t *testing.T) {
+	env := map[string]string{
+		"CE_BROKER_URL": "sentinel://a", "CE_SENTINEL_PASSWORD": "p@ss word",
+		"CE_BROKER_TRANSPORT_OPTION": `master_name=m sentinel_kwargs={"username":"u","password":"other"}`,
+	}
+	got, err := ParseOptions(nil, func(name string) string { return env[name] }, nil)
+	if err != nil || got.Transport.SentinelPassword != "p@ss word" || got.Transport.SentinelUser != "u" {
+		t.Errorf("options %+v, error %v", got, err)
+	}
+}
+
 func TestBadOptionsAreRefusedByName(t *testing.T) {
 	tests := map[string]struct {
 		args []string
 		want string
 	}{
 		"no broker":      {nil, "--broker-url (CE_BROKER_URL) is missing; accepted are redis://"},
-		"unknown":        {[]string{"--colour"}, `unknown argument "--colour"`},
-		"positional":     {[]string{"redis://x"}, "unknown argument"},
+		"unknown":        {[]string{"--colour"}, `unknown option --colour`},
+		"positional":     {[]string{"redis://x"}, "an argument that is no option"},
 		"value missing":  {[]string{"--port"}, "--port: a value is missing"},
 		"port":           {[]string{"--port", "x"}, "--port: want a number from 0 to 65535"},
 		"buckets":        {[]string{"--buckets", "1,x"}, `--buckets: "x" is not a number`},
@@ -128,7 +139,7 @@ func TestBadOptionsAreRefusedByName(t *testing.T) {
 		"TLS option":     {[]string{"--broker-ssl-option", "ciphers=x"}, `--broker-ssl-option: unknown TLS option "ciphers"`},
 		"TLS file":       {[]string{"--broker-ssl-option", "ca_certs=/does/not/exist"}, "--broker-ssl-option: read ca_certs"},
 		"switch":         {[]string{"--enable-events=maybe"}, "--enable-events: want true or false"},
-		"scheme":         {[]string{"--broker-url", "sqs://x"}, "unknown scheme; accepted are redis://"},
+		"scheme":         {[]string{"--broker-url", "sqs://x"}, "sqs:// is not supported"},
 		"sentinel":       {[]string{"--broker-url", "sentinel://x"}, "master_name"},
 	}
 	for name, tc := range tests {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// Package broker connects to Redis and RabbitMQ as kombu does: the same options and names, on well-kept
+// clients. It knows nothing of events or metrics: it delivers bytes. A password is in no error that it returns.
 package broker
 
 import (
@@ -7,6 +9,7 @@ import (
 	"crypto/tls"
 	"time"
 
+	"obstack.dev/obstack/internal/brokerurl"
 	"obstack.dev/obstack/internal/taskexporter/wire"
 )
 
@@ -60,8 +63,8 @@ type Depth struct {
 }
 
 // New returns the broker of an address. Nothing is connected yet.
-func New(address Address, options Options, config *tls.Config) Broker {
-	if address.Kind == RabbitMQ {
+func New(address brokerurl.Address, options Options, config *tls.Config) Broker {
+	if address.Kind == brokerurl.RabbitMQ {
 		return &rabbitMQ{address: address, options: options, tls: config}
 	}
 	return &redisBroker{address: address, options: options, tls: config}

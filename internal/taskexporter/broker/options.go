@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"obstack.dev/obstack/internal/brokerurl"
 )
 
 // Options are kombu's transport options, as far as they change what is on the wire.
@@ -97,7 +99,7 @@ var tlsNames = []string{"ca_certs", "certfile", "keyfile", "cert_reqs", "check_h
 
 // TLSConfig returns the TLS settings of an address and of the --broker-ssl-option values, nil for none.
 // It reads the files, so that an unreadable one is told at start.
-func TLSConfig(address Address, values map[string]string) (*tls.Config, error) {
+func TLSConfig(address brokerurl.Address, values map[string]string) (*tls.Config, error) {
 	set := map[string]string{}
 	for _, name := range tlsNames {
 		if v := address.Query.Get("ssl_" + name); v != "" {

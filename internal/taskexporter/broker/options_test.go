@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"obstack.dev/obstack/internal/brokerurl"
 )
 
 // certificate writes a certificate for a name that signs itself, and returns the files of it and of its key.
@@ -97,7 +99,7 @@ func TestWhatTLSVerifies(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			config, err := TLSConfig(Address{TLS: true}, tc.values)
+			config, err := TLSConfig(brokerurl.Address{TLS: true}, tc.values)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -127,14 +129,14 @@ func TestBadTLSOptionsAreRefused(t *testing.T) {
 		"check_hostname: want true or false": {"check_hostname": "maybe", "keyfile": key, "certfile": cert},
 		`unknown TLS option "ciphers", want`: {"ciphers": "x"},
 	} {
-		if _, err := TLSConfig(Address{}, values); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := TLSConfig(brokerurl.Address{}, values); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: error = %v, want %q", values, err, want)
 		}
 	}
-	if config, err := TLSConfig(Address{}, nil); config != nil || err != nil {
+	if config, err := TLSConfig(brokerurl.Address{}, nil); config != nil || err != nil {
 		t.Errorf("without any option: %v, %v", config, err)
 	}
-	address, err := Parse("rediss://h?ssl_cert_reqs=none")
+	address, err := brokerurl.Parse("rediss://h?ssl_cert_reqs=none")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"obstack.dev/obstack/internal/brokerurl"
 )
 
 // How long RabbitMQ keeps our queue after its connection broke, and messages in it, in milliseconds; and how many bytes.
@@ -25,7 +27,7 @@ const (
 
 // rabbitMQ is RabbitMQ as Celery uses it: events on a topic exchange, bodies without kombu's envelope.
 type rabbitMQ struct {
-	address Address
+	address brokerurl.Address
 	options Options
 	tls     *tls.Config
 	next    atomic.Uint32

@@ -13,12 +13,14 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"obstack.dev/obstack/internal/brokerurl"
 )
 
 // redisBroker is Redis as kombu uses it (kombu/transport/redis.py): fanout exchanges are channels of publish/subscribe,
 // queues are lists.
 type redisBroker struct {
-	address Address
+	address brokerurl.Address
 	options Options
 	tls     *tls.Config
 	next    atomic.Uint32 // which of several hosts to try
@@ -41,7 +43,7 @@ const controlBuffer = 4 << 10
 func (b *redisBroker) server(ctx context.Context) (*redis.Options, error) {
 	options := b.common()
 	options.Username, options.Password, options.DB = b.address.User, b.address.Password, b.address.Database
-	if b.address.Kind == Sentinel {
+	if b.address.Kind == brokerurl.Sentinel {
 		master, err := b.master(ctx)
 		options.Addr = master
 		return options, err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"obstack.dev/obstack/internal/brokerurl"
 	"obstack.dev/obstack/internal/taskexporter/wire"
 )
 
@@ -36,7 +37,7 @@ func (b *redisBroker) Receive(ctx context.Context, to Sink) error {
 	// Nothing else wakes a reader that waits.
 	stop := context.AfterFunc(ctx, func() { connection.Close() })
 	defer stop()
-	if b.address.Kind == Sentinel {
+	if b.address.Kind == brokerurl.Sentinel {
 		go b.watchMaster(ctx, cancel, options.Addr)
 	}
 	err = b.subscribe(connection, to)
