@@ -112,7 +112,7 @@ func TestAStackBecomesItsChildrenAndThenReady(t *testing.T) {
 	for _, part := range []string{obsv1.MetricsReady, obsv1.TasksReady, obsv1.DashboardsReady, obsv1.AlertsReady, obsv1.SentryReady, obsv1.Ready} {
 		wantCondition(t, stack, part, metav1.ConditionTrue, obsv1.ReasonAvailable)
 	}
-	if want := "2 monitors, 1 broker, 3 dashboards, 12 alerts, sentry, logging"; stack.Status.Covered != want {
+	if want := "2 monitors, 1 broker, 3 dashboards, 8 alerts, sentry, logging"; stack.Status.Covered != want {
 		t.Errorf("covered = %q, want %q", stack.Status.Covered, want)
 	}
 	if stack.Status.ObservedGeneration != stack.Generation {

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/go-logr/logr"
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -48,7 +47,6 @@ func testScheme() *runtime.Scheme {
 }
 
 func TestMain(m *testing.M) {
-	ctrl.SetLogger(logr.Discard())
 	plane, err := testenv.StartControlPlane(context.Background(), testenv.Options{
 		Log:      os.Stderr,
 		CRDPaths: []string{filepath.Join("..", "test", "crds")},

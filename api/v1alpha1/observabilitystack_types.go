@@ -117,7 +117,7 @@ type ObservabilityStackStatus struct {
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// covered names the parts that the stack provides, such as
-	// "2 monitors, 1 broker, 3 dashboards, 12 alerts, sentry".
+	// "2 monitors, 1 broker, 3 dashboards, 8 alerts, sentry".
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Covered string `json:"covered,omitempty"`

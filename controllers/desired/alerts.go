@@ -36,7 +36,7 @@ func alerts(stack *obsv1.ObservabilityStack, in Inputs) Output {
 		ObjectMeta: objectMeta(stack, componentAlerts, alertsName(stack), prometheusLabels(stack)),
 		Spec:       monitoringv1.PrometheusRuleSpec{Groups: groups},
 	}
-	return available([]client.Object{rule}, count(countRules(groups), "alert")+" in place")
+	return available([]client.Object{rule}, count(countAlerts(groups), "alert")+" in place")
 }
 
 func alertGroups(stack *obsv1.ObservabilityStack, spec *obsv1.AlertsSpec) []monitoringv1.RuleGroup {
@@ -143,12 +143,15 @@ func addLabels(rule *monitoringv1.Rule, labels map[string]obsv1.AlertLabelValue)
 	}
 }
 
-func countRules(groups []monitoringv1.RuleGroup) int {
-	n := 0
+// countAlerts counts as people do: an alert that several groups have, each for its own subjects, is one.
+func countAlerts(groups []monitoringv1.RuleGroup) int {
+	names := map[string]bool{}
 	for _, group := range groups {
-		n += len(group.Rules)
+		for i := range group.Rules {
+			names[group.Rules[i].Alert] = true
+		}
 	}
-	return n
+	return len(names)
 }
 
 // targetDown is about the scrape itself. Where there is no target, which a share

@@ -92,7 +92,7 @@ func Covered(stack *obsv1.ObservabilityStack) string {
 		parts = append(parts, count(len(boardsOf(stack)), "dashboard"))
 	}
 	if spec.Alerts != nil {
-		if n := countRules(alertGroups(stack, spec.Alerts)); n > 0 {
+		if n := countAlerts(alertGroups(stack, spec.Alerts)); n > 0 {
 			parts = append(parts, count(n, "alert"))
 		}
 	}

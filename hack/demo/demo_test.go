@@ -4,6 +4,9 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -23,10 +26,14 @@ func TestDemo(t *testing.T) {
 	temporary := t.TempDir()
 	t.Setenv("TMPDIR", temporary)
 	out := &bytes.Buffer{}
-	err := run(t.Context(), out, options{once: true, rotate: true})
+	complaints := stderrOf(t, func() {
+		if err := run(t.Context(), out, options{once: true, rotate: true}); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Log(out)
-	if err != nil {
-		t.Fatal(err)
+	if complaints != "" {
+		t.Errorf("a library printed into the demo's output:\n%s", complaints)
 	}
 	for _, want := range []string{
 		"obstack.shop.shop", // the Secret, which is there only if the operator's rights suffice
@@ -39,10 +46,41 @@ func TestDemo(t *testing.T) {
 			t.Errorf("the demo does not say %q", want)
 		}
 	}
+	countsAlertsByName(t, out.String())
 	toldOfRotation(t, out.String())
 	left, err := filepath.Glob(filepath.Join(temporary, "obstack-*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v (%v)", left, err)
+	}
+}
+
+// stderrOf is what is printed to the standard error while f runs.
+func stderrOf(t *testing.T, f func()) string {
+	t.Helper()
+	file, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	was := os.Stderr
+	os.Stderr = file
+	f()
+	os.Stderr = was
+	printed, err := os.ReadFile(file.Name())
+	if err := errors.Join(err, file.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return string(printed)
+}
+
+// countsAlertsByName checks that the status counts the alerts that the demo lists.
+func countsAlertsByName(t *testing.T, out string) {
+	t.Helper()
+	listed := regexp.MustCompile(`alerts: (.+)`).FindStringSubmatch(out)
+	if listed == nil {
+		t.Fatal("the demo lists no alerts")
+	}
+	if want := fmt.Sprintf("%d alerts in place", len(strings.Split(listed[1], ", "))); !strings.Contains(out, want) {
+		t.Errorf("the demo does not say %q, but lists %s", want, listed[1])
 	}
 }
 
@@ -69,7 +107,7 @@ func toldOfRotation(t *testing.T, out string) {
 	}
 }
 
-func TestAVariableIsRefusedUnlessItIsYesOrNo(t *testing.T) {
+func TestDefaultsRefuseWhatIsNeitherYesNorNo(t *testing.T) {
 	for value, want := range map[string]bool{"": false, "1": true, "0": false, "true": true} {
 		for name, wanted := range map[string]options{"ONCE": {once: want}, "ROTATE": {rotate: want}} {
 			got, err := defaults(func(of string) string { return map[string]string{name: value}[of] })

@@ -12,7 +12,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
@@ -60,6 +62,8 @@ type ControlPlane struct {
 // StartControlPlane starts a control plane on free loopback ports. Whoever starts it stops it;
 // should the program end without, everything is killed and removed all the same.
 func StartControlPlane(ctx context.Context, options Options) (*ControlPlane, error) {
+	// envtest logs by controller-runtime's logger, which prints a stack trace if nobody sets it.
+	ctrl.SetLogger(logr.Discard())
 	if options.Log == nil {
 		options.Log = io.Discard
 	}

@@ -7,9 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/util/wait"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -25,7 +23,6 @@ const (
 // its kinds, ours and those of prometheus-operator.
 func Start(t testing.TB, options Options) (*ControlPlane, client.WithWatch) {
 	t.Helper()
-	ctrl.SetLogger(logr.Discard()) // Otherwise controller-runtime complains that nobody did.
 	plane, err := StartControlPlane(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
