@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/desired/dashboards"
 )
 
 const runbooks = "https://github.com/obstack/obstack/blob/main/docs/runbooks/"
@@ -95,11 +96,11 @@ type subject struct {
 }
 
 func monitorSubject(stack *obsv1.ObservabilityStack, monitor *obsv1.Monitor) subject {
-	return subject{stack, obsv1.SeriesMonitor, monitor.Name, "http-" + string(frameworkName(monitor))}
+	return subject{stack, obsv1.SeriesMonitor, monitor.Name, dashboards.HTTP(monitor.Framework)}
 }
 
 func brokerSubject(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) subject {
-	return subject{stack, obsv1.SeriesBroker, broker.Name, "tasks"}
+	return subject{stack, obsv1.SeriesBroker, broker.Name, dashboards.Tasks}
 }
 
 // series are the label matchers of the subject's series.
@@ -130,9 +131,9 @@ func (s subject) alert(name, expr string, hold obsv1.Duration, severity obsv1.Se
 	if hold != "" && seconds(hold) > 0 {
 		rule.For = new(monitoringv1.Duration(hold))
 	}
-	if dashboards := s.stack.Spec.Dashboards; dashboards != nil {
-		rule.Annotations["dashboard_url"] = fmt.Sprintf("%s/d/%s?var-%s=%s", strings.TrimRight(dashboards.GrafanaURL, "/"),
-			dashboardUID(s.stack, s.dashboard), strings.TrimPrefix(s.label, "obstack_"), s.name)
+	if spec := s.stack.Spec.Dashboards; spec != nil {
+		rule.Annotations["dashboard_url"] = fmt.Sprintf("%s/d/%s?var-%s=%s", strings.TrimRight(spec.GrafanaURL, "/"),
+			dashboards.UID(s.stack.Namespace, s.stack.Name, s.dashboard), strings.TrimPrefix(s.label, "obstack_"), s.name)
 	}
 	return rule
 }

@@ -8,6 +8,7 @@ import (
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/desired/framework"
 )
 
 // Names of the alerts on monitors. Each has a page of its name in docs/runbooks.
@@ -36,20 +37,20 @@ func monitorAlerts(stack *obsv1.ObservabilityStack, monitor *obsv1.Monitor, spec
 }
 
 func highLatency(s subject, monitor *obsv1.Monitor, tuning obsv1.LatencyAlert) monitoringv1.Rule {
-	f, series, window := frameworkOf(monitor), s.series(), window(tuning.Window, monitor)
+	f, series, window := framework.Table[monitor.Framework], s.series(), window(tuning.Window, monitor)
 	expr := fmt.Sprintf("histogram_quantile(0.95, sum %s (rate(%s_bucket{%s}[%s]))) > %g\nand sum %s (increase(%s_count{%s}[%s])) >= %d",
-		s.by("le"), f.duration, series, window, seconds(tuning.Threshold), s.by(), f.duration, series, window, minimumRequests)
+		s.by("le"), f.Duration, series, window, seconds(tuning.Threshold), s.by(), f.Duration, series, window, minimumRequests)
 	return s.alert(alertHighLatency, expr, tuning.For, tuning.Severity,
 		fmt.Sprintf("%s of stack %s/%s answers slowly", s.name, s.stack.Namespace, s.stack.Name),
 		fmt.Sprintf("The 95th percentile of the response time is {{ $value | humanizeDuration }}, above the threshold of %s.", tuning.Threshold))
 }
 
 func highErrorRatio(s subject, monitor *obsv1.Monitor, tuning obsv1.RatioAlert) monitoringv1.Rule {
-	f, series, window := frameworkOf(monitor), s.series(), window(tuning.Window, monitor)
+	f, series, window := framework.Table[monitor.Framework], s.series(), window(tuning.Window, monitor)
 	by := "sum " + s.by()
-	errors := fmt.Sprintf("%s{%s,%s}[%s]", f.requests, series, f.errors, window)
+	errors := fmt.Sprintf("%s{%s,%s}[%s]", f.Requests, series, f.Errors, window)
 	expr := fmt.Sprintf("%s (rate(%s)) / %s (rate(%s{%s}[%s])) > %g\nand %s (increase(%s)) >= %d",
-		by, errors, by, f.requests, series, window, share(tuning.Threshold), by, errors, minimumFailures)
+		by, errors, by, f.Requests, series, window, share(tuning.Threshold), by, errors, minimumFailures)
 	return s.alert(alertHighErrorRatio, expr, tuning.For, tuning.Severity,
 		fmt.Sprintf("%s of stack %s/%s answers with server errors", s.name, s.stack.Namespace, s.stack.Name),
 		fmt.Sprintf("{{ $value | humanizePercentage }} of the requests are answered with 5xx, above the threshold of %s.", percent(tuning.Threshold)))

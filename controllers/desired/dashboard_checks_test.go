@@ -8,6 +8,9 @@ import (
 	"testing"
 )
 
+// gridWidth of Grafana, in columns.
+const gridWidth = 24
+
 var dashboardUIDFormat = regexp.MustCompile(`^[-_A-Za-z0-9]{1,40}$`)
 
 func checkBoard(t *testing.T, name string, board schemaBoard) {

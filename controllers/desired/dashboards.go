@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -15,37 +14,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/desired/dashboards"
 )
 
 // GrafanaDashboardKind is grafana-operator's, which a cluster may lack.
 var GrafanaDashboardKind = schema.GroupVersionKind{Group: "grafana.integreatly.org", Version: "v1beta1", Kind: "GrafanaDashboard"}
 
-// board is one dashboard of a stack.
-type board struct {
-	// name tells the dashboards of a stack apart.
-	name     string
-	template *template
-	// monitors that it is about.
-	monitors []obsv1.Monitor
-}
-
-// boardsOf a stack: the overview, one for each framework of its HTTP services,
-// whose metrics have other names, and one for tasks.
-func boardsOf(stack *obsv1.ObservabilityStack) []board {
-	monitors := monitorsOf(stack)
-	boards := []board{{"overview", overviewTemplate, monitors}}
-	for _, framework := range frameworksOf(stack) {
-		of := slices.DeleteFunc(slices.Clone(monitors), func(m obsv1.Monitor) bool { return frameworkName(&m) != framework })
-		boards = append(boards, board{"http-" + string(framework), httpTemplates[framework], of})
-	}
-	if stack.Spec.Tasks != nil {
-		boards = append(boards, board{"tasks", tasksTemplate, nil})
-	}
-	return boards
-}
-
-// dashboards makes one ConfigMap for each dashboard, and a GrafanaDashboard if asked.
-func dashboards(stack *obsv1.ObservabilityStack, in Inputs) Output {
+// dashboardsOf makes one ConfigMap for each dashboard, and a GrafanaDashboard if asked.
+func dashboardsOf(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	spec := stack.Spec.Dashboards
 	if spec == nil {
 		return Output{}
@@ -53,9 +29,9 @@ func dashboards(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	wantsOperator := spec.GrafanaOperator != nil
 	hasOperator := !in.MissingAPIs[GrafanaDashboardKind.GroupKind()]
 	var objects []client.Object
-	boards := boardsOf(stack)
-	for _, b := range boards {
-		configMap := dashboardConfigMap(stack, b)
+	rendered := dashboards.Render(dashboardData(stack))
+	for _, dashboard := range rendered {
+		configMap := dashboardConfigMap(stack, dashboard)
 		objects = append(objects, configMap)
 		if wantsOperator && hasOperator {
 			objects = append(objects, grafanaDashboard(stack, configMap))
@@ -64,11 +40,31 @@ func dashboards(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	if wantsOperator && !hasOperator {
 		return missingAPI(objects, GrafanaDashboardKind, grafanaOperator)
 	}
-	return available(objects, count(len(boards), "dashboard")+" in place")
+	return available(objects, count(len(rendered), "dashboard")+" in place")
 }
 
-func dashboardConfigMap(stack *obsv1.ObservabilityStack, b board) *corev1.ConfigMap {
-	meta := objectMeta(stack, componentDashboards, dashboardName(stack, b.name), stack.Spec.Dashboards.Labels)
+// dashboardData is what the dashboards of a stack are about.
+func dashboardData(stack *obsv1.ObservabilityStack) dashboards.Stack {
+	data := dashboards.Stack{
+		Namespace: stack.Namespace, Name: stack.Name,
+		Datasource: stack.Spec.Dashboards.Datasource, HasSLOs: len(stack.Spec.SLOs) > 0,
+	}
+	for _, monitor := range monitorsOf(stack) {
+		data.Monitors = append(data.Monitors, dashboards.Monitor{
+			Name: monitor.Name, Framework: monitor.Framework, Interval: string(monitor.Interval),
+		})
+	}
+	for _, broker := range brokersOf(stack) {
+		data.Brokers = append(data.Brokers, broker.Name)
+	}
+	for _, link := range stack.Spec.Dashboards.Links {
+		data.Links = append(data.Links, dashboards.Link{Title: link.Title, URL: link.URL})
+	}
+	return data
+}
+
+func dashboardConfigMap(stack *obsv1.ObservabilityStack, dashboard dashboards.Dashboard) *corev1.ConfigMap {
+	meta := objectMeta(stack, componentDashboards, dashboardName(stack, dashboard.Name), stack.Spec.Dashboards.Labels)
 	if folder := stack.Spec.Dashboards.Folder; folder != "" {
 		meta.Annotations = map[string]string{stack.Spec.Dashboards.FolderAnnotation: folder}
 	}
@@ -76,7 +72,7 @@ func dashboardConfigMap(stack *obsv1.ObservabilityStack, b board) *corev1.Config
 		ObjectMeta: meta,
 		// Grafana's sidecar puts the files of all ConfigMaps into one folder, so
 		// the name has to be unique in the cluster.
-		Data: map[string]string{dashboardFile(stack, b.name): b.fill(stack)},
+		Data: map[string]string{dashboardFile(stack, dashboard.Name): dashboard.JSON},
 	}
 }
 

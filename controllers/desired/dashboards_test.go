@@ -15,6 +15,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/desired/dashboards"
+	"obstack.dev/obstack/controllers/desired/framework"
 )
 
 // TestDashboardFiles reads the files as a person left them after an export from Grafana.
@@ -47,7 +49,7 @@ func TestDashboardFiles(t *testing.T) {
 func boardsIn(t *testing.T, stack *obsv1.ObservabilityStack, in Inputs) map[string]schemaBoard {
 	t.Helper()
 	found := map[string]schemaBoard{}
-	for _, obj := range dashboards(stack, in).Objects {
+	for _, obj := range dashboardsOf(stack, in).Objects {
 		configMap, ok := obj.(*corev1.ConfigMap)
 		if !ok {
 			continue
@@ -109,7 +111,7 @@ func TestDashboardUIDsAreStable(t *testing.T) {
 	for name, want := range map[string]string{
 		"overview": "obstack-bd3e242909301efed1ed8830", "http-fastapi": "obstack-95aeeae9e1c230989255d162", "tasks": "obstack-af60e271d82d4a78bcf2d321",
 	} {
-		if got := dashboardUID(stack, name); got != want {
+		if got := dashboards.UID(stack.Namespace, stack.Name, name); got != want {
 			t.Errorf("uid of %s = %s, want %s", name, got, want)
 		}
 	}
@@ -158,33 +160,33 @@ func TestRowsAreFull(t *testing.T) {
 
 // TestAFrameworkWithoutASignalSaysSo: an empty panel looks like a fault.
 func TestAFrameworkWithoutASignalSaysSo(t *testing.T) {
-	for framework, signals := range frameworkSignals {
+	for name, f := range framework.Table {
 		stack := &obsv1.ObservabilityStack{}
 		stack.Namespace, stack.Name = "shop", "shop"
-		stack.Spec.Metrics = &obsv1.MetricsSpec{Monitors: []obsv1.Monitor{{Name: "api", Framework: framework, Interval: "2m"}}}
+		stack.Spec.Metrics = &obsv1.MetricsSpec{Monitors: []obsv1.Monitor{{Name: "api", Framework: name, Interval: "2m"}}}
 		stack.Spec.Dashboards = &obsv1.DashboardsSpec{Datasource: "prometheus"}
 		var said []string
-		for _, panel := range boardsIn(t, stack, Inputs{})["http-"+string(framework)].Panels {
+		for _, panel := range boardsIn(t, stack, Inputs{})[dashboards.HTTP(name)].Panels {
 			var options struct{ Mode, Content string }
 			if panel.Type == "text" && strict(panel.Options, &options) == nil {
 				said = append(said, options.Content)
 			}
 			for _, target := range panel.Targets {
 				if target.Interval != "2m" {
-					t.Errorf("%s: panel %q: interval %q, want the monitor's, or rate() lacks samples", framework, panel.Title, target.Interval)
+					t.Errorf("%s: panel %q: interval %q, want the monitor's, or rate() lacks samples", name, panel.Title, target.Interval)
 				}
 			}
 		}
-		for signal, why := range signals.lacks {
+		for signal, why := range f.Lacks {
 			if !slices.Contains(said, why) {
-				t.Errorf("%s lacks %s, and no panel says: %s", framework, signal, why)
+				t.Errorf("%s lacks %s, and no panel says: %s", name, signal, why)
 			}
-			if _, ok := signals.values[signal]; ok {
-				t.Errorf("%s has and lacks %s", framework, signal)
+			if _, ok := f.Names[signal]; ok {
+				t.Errorf("%s has and lacks %s", name, signal)
 			}
 		}
-		if !slices.Contains(said, signals.notes) {
-			t.Errorf("%s: no panel shows its notes", framework)
+		if !slices.Contains(said, f.Notes) {
+			t.Errorf("%s: no panel shows its notes", name)
 		}
 	}
 }
@@ -200,22 +202,11 @@ func TestLinksOfTheSpecComeFirst(t *testing.T) {
 	}
 }
 
-func TestRefIDsAreUnique(t *testing.T) {
-	seen := map[string]bool{}
-	for n := range 200 {
-		if id := refID(n); seen[id] {
-			t.Errorf("refID(%d) = %s, as before", n, id)
-		} else {
-			seen[id] = true
-		}
-	}
-}
-
 func BenchmarkDashboards(b *testing.B) {
 	for _, tc := range readCases(b) {
 		if tc.name == "dashboards-full" {
 			for b.Loop() {
-				dashboards(tc.stack, tc.in)
+				dashboardsOf(tc.stack, tc.in)
 			}
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/desired/dashboards"
 )
 
 // Component derives one part of a stack.
@@ -30,7 +31,7 @@ var Components = []Component{
 	{ComponentInjection, obsv1.InjectionReady, injection},
 	{componentMetrics, obsv1.MetricsReady, metrics},
 	{componentTasks, obsv1.TasksReady, tasks},
-	{componentDashboards, obsv1.DashboardsReady, dashboards},
+	{componentDashboards, obsv1.DashboardsReady, dashboardsOf},
 	{componentAlerts, obsv1.AlertsReady, alerts},
 	{componentSLOs, obsv1.SLOsReady, slos},
 }
@@ -89,7 +90,7 @@ func Covered(stack *obsv1.ObservabilityStack) string {
 		parts = append(parts, count(len(spec.Tasks.Brokers), "broker"))
 	}
 	if spec.Dashboards != nil {
-		parts = append(parts, count(len(boardsOf(stack)), "dashboard"))
+		parts = append(parts, count(len(dashboards.Render(dashboardData(stack))), "dashboard"))
 	}
 	if spec.Alerts != nil {
 		if n := countAlerts(alertGroups(stack, spec.Alerts)); n > 0 {

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+
+	"obstack.dev/obstack/controllers/desired/framework"
 )
 
 func readDoc(t *testing.T, name string) string {
@@ -50,14 +52,14 @@ func TestEveryConditionIsExplained(t *testing.T) {
 
 func TestEveryFrameworkIsExplained(t *testing.T) {
 	doc := readDoc(t, "reference/frameworks.md")
-	for name, f := range frameworks {
-		for _, text := range []string{string(name), f.requests, f.errors, f.duration} {
+	for name, f := range framework.Table {
+		for _, text := range []string{string(name), f.Requests, f.Errors, f.Duration} {
 			if !strings.Contains(doc, "`"+text+"`") {
 				t.Errorf("docs/reference/frameworks.md does not name %s of %s", text, name)
 			}
 		}
 		for _, signal := range []string{"status", "method", "route_requests", "route_duration", "in_progress", "exceptions", "exception", "cpu", "memory"} {
-			text, ok := frameworkSignals[name].values[signal]
+			text, ok := f.Names[signal]
 			if ok && !strings.Contains(doc, "`"+text+"`") {
 				t.Errorf("docs/reference/frameworks.md does not name %s of %s", text, name)
 			}
@@ -68,9 +70,9 @@ func TestEveryFrameworkIsExplained(t *testing.T) {
 // TestBoundariesAreExplained: people look thresholds up before they write them.
 func TestBoundariesAreExplained(t *testing.T) {
 	doc := readDoc(t, "guides/slos.md")
-	for name, bounds := range latencyBuckets {
+	for name, f := range framework.Table {
 		row := regexp.MustCompile("(?m)^\\|[^|]*`" + string(name) + "`[^|]*\\| (.*) \\|$").FindStringSubmatch(doc)
-		if want := strings.ReplaceAll(boundaries(bounds), ", ", " "); row == nil || row[1] != want {
+		if want := strings.ReplaceAll(boundaries(f.Buckets), ", ", " "); row == nil || row[1] != want {
 			t.Errorf("docs/guides/slos.md lists for %s %q, want %q", name, row, want)
 		}
 	}

@@ -3,8 +3,6 @@
 package desired
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"maps"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -44,12 +42,6 @@ func sloName(stack *obsv1.ObservabilityStack, slo string) string {
 // settingsName of the Secret with the workloads' settings.
 func settingsName(stack *obsv1.ObservabilityStack) string {
 	return obsv1.SettingsName(stack.Namespace, stack.Name)
-}
-
-// dashboardUID is stable for a stack and has 32 characters; Grafana allows 40.
-func dashboardUID(stack *obsv1.ObservabilityStack, dashboard string) string {
-	sum := sha256.Sum256([]byte(stack.Namespace + "/" + stack.Name + "/" + dashboard))
-	return "obstack-" + hex.EncodeToString(sum[:12])
 }
 
 // objectMeta of a child. The labels of obstack win over extra ones.

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/desired/framework"
 )
 
 // test/scrapes holds what each framework and the task exporter expose, kept from
@@ -236,7 +237,7 @@ func TestEveryBoundaryIsExposed(t *testing.T) {
 		// OpenTelemetry's exporter writes 1, the Python client 1.0, and Prometheus 3 stores 1.0 of both.
 		for _, boundary := range []*regexp.Regexp{regexp.MustCompile(`le="0[.]25"`), regexp.MustCompile(`le="1([.]0)?"`)} {
 			if !slices.ContainsFunc(readScrape(t, string(name)), func(s scraped) bool {
-				return s.name == frameworks[name].duration+"_bucket" && boundary.MatchString(s.labels)
+				return s.name == framework.Table[name].Duration+"_bucket" && boundary.MatchString(s.labels)
 			}) {
 				t.Errorf("%s has no boundary %s", name, boundary)
 			}

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/desired/dashboards"
 )
 
 // What is recorded of an SLO. docs/guides/slos.md says who reads it.
@@ -191,7 +192,7 @@ func (r sloRules) burnAlert(name string, burns []burn, severity obsv1.Severity, 
 	}
 	expr := fmt.Sprintf("(\n%s\n) / %s", strings.Join(lines, "\nor\n"), decimal(r.budget))
 	about := r.subject
-	about.dashboard = "overview"
+	about.dashboard = dashboards.Overview
 	rule := about.alert(name, expr, "", severity,
 		fmt.Sprintf("SLO %s of stack %s/%s uses up its error budget %s", r.slo.Name, r.stack.Namespace, r.stack.Name, pace),
 		fmt.Sprintf(`The error budget burns {{ $value | printf "%%.1f" }} times as fast as the objective of %s %% within %s allows.`, r.slo.Objective, r.slo.Window))

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/desired/framework"
 )
 
 // measure turns an indicator into expressions, or says what about the SLO must be changed.
@@ -40,13 +41,13 @@ func measureRequests(stack *obsv1.ObservabilityStack, slo *obsv1.SLO) (measured,
 			slo.Name, monitor.Name, monitor.Interval))
 		return measured{}, &problem
 	}
-	f := frameworkOf(monitor)
+	f := framework.Table[monitor.Framework]
 	if slo.Indicator == obsv1.IndicatorLatency {
-		histogram := histogram{f.duration, s.series(), latencyBuckets[frameworkName(monitor)]}
+		histogram := histogram{f.Duration, s.series(), f.Buckets}
 		return histogram.measure(s, slo, "monitor "+monitor.Name)
 	}
-	all := fmt.Sprintf("sum %s (rate(%s{%s}[5m]))", s.by(), f.requests, s.series())
-	bad := fmt.Sprintf("sum %s (rate(%s{%s,%s}[5m]))", s.by(), f.requests, s.series(), f.errors)
+	all := fmt.Sprintf("sum %s (rate(%s{%s}[5m]))", s.by(), f.Requests, s.series())
+	bad := fmt.Sprintf("sum %s (rate(%s{%s,%s}[5m]))", s.by(), f.Requests, s.series(), f.Errors)
 	// As long as nothing has failed there is no series of failures.
 	return measured{s, bad + "\nor 0 * " + all, all}, nil
 }
@@ -71,7 +72,7 @@ func measureTasks(stack *obsv1.ObservabilityStack, slo *obsv1.SLO) (measured, *O
 		histogram := histogram{taskMetric(broker, "task_queue_wait_time"), series, bucketsOf(broker, "queue-wait-buckets", defaultWaitBuckets)}
 		return histogram.measure(s, slo, "broker "+broker.Name)
 	case obsv1.IndicatorTaskRuntime:
-		histogram := histogram{taskMetric(broker, "task_runtime"), series, bucketsOf(broker, "buckets", clientBuckets)}
+		histogram := histogram{taskMetric(broker, "task_runtime"), series, bucketsOf(broker, "buckets", framework.ClientBuckets)}
 		return histogram.measure(s, slo, "broker "+broker.Name)
 	}
 	failed := fmt.Sprintf("sum %s (rate(%s{%s}[5m]))", s.by(), taskMetric(broker, "task_failed_total"), series)
@@ -145,20 +146,8 @@ func boundaries(bounds []float64) string {
 	return strings.Join(texts, ", ")
 }
 
-// Upper bounds of histograms in seconds, as the libraries have them if nobody sets others.
-var (
-	// clientBuckets are those of the Python client.
-	clientBuckets      = []float64{.005, .01, .025, .05, .075, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10}
-	defaultWaitBuckets = []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800}
-
-	latencyBuckets = map[obsv1.Framework][]float64{
-		obsv1.FrameworkFastAPI:       {.01, .025, .05, .075, .1, .25, .5, .75, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 7.5, 10, 30, 60},
-		obsv1.FrameworkStarlette:     clientBuckets,
-		obsv1.FrameworkDjango:        {.01, .025, .05, .075, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10, 25, 50, 75},
-		obsv1.FrameworkFlask:         clientBuckets,
-		obsv1.FrameworkOpenTelemetry: clientBuckets,
-	}
-)
+// defaultWaitBuckets are the upper bounds of the exporter's histogram of waits, in seconds.
+var defaultWaitBuckets = []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800}
 
 // bucketsOf a broker's exporter: those of its arguments, as far as it would take
 // them, or the default ones.
