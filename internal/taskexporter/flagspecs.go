@@ -37,10 +37,10 @@ var peerFlags = []flagSpec{
 			return nil
 		}},
 	// The peer passes this on to kombu, which needs it to read pickles. Reading a pickle runs what is in it, and anyone who may
-	// publish can send one; so only JSON is read, Celery's default since 4.0.
-	{name: "accept-content", help: "Accepted and without effect: JSON is read, and anything else counted as malformed.",
+	// publish can send one; so what is read is fixed.
+	{name: "accept-content", help: "Accepted and without effect: JSON, MessagePack and YAML are read, and anything else counted as malformed.",
 		set: func(s *settings, _ string) error {
-			s.warn("--accept-content: only JSON is read, whatever is set here")
+			s.warn("--accept-content: JSON, MessagePack and YAML are read, whatever is set here")
 			return nil
 		}},
 	// With the peer's default, 0, any error of the broker ends the process, and its counters are gone.

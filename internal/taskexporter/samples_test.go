@@ -12,7 +12,6 @@ import (
 // captured is one line of the captured messages of real workers.
 type captured struct {
 	Broker     string   `json:"broker"`
-	Serializer string   `json:"serializer"`
 	Kind       string   `json:"kind"`
 	EventTypes []string `json:"event_types"`
 	Raw        string   `json:"raw"`

@@ -3,6 +3,7 @@
 package taskexporter
 
 import (
+	"errors"
 	"log/slog"
 	"math"
 	"time"
@@ -34,6 +35,8 @@ type tracker struct {
 	queues  *queues
 	waiting waitingRoom
 	now     time.Time
+	// warnedOfPickle is set once the log says what to do.
+	warnedOfPickle bool
 }
 
 func newTracker(options *Options, metrics *metrics, log *slog.Logger) *tracker {
@@ -51,6 +54,10 @@ func (t *tracker) message(body []byte, format wire.Format) {
 	events, refused, err := t.decoder.Decode(body, format)
 	if err != nil {
 		t.metrics.malformed(err)
+		if errors.Is(err, wire.ErrPickle) && !t.warnedOfPickle {
+			t.warnedOfPickle = true
+			t.log.Warn("events are refused", "error", err)
+		}
 		return
 	}
 	t.metrics.malformedEvents.Add(float64(refused))

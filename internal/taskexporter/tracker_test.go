@@ -4,7 +4,9 @@ package taskexporter
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -231,7 +233,7 @@ func TestCapturedStreamIsCounted(t *testing.T) {
 	for _, line := range capturedRedis(t) {
 		b.tracker.message([]byte(line.Raw), wire.Format{Enveloped: true})
 		for _, kind := range line.EventTypes {
-			if line.Serializer == "json" && kind != "task-progress" {
+			if kind != "task-progress" {
 				want[kind]++
 			}
 		}
@@ -253,5 +255,18 @@ func TestCapturedStreamIsCounted(t *testing.T) {
 		if strings.HasPrefix(kind, "task-") && sums[kind] != n {
 			t.Errorf("%s: %d counted, want %d", kind, sums[kind], n)
 		}
+	}
+}
+
+func TestPickleIsRefusedAndTheLogSaysWhatToDoOnce(t *testing.T) {
+	b := newBench(t)
+	var log bytes.Buffer
+	b.tracker.log = slog.New(slog.NewTextHandler(&log, nil))
+	for range 2 {
+		b.tracker.message([]byte("\x80\x04}."), wire.Format{ContentType: "application/x-python-serialize", ContentEncoding: "binary"})
+	}
+	b.want("celery_exporter_malformed_total", `celery_exporter_malformed_total{reason="content_type"} 2`)
+	if got := strings.Count(log.String(), "set event_serializer"); got != 1 {
+		t.Errorf("said %d times what to do, want once: %s", got, log.String())
 	}
 }

@@ -16,7 +16,7 @@ const maxEvents = 10_000
 // Reasons why a message or a part of it was not understood.
 var (
 	ErrEnvelope    = errors.New("malformed envelope")
-	ErrContentType = errors.New("content type other than JSON")
+	ErrContentType = errors.New("content type other than JSON, MessagePack or YAML")
 	ErrBody        = errors.New("malformed body")
 )
 
@@ -46,13 +46,8 @@ func (d *Decoder) Decode(message []byte, format Format) (events []Event, refused
 			return nil, 0, err
 		}
 	}
-	if err := format.check(); err != nil {
+	if body, err = format.JSON(body); err != nil {
 		return nil, 0, err
-	}
-	if format.Compression != "" {
-		if body, err = decompress(body, format.Compression); err != nil {
-			return nil, 0, err
-		}
 	}
 	return d.decodeBody(body)
 }
@@ -64,26 +59,8 @@ func (d *Decoder) Reply(message []byte) (body []byte, ticket string, err error) 
 	if err != nil {
 		return nil, "", err
 	}
-	if err := format.check(); err != nil {
-		return nil, "", err
-	}
-	if format.Compression != "" {
-		body, err = decompress(body, format.Compression)
-	}
+	body, err = format.JSON(body)
 	return body, d.ticket, err
-}
-
-func (f Format) check() error {
-	if f.ContentType != "application/json" {
-		return ErrContentType
-	}
-	// Kombu says "binary" for compressed bodies, and "utf-8" for what it serialised itself. ASCII is a part of UTF-8; in any
-	// other encoding, names would be read wrongly and not at all refused.
-	switch f.ContentEncoding {
-	case "", "utf-8", "UTF-8", "us-ascii", "ascii", "binary":
-		return nil
-	}
-	return ErrContentType
 }
 
 // decodeBody reads one event or a list. One item that is no event does not spoil the others, as long as the whole is JSON.
@@ -219,8 +196,8 @@ func (d *Decoder) transferred(body []byte, encoding string) ([]byte, error) {
 // constant turns the usual values into strings without a copy.
 func constant(value []byte, _ bool) string {
 	switch string(value) {
-	case "application/json":
-		return "application/json"
+	case typeJSON:
+		return typeJSON
 	case "utf-8":
 		return "utf-8"
 	}

@@ -132,7 +132,7 @@ func (s *scanner) field(e *Event, key []byte) {
 	case "hostname":
 		e.Hostname, _ = s.stringOr()
 	case "uuid":
-		e.UUID, _ = s.stringOr()
+		e.UUID = s.id()
 	case "name":
 		e.Name = s.optionalString(e)
 	case "queue":
@@ -155,6 +155,39 @@ func (s *scanner) field(e *Event, key []byte) {
 	default:
 		s.skip(1)
 	}
+}
+
+// id reads a task's id. One that is a UUID object in Python, and not its text, comes as
+// {"__type__": "uuid", "__value__": {"hex": "..."}} (kombu/utils/json.py), and is returned as its text.
+func (s *scanner) id() (value []byte) {
+	if s.peek() != '{' {
+		value, _ = s.stringOr()
+		return value
+	}
+	s.members(func(key []byte) {
+		if string(key) != "__value__" {
+			s.skip(1)
+			return
+		}
+		s.members(func(key []byte) {
+			if string(key) == "hex" {
+				value, _ = s.stringOr()
+				return
+			}
+			s.skip(2) // of an event, in a list, in an object
+		})
+	})
+	if len(value) != 32 {
+		return value
+	}
+	start := len(s.arena)
+	for i, c := range value {
+		if i == 8 || i == 12 || i == 16 || i == 20 {
+			s.arena = append(s.arena, '-')
+		}
+		s.arena = append(s.arena, c)
+	}
+	return s.arena[start:len(s.arena):len(s.arena)]
 }
 
 func (s *scanner) optionalString(e *Event) []byte {

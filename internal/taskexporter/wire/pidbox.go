@@ -86,12 +86,23 @@ func (s Stats) Processes() int {
 
 // KnownTask is a task that a worker holds; its arguments are not read.
 type KnownTask struct {
-	ID           string `json:"id"`
+	ID           TaskID `json:"id"`
 	Name         string `json:"name"`
 	Hostname     string `json:"hostname"`
 	DeliveryInfo struct {
 		RoutingKey string `json:"routing_key"`
 	} `json:"delivery_info"`
+}
+
+// TaskID is a task's id, which may be written as an object (see scanner.id).
+type TaskID string
+
+// UnmarshalJSON reads both forms. Any other value is no id, and no reason to drop the other tasks of a reply.
+func (id *TaskID) UnmarshalJSON(text []byte) error {
+	var s scanner
+	s.reset(text)
+	*id = TaskID(s.id())
+	return nil
 }
 
 // scheduledTask is how tasks with an ETA are listed.
