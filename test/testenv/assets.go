@@ -34,7 +34,8 @@ const envAssets = "KUBEBUILDER_ASSETS"
 // What KUBEBUILDER_ASSETS holds is taken from there. The rest comes from a cache
 // outside the checkout, which the first call fills: by setup-envtest where the
 // internet can be reached, else by building from the modules under
-// hack/controlplane, which takes minutes and is reported to log.
+// hack/controlplane, which takes minutes and is reported to log. KUBERNETES_VERSION
+// chooses among the versions there.
 func Assets(ctx context.Context, log io.Writer, programs ...Program) (string, error) {
 	if len(programs) == 0 {
 		programs = []Program{Etcd, APIServer, ControllerManager, Scheduler, Kubectl, KWOK}
@@ -46,6 +47,11 @@ func Assets(ctx context.Context, log io.Writer, programs ...Program) (string, er
 	}
 	given := os.Getenv(envAssets)
 	missing := absent(given, programs)
+	if !slices.Contains(missing, APIServer) && slices.Contains(programs, APIServer) {
+		if err := checkVersion(ctx, given); err != nil {
+			return "", err
+		}
+	}
 	if len(missing) == 0 {
 		return given, nil
 	}

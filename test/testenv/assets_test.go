@@ -28,6 +28,7 @@ func fakePrograms(t *testing.T, programs ...Program) string {
 func TestAssetsThatAreGivenWin(t *testing.T) {
 	given := fakePrograms(t, Etcd, APIServer)
 	t.Setenv(envAssets, given)
+	t.Setenv(envKubernetes, "")
 	got, err := Assets(t.Context(), io.Discard, Etcd, APIServer)
 	if err != nil || got != given {
 		t.Errorf("Assets() = %s, %v, want %s", got, err, given)

@@ -26,11 +26,12 @@ const (
 // buildable says where a program is built from.
 type buildable struct {
 	Program
-	module string // folder of the go.mod, below the checkout
-	pkg    string
-	takes  string // measured on two cores, with an empty build cache
+	pkg   string
+	takes string // measured on two cores, with an empty build cache
 }
 
+// The folders of the go.mod files, below the checkout: one for each version of Kubernetes, and one
+// for KWOK, which goes with all of them.
 const (
 	controlplaneDir = "hack/controlplane"
 	kwokDir         = "hack/controlplane/kwok"
@@ -39,29 +40,34 @@ const (
 // sources are in the order in which they are built: kube-apiserver compiles most
 // of what the ones after it need.
 var sources = []buildable{
-	{Etcd, controlplaneDir, "go.etcd.io/etcd/server/v3", "1 minute"},
-	{APIServer, controlplaneDir, kubernetesModule + "/cmd/kube-apiserver", "5 minutes"},
-	{Kubectl, controlplaneDir, kubernetesModule + "/cmd/kubectl", "half a minute"},
-	{ControllerManager, controlplaneDir, kubernetesModule + "/cmd/kube-controller-manager", "1 minute"},
-	{Scheduler, controlplaneDir, kubernetesModule + "/cmd/kube-scheduler", "half a minute"},
-	{KWOK, kwokDir, kwokModule + "/cmd/kwok", "1.5 minutes"},
+	{Etcd, "go.etcd.io/etcd/server/v3", "1 minute"},
+	{APIServer, kubernetesModule + "/cmd/kube-apiserver", "5 minutes"},
+	{Kubectl, kubernetesModule + "/cmd/kubectl", "half a minute"},
+	{ControllerManager, kubernetesModule + "/cmd/kube-controller-manager", "1 minute"},
+	{Scheduler, kubernetesModule + "/cmd/kube-scheduler", "half a minute"},
+	{KWOK, kwokModule + "/cmd/kwok", "1.5 minutes"},
 }
 
-// builder fills the folder of the cache that belongs to one state of hack/controlplane.
+// builder fills the folder of the cache that belongs to one version of Kubernetes.
 type builder struct {
 	root    string
 	dir     string
-	version string // of Kubernetes, such as v1.36.3
+	module  string // of Kubernetes: the folder of its go.mod, below the checkout
+	version string // of Kubernetes, such as v1.37.2
 	log     io.Writer
 }
 
 func newBuilder(root string, log io.Writer) (*builder, error) {
-	version, err := requiredVersion(filepath.Join(root, controlplaneDir, "go.mod"), kubernetesModule)
+	module, err := kubernetesDir(root)
+	if err != nil {
+		return nil, err
+	}
+	version, err := requiredVersion(filepath.Join(root, module, "go.mod"), kubernetesModule)
 	if err != nil {
 		return nil, err
 	}
 	hash := sha256.New()
-	for _, file := range []string{controlplaneDir + "/go.mod", controlplaneDir + "/go.sum", kwokDir + "/go.mod", kwokDir + "/go.sum"} {
+	for _, file := range []string{module + "/go.mod", module + "/go.sum", kwokDir + "/go.mod", kwokDir + "/go.sum"} {
 		content, err := os.ReadFile(filepath.Join(root, file))
 		if err != nil {
 			return nil, fmt.Errorf("read the versions of the control plane: %w", err)
@@ -73,7 +79,7 @@ func newBuilder(root string, log io.Writer) (*builder, error) {
 		return nil, err
 	}
 	dir := filepath.Join(cache, version+"-"+hex.EncodeToString(hash.Sum(nil)[:4]))
-	return &builder{root: root, dir: dir, version: version, log: log}, nil
+	return &builder{root: root, dir: dir, module: module, version: version, log: log}, nil
 }
 
 // build builds the programs into the folder, one after the other.
@@ -106,7 +112,10 @@ func (b *builder) buildOne(ctx context.Context, s buildable) error {
 	temporary := filepath.Join(b.dir, "."+string(s.Program))
 	output := &progress{}
 	cmd := exec.CommandContext(ctx, "go", "build", "-v", "-trimpath", "-ldflags", b.ldflags(s), "-o", temporary, s.pkg)
-	cmd.Dir = filepath.Join(b.root, s.module)
+	cmd.Dir = filepath.Join(b.root, b.module)
+	if s.Program == KWOK {
+		cmd.Dir = filepath.Join(b.root, kwokDir)
+	}
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOOS=", "GOARCH=")
 	cmd.Stdout, cmd.Stderr = output, output
 	interruptOnCancel(cmd)

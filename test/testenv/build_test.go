@@ -59,6 +59,7 @@ func fake(t *testing.T, status int) (dir string) {
 	t.Setenv("XDG_CACHE_HOME", filepath.Join(dir, "cache"))
 	t.Setenv("HOME", dir)
 	t.Setenv(envAssets, "")
+	t.Setenv(envKubernetes, "")
 
 	internet := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
 	t.Cleanup(internet.Close)
