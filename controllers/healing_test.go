@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/controllers/injection"
+	"obstack.dev/obstack/controllers/injection/policy"
 )
 
 // TestHealing: a Pod that missed the webhook rolls its workload, once, then again only after a while.
@@ -79,7 +79,7 @@ func stampedPod(t *testing.T, d *appsv1.Deployment, stack *obsv1.ObservabilitySt
 		Spec: d.Spec.Template.Spec,
 	}
 	create(t, pod)
-	stamp := injection.Stamp{Stack: client.ObjectKeyFromObject(stack), ConfigHash: stack.Status.ConfigHash}
+	stamp := policy.Stamp{Stack: client.ObjectKeyFromObject(stack), ConfigHash: stack.Status.ConfigHash}
 	maps.Copy(pod.Labels, stamp.Labels())
 	pod.Annotations = stamp.Annotations()
 	if err := live.Update(t.Context(), pod); err != nil {

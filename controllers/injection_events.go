@@ -21,7 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/controllers/injection"
+	"obstack.dev/obstack/controllers/injection/policy"
 )
 
 // leanChanged passes workloads of which something changed that decisions look at.
@@ -35,17 +35,17 @@ var leanSpecChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool
 	return leanSpecDiffers(lean(e.ObjectOld), lean(e.ObjectNew))
 }}
 
-func leanSpecDiffers(before, after *injection.Workload) bool {
+func leanSpecDiffers(before, after *policy.Workload) bool {
 	return before.UID != after.UID || before.Generation != after.Generation || before.Finished() != after.Finished() ||
 		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
 		!equality.Semantic.DeepEqual(before.Annotations, after.Annotations)
 }
 
-func lean(obj client.Object) *injection.Workload {
-	if o, ok := obj.(injection.Object); ok {
+func lean(obj client.Object) *policy.Workload {
+	if o, ok := obj.(policy.Object); ok {
 		return o.Lean()
 	}
-	return &injection.Workload{}
+	return &policy.Workload{}
 }
 
 // metadataChanged passes objects of which something changed that the cache keeps.
@@ -86,7 +86,7 @@ func (i *injector) stacksOfNamespace(ctx context.Context, obj client.Object) []r
 	names := map[types.NamespacedName]bool{}
 	for _, w := range workloads {
 		// The Namespace may name another stack than before; both are asked, with the old and the new object.
-		for _, claim := range []injection.Claim{injection.ClaimOf(w, nil), injection.NamespaceClaim(obj)} {
+		for _, claim := range []policy.Claim{policy.ClaimOf(w, nil), policy.NamespaceClaim(obj)} {
 			names[claim.Stack] = claim.Made()
 		}
 	}
@@ -155,37 +155,37 @@ func (i *injector) copies(ctx context.Context, stack client.Object) []reconcile.
 }
 
 // finder lists the workloads that an object concerns.
-type finder func(context.Context, client.Object) ([]*injection.Workload, error)
+type finder func(context.Context, client.Object) ([]*policy.Workload, error)
 
-func (i *injector) itself(ctx context.Context, obj client.Object) ([]*injection.Workload, error) {
+func (i *injector) itself(ctx context.Context, obj client.Object) ([]*policy.Workload, error) {
 	w := lean(obj)
 	claim, _, err := i.reader.Claim(ctx, w)
 	if err != nil || concerned(w, claim) {
-		return []*injection.Workload{w}, err
+		return []*policy.Workload{w}, err
 	}
 	return nil, nil
 }
 
 // inNamespace judges by the Namespace as it comes, which may be that before a change.
-func (i *injector) inNamespace(ctx context.Context, obj client.Object) ([]*injection.Workload, error) {
+func (i *injector) inNamespace(ctx context.Context, obj client.Object) ([]*policy.Workload, error) {
 	if !i.watched(obj.GetName()) {
 		return nil, nil
 	}
 	workloads, err := i.reader.InNamespace(ctx, obj.GetName())
 	namespace := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Annotations: obj.GetAnnotations()}}
-	return slices.DeleteFunc(workloads, func(w *injection.Workload) bool {
-		return !concerned(w, injection.ClaimOf(w, namespace))
+	return slices.DeleteFunc(workloads, func(w *policy.Workload) bool {
+		return !concerned(w, policy.ClaimOf(w, namespace))
 	}), err
 }
 
 // concerned tells whether a workload asks for anything or carries a stamp, which most
 // do not. A queue that once held all of a large cluster stays as large.
-func concerned(w *injection.Workload, claim injection.Claim) bool {
+func concerned(w *policy.Workload, claim policy.Claim) bool {
 	_, stamped := w.Stamp()
 	return claim.Made() || claim.Problem != "" || stamped
 }
 
-func (i *injector) concerning(ctx context.Context, obj client.Object) ([]*injection.Workload, error) {
+func (i *injector) concerning(ctx context.Context, obj client.Object) ([]*policy.Workload, error) {
 	return i.reader.Concerning(ctx, client.ObjectKeyFromObject(obj))
 }
 

@@ -19,6 +19,7 @@ import (
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/injection"
+	"obstack.dev/obstack/controllers/injection/policy"
 )
 
 // injector is everything that is there only if injection is on.
@@ -68,7 +69,7 @@ func watched(namespaces map[string]cache.Config) func(string) bool {
 func (i *injector) watch(c controller.Controller) error {
 	var sources []source.Source
 	toStacks := handler.EnqueueRequestsFromMapFunc(i.stacksOf)
-	for _, kind := range injection.Kinds {
+	for _, kind := range policy.Kinds {
 		sources = append(sources, source.Kind(i.workloads, client.Object(kind.New()), toStacks, leanChanged))
 	}
 	main := i.mgr.GetCache()
@@ -106,7 +107,7 @@ func (i *injector) build(opts Options) error {
 		return fmt.Errorf("build the controller of workloads: %w", err)
 	}
 	var sources []source.TypedSource[workloadRequest]
-	for _, kind := range injection.Kinds {
+	for _, kind := range policy.Kinds {
 		sources = append(sources, source.TypedKind(i.workloads, client.Object(kind.New()), requestsFor(i.itself), leanSpecChanged))
 	}
 	main := i.mgr.GetCache()

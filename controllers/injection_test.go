@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/controllers/injection"
+	"obstack.dev/obstack/controllers/injection/policy"
 )
 
 // injecting is a fixture with injection, a clock that stands still, and the
@@ -34,7 +34,7 @@ func newInjecting(t *testing.T) *injecting {
 	t.Helper()
 	config := rest.CopyConfig(restConfig)
 	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeJSON, runtime.ContentTypeJSON
-	lean, err := client.New(config, client.Options{Scheme: injection.Scheme()})
+	lean, err := client.New(config, client.Options{Scheme: policy.Scheme()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func annotatedDeployment(namespace, name, stack string) *appsv1.Deployment {
 func wantStamp(t *testing.T, d *appsv1.Deployment, stack, hash string) {
 	t.Helper()
 	refresh(t, d)
-	stamp, ok := injection.StampOf(d.Spec.Template.Labels, d.Spec.Template.Annotations)
+	stamp, ok := policy.StampOf(d.Spec.Template.Labels, d.Spec.Template.Annotations)
 	if ok != (stack != "") || ok && (stamp.Stack.String() != stack || stamp.ConfigHash != hash) {
 		t.Errorf("stamp of %s = %+v, want that of %q with %s", d.Name, stamp, stack, hash)
 	}
@@ -93,7 +93,7 @@ func wantStamp(t *testing.T, d *appsv1.Deployment, stack, hash string) {
 // reconcileWorkload runs one pass over a Deployment.
 func (f *injecting) reconcileWorkload(t *testing.T, d *appsv1.Deployment) {
 	t.Helper()
-	req := workloadRequest{injection.KindDeployment, client.ObjectKeyFromObject(d)}
+	req := workloadRequest{policy.KindDeployment, client.ObjectKeyFromObject(d)}
 	if _, err := f.workloads.Reconcile(t.Context(), req); err != nil {
 		t.Fatalf("Reconcile %v: %v", req, err)
 	}

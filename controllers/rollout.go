@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/controllers/injection"
+	"obstack.dev/obstack/controllers/injection/policy"
 )
 
 // Roller brings the settings of a stack to its workloads: it finds them, plans,
@@ -55,7 +55,7 @@ const (
 )
 
 // recall adds what is remembered of the candidates, and forgets all others of the stack.
-func (r *Roller) recall(stack types.NamespacedName, candidates []injection.Candidate, survey *Survey) {
+func (r *Roller) recall(stack types.NamespacedName, candidates []policy.Candidate, survey *Survey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	kept := map[types.UID]stamped{}
@@ -67,9 +67,9 @@ func (r *Roller) recall(stack types.NamespacedName, candidates []injection.Candi
 		switch {
 		case !ok || c.UID == "":
 			continue
-		case c.Progress() == injection.Injected && c.MayHeal:
+		case c.Progress() == policy.Injected && c.MayHeal:
 			continue // Healed long enough ago to begin anew.
-		case c.Progress() == injection.Missed && !c.MayHeal && (survey.NextHeal.IsZero() || memory.next.Before(survey.NextHeal)):
+		case c.Progress() == policy.Missed && !c.MayHeal && (survey.NextHeal.IsZero() || memory.next.Before(survey.NextHeal)):
 			survey.NextHeal = memory.next
 		}
 		kept[c.UID] = memory
@@ -89,7 +89,7 @@ func (r *Roller) Forget(stack types.NamespacedName) {
 
 // Roll carries out a plan and returns the workloads for which the webhook did not
 // answer: rolling those would inject nothing, so they are left as they are.
-func (r *Roller) Roll(ctx context.Context, stack types.NamespacedName, plan injection.Plan) (silent []string, err error) {
+func (r *Roller) Roll(ctx context.Context, stack types.NamespacedName, plan policy.Plan) (silent []string, err error) {
 	var failures []error
 	for _, order := range plan.Orders {
 		answered, err := r.probe(ctx, order.Workload)
@@ -115,14 +115,14 @@ func gone(err error) bool {
 }
 
 // probe asks, in a dry run on the workload itself, whether the webhook answers.
-func (r *Roller) probe(ctx context.Context, w *injection.Workload) (bool, error) {
+func (r *Roller) probe(ctx context.Context, w *policy.Workload) (bool, error) {
 	answer, err := r.patch(ctx, w, map[string]any{
 		"metadata": map[string]any{"annotations": map[string]any{obsv1.Probe: "asked"}},
 	}, client.DryRunAll)
 	return err == nil && answer.Annotations[obsv1.Probe] == obsv1.ProbeAnswer, err
 }
 
-func (r *Roller) stamp(ctx context.Context, stack types.NamespacedName, order injection.Order) error {
+func (r *Roller) stamp(ctx context.Context, stack types.NamespacedName, order policy.Order) error {
 	answer, err := r.patch(ctx, order.Workload, stampPatch(order.Workload, order.Stamp.Labels(), order.Stamp.Annotations()))
 	if err != nil {
 		return err
@@ -131,7 +131,7 @@ func (r *Roller) stamp(ctx context.Context, stack types.NamespacedName, order in
 	return nil
 }
 
-func (r *Roller) remember(stack types.NamespacedName, order injection.Order, generation int64) {
+func (r *Roller) remember(stack types.NamespacedName, order policy.Order, generation int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	memory := r.memory[stack][order.UID]
@@ -147,8 +147,8 @@ func (r *Roller) remember(stack types.NamespacedName, order injection.Order, gen
 }
 
 // Release takes the stamp off a workload that should have none.
-func (r *Roller) Release(ctx context.Context, w *injection.Workload) error {
-	if w.Kind == injection.KindJob {
+func (r *Roller) Release(ctx context.Context, w *policy.Workload) error {
+	if w.Kind == policy.KindJob {
 		return nil // A Job's template cannot be changed.
 	}
 	_, err := r.patch(ctx, w, stampPatch(w, nil, nil))
@@ -161,12 +161,12 @@ func (r *Roller) Release(ctx context.Context, w *injection.Workload) error {
 // stampPatch makes the template's stamp be exactly the given labels and
 // annotations. Keys that are not wanted are removed by name, because those that
 // the webhook added belong to no field manager and would survive an apply without them.
-func stampPatch(w *injection.Workload, labels, annotations map[string]string) map[string]any {
+func stampPatch(w *policy.Workload, labels, annotations map[string]string) map[string]any {
 	template := map[string]any{"metadata": map[string]any{
-		"labels":      exactly(labels, injection.StampLabels),
-		"annotations": exactly(annotations, injection.StampAnnotations),
+		"labels":      exactly(labels, policy.StampLabels),
+		"annotations": exactly(annotations, policy.StampAnnotations),
 	}}
-	if w.Kind == injection.KindCronJob {
+	if w.Kind == policy.KindCronJob {
 		return map[string]any{"spec": map[string]any{"jobTemplate": map[string]any{"spec": map[string]any{"template": template}}}}
 	}
 	return map[string]any{"spec": map[string]any{"template": template}}
@@ -185,7 +185,7 @@ func exactly(want map[string]string, keys []string) map[string]any {
 
 // patch sends a merge patch, which never creates, for this very workload: the API
 // server refuses one with another UID.
-func (r *Roller) patch(ctx context.Context, w *injection.Workload, content map[string]any, opts ...client.PatchOption) (*metav1.PartialObjectMetadata, error) {
+func (r *Roller) patch(ctx context.Context, w *policy.Workload, content map[string]any, opts ...client.PatchOption) (*metav1.PartialObjectMetadata, error) {
 	meta, _ := content["metadata"].(map[string]any)
 	if meta == nil {
 		meta = map[string]any{}

@@ -15,12 +15,12 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/apply"
 	"obstack.dev/obstack/controllers/desired"
-	"obstack.dev/obstack/controllers/injection"
+	"obstack.dev/obstack/controllers/injection/policy"
 )
 
 // Survey is what was found of a stack's workloads.
 type Survey struct {
-	injection.Plan
+	policy.Plan
 	// ConfigHash of the configuration that they should have; empty if there is none.
 	ConfigHash string
 	// Namespaces other than the stack's with workloads whose claim is granted, sorted.
@@ -42,9 +42,9 @@ func (r *Roller) Survey(ctx context.Context, stack *obsv1.ObservabilityStack, co
 	}
 	refused := survey.Status.Refused
 	r.recall(client.ObjectKeyFromObject(stack), candidates, survey)
-	survey.Plan = injection.Make(candidates, rolloutSpec(stack))
+	survey.Plan = policy.Make(candidates, rolloutSpec(stack))
 	if configHash == "" { // Nothing can be injected, nor is.
-		survey.Plan = injection.Plan{Status: obsv1.WorkloadsStatus{Annotated: survey.Status.Annotated, Pending: survey.Status.Annotated}}
+		survey.Plan = policy.Plan{Status: obsv1.WorkloadsStatus{Annotated: survey.Status.Annotated, Pending: survey.Status.Annotated}}
 	}
 	survey.Status.Annotated += refused
 	survey.Status.Refused = refused
@@ -54,7 +54,7 @@ func (r *Roller) Survey(ctx context.Context, stack *obsv1.ObservabilityStack, co
 
 // candidates are the workloads whose claim to the stack is granted. It counts the
 // others, and notes the namespaces, in the survey.
-func (r *Roller) candidates(ctx context.Context, stack *obsv1.ObservabilityStack, survey *Survey) ([]injection.Candidate, error) {
+func (r *Roller) candidates(ctx context.Context, stack *obsv1.ObservabilityStack, survey *Survey) ([]policy.Candidate, error) {
 	key := client.ObjectKeyFromObject(stack)
 	workloads, err := r.Reader.Concerning(ctx, key)
 	if err != nil {
@@ -64,7 +64,7 @@ func (r *Roller) candidates(ctx context.Context, stack *obsv1.ObservabilityStack
 	if err != nil {
 		return nil, err
 	}
-	var candidates []injection.Candidate
+	var candidates []policy.Candidate
 	for _, w := range workloads {
 		claim, namespace, err := r.Reader.Claim(ctx, w)
 		if err != nil {
@@ -81,8 +81,8 @@ func (r *Roller) candidates(ctx context.Context, stack *obsv1.ObservabilityStack
 		if namespace.DeletionTimestamp.IsZero() {
 			survey.Namespaces = append(survey.Namespaces, w.Namespace)
 		}
-		candidates = append(candidates, injection.Candidate{
-			Workload: w, Want: injection.StampFor(claim, survey.ConfigHash), Pods: pods[w.String()],
+		candidates = append(candidates, policy.Candidate{
+			Workload: w, Want: policy.StampFor(claim, survey.ConfigHash), Pods: pods[w.String()],
 		})
 	}
 	alone, err := r.lonePods(ctx, stack, survey.ConfigHash, pods)
@@ -98,10 +98,10 @@ func (r *Roller) candidates(ctx context.Context, stack *obsv1.ObservabilityStack
 }
 
 // decide about the claim of a workload that exists.
-func decide(w *injection.Workload, claim injection.Claim, namespace *metav1.PartialObjectMetadata, stack *obsv1.ObservabilityStack) injection.Decision {
-	decision := injection.Decide(claim, w.Namespace, namespace.Labels, stack).Check(claim, w.PodTemplate().ContainerNames())
-	if stamp, _ := w.Stamp(); decision.Granted && w.Kind == injection.KindJob && stamp.Stack != claim.Stack {
-		return injection.Decision{Reason: obsv1.ReasonJobNotInjected, Message: "the Job started without the settings of ObservabilityStack " +
+func decide(w *policy.Workload, claim policy.Claim, namespace *metav1.PartialObjectMetadata, stack *obsv1.ObservabilityStack) policy.Decision {
+	decision := policy.Decide(claim, w.Namespace, namespace.Labels, stack).Check(claim, w.PodTemplate().ContainerNames())
+	if stamp, _ := w.Stamp(); decision.Granted && w.Kind == policy.KindJob && stamp.Stack != claim.Stack {
+		return policy.Decision{Reason: obsv1.ReasonJobNotInjected, Message: "the Job started without the settings of ObservabilityStack " +
 			claim.Stack.String() + ", and its template cannot be changed any more: delete the Job and create it anew"}
 	}
 	return decision
@@ -109,23 +109,23 @@ func decide(w *injection.Workload, claim injection.Claim, namespace *metav1.Part
 
 // lonePods are the stamped Pods that no workload made. A stamp can be written by
 // anybody, so those of namespaces that are not admitted do not count.
-func (r *Roller) lonePods(ctx context.Context, stack *obsv1.ObservabilityStack, configHash string, pods map[string][]injection.Pod) ([]injection.Candidate, error) {
-	var alone []injection.Candidate
-	want := injection.Stamp{Stack: client.ObjectKeyFromObject(stack), ConfigHash: configHash}
+func (r *Roller) lonePods(ctx context.Context, stack *obsv1.ObservabilityStack, configHash string, pods map[string][]policy.Pod) ([]policy.Candidate, error) {
+	var alone []policy.Candidate
+	want := policy.Stamp{Stack: client.ObjectKeyFromObject(stack), ConfigHash: configHash}
 	for owner, of := range pods {
-		name, ok := strings.CutPrefix(owner, injection.KindPod+" ")
+		name, ok := strings.CutPrefix(owner, policy.KindPod+" ")
 		if !ok || of[0].Leaving {
 			continue
 		}
-		w := &injection.Workload{}
-		w.Kind = injection.KindPod
+		w := &policy.Workload{}
+		w.Kind = policy.KindPod
 		w.Namespace, w.Name, _ = strings.Cut(name, "/")
 		_, namespace, err := r.Reader.Claim(ctx, w)
 		if err != nil {
 			return nil, err
 		}
-		if namespace.DeletionTimestamp.IsZero() && injection.Admits(stack, w.Namespace, namespace.Labels) {
-			alone = append(alone, injection.Candidate{Workload: w, Want: want, Pods: of})
+		if namespace.DeletionTimestamp.IsZero() && policy.Admits(stack, w.Namespace, namespace.Labels) {
+			alone = append(alone, policy.Candidate{Workload: w, Want: want, Pods: of})
 		}
 	}
 	return alone, nil
@@ -141,8 +141,8 @@ func rolloutSpec(stack *obsv1.ObservabilityStack) obsv1.RolloutSpec {
 // inputs are what the builders need to know of the survey.
 func (s *Survey) inputs() *desired.Workloads {
 	return &desired.Workloads{
-		Namespaces: s.Namespaces, Status: s.Status, Rolling: s.By[injection.Rolling],
-		Outdated: s.By[injection.Outdated], Missed: s.By[injection.Missed], Stale: s.By[injection.Stale],
+		Namespaces: s.Namespaces, Status: s.Status, Rolling: s.By[policy.Rolling],
+		Outdated: s.By[policy.Outdated], Missed: s.By[policy.Missed], Stale: s.By[policy.Stale],
 	}
 }
 

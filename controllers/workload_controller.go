@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/controllers/injection"
+	"obstack.dev/obstack/controllers/injection/policy"
 )
 
 // workloadRequest names one workload.
@@ -47,7 +47,7 @@ type WorkloadReconciler struct {
 
 // Reconcile makes one workload's stamp go if its claim is not granted.
 func (r *WorkloadReconciler) Reconcile(ctx context.Context, req workloadRequest) (ctrl.Result, error) {
-	kind, err := injection.KindOf(req.Kind)
+	kind, err := policy.KindOf(req.Kind)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
@@ -60,7 +60,7 @@ func (r *WorkloadReconciler) Reconcile(ctx context.Context, req workloadRequest)
 	w.SetGroupVersionKind(kind.GroupVersionKind)
 	stamp, stamped := w.Stamp()
 	// What another operator watches is its own to decide; a Job of a CronJob has its stamp.
-	if !w.DeletionTimestamp.IsZero() || stamped && !r.Watched(stamp.Stack.Namespace) || metav1.GetControllerOf(w) != nil && w.Kind == injection.KindJob {
+	if !w.DeletionTimestamp.IsZero() || stamped && !r.Watched(stamp.Stack.Namespace) || metav1.GetControllerOf(w) != nil && w.Kind == policy.KindJob {
 		return ctrl.Result{}, nil
 	}
 	decision, err := r.decide(ctx, w)
@@ -77,18 +77,18 @@ func (r *WorkloadReconciler) Reconcile(ctx context.Context, req workloadRequest)
 	return ctrl.Result{}, nil
 }
 
-func (r *WorkloadReconciler) decide(ctx context.Context, w *injection.Workload) (injection.Decision, error) {
+func (r *WorkloadReconciler) decide(ctx context.Context, w *policy.Workload) (policy.Decision, error) {
 	claim, namespace, err := r.Reader.Claim(ctx, w)
 	if err != nil {
-		return injection.Decision{}, err
+		return policy.Decision{}, err
 	}
 	if !claim.Made() || !r.Watched(claim.Stack.Namespace) {
-		return injection.Decide(claim, w.Namespace, namespace.Labels, nil), nil
+		return policy.Decide(claim, w.Namespace, namespace.Labels, nil), nil
 	}
 	stack := &obsv1.ObservabilityStack{}
 	if err := r.Client.Get(ctx, claim.Stack, stack); err != nil {
 		if client.IgnoreNotFound(err) != nil {
-			return injection.Decision{}, fmt.Errorf("read ObservabilityStack %s: %w", claim.Stack, err)
+			return policy.Decision{}, fmt.Errorf("read ObservabilityStack %s: %w", claim.Stack, err)
 		}
 		stack = nil
 	}
@@ -96,7 +96,7 @@ func (r *WorkloadReconciler) decide(ctx context.Context, w *injection.Workload) 
 }
 
 // tell emits an event for a decision that is new.
-func (r *WorkloadReconciler) tell(req workloadRequest, w *injection.Workload, decision injection.Decision) {
+func (r *WorkloadReconciler) tell(req workloadRequest, w *policy.Workload, decision policy.Decision) {
 	if r.remember(req, decision.Message) && decision.Message != "" {
 		r.Events.Eventf(w.Reference(), nil, corev1.EventTypeWarning, decision.Reason, "Inject", "%s", decision.Message)
 	}

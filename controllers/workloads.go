@@ -21,7 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/controllers/injection"
+	"obstack.dev/obstack/controllers/injection/policy"
 )
 
 var (
@@ -38,10 +38,10 @@ func newWorkloadCache(mgr ctrl.Manager, namespaces map[string]cache.Config) (cac
 	config := rest.CopyConfig(mgr.GetConfig())
 	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeJSON, runtime.ContentTypeJSON
 	options := cache.Options{
-		Scheme: injection.Scheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient(),
+		Scheme: policy.Scheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient(),
 		DefaultNamespaces: namespaces, ByObject: map[client.Object]cache.ByObject{}, ReaderFailOnMissingInformer: true,
 	}
-	for _, kind := range injection.Kinds {
+	for _, kind := range policy.Kinds {
 		options.ByObject[kind.New()] = cache.ByObject{Label: labels.NewSelector().Add(*strange), Transform: keepLean(kind)}
 	}
 	workloads, err := cache.New(config, options)
@@ -51,9 +51,9 @@ func newWorkloadCache(mgr ctrl.Manager, namespaces map[string]cache.Config) (cac
 	return workloads, mgr.Add(workloads)
 }
 
-func keepLean(kind injection.Kind) func(any) (any, error) {
+func keepLean(kind policy.Kind) func(any) (any, error) {
 	return func(obj any) (any, error) {
-		if o, ok := obj.(injection.Object); ok {
+		if o, ok := obj.(policy.Object); ok {
 			w := o.Lean()
 			w.SetGroupVersionKind(kind.GroupVersionKind)
 			w.Keep()
@@ -102,7 +102,7 @@ func keepNamespace(obj any) (any, error) {
 // ours are the annotations that obstack reads and writes.
 func ours(annotations map[string]string) map[string]string {
 	kept := maps.Clone(annotations)
-	maps.DeleteFunc(kept, func(key, _ string) bool { return !injection.IsOurs(key) })
+	maps.DeleteFunc(kept, func(key, _ string) bool { return !policy.IsOurs(key) })
 	return kept
 }
 
@@ -116,7 +116,7 @@ const (
 )
 
 func addWorkloadIndexes(ctx context.Context, main, workloads client.FieldIndexer) error {
-	for _, kind := range injection.Kinds {
+	for _, kind := range policy.Kinds {
 		if err := workloads.IndexField(ctx, kind.New(), indexClaims, claimsOf); err != nil {
 			return fmt.Errorf("index %ss by stack: %w", kind.Kind, err)
 		}
@@ -137,13 +137,13 @@ func addWorkloadIndexes(ctx context.Context, main, workloads client.FieldIndexer
 }
 
 func claimsOf(obj client.Object) []string {
-	o, ok := obj.(injection.Object)
+	o, ok := obj.(policy.Object)
 	if !ok {
 		return nil
 	}
 	w := o.Lean()
 	var names []string
-	if claim := injection.ClaimOf(w, nil); claim.Made() {
+	if claim := policy.ClaimOf(w, nil); claim.Made() {
 		names = append(names, claim.Stack.String())
 	}
 	if stamp, ok := w.Stamp(); ok {
@@ -153,7 +153,7 @@ func claimsOf(obj client.Object) []string {
 }
 
 func namedByNamespace(obj client.Object) []string {
-	claim := injection.NamespaceClaim(obj)
+	claim := policy.NamespaceClaim(obj)
 	if !claim.Made() {
 		return nil
 	}
@@ -161,7 +161,7 @@ func namedByNamespace(obj client.Object) []string {
 }
 
 func stampedFor(obj client.Object) []string {
-	stamp, _ := injection.StampOf(obj.GetLabels(), nil)
+	stamp, _ := policy.StampOf(obj.GetLabels(), nil)
 	return []string{stamp.Stack.String()}
 }
 
@@ -183,9 +183,9 @@ type WorkloadReader struct {
 }
 
 // Concerning lists the workloads that claim a stack or carry its stamp.
-func (r *WorkloadReader) Concerning(ctx context.Context, stack types.NamespacedName) ([]*injection.Workload, error) {
-	found := map[types.UID]*injection.Workload{}
-	collect := func(w *injection.Workload) { found[w.UID] = w }
+func (r *WorkloadReader) Concerning(ctx context.Context, stack types.NamespacedName) ([]*policy.Workload, error) {
+	found := map[types.UID]*policy.Workload{}
+	collect := func(w *policy.Workload) { found[w.UID] = w }
 	if err := r.each(ctx, collect, client.MatchingFields{indexClaims: stack.String()}); err != nil {
 		return nil, err
 	}
@@ -202,7 +202,7 @@ func (r *WorkloadReader) Concerning(ctx context.Context, stack types.NamespacedN
 			return nil, err
 		}
 	}
-	all := make([]*injection.Workload, 0, len(found))
+	all := make([]*policy.Workload, 0, len(found))
 	for _, w := range found {
 		all = append(all, w)
 	}
@@ -210,20 +210,20 @@ func (r *WorkloadReader) Concerning(ctx context.Context, stack types.NamespacedN
 }
 
 // InNamespace lists the workloads of a namespace.
-func (r *WorkloadReader) InNamespace(ctx context.Context, namespace string) ([]*injection.Workload, error) {
-	var all []*injection.Workload
-	err := r.each(ctx, func(w *injection.Workload) { all = append(all, w) }, client.InNamespace(namespace))
+func (r *WorkloadReader) InNamespace(ctx context.Context, namespace string) ([]*policy.Workload, error) {
+	var all []*policy.Workload
+	err := r.each(ctx, func(w *policy.Workload) { all = append(all, w) }, client.InNamespace(namespace))
 	return all, err
 }
 
-func (r *WorkloadReader) each(ctx context.Context, f func(*injection.Workload), opts ...client.ListOption) error {
-	for _, kind := range injection.Kinds {
+func (r *WorkloadReader) each(ctx context.Context, f func(*policy.Workload), opts ...client.ListOption) error {
+	for _, kind := range policy.Kinds {
 		list := kind.NewList()
 		// Nothing here changes a workload, so none needs a copy of its own.
 		if err := r.Workloads.List(ctx, list, append(opts, client.UnsafeDisableDeepCopy)...); err != nil {
 			return fmt.Errorf("list %ss: %w", kind.Kind, err)
 		}
-		list.Each(func(w *injection.Workload) {
+		list.Each(func(w *policy.Workload) {
 			if w.Kind == "" { // as the API server sends the items of a list
 				w.SetGroupVersionKind(kind.GroupVersionKind)
 			}
@@ -234,30 +234,30 @@ func (r *WorkloadReader) each(ctx context.Context, f func(*injection.Workload), 
 }
 
 // Claim reads what a workload asks for, and the labels of its Namespace.
-func (r *WorkloadReader) Claim(ctx context.Context, w *injection.Workload) (injection.Claim, *metav1.PartialObjectMetadata, error) {
+func (r *WorkloadReader) Claim(ctx context.Context, w *policy.Workload) (policy.Claim, *metav1.PartialObjectMetadata, error) {
 	namespace := metadataOf(namespaceKind)
 	err := r.Main.Get(ctx, types.NamespacedName{Name: w.Namespace}, namespace)
 	if client.IgnoreNotFound(err) != nil {
-		return injection.Claim{}, nil, fmt.Errorf("read Namespace %s: %w", w.Namespace, err)
+		return policy.Claim{}, nil, fmt.Errorf("read Namespace %s: %w", w.Namespace, err)
 	}
-	return injection.ClaimOf(w, namespace), namespace, nil
+	return policy.ClaimOf(w, namespace), namespace, nil
 }
 
 // Pods lists what the stamped Pods of a stack tell, by "kind namespace/name" of the
 // workload to which they belong.
-func (r *WorkloadReader) Pods(ctx context.Context, stack types.NamespacedName) (map[string][]injection.Pod, error) {
+func (r *WorkloadReader) Pods(ctx context.Context, stack types.NamespacedName) (map[string][]policy.Pod, error) {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(podKind.GroupVersion().WithKind("PodList"))
 	err := r.Main.List(ctx, list, client.MatchingFields{indexStamp: stack.String()}, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return nil, fmt.Errorf("list Pods: %w", err)
 	}
-	pods := map[string][]injection.Pod{}
+	pods := map[string][]policy.Pod{}
 	for i := range list.Items {
 		pod := &list.Items[i]
-		kind, name := injection.OwnerOf(pod)
+		kind, name := policy.OwnerOf(pod)
 		owner := kind + " " + pod.Namespace + "/" + name
-		pods[owner] = append(pods[owner], injection.Pod{
+		pods[owner] = append(pods[owner], policy.Pod{
 			Mark: pod.Annotations[obsv1.MarkInjected], Leaving: !pod.DeletionTimestamp.IsZero(),
 		})
 	}

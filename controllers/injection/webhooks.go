@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// Package injection brings the settings of stacks to workloads: it reads and watches
+// workloads, patches their templates, and serves the webhooks. What is decided about
+// them is decided in package policy.
 package injection
 
 import (
@@ -15,10 +18,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/webhook"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/injection/policy"
 )
 
 // The paths under which the webhooks are served.
@@ -50,7 +53,7 @@ func (h *PodWebhook) Handle(ctx context.Context, req admission.Request) admissio
 		countInjection("failed", "Undecodable")
 		return failed(ctx, fmt.Errorf("decode the Pod: %w", err))
 	}
-	claim := PodClaim(pod, req.Namespace)
+	claim := policy.PodClaim(pod, req.Namespace)
 	decision, stack, err := h.decide(ctx, claim, req.Namespace)
 	if err != nil {
 		countInjection("failed", "LookupFailed")
@@ -70,7 +73,7 @@ func (h *PodWebhook) Handle(ctx context.Context, req admission.Request) admissio
 		countInjection("skipped", obsv1.ReasonWaitingForSettings)
 		return admission.Allowed("").WithWarnings(fmt.Sprintf("obstack: ObservabilityStack %s has no settings yet: see its status", claim.Stack))
 	}
-	grant := Grant{
+	grant := policy.Grant{
 		Stamp:            stamp,
 		Secret:           obsv1.SettingsName(stack.Namespace, stack.Name),
 		ReleaseFromImage: stack.Spec.Sentry != nil && stack.Spec.Sentry.Release == obsv1.ReleaseFromImage,
@@ -79,14 +82,14 @@ func (h *PodWebhook) Handle(ctx context.Context, req admission.Request) admissio
 		ctrl.LoggerFrom(ctx).Error(err, "Could not look for the settings", "namespace", req.Namespace, "secret", grant.Secret)
 	}
 	countInjection("injected", "")
-	return withWarning(admission.Patched("", PodPatch(pod, grant, claim.Containers)...), decision)
+	return withWarning(admission.Patched("", policy.PodPatch(pod, grant, claim.Containers)...), decision)
 }
 
 // podStamp is the stamp that the Pod's template gave it, or that of an annotated Pod.
-func podStamp(pod *corev1.Pod, claim Claim, current string) Stamp {
-	stamp, _ := StampOf(pod.Labels, pod.Annotations)
+func podStamp(pod *corev1.Pod, claim policy.Claim, current string) policy.Stamp {
+	stamp, _ := policy.StampOf(pod.Labels, pod.Annotations)
 	if stamp.Stack != claim.Stack || stamp.ConfigHash == "" {
-		return StampFor(claim, current)
+		return policy.StampFor(claim, current)
 	}
 	return stamp
 }
@@ -103,27 +106,24 @@ func (h *WorkloadWebhook) Handle(ctx context.Context, req admission.Request) adm
 	if err != nil {
 		return failed(ctx, err)
 	}
-	var ops []webhook.JSONPatchOp
-	if _, asked := after.Annotations[obsv1.Probe]; asked {
-		ops = append(ops, add("/metadata/annotations/"+escape(obsv1.Probe), obsv1.ProbeAnswer))
-	}
+	ops := policy.ProbePatch(after.Annotations)
 	// The Jobs of a CronJob have the stamp of its template.
-	if isController(after.OwnerReferences, KindCronJob) {
+	if after.OfCronJob() {
 		return admission.Patched("", ops...)
 	}
 	namespace, err := h.namespace(ctx, req.Namespace)
 	if err != nil {
 		return failed(ctx, err)
 	}
-	claim := ClaimOf(&after.Workload, namespace)
+	claim := policy.ClaimOf(&after.Workload, namespace)
 	decision, stack, err := h.decide(ctx, claim, req.Namespace)
 	if err != nil {
 		return failed(ctx, err)
 	}
 	decision = decision.Check(claim, after.PodTemplate().ContainerNames())
-	change := TemplateChange{Path: after.path, New: after.template}
+	change := policy.TemplateChange{Path: after.path, New: after.template}
 	if decision.Granted && stack.Status.ConfigHash != "" {
-		stamp := StampFor(claim, stack.Status.ConfigHash)
+		stamp := policy.StampFor(claim, stack.Status.ConfigHash)
 		change.Want = &stamp
 	}
 	if req.Operation == admissionv1.Update {
@@ -133,13 +133,13 @@ func (h *WorkloadWebhook) Handle(ctx context.Context, req admission.Request) adm
 		}
 		change.Old = before.template
 	}
-	ops = append(ops, TemplatePatch(change)...)
+	ops = append(ops, policy.TemplatePatch(change)...)
 	return withWarning(admission.Patched("", ops...), decision)
 }
 
 // admitted is a workload in an admission request.
 type admitted struct {
-	Workload
+	policy.Workload
 	template *corev1.PodTemplateSpec
 	path     string
 }
@@ -175,19 +175,19 @@ func decodeWorkload(raw []byte, kind string) (*admitted, error) {
 }
 
 // decide about a claim; the stack is nil unless the claim is granted.
-func (l *Lookup) decide(ctx context.Context, claim Claim, namespace string) (Decision, *obsv1.ObservabilityStack, error) {
+func (l *Lookup) decide(ctx context.Context, claim policy.Claim, namespace string) (policy.Decision, *obsv1.ObservabilityStack, error) {
 	if !claim.Made() {
-		return Decide(claim, namespace, nil, nil), nil, nil
+		return policy.Decide(claim, namespace, nil, nil), nil, nil
 	}
 	stack, err := l.stack(ctx, claim.Stack)
 	if err != nil {
-		return Decision{}, nil, err
+		return policy.Decision{}, nil, err
 	}
 	meta, err := l.namespace(ctx, namespace)
 	if err != nil {
-		return Decision{}, nil, err
+		return policy.Decision{}, nil, err
 	}
-	return Decide(claim, namespace, meta.Labels, stack), stack, nil
+	return policy.Decide(claim, namespace, meta.Labels, stack), stack, nil
 }
 
 // stack reads a stack; nil if there is none that the operator watches.
@@ -242,7 +242,7 @@ func failed(ctx context.Context, err error) admission.Response {
 	}}
 }
 
-func refused(decision Decision) admission.Response {
+func refused(decision policy.Decision) admission.Response {
 	if decision.Reason == "" {
 		countInjection("skipped", "OptedOut")
 	} else {
@@ -254,7 +254,7 @@ func refused(decision Decision) admission.Response {
 // maxWarning is what kubectl and the API server pass on of a warning, in bytes.
 const maxWarning = 256
 
-func withWarning(response admission.Response, decision Decision) admission.Response {
+func withWarning(response admission.Response, decision policy.Decision) admission.Response {
 	if decision.Message == "" {
 		return response
 	}

@@ -14,10 +14,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/injection/policy"
 )
 
 // shelf is a reader of one stack and of the metadata of one object of each other
@@ -56,7 +58,7 @@ func BenchmarkPodWebhook(b *testing.B) {
 	}
 	reader := &shelf{stack: stack, metas: map[string]*metav1.PartialObjectMetadata{
 		"Namespace": {ObjectMeta: metav1.ObjectMeta{Name: "team", Labels: map[string]string{"kubernetes.io/metadata.name": "team"}}},
-		"Secret":    {ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: testGrant.Secret}},
+		"Secret":    {ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: obsv1.SettingsName("team", "shop")}},
 	}}
 	handler := &PodWebhook{Lookup{Cached: reader, Live: reader, Watched: func(string) bool { return true }}}
 	for _, containers := range []int{1, 10, 100} {
@@ -75,6 +77,19 @@ func BenchmarkPodWebhook(b *testing.B) {
 			}
 		})
 	}
+}
+
+// podOf is a stamped Pod with that many containers.
+func podOf(containers int) *corev1.Pod {
+	stamp := policy.Stamp{Stack: types.NamespacedName{Namespace: "team", Name: "shop"}, ConfigHash: "abc"}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: stamp.Labels(), Annotations: stamp.Annotations()}}
+	for i := range containers {
+		pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{
+			Name: fmt.Sprintf("c%d", i), Image: "shop:1.4.2", Env: []corev1.EnvVar{{Name: "A", Value: "1"}},
+			EnvFrom: []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{}}},
+		})
+	}
+	return pod
 }
 
 func podRequest(t testing.TB, pod *corev1.Pod) admission.Request {

@@ -18,7 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/controllers/injection"
+	"obstack.dev/obstack/controllers/injection/policy"
 	"obstack.dev/obstack/test/testenv"
 )
 
@@ -34,7 +34,7 @@ type answer struct {
 
 // serveAnswer serves the patch that the operator makes of a stamped Pod.
 func serveAnswer(webhooks *testenv.Webhooks, pod *corev1.Pod, stack *obsv1.ObservabilityStack) (*answer, error) {
-	patch, err := json.Marshal(injection.PodPatch(pod, injection.Grant{
+	patch, err := json.Marshal(policy.PodPatch(pod, policy.Grant{
 		Stamp: stampOf(stack), Secret: obsv1.SettingsName(stack.Namespace, stack.Name), SecretExists: true,
 	}, nil))
 	if err != nil {

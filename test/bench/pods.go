@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/controllers/injection"
+	"obstack.dev/obstack/controllers/injection/policy"
 	"obstack.dev/obstack/test/testenv"
 )
 
@@ -261,6 +261,6 @@ func stampedPod(stack *obsv1.ObservabilityStack) *corev1.Pod {
 	return podOf(stack.Namespace, stamp.Labels(), stamp.Annotations())
 }
 
-func stampOf(stack *obsv1.ObservabilityStack) injection.Stamp {
-	return injection.StampFor(injection.Claim{Stack: client.ObjectKeyFromObject(stack)}, stack.Status.ConfigHash)
+func stampOf(stack *obsv1.ObservabilityStack) policy.Stamp {
+	return policy.StampFor(policy.Claim{Stack: client.ObjectKeyFromObject(stack)}, stack.Status.ConfigHash)
 }

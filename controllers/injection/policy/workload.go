@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package injection gives annotated workloads the settings of their stack: what
-// they ask for, whether they may have it, and what is added to their Pods. Its
-// decisions are pure; the webhook handlers and the lean types by which workloads
-// are watched are the only things around them.
-package injection
+// Package policy decides what becomes of annotated workloads: what they ask for,
+// whether they may have it, when they are patched, and what is added to their Pods.
+// It is pure: no client, context, clock or metric.
+package policy
 
 import (
 	"strings"
@@ -147,6 +146,12 @@ func (w *Workload) is(condition string, status corev1.ConditionStatus, reason st
 // Finished tells whether a Job has ended.
 func (w *Workload) Finished() bool {
 	return w.Kind == KindJob && (w.is("Complete", corev1.ConditionTrue, "") || w.is("Failed", corev1.ConditionTrue, ""))
+}
+
+// OfCronJob reports whether a CronJob made this Job.
+func (w *Workload) OfCronJob() bool {
+	owner := metav1.GetControllerOf(w)
+	return owner != nil && owner.Kind == KindCronJob
 }
 
 // Keep drops, in place, what decisions do not need: most of a workload that

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package injection
+package policy
 
 import (
 	"cmp"
@@ -34,7 +34,7 @@ func (c Claim) Made() bool { return c.Stack != types.NamespacedName{} }
 // Namespace's, and an opt-out over all.
 func ClaimOf(w *Workload, namespace *metav1.PartialObjectMetadata) Claim {
 	// What belongs to another workload is that one's business, and ours is our own.
-	if w.Labels[obsv1.LabelManagedBy] == obsv1.ManagedBy || isController(w.OwnerReferences, KindCronJob) || w.Finished() {
+	if w.Labels[obsv1.LabelManagedBy] == obsv1.ManagedBy || w.OfCronJob() || w.Finished() {
 		return Claim{}
 	}
 	template := w.PodTemplate().Metadata.Annotations
@@ -148,11 +148,6 @@ func problem(annotation, value, hint string) string {
 		value = strings.ToValidUTF8(value[:maxQuoted], "") + "..."
 	}
 	return fmt.Sprintf("annotation %s: %q is not accepted: %s", annotation, value, hint)
-}
-
-func isController(references []metav1.OwnerReference, kind string) bool {
-	owner := metav1.GetControllerOf(&metav1.ObjectMeta{OwnerReferences: references})
-	return owner != nil && owner.Kind == kind
 }
 
 // Admits tells whether a stack lets workloads of a namespace take its settings.

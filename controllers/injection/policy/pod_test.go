@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package injection
+package policy
 
 import (
 	"encoding/json"
-	"fmt"
 	"testing"
 
 	jsonpatch "github.com/evanphx/json-patch/v5"
@@ -157,15 +156,4 @@ func TestPodPatchNeverChangesItsInput(t *testing.T) {
 	if diff := cmp.Diff(before, pod); diff != "" {
 		t.Errorf("the Pod was changed:\n%s", diff)
 	}
-}
-
-func podOf(containers int) *corev1.Pod {
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: testGrant.Labels(), Annotations: testGrant.Annotations()}}
-	for i := range containers {
-		pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{
-			Name: fmt.Sprintf("c%d", i), Image: "shop:1.4.2", Env: []corev1.EnvVar{{Name: "A", Value: "1"}},
-			EnvFrom: []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{}}},
-		})
-	}
-	return pod
 }

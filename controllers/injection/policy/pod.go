@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package injection
+package policy
 
 import (
 	"slices"
@@ -82,6 +82,14 @@ func addEnv(path string, container *corev1.Container, env corev1.EnvVar) webhook
 		return add(path+"/env", []corev1.EnvVar{env})
 	}
 	return add(path+"/env/-", env)
+}
+
+// ProbePatch gives the probe on a workload its response, if it is there.
+func ProbePatch(annotations map[string]string) []webhook.JSONPatchOp {
+	if _, asked := annotations[obsv1.Probe]; !asked {
+		return nil
+	}
+	return []webhook.JSONPatchOp{add("/metadata/annotations/"+escape(obsv1.Probe), obsv1.ProbeAnswer)}
 }
 
 // setKeys makes the given keys of a map of labels or annotations have the wanted
