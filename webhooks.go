@@ -113,7 +113,7 @@ func addWebhooks(ctx context.Context, mgr ctrl.Manager, opts *options) error {
 		return err
 	}
 	server := webhook.NewServer(webhook.Options{Host: o.host, Port: o.port, CertDir: o.certDir})
-	controllers.AddWebhooks(server, controllers.WebhookLookup(mgr, opts.namespaces()))
+	controllers.AddWebhooks(mgr, server, opts.namespaces())
 	certifiedServer := &webhookServer{server: server, options: o, certified: certified}
 	return errors.Join(mgr.Add(certifiedServer), mgr.AddReadyzCheck("webhook", certifiedServer.ready))
 }

@@ -16,6 +16,9 @@ import (
 	"obstack.dev/obstack/controllers/injection/policy"
 )
 
+// retryBackoff is how long the first retry keeps the second one waiting.
+const retryBackoff = time.Minute
+
 // TestHealing: a Pod that missed the webhook rolls its workload, once, then again only after a while.
 func TestHealing(t *testing.T) {
 	f := newInjecting(t)
@@ -40,19 +43,19 @@ func TestHealing(t *testing.T) {
 	}
 	settle(t, d)
 	if got := attempt(); got != "1" {
-		t.Errorf("attempt = %q right after the rollout, want the second only after %s", got, healBackoff)
+		t.Errorf("attempt = %q right after the rollout, want the second only after %s", got, retryBackoff)
 	}
-	if got := f.reconcileStack(t, stack).RequeueAfter; got < time.Second || got > 2*healBackoff {
-		t.Errorf("looks again after %s, want about %s", got, healBackoff)
+	if got := f.reconcileStack(t, stack).RequeueAfter; got < time.Second || got > 2*retryBackoff {
+		t.Errorf("looks again after %s, want about %s", got, retryBackoff)
 	}
-	f.clock = f.clock.Add(healBackoff)
+	f.clock = f.clock.Add(retryBackoff)
 	if got := attempt(); got != "2" {
-		t.Errorf("attempt = %q after %s, want 2", got, healBackoff)
+		t.Errorf("attempt = %q after %s, want 2", got, retryBackoff)
 	}
 	settle(t, d)
-	f.clock = f.clock.Add(healBackoff)
+	f.clock = f.clock.Add(retryBackoff)
 	if got := attempt(); got != "2" {
-		t.Errorf("attempt = %q after another %s, want 2, because the wait doubles", got, healBackoff)
+		t.Errorf("attempt = %q after another %s, want 2, because the wait doubles", got, retryBackoff)
 	}
 }
 

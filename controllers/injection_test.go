@@ -18,15 +18,18 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/injection"
 	"obstack.dev/obstack/controllers/injection/policy"
+	"obstack.dev/obstack/controllers/stack"
 )
 
 // injecting is a fixture with injection, a clock that stands still, and the
 // reconcilers of single workloads and copies.
 type injecting struct {
 	*fixture
-	workloads *WorkloadReconciler
-	copies    *CopyReconciler
+	injector  *injection.Injector
+	workloads *injection.WorkloadReconciler
+	copies    *injection.CopyReconciler
 	clock     time.Time
 }
 
@@ -34,19 +37,19 @@ func newInjecting(t *testing.T) *injecting {
 	t.Helper()
 	config := rest.CopyConfig(restConfig)
 	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeJSON, runtime.ContentTypeJSON
-	lean, err := client.New(config, client.Options{Scheme: policy.Scheme()})
+	workloads, err := client.New(config, client.Options{Scheme: policy.Scheme()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := &injecting{fixture: newFixture(t), clock: time.Now()}
-	everywhere := func(string) bool { return true }
-	reader := &WorkloadReader{Main: indexed{live}, Workloads: indexed{lean}, Watched: everywhere}
-	f.Roller = &Roller{Client: f.Client, Reader: reader, Events: f.told, Now: func() time.Time { return f.clock }}
-	f.Engine.Children = CachedChildren(indexed{live})
-	f.workloads = &WorkloadReconciler{
-		Client: live, Workloads: lean, Reader: reader, Roller: f.Roller, Events: f.told, Watched: everywhere,
+	reader := &injection.Reader{Main: indexed{live}, Workloads: indexed{workloads}, Watched: func(string) bool { return true }}
+	f.injector = &injection.Injector{
+		Client: f.Client, Reader: reader, Events: f.recorded, Now: func() time.Time { return f.clock },
 	}
-	f.copies = &CopyReconciler{Client: live}
+	f.Injection = f.injector
+	f.Engine.Children = stack.CachedChildren(indexed{live}, injection.CopiesOf)
+	f.workloads = &injection.WorkloadReconciler{Injector: f.injector}
+	f.copies = &injection.CopyReconciler{Client: live}
 	return f
 }
 
@@ -93,7 +96,7 @@ func wantStamp(t *testing.T, d *appsv1.Deployment, stack, hash string) {
 // reconcileWorkload runs one pass over a Deployment.
 func (f *injecting) reconcileWorkload(t *testing.T, d *appsv1.Deployment) {
 	t.Helper()
-	req := workloadRequest{policy.KindDeployment, client.ObjectKeyFromObject(d)}
+	req := policy.Key{Kind: policy.KindDeployment, NamespacedName: client.ObjectKeyFromObject(d)}
 	if _, err := f.workloads.Reconcile(t.Context(), req); err != nil {
 		t.Fatalf("Reconcile %v: %v", req, err)
 	}
@@ -102,8 +105,8 @@ func (f *injecting) reconcileWorkload(t *testing.T, d *appsv1.Deployment) {
 // events that were told since the last call.
 func (f *injecting) events() []string {
 	var all []string
-	for len(f.told.Events) > 0 {
-		all = append(all, <-f.told.Events)
+	for len(f.recorded.Events) > 0 {
+		all = append(all, <-f.recorded.Events)
 	}
 	return all
 }
@@ -145,8 +148,8 @@ func TestAWorkloadWithoutAnAnswerOfTheWebhookIsNotRolled(t *testing.T) {
 	if !strings.Contains(message, "Deployment kube-system/api") {
 		t.Errorf("message = %q, want the workload in it", message)
 	}
-	if result.RequeueAfter < webhookRecheck || result.RequeueAfter > 2*webhookRecheck {
-		t.Errorf("looks again after %s, want %s and a little", result.RequeueAfter, webhookRecheck)
+	if soon := 15 * time.Second; result.RequeueAfter < soon || result.RequeueAfter > 2*soon {
+		t.Errorf("looks again after %s, want %s and a little", result.RequeueAfter, soon)
 	}
 }
 
@@ -164,9 +167,13 @@ func TestADeletedWorkloadIsNotMadeAnew(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	survey, err := f.Roller.Survey(t.Context(), stack, stack.Status.ConfigHash)
-	if err != nil || len(survey.Orders) != 2 {
-		t.Fatalf("orders = %v, %v, want two", survey.Orders, err)
+	state, err := f.injector.Observe(t.Context(), stack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := policy.NewPlan(state, stack.Status.ConfigHash, obsv1.RolloutSpec{})
+	if len(plan.Patches) != 2 {
+		t.Fatalf("patches = %v, want two", plan.Patches)
 	}
 	for _, d := range []*appsv1.Deployment{gone, replaced} {
 		if err := live.Delete(t.Context(), d); err != nil {
@@ -177,7 +184,7 @@ func TestADeletedWorkloadIsNotMadeAnew(t *testing.T) {
 	again.Annotations = nil
 	create(t, again)
 
-	if _, err := f.Roller.Roll(t.Context(), client.ObjectKeyFromObject(stack), survey.Plan); err == nil {
+	if _, err := f.injector.Rollout(t.Context(), client.ObjectKeyFromObject(stack), plan); err == nil {
 		t.Error("stamping a workload that was replaced is no error, so it would not be looked at again")
 	}
 	if err := live.Get(t.Context(), client.ObjectKeyFromObject(gone), gone); !apierrors.IsNotFound(err) {

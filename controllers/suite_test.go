@@ -27,7 +27,8 @@ import (
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/apply"
-	"obstack.dev/obstack/controllers/desired"
+	"obstack.dev/obstack/controllers/capabilities"
+	"obstack.dev/obstack/controllers/stack"
 	"obstack.dev/obstack/test/testenv"
 )
 
@@ -78,16 +79,16 @@ func (r *requests) reset() { *r = requests{} }
 
 // fixture is a reconciler whose every read and write goes to the API server.
 type fixture struct {
-	*StackReconciler
+	*stack.Reconciler
 	sent *requests
 	// fail, if set, is asked before each write.
-	fail func(verb string, obj client.Object) error
-	told *events.FakeRecorder
+	fail     func(verb string, obj client.Object) error
+	recorded *events.FakeRecorder
 }
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{sent: &requests{}, told: events.NewFakeRecorder(100)}
+	f := &fixture{sent: &requests{}, recorded: events.NewFakeRecorder(100)}
 	counted := interceptor.NewClient(live, interceptor.Funcs{
 		Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
 			if err := f.before("patch", obj); err != nil {
@@ -114,18 +115,24 @@ func newFixture(t *testing.T) *fixture {
 			return c.Get(ctx, key, obj, opts...)
 		},
 	})
-	kinds := &Kinds{}
-	for _, kind := range optionalKinds {
-		kinds.Set(kind, true)
-	}
-	f.StackReconciler = &StackReconciler{
+	kinds := allKinds()
+	f.Reconciler = &stack.Reconciler{
 		Client: counted,
 		Engine: &apply.Engine{Client: counted, Live: reads, Children: liveChildren, FieldManager: obsv1.FieldManager},
 		// What the cache answers in production costs no request, so it is not counted.
-		Secrets: &SecretReader{Metadata: live, Live: reads},
-		Kinds:   kinds, Events: f.told, ExporterImage: "ghcr.io/obstack/obstack:test",
+		Secrets: &stack.SecretReader{Metadata: live, Live: reads},
+		Kinds:   kinds, Events: f.recorded, ExporterImage: "ghcr.io/obstack/obstack:test",
 	}
 	return f
+}
+
+// allKinds are the kinds of a cluster that serves all.
+func allKinds() *capabilities.Kinds {
+	kinds := stack.NewKinds()
+	for _, kind := range kinds.Optional {
+		kinds.Set(kind, true)
+	}
+	return kinds
 }
 
 func (f *fixture) before(verb string, obj client.Object) error {
@@ -191,9 +198,7 @@ func change(t *testing.T, stack *obsv1.ObservabilityStack, edit func(*obsv1.Obse
 func children(t *testing.T, stack *obsv1.ObservabilityStack) []string {
 	t.Helper()
 	var names []string
-	for _, kind := range (&Kinds{served: map[schema.GroupVersionKind]bool{
-		desired.ServiceMonitorKind: true, desired.PrometheusRuleKind: true, desired.GrafanaDashboardKind: true,
-	}}).Served() {
+	for _, kind := range allKinds().Served() {
 		list, err := liveChildren(t.Context(), stack, kind)
 		if err != nil {
 			t.Fatal(err)

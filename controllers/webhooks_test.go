@@ -19,6 +19,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"obstack.dev/obstack/controllers/injection"
+	"obstack.dev/obstack/controllers/metadata"
+	"obstack.dev/obstack/controllers/stack"
 )
 
 // serveWebhooks registers the webhooks of config/webhook at the API server and
@@ -32,7 +34,9 @@ func serveWebhooks(config *rest.Config) error {
 	server := webhook.NewServer(webhook.Options{
 		Host: options.LocalServingHost, Port: options.LocalServingPort, CertDir: options.LocalServingCertDir,
 	})
-	AddWebhooks(server, injection.Lookup{Cached: live, Live: live, Watched: func(string) bool { return true }})
+	injection.RegisterWebhooks(server, injection.Lookup{
+		Reader: &injection.Reader{Main: live, Watched: func(string) bool { return true }}, Live: live,
+	})
 	ctx := context.Background()
 	go func() {
 		if err := server.Start(ctx); err != nil {
@@ -49,9 +53,13 @@ type indexed struct {
 	client.Reader
 }
 
-var indexFuncs = map[string]client.IndexerFunc{
-	indexController: controllerUID, indexClaims: claimsOf, indexNamed: namedByNamespace, indexStamp: stampedFor, indexCopy: copiedFrom,
-}
+var indexFuncs = func() map[string]client.IndexerFunc {
+	funcs := map[string]client.IndexerFunc{}
+	for _, index := range slices.Concat(stack.Indexes(), injection.Indexes(), injection.WorkloadIndexes(), []metadata.Index{injection.CopyIndex()}) {
+		funcs[index.Field] = index.Values
+	}
+	return funcs
+}()
 
 // List evaluates the indexes' functions.
 func (r indexed) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {

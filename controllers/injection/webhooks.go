@@ -17,7 +17,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/webhook"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -32,12 +34,20 @@ const (
 
 // Lookup reads what the webhooks need to know of the cluster.
 type Lookup struct {
-	// Cached reads stacks in full, and Namespaces and Secrets as metadata.
-	Cached client.Reader
+	*Reader
 	// Live reads the metadata of Secrets that the cache does not show yet.
 	Live client.Reader
-	// Watched tells whether the cache holds the stacks of a namespace.
-	Watched func(namespace string) bool
+}
+
+// NewLookup reads through the caches of a manager, which may be those of some namespaces.
+func NewLookup(mgr ctrl.Manager, namespaces map[string]cache.Config) Lookup {
+	return Lookup{Reader: newReader(mgr, nil, namespaces), Live: mgr.GetAPIReader()}
+}
+
+// RegisterWebhooks registers the handlers with a server.
+func RegisterWebhooks(server webhook.Server, lookup Lookup) {
+	server.Register(PodPath, &webhook.Admission{Handler: &PodWebhook{Lookup: lookup}})
+	server.Register(WorkloadPath, &webhook.Admission{Handler: &WorkloadWebhook{Lookup: lookup}})
 }
 
 // PodWebhook adds the settings to Pods that are stamped or annotated.
@@ -176,12 +186,9 @@ func decodeWorkload(raw []byte, kind string) (*admitted, error) {
 
 // decide about a claim; the stack is nil unless the claim is granted.
 func (l *Lookup) decide(ctx context.Context, claim policy.Claim, namespace string) (policy.Decision, *obsv1.ObservabilityStack, error) {
-	if !claim.Made() {
-		return policy.Decide(claim, namespace, nil, nil), nil, nil
-	}
-	stack, err := l.stack(ctx, claim.Stack)
-	if err != nil {
-		return policy.Decision{}, nil, err
+	stack, err := l.stack(ctx, claim)
+	if stack == nil || err != nil {
+		return policy.Decide(claim, namespace, nil, nil), nil, err
 	}
 	meta, err := l.namespace(ctx, namespace)
 	if err != nil {
@@ -190,35 +197,10 @@ func (l *Lookup) decide(ctx context.Context, claim policy.Claim, namespace strin
 	return policy.Decide(claim, namespace, meta.Labels, stack), stack, nil
 }
 
-// stack reads a stack; nil if there is none that the operator watches.
-func (l *Lookup) stack(ctx context.Context, name types.NamespacedName) (*obsv1.ObservabilityStack, error) {
-	if !l.Watched(name.Namespace) {
-		return nil, nil
-	}
-	stack := &obsv1.ObservabilityStack{}
-	if err := l.Cached.Get(ctx, name, stack); err != nil {
-		if apierrors.IsNotFound(err) {
-			return nil, nil
-		}
-		return nil, fmt.Errorf("read ObservabilityStack %s: %w", name, err)
-	}
-	return stack, nil
-}
-
-// namespace reads the metadata of a Namespace.
-func (l *Lookup) namespace(ctx context.Context, name string) (*metav1.PartialObjectMetadata, error) {
-	meta := &metav1.PartialObjectMetadata{}
-	meta.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-	if err := l.Cached.Get(ctx, types.NamespacedName{Name: name}, meta); client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("read Namespace %s: %w", name, err)
-	}
-	return meta, nil
-}
-
 // secretExists asks the cache, and the API server if that shows none: the first
 // Pods of a namespace come right after the copy.
 func (l *Lookup) secretExists(ctx context.Context, namespace, name string) (bool, error) {
-	for _, reader := range []client.Reader{l.Cached, l.Live} {
+	for _, reader := range []client.Reader{l.Main, l.Live} {
 		meta := &metav1.PartialObjectMetadata{}
 		meta.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 		err := reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, meta)

@@ -73,8 +73,7 @@ func hasWorkload(pod *corev1.Pod) bool {
 	if owner == nil {
 		return false
 	}
-	kindName, _ := OwnerOf(&metav1.PartialObjectMetadata{ObjectMeta: pod.ObjectMeta})
-	kind, err := KindOf(kindName)
+	kind, err := KindOf(OwnerOf(&pod.ObjectMeta).Kind)
 	// Others have a StatefulSet too, in an API group of their own.
 	return err == nil && strings.HasPrefix(owner.APIVersion, kind.Group+"/")
 }

@@ -45,6 +45,16 @@ func Decide(claim Claim, namespace string, labels map[string]string, stack *obsv
 	}
 }
 
+// DecideWorkload decides about the claim of a workload that exists.
+func DecideWorkload(w *Workload, claim Claim, namespace *metav1.PartialObjectMetadata, stack *obsv1.ObservabilityStack) Decision {
+	decision := Decide(claim, w.Namespace, namespace.Labels, stack).Check(claim, w.PodTemplate().ContainerNames())
+	if stamp, _ := w.Stamp(); decision.Granted && w.Kind == KindJob && stamp.Stack != claim.Stack {
+		return Decision{Reason: obsv1.ReasonJobNotInjected, Message: "the Job started without the settings of ObservabilityStack " +
+			claim.Stack.String() + ", and its template cannot be changed any more: delete the Job and create it anew"}
+	}
+	return decision
+}
+
 // Check decides about a granted claim by the names of the containers: those that
 // the claim lists and that do not exist are told of, and if none exists nothing is injected.
 func (d Decision) Check(claim Claim, containers []string) Decision {

@@ -22,11 +22,14 @@ const (
 	KindCronJob     = "CronJob"
 )
 
+// KindPod is the kind of a Pod that no controller made.
+const KindPod = "Pod"
+
 // Object is a Workload of some kind, for the cache and the client.
 type Object interface {
 	client.Object
-	// Lean returns the workload.
-	Lean() *Workload
+	// Partial returns the workload.
+	Partial() *Workload
 }
 
 // List is a list of Objects.
@@ -63,7 +66,7 @@ func KindOf(name string) (Kind, error) {
 	return Kind{}, fmt.Errorf("%s is no kind of workload that can be injected", name)
 }
 
-// Scheme knows the lean types instead of the full ones.
+// Scheme knows the partial types instead of the full ones.
 func Scheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	for _, k := range Kinds {
@@ -96,7 +99,7 @@ type object[K any] struct {
 	Workload
 }
 
-func (o *object[K]) Lean() *Workload { return &o.Workload }
+func (o *object[K]) Partial() *Workload { return &o.Workload }
 
 // DeepCopyObject implements runtime.Object.
 func (o *object[K]) DeepCopyObject() runtime.Object {

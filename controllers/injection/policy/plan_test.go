@@ -5,6 +5,7 @@ package policy
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -31,13 +32,13 @@ func candidate(name string, edits ...func(*Candidate)) Candidate {
 func outdatedStamp(c *Candidate) {
 	c.Spec.Template.Metadata.Annotations = annotations{obsv1.StampConfigHash: "old"}
 }
-func unstamped(c *Candidate)  { c.Spec.Template, c.Pods = nil, nil }
-func unobserved(c *Candidate) { c.Generation++ }
-func missedOne(c *Candidate)  { c.Pods[0].Mark = "" }
-func oldPod(c *Candidate)     { c.Pods[0].Mark = "old" }
-func mayHeal(c *Candidate)    { c.MayHeal = true }
-func started(c *Candidate)    { c.Started = true }
-func paused(c *Candidate)     { c.Spec.Paused = true }
+func unstamped(c *Candidate)   { c.Spec.Template, c.Pods = nil, nil }
+func unobserved(c *Candidate)  { c.Generation++ }
+func missedOne(c *Candidate)   { c.Pods[0].Mark = "" }
+func oldPod(c *Candidate)      { c.Pods[0].Mark = "old" }
+func tooEarly(c *Candidate)    { c.RetryAfter = time.Minute }
+func justPatched(c *Candidate) { c.Patched = true }
+func paused(c *Candidate)      { c.Spec.Paused = true }
 func scaledToZero(c *Candidate) {
 	c.Spec.Replicas, c.Status, c.Pods = new(int32(0)), WorkloadStatus{ObservedGeneration: 3}, nil
 }
@@ -58,14 +59,14 @@ func TestProgress(t *testing.T) {
 		"settled":                               {nil, Injected},
 		"the application is being deployed":     {[]func(*Candidate){unobserved}, Injected},
 		"no Pod is made yet":                    {[]func(*Candidate){unobserved, func(c *Candidate) { c.Pods, c.Status = nil, WorkloadStatus{} }}, Rolling},
-		"stamped a moment ago":                  {[]func(*Candidate){started}, Rolling},
+		"stamped a moment ago":                  {[]func(*Candidate){justPatched}, Rolling},
 		"an old stamp":                          {[]func(*Candidate){outdatedStamp}, Outdated},
 		"no stamp":                              {[]func(*Candidate){unstamped}, Outdated},
 		"a Pod from before the stamp":           {[]func(*Candidate){unobserved, func(c *Candidate) { c.Pods = c.Pods[:1] }}, Rolling},
-		"scaled down, a Pod is leaving":         {[]func(*Candidate){func(c *Candidate) { c.Pods[0].Leaving = true }}, Injected},
+		"scaled down, a Pod is being deleted":   {[]func(*Candidate){func(c *Candidate) { c.Pods[0].Deleting = true }}, Injected},
 		"scaled up, the status is behind":       {[]func(*Candidate){func(c *Candidate) { c.Pods = append(c.Pods, Pod{Mark: "new"}) }}, Injected},
 		"an old Pod while rolling":              {[]func(*Candidate){oldPod, unobserved}, Rolling},
-		"an old Pod that is leaving":            {[]func(*Candidate){oldPod, func(c *Candidate) { c.Pods[0].Leaving = true }}, Injected},
+		"an old Pod that is being deleted":      {[]func(*Candidate){oldPod, func(c *Candidate) { c.Pods[0].Deleting = true }}, Injected},
 		"a Pod missed the webhook":              {[]func(*Candidate){missedOne}, Missed},
 		"a Pod missed the webhook, rolling":     {[]func(*Candidate){missedOne, unobserved}, Rolling},
 		"an old Pod that nobody replaces":       {[]func(*Candidate){oldPod, onDelete}, Stale},
@@ -88,16 +89,16 @@ func TestProgress(t *testing.T) {
 	}
 }
 
-// orders of a plan, as "Kind namespace/name attempt".
-func orders(plan Plan) []string {
+// patches of a plan, as "Kind namespace/name attempt".
+func patches(plan Plan) []string {
 	var all []string
-	for _, order := range plan.Orders {
-		all = append(all, fmt.Sprintf("%s %d", order.Workload, order.Stamp.Attempt))
+	for _, patch := range plan.Patches {
+		all = append(all, fmt.Sprintf("%s %d", patch.Workload, patch.Stamp.Attempt))
 	}
 	return all
 }
 
-func TestPlan(t *testing.T) {
+func TestNewPlan(t *testing.T) {
 	two := obsv1.RolloutSpec{MaxConcurrent: 2}
 	manual := obsv1.RolloutSpec{Policy: obsv1.RolloutManual}
 	for name, tc := range map[string]struct {
@@ -109,11 +110,11 @@ func TestPlan(t *testing.T) {
 		"in the order of names, as many as may": {rollout: two,
 			candidates: []Candidate{candidate("c", outdatedStamp), candidate("a", outdatedStamp), candidate("b", unstamped)},
 			want:       []string{"Deployment shop/a 0", "Deployment shop/b 0"}},
-		"those that roll take room": {rollout: two,
+		"those that roll out take room": {rollout: two,
 			candidates: []Candidate{candidate("a", unobserved), candidate("b", outdatedStamp), candidate("c", outdatedStamp)},
 			want:       []string{"Deployment shop/b 0"}},
-		"those just started take room": {rollout: two,
-			candidates: []Candidate{candidate("a", outdatedStamp, started), candidate("b", started), candidate("c", outdatedStamp)}},
+		"those just patched take room": {rollout: two,
+			candidates: []Candidate{candidate("a", outdatedStamp, justPatched), candidate("b", justPatched), candidate("c", outdatedStamp)}},
 		"one that is stuck takes none": {rollout: obsv1.RolloutSpec{MaxConcurrent: 1},
 			candidates: []Candidate{candidate("a", deadline, oldPod), candidate("b", outdatedStamp)},
 			want:       []string{"Deployment shop/b 0"}},
@@ -125,16 +126,16 @@ func TestPlan(t *testing.T) {
 			candidates: []Candidate{candidate("a", outdatedStamp), candidate("b", of(KindCronJob), outdatedStamp), candidate("c", scaledToZero, outdatedStamp)},
 			want:       []string{"CronJob shop/b 0", "Deployment shop/a 0", "Deployment shop/c 0"}},
 		"left to their owners, but for what rolls no Pods": {rollout: manual,
-			candidates: []Candidate{candidate("a", outdatedStamp), candidate("b", of(KindCronJob), outdatedStamp), candidate("c", missedOne, mayHeal)},
+			candidates: []Candidate{candidate("a", outdatedStamp), candidate("b", of(KindCronJob), outdatedStamp), candidate("c", missedOne)},
 			want:       []string{"CronJob shop/b 0"}},
-		"healed":                 {candidates: []Candidate{candidate("a", missedOne, mayHeal)}, want: []string{"Deployment shop/a 1"}},
-		"not to be healed yet":   {candidates: []Candidate{candidate("a", missedOne)}},
-		"a Job is never changed": {candidates: []Candidate{candidate("a", of(KindJob), missedOne, mayHeal)}},
+		"an injection to retry":  {candidates: []Candidate{candidate("a", missedOne)}, want: []string{"Deployment shop/a 1"}},
+		"not to be retried yet":  {candidates: []Candidate{candidate("a", missedOne, tooEarly)}},
+		"a Job is never changed": {candidates: []Candidate{candidate("a", of(KindJob), missedOne)}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			plan := Make(tc.candidates, tc.rollout)
-			if diff := cmp.Diff(tc.want, orders(plan)); diff != "" {
-				t.Errorf("orders (-want +got):\n%s", diff)
+			plan := NewPlan(State{Candidates: tc.candidates}, wantStamp.ConfigHash, tc.rollout)
+			if diff := cmp.Diff(tc.want, patches(plan)); diff != "" {
+				t.Errorf("patches (-want +got):\n%s", diff)
 			}
 			status := plan.Status
 			if int(status.Annotated) != len(tc.candidates) || status.Injected+status.Pending != status.Annotated {
@@ -158,8 +159,8 @@ func TestOwnerOf(t *testing.T) {
 		"a StatefulSet": {metav1.ObjectMeta{OwnerReferences: owner(KindStatefulSet, "db")}, KindStatefulSet, "db"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if kind, got := OwnerOf(&metav1.PartialObjectMetadata{ObjectMeta: tc.pod}); kind != tc.kind || got != tc.want {
-				t.Errorf("owner = %s %s, want %s %s", kind, got, tc.kind, tc.want)
+			if got := OwnerOf(&tc.pod); got.Kind != tc.kind || got.Name != tc.want {
+				t.Errorf("owner = %v, want %s %s", got, tc.kind, tc.want)
 			}
 		})
 	}

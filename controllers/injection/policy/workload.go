@@ -133,7 +133,7 @@ func (w *Workload) PodTemplate() *Template {
 	}
 }
 
-// is tells whether a condition with that reason, or any if it is empty, has the status.
+// is reports whether a condition with that reason, or any if it is empty, has the status.
 func (w *Workload) is(condition string, status corev1.ConditionStatus, reason string) bool {
 	for _, c := range w.Status.Conditions {
 		if c.Type == condition && c.Status == status && (reason == "" || c.Reason == reason) {
@@ -143,7 +143,7 @@ func (w *Workload) is(condition string, status corev1.ConditionStatus, reason st
 	return false
 }
 
-// Finished tells whether a Job has ended.
+// Finished reports whether a Job has ended.
 func (w *Workload) Finished() bool {
 	return w.Kind == KindJob && (w.is("Complete", corev1.ConditionTrue, "") || w.is("Failed", corev1.ConditionTrue, ""))
 }
@@ -160,12 +160,12 @@ func (w *Workload) Keep() {
 	w.ObjectMeta = metav1.ObjectMeta{
 		Namespace: w.Namespace, Name: w.Name, UID: w.UID,
 		ResourceVersion: w.ResourceVersion, Generation: w.Generation, DeletionTimestamp: w.DeletionTimestamp,
-		Labels: ifOurs(w.Labels), Annotations: onlyOurs(w.Annotations),
+		Labels: ifOurs(w.Labels), Annotations: OnlyOurs(w.Annotations),
 		OwnerReferences: controllerOf(w.OwnerReferences),
 	}
 	template := w.PodTemplate()
-	template.Metadata.Labels = onlyOurs(template.Metadata.Labels)
-	template.Metadata.Annotations = onlyOurs(template.Metadata.Annotations)
+	template.Metadata.Labels = OnlyOurs(template.Metadata.Labels)
+	template.Metadata.Annotations = OnlyOurs(template.Metadata.Annotations)
 	if w.Annotations[obsv1.AnnotationContainers] == "" && template.Metadata.Annotations[obsv1.AnnotationContainers] == "" {
 		template.Spec.Containers = nil
 	}
@@ -184,8 +184,8 @@ func (w *Workload) Keep() {
 // deadlineExceeded is the reason of a Deployment whose rollout is stuck.
 const deadlineExceeded = "ProgressDeadlineExceeded"
 
-// IsOurs tells whether a label or annotation is one that obstack reads or writes.
-func IsOurs(key string) bool {
+// isOurs reports whether a label or annotation is one that obstack reads or writes.
+func isOurs(key string) bool {
 	domain, _, _ := strings.Cut(key, "/")
 	return domain == "obstack.dev" || domain == "inject.obstack.dev"
 }
@@ -199,10 +199,11 @@ func ifOurs(labels map[string]string) map[string]string {
 	return only(labels, obsv1.LabelManagedBy)
 }
 
-func onlyOurs(all map[string]string) map[string]string {
+// OnlyOurs returns the labels or annotations that obstack reads or writes.
+func OnlyOurs(all map[string]string) map[string]string {
 	var kept map[string]string
 	for key, value := range all {
-		if IsOurs(key) {
+		if isOurs(key) {
 			if kept == nil {
 				kept = map[string]string{}
 			}

@@ -1,27 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controllers
+package capabilities
 
 import (
 	"context"
 	"fmt"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/metadata"
 )
 
-// KindReconciler notices when the CustomResourceDefinition of an optional kind
+// Reconciler notices when the CustomResourceDefinition of an optional kind
 // is installed or removed, starts or stops watching its objects, and has every
 // stack looked at again.
-type KindReconciler struct {
+type Reconciler struct {
 	client.Client
 	Cache     cache.Cache
 	Discovery discovery.ServerResourcesInterface
@@ -32,16 +35,46 @@ type KindReconciler struct {
 	Requests chan event.GenericEvent
 }
 
+// SetupWithManager registers the controller. What is served already is known before
+// the first pass, so that a restart does not report MissingAPI for a moment.
+func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
+	for _, kind := range r.Kinds.Optional {
+		served, err := isServed(r.Discovery, kind)
+		if err != nil {
+			return err
+		}
+		if !served {
+			continue
+		}
+		if err := r.Watch(ctx, kind); err != nil {
+			return fmt.Errorf("watch %s: %w", kind.Kind, err)
+		}
+		r.Kinds.Set(kind, true)
+	}
+	optional := predicate.NewPredicateFuncs(func(obj client.Object) bool {
+		_, ok := r.Kinds.Optional[obj.GetName()]
+		return ok
+	})
+	err := ctrl.NewControllerManagedBy(mgr).
+		Named("kind").
+		WatchesMetadata(metadata.Of(metadata.Definition), &handler.EnqueueRequestForObject{}, builder.WithPredicates(optional)).
+		Complete(r)
+	if err != nil {
+		return fmt.Errorf("build the kind controller: %w", err)
+	}
+	return nil
+}
+
 // servingDelay is how long a new CustomResourceDefinition is given to be served.
 const servingDelay = time.Second
 
-// Reconcile looks at one CustomResourceDefinition, named as in optionalKinds.
-func (r *KindReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	kind, ok := optionalKinds[req.Name]
+// Reconcile looks at one CustomResourceDefinition, named as in Kinds.Optional.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	kind, ok := r.Kinds.Optional[req.Name]
 	if !ok {
 		return ctrl.Result{}, nil
 	}
-	crd := crdMetadata()
+	crd := metadata.Of(metadata.Definition)
 	err := r.Get(ctx, req.NamespacedName, crd)
 	if client.IgnoreNotFound(err) != nil {
 		return ctrl.Result{}, fmt.Errorf("read CustomResourceDefinition %s: %w", req.Name, err)
@@ -64,7 +97,7 @@ func (r *KindReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 	return ctrl.Result{}, r.start(ctx, kind)
 }
 
-func (r *KindReconciler) start(ctx context.Context, kind schema.GroupVersionKind) error {
+func (r *Reconciler) start(ctx context.Context, kind schema.GroupVersionKind) error {
 	if err := r.Watch(ctx, kind); err != nil {
 		return fmt.Errorf("watch %s: %w", kind.Kind, err)
 	}
@@ -73,9 +106,9 @@ func (r *KindReconciler) start(ctx context.Context, kind schema.GroupVersionKind
 	return r.requestAll(ctx)
 }
 
-func (r *KindReconciler) stop(ctx context.Context, kind schema.GroupVersionKind) error {
+func (r *Reconciler) stop(ctx context.Context, kind schema.GroupVersionKind) error {
 	r.Kinds.Set(kind, false)
-	if err := r.Cache.RemoveInformer(ctx, metadataOf(kind)); err != nil {
+	if err := r.Cache.RemoveInformer(ctx, metadata.Of(kind)); err != nil {
 		return fmt.Errorf("stop watching %s: %w", kind.Kind, err)
 	}
 	ctrl.LoggerFrom(ctx).Info("Stopped watching a kind that was removed", "kind", kind.Kind)
@@ -83,7 +116,7 @@ func (r *KindReconciler) stop(ctx context.Context, kind schema.GroupVersionKind)
 }
 
 // requestAll has every stack reconciled.
-func (r *KindReconciler) requestAll(ctx context.Context) error {
+func (r *Reconciler) requestAll(ctx context.Context) error {
 	stacks := &obsv1.ObservabilityStackList{}
 	if err := r.List(ctx, stacks); err != nil {
 		return fmt.Errorf("list stacks: %w", err)
@@ -96,17 +129,4 @@ func (r *KindReconciler) requestAll(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-var crdKind = schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}
-
-func crdMetadata() *metav1.PartialObjectMetadata {
-	return metadataOf(crdKind)
-}
-
-// metadataOf makes an empty object of a kind, for reading and watching metadata only.
-func metadataOf(kind schema.GroupVersionKind) *metav1.PartialObjectMetadata {
-	meta := &metav1.PartialObjectMetadata{}
-	meta.SetGroupVersionKind(kind)
-	return meta
 }

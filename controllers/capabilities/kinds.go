@@ -1,51 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controllers
+// Package capabilities knows which kinds of objects the cluster serves, and notices
+// when that changes.
+package capabilities
 
 import (
 	"fmt"
 	"slices"
 	"sync"
 
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"obstack.dev/obstack/controllers/desired"
 )
-
-var (
-	secretKind     = corev1.SchemeGroupVersion.WithKind("Secret")
-	configMapKind  = corev1.SchemeGroupVersion.WithKind("ConfigMap")
-	serviceKind    = corev1.SchemeGroupVersion.WithKind("Service")
-	deploymentKind = appsv1.SchemeGroupVersion.WithKind("Deployment")
-)
-
-// builtinKinds of children are served by every cluster.
-var builtinKinds = []schema.GroupVersionKind{secretKind, configMapKind, serviceKind, deploymentKind}
-
-// cachedChild is an empty child as its kind is cached: of a Deployment the status counts as well, of all else metadata.
-func cachedChild(kind schema.GroupVersionKind) client.Object {
-	if kind == deploymentKind {
-		return &appsv1.Deployment{}
-	}
-	return metadataOf(kind)
-}
-
-// optionalKinds of children come with other operators, by the names of their
-// CustomResourceDefinitions.
-var optionalKinds = map[string]schema.GroupVersionKind{
-	"servicemonitors.monitoring.coreos.com":     desired.ServiceMonitorKind,
-	"prometheusrules.monitoring.coreos.com":     desired.PrometheusRuleKind,
-	"grafanadashboards.grafana.integreatly.org": desired.GrafanaDashboardKind,
-}
 
 // Kinds knows which kinds of children the cluster serves at the moment.
 type Kinds struct {
+	// Builtin are served by every cluster.
+	Builtin []schema.GroupVersionKind
+	// Optional come with other operators; by the names of their CustomResourceDefinitions.
+	Optional map[string]schema.GroupVersionKind
+
 	mu     sync.RWMutex
 	served map[schema.GroupVersionKind]bool
 }
@@ -54,8 +30,8 @@ type Kinds struct {
 func (k *Kinds) Served() []schema.GroupVersionKind {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	kinds := slices.Clone(builtinKinds)
-	for _, kind := range optionalKinds {
+	kinds := slices.Clone(k.Builtin)
+	for _, kind := range k.Optional {
 		if k.served[kind] {
 			kinds = append(kinds, kind)
 		}
@@ -68,7 +44,7 @@ func (k *Kinds) Missing() map[schema.GroupKind]bool {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	missing := map[schema.GroupKind]bool{}
-	for _, kind := range optionalKinds {
+	for _, kind := range k.Optional {
 		if !k.served[kind] {
 			missing[kind.GroupKind()] = true
 		}
@@ -76,7 +52,7 @@ func (k *Kinds) Missing() map[schema.GroupKind]bool {
 	return missing
 }
 
-// Serves tells whether a kind is known to be served.
+// Serves reports whether a kind is known to be served.
 func (k *Kinds) Serves(kind schema.GroupVersionKind) bool {
 	k.mu.RLock()
 	defer k.mu.RUnlock()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controllers
+package stack
 
 import (
 	"context"
@@ -10,66 +10,13 @@ import (
 	"fmt"
 	"sync"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/desired"
+	"obstack.dev/obstack/controllers/metadata"
 )
-
-// observe reads what the builders need to know, and surveys the workloads.
-func (r *StackReconciler) observe(ctx context.Context, stack *obsv1.ObservabilityStack) (desired.Inputs, *Survey, error) {
-	in := desired.Inputs{
-		ExporterImage: r.ExporterImage,
-		Secrets:       map[obsv1.SecretKeySelector]desired.SecretValue{},
-		Rollouts:      map[string]desired.Rollout{},
-		MissingAPIs:   r.Kinds.Missing(),
-	}
-	for _, ref := range desired.SecretRefs(stack) {
-		value, err := r.Secrets.Value(ctx, stack, ref)
-		if err != nil {
-			return in, nil, err
-		}
-		in.Secrets[ref] = value
-	}
-	for _, name := range desired.ExporterNames(stack) {
-		deployment := &appsv1.Deployment{}
-		if err := r.Get(ctx, client.ObjectKey{Namespace: stack.Namespace, Name: name}, deployment); err != nil {
-			if client.IgnoreNotFound(err) == nil {
-				continue
-			}
-			return in, nil, fmt.Errorf("read Deployment %s: %w", name, err)
-		}
-		in.Rollouts[name] = rollout(deployment)
-	}
-	if r.Roller == nil {
-		return in, nil, nil
-	}
-	hash, decided := desired.ConfigHash(stack, in)
-	if !decided {
-		hash = stack.Status.ConfigHash // The last good settings stay.
-	}
-	survey, err := r.Roller.Survey(ctx, stack, hash)
-	if err != nil {
-		return in, nil, err
-	}
-	in.Workloads = survey.inputs()
-	return in, survey, nil
-}
-
-// rollout tells whether the newest Pod template of a Deployment is available,
-// as kubectl rollout status does.
-func rollout(deployment *appsv1.Deployment) desired.Rollout {
-	replicas := int32(1)
-	if deployment.Spec.Replicas != nil {
-		replicas = *deployment.Spec.Replicas
-	}
-	status := &deployment.Status
-	return desired.Rollout{Available: status.ObservedGeneration >= deployment.Generation &&
-		status.UpdatedReplicas >= replicas && status.AvailableReplicas >= replicas}
-}
 
 // SecretReader reads Secrets that stacks refer to. It asks the API server only
 // when the cached metadata show a resource version that it has not read yet.
@@ -96,8 +43,7 @@ type knownSecret struct {
 // Secret or the key is missing is no error.
 func (s *SecretReader) Value(ctx context.Context, stack *obsv1.ObservabilityStack, ref obsv1.SecretKeySelector) (desired.SecretValue, error) {
 	name := client.ObjectKey{Namespace: stack.Namespace, Name: ref.Name}
-	seen := &metav1.PartialObjectMetadata{}
-	seen.SetGroupVersionKind(secretKind)
+	seen := metadata.Of(metadata.Secret)
 	if err := s.Metadata.Get(ctx, name, seen); err != nil {
 		if client.IgnoreNotFound(err) == nil {
 			return desired.SecretValue{}, nil

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controllers
+package stack
 
 import (
 	"cmp"
@@ -23,14 +23,11 @@ import (
 // maxMessage bounds a condition's message, in bytes.
 const maxMessage = 2048
 
-// report writes the status once, if it differs, and then tells of the
-// conditions that changed. A pass that could not look at the children changes no status.
-func (r *StackReconciler) report(ctx context.Context, stack *obsv1.ObservabilityStack, survey *Survey, results []result) error {
-	if results == nil {
-		return nil
-	}
+// report writes the status once, if it differs, and then records events for the
+// conditions that changed.
+func (r *Reconciler) report(ctx context.Context, stack *obsv1.ObservabilityStack, plan plan, done outcome) error {
 	before := stack.DeepCopy()
-	setStatus(stack, survey, results)
+	setStatus(stack, plan, done)
 	if equality.Semantic.DeepEqual(before.Status, stack.Status) {
 		if over, ok := r.written.Load(stack.UID); ok && over == before.ResourceVersion {
 			// The cache does not show the status written last, which may differ. The API server would say the same.
@@ -49,34 +46,34 @@ func (r *StackReconciler) report(ctx context.Context, stack *obsv1.Observability
 	if stack.ResourceVersion != before.ResourceVersion {
 		r.written.Store(stack.UID, before.ResourceVersion)
 	}
-	r.announce(stack, before.Status.Conditions)
+	r.recordEvents(stack, before.Status.Conditions)
 	return nil
 }
 
 var errCacheBehind = errors.New("the cache is behind the status")
 
 // setStatus writes what the pass found into the stack in memory.
-func setStatus(stack *obsv1.ObservabilityStack, survey *Survey, results []result) {
+func setStatus(stack *obsv1.ObservabilityStack, plan plan, done outcome) {
 	status := &stack.Status
-	for _, done := range results {
-		if done.requested {
-			setCondition(stack, done.component.Condition, done.Output)
+	for _, result := range done.results {
+		if result.requested {
+			setCondition(stack, result.component.Condition, result.Output)
 		} else {
-			meta.RemoveStatusCondition(&status.Conditions, done.component.Condition)
+			meta.RemoveStatusCondition(&status.Conditions, result.component.Condition)
 		}
 	}
-	setCondition(stack, obsv1.Ready, summary(stack, results))
+	setCondition(stack, obsv1.Ready, summary(stack, done.results))
 	status.ObservedGeneration = stack.Generation
 	status.Covered = desired.Covered(stack)
 	status.Workloads = nil
-	if survey == nil {
+	if plan.workloads == nil {
 		return
 	}
-	if survey.written {
-		status.ConfigHash = survey.ConfigHash
+	if done.settingsWritten {
+		status.ConfigHash = plan.configHash
 	}
-	if status.ConfigHash != "" || survey.Status.Annotated > 0 {
-		status.Workloads = &survey.Status
+	if status.ConfigHash != "" || plan.workloads.Status.Annotated > 0 {
+		status.Workloads = &plan.workloads.Status
 	}
 }
 
@@ -96,15 +93,15 @@ func summary(stack *obsv1.ObservabilityStack, results []result) desired.Output {
 		all.Reason, all.Message = obsv1.ReasonSuspended, "suspended; nothing differs from the spec"
 	}
 	var messages []string
-	for _, done := range results {
-		if !done.Requested() || done.Status == metav1.ConditionTrue {
+	for _, result := range results {
+		if !result.Requested() || result.Status == metav1.ConditionTrue {
 			continue
 		}
 		if all.Status == metav1.ConditionTrue || all.Reason == obsv1.ReasonRollingOut {
-			all.Reason = done.Reason
+			all.Reason = result.Reason
 		}
 		all.Status = metav1.ConditionFalse
-		messages = append(messages, cmp.Or(done.component.Condition, "Pruning")+": "+done.Message)
+		messages = append(messages, cmp.Or(result.component.Condition, "Pruning")+": "+result.Message)
 	}
 	if len(messages) > 0 {
 		all.Message = strings.Join(messages, "; ")
@@ -112,9 +109,9 @@ func summary(stack *obsv1.ObservabilityStack, results []result) desired.Output {
 	return all
 }
 
-// announce emits an event for each condition whose status or reason changed. Of
+// recordEvents emits an event for each condition whose status or reason changed. Of
 // what is new, only Ready and problems are news; that it is being made is not.
-func (r *StackReconciler) announce(stack *obsv1.ObservabilityStack, before []metav1.Condition) {
+func (r *Reconciler) recordEvents(stack *obsv1.ObservabilityStack, before []metav1.Condition) {
 	for _, now := range stack.Status.Conditions {
 		was := meta.FindStatusCondition(before, now.Type)
 		if was != nil && was.Status == now.Status && was.Reason == now.Reason {

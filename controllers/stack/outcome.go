@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controllers
+package stack
 
 import (
 	"errors"
@@ -73,7 +73,7 @@ func explain(err error) (reason, message string, retry bool) {
 	default:
 		cause := string(apierrors.ReasonForError(err))
 		if cause == "" {
-			cause = "no answer"
+			cause = "no response"
 		}
 		return obsv1.ReasonApplyFailed, fmt.Sprintf("the API server did not take every object (%s): obstack tries again, and its log has the details", cause), true
 	}

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controllers
+package injection
 
 import (
 	"context"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -24,26 +23,26 @@ import (
 	"obstack.dev/obstack/controllers/injection/policy"
 )
 
-// leanChanged passes workloads of which something changed that decisions look at.
-var leanChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-	before, after := lean(e.ObjectOld), lean(e.ObjectNew)
-	return leanSpecDiffers(before, after) || !reflect.DeepEqual(before.Status, after.Status)
+// workloadChanged passes workloads of which something changed that decisions look at.
+var workloadChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+	before, after := partial(e.ObjectOld), partial(e.ObjectNew)
+	return specDiffers(before, after) || !reflect.DeepEqual(before.Status, after.Status)
 }}
 
-// leanSpecChanged is leanChanged without the progress of rollouts.
-var leanSpecChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-	return leanSpecDiffers(lean(e.ObjectOld), lean(e.ObjectNew))
+// specChanged is workloadChanged without the progress of rollouts.
+var specChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+	return specDiffers(partial(e.ObjectOld), partial(e.ObjectNew))
 }}
 
-func leanSpecDiffers(before, after *policy.Workload) bool {
+func specDiffers(before, after *policy.Workload) bool {
 	return before.UID != after.UID || before.Generation != after.Generation || before.Finished() != after.Finished() ||
 		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
 		!equality.Semantic.DeepEqual(before.Annotations, after.Annotations)
 }
 
-func lean(obj client.Object) *policy.Workload {
+func partial(obj client.Object) *policy.Workload {
 	if o, ok := obj.(policy.Object); ok {
-		return o.Lean()
+		return o.Partial()
 	}
 	return &policy.Workload{}
 }
@@ -60,10 +59,10 @@ var stackCameOrWent = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool
 	return e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
 }}
 
-// stacksOf maps a workload to the stack that it claims and to that whose stamp it carries.
-func (i *injector) stacksOf(ctx context.Context, obj client.Object) []reconcile.Request {
-	w := lean(obj)
-	claim, _, err := i.reader.Claim(ctx, w)
+// stacksOfWorkload maps a workload to the stack that it claims and to that whose stamp it carries.
+func (i *Injector) stacksOfWorkload(ctx context.Context, obj client.Object) []reconcile.Request {
+	w := partial(obj)
+	claim, _, err := i.Reader.Claim(ctx, w)
 	if err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Could not find the stack of a workload", "workload", w.String())
 	}
@@ -74,11 +73,11 @@ func (i *injector) stacksOf(ctx context.Context, obj client.Object) []reconcile.
 	return i.existing(ctx, names)
 }
 
-func (i *injector) stacksOfNamespace(ctx context.Context, obj client.Object) []reconcile.Request {
-	if !i.watched(obj.GetName()) {
+func (i *Injector) stacksOfNamespace(ctx context.Context, obj client.Object) []reconcile.Request {
+	if !i.Reader.Watched(obj.GetName()) {
 		return nil
 	}
-	workloads, err := i.reader.InNamespace(ctx, obj.GetName())
+	workloads, err := i.Reader.InNamespace(ctx, obj.GetName())
 	if err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Could not find the workloads of a Namespace", "namespace", obj.GetName())
 		return nil
@@ -94,23 +93,22 @@ func (i *injector) stacksOfNamespace(ctx context.Context, obj client.Object) []r
 }
 
 // existing keeps the names of stacks that there are.
-func (i *injector) existing(ctx context.Context, names map[types.NamespacedName]bool) []reconcile.Request {
+func (i *Injector) existing(ctx context.Context, names map[types.NamespacedName]bool) []reconcile.Request {
 	var requests []reconcile.Request
 	for name, wanted := range names {
-		if wanted && i.watched(name.Namespace) && i.mgr.GetCache().Get(ctx, name, &obsv1.ObservabilityStack{}) == nil {
+		if wanted && i.Reader.Watched(name.Namespace) && i.Reader.Main.Get(ctx, name, &obsv1.ObservabilityStack{}) == nil {
 			requests = append(requests, reconcile.Request{NamespacedName: name})
 		}
 	}
 	return requests
 }
 
-// namedBy maps an object to the stack of which an index function says NAMESPACE/NAME.
-func (i *injector) namedBy(index client.IndexerFunc) handler.MapFunc {
+// stacksBy maps an object to the stacks that it concerns.
+func (i *Injector) stacksBy(concerned stacksOf) handler.MapFunc {
 	return func(ctx context.Context, obj client.Object) []reconcile.Request {
 		names := map[types.NamespacedName]bool{}
-		for _, value := range index(obj) {
-			namespace, name, _ := strings.Cut(value, "/")
-			names[types.NamespacedName{Namespace: namespace, Name: name}] = true
+		for _, stack := range concerned(obj) {
+			names[stack] = true
 		}
 		return i.existing(ctx, names)
 	}
@@ -120,8 +118,8 @@ func (i *injector) namedBy(index client.IndexerFunc) handler.MapFunc {
 const podDelay = 500 * time.Millisecond
 
 // podHandler asks for the stack of a stamped Pod, a little later.
-func (i *injector) podHandler() handler.EventHandler {
-	stacks := i.namedBy(stampedFor)
+func (i *Injector) podHandler() handler.EventHandler {
+	stacks := i.stacksBy(stampedFor)
 	later := func(ctx context.Context, pod client.Object, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 		for _, request := range stacks(ctx, pod) {
 			queue.AddAfter(request, podDelay)
@@ -142,8 +140,8 @@ func (i *injector) podHandler() handler.EventHandler {
 }
 
 // copies maps a stack to the copies of its settings.
-func (i *injector) copies(ctx context.Context, stack client.Object) []reconcile.Request {
-	copies, err := copiesOf(ctx, i.mgr.GetCache(), client.ObjectKeyFromObject(stack))
+func (i *Injector) copies(ctx context.Context, stack client.Object) []reconcile.Request {
+	copies, err := CopiesOf(ctx, i.Reader.Main, client.ObjectKeyFromObject(stack))
 	if err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Could not find the copies of a stack's settings", "stack", client.ObjectKeyFromObject(stack))
 	}
@@ -157,9 +155,9 @@ func (i *injector) copies(ctx context.Context, stack client.Object) []reconcile.
 // finder lists the workloads that an object concerns.
 type finder func(context.Context, client.Object) ([]*policy.Workload, error)
 
-func (i *injector) itself(ctx context.Context, obj client.Object) ([]*policy.Workload, error) {
-	w := lean(obj)
-	claim, _, err := i.reader.Claim(ctx, w)
+func (i *Injector) itself(ctx context.Context, obj client.Object) ([]*policy.Workload, error) {
+	w := partial(obj)
+	claim, _, err := i.Reader.Claim(ctx, w)
 	if err != nil || concerned(w, claim) {
 		return []*policy.Workload{w}, err
 	}
@@ -167,38 +165,38 @@ func (i *injector) itself(ctx context.Context, obj client.Object) ([]*policy.Wor
 }
 
 // inNamespace judges by the Namespace as it comes, which may be that before a change.
-func (i *injector) inNamespace(ctx context.Context, obj client.Object) ([]*policy.Workload, error) {
-	if !i.watched(obj.GetName()) {
+func (i *Injector) inNamespace(ctx context.Context, obj client.Object) ([]*policy.Workload, error) {
+	if !i.Reader.Watched(obj.GetName()) {
 		return nil, nil
 	}
-	workloads, err := i.reader.InNamespace(ctx, obj.GetName())
+	workloads, err := i.Reader.InNamespace(ctx, obj.GetName())
 	namespace := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Annotations: obj.GetAnnotations()}}
 	return slices.DeleteFunc(workloads, func(w *policy.Workload) bool {
 		return !concerned(w, policy.ClaimOf(w, namespace))
 	}), err
 }
 
-// concerned tells whether a workload asks for anything or carries a stamp, which most
+// concerned reports whether a workload asks for anything or carries a stamp, which most
 // do not. A queue that once held all of a large cluster stays as large.
 func concerned(w *policy.Workload, claim policy.Claim) bool {
 	_, stamped := w.Stamp()
 	return claim.Made() || claim.Problem != "" || stamped
 }
 
-func (i *injector) concerning(ctx context.Context, obj client.Object) ([]*policy.Workload, error) {
-	return i.reader.Concerning(ctx, client.ObjectKeyFromObject(obj))
+func (i *Injector) concerning(ctx context.Context, obj client.Object) ([]*policy.Workload, error) {
+	return i.Reader.Concerning(ctx, client.ObjectKeyFromObject(obj))
 }
 
 // requestsFor asks for the workloads that are found.
-func requestsFor(find finder) handler.TypedEventHandler[client.Object, workloadRequest] {
-	return handler.TypedEnqueueRequestsFromMapFunc(func(ctx context.Context, obj client.Object) []workloadRequest {
+func requestsFor(find finder) handler.TypedEventHandler[client.Object, policy.Key] {
+	return handler.TypedEnqueueRequestsFromMapFunc(func(ctx context.Context, obj client.Object) []policy.Key {
 		workloads, err := find(ctx, obj)
 		if err != nil {
 			ctrl.LoggerFrom(ctx).Error(err, "Could not find the workloads that a change concerns")
 		}
-		var requests []workloadRequest
+		var requests []policy.Key
 		for _, w := range workloads {
-			requests = append(requests, workloadRequest{w.Kind, types.NamespacedName{Namespace: w.Namespace, Name: w.Name}})
+			requests = append(requests, w.Key())
 		}
 		return requests
 	})

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controllers
+package stack
 
 import (
 	"context"
@@ -13,7 +13,6 @@ import (
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/controllers/desired"
 )
 
 var (
@@ -24,7 +23,7 @@ var (
 
 	componentDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "obstack_component_duration_seconds",
-		Help:    "Time for one pass over one part of a stack: deriving its objects and applying them.",
+		Help:    "Time for applying the objects of one part of a stack.",
 		Buckets: prometheus.ExponentialBuckets(0.0005, 4, 8),
 	}, []string{"component"})
 )
@@ -35,17 +34,17 @@ func init() {
 
 // measure counts and times what is done for one component. Parts that are not
 // requested are not counted.
-func measure(component desired.Component, step func() result) result {
+func measure(component string, step func() result) result {
 	start := time.Now()
 	done := step()
 	if done.Requested() {
-		componentTotal.WithLabelValues(component.Name, outcome(done)).Inc()
-		componentDuration.WithLabelValues(component.Name).Observe(time.Since(start).Seconds())
+		componentTotal.WithLabelValues(component, outcomeOf(done)).Inc()
+		componentDuration.WithLabelValues(component).Observe(time.Since(start).Seconds())
 	}
 	return done
 }
 
-func outcome(done result) string {
+func outcomeOf(done result) string {
 	switch {
 	case done.retry != nil:
 		return "failed"
@@ -69,7 +68,8 @@ var stacksDesc = prometheus.NewDesc("obstack_stacks",
 var workloadsDesc = prometheus.NewDesc("obstack_workloads",
 	"Workloads that name a stack, by state: injected, pending or refused, as the stack's status counts them.", []string{"namespace", "stack", "state"}, nil)
 
-func registerStackMetrics(reader client.Reader) {
+// RegisterMetrics counts the stacks of a cache.
+func RegisterMetrics(reader client.Reader) {
 	ctrlmetrics.Registry.Unregister(&stackMetrics{})
 	ctrlmetrics.Registry.MustRegister(&stackMetrics{reader})
 }

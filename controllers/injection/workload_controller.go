@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package injection
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"obstack.dev/obstack/controllers/injection/policy"
+)
+
+// WorkloadReconciler looks at one workload: it records for its owner why it gets no
+// settings, and releases it from a stamp that it should not have. Stamping is the
+// stack's pass, which sees all of them at once.
+type WorkloadReconciler struct {
+	*Injector
+
+	mu       sync.Mutex
+	recorded map[policy.Key]string
+}
+
+// Reconcile makes one workload's stamp go if its claim is not granted.
+func (r *WorkloadReconciler) Reconcile(ctx context.Context, key policy.Key) (ctrl.Result, error) {
+	w, err := r.Reader.Workload(ctx, key)
+	if w == nil || err != nil {
+		r.isNew(key, "")
+		return ctrl.Result{}, err
+	}
+	stamp, stamped := w.Stamp()
+	// What another operator watches is its own to decide; a Job of a CronJob has its stamp.
+	if !w.DeletionTimestamp.IsZero() || stamped && !r.Reader.Watched(stamp.Stack.Namespace) ||
+		metav1.GetControllerOf(w) != nil && w.Kind == policy.KindJob {
+		return ctrl.Result{}, nil
+	}
+	claim, namespace, err := r.Reader.Claim(ctx, w)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	stack, err := r.Reader.stack(ctx, claim)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	decision := policy.DecideWorkload(w, claim, namespace, stack)
+	if r.isNew(key, decision.Message) && decision.Message != "" {
+		r.Events.Eventf(w.Reference(), nil, corev1.EventTypeWarning, decision.Reason, "Inject", "%s", decision.Message)
+	}
+	if decision.Granted || !stamped {
+		return ctrl.Result{}, nil
+	}
+	if err := r.Release(ctx, w); err != nil {
+		return ctrl.Result{}, fmt.Errorf("release %s: %w", w, err)
+	}
+	return ctrl.Result{}, nil
+}
+
+// isNew reports whether the message about a workload is another than the one recorded last.
+func (r *WorkloadReconciler) isNew(key policy.Key, message string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.recorded == nil {
+		r.recorded = map[policy.Key]string{}
+	}
+	before := r.recorded[key]
+	if message == "" {
+		delete(r.recorded, key)
+	} else {
+		r.recorded[key] = message
+	}
+	return before != message
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stack
+
+import (
+	"context"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/apply"
+	"obstack.dev/obstack/controllers/desired"
+)
+
+// outcome is what became of a plan.
+type outcome struct {
+	results []result
+	// settingsWritten reports whether every Secret holds the settings.
+	settingsWritten bool
+}
+
+// result is what became of one component in this pass.
+type result struct {
+	component desired.Component
+	desired.Output
+	// requested reports whether the spec asks for the part.
+	requested bool
+	// retry is a failure that may pass by itself.
+	retry error
+	// recheck is after how long to look again, where only a change which is not
+	// watched can mend the part; 0 if it need not be.
+	recheck time.Duration
+	// raced reports whether somebody wrote to a child right after this pass did.
+	raced bool
+}
+
+// failed reports whether some of the part's objects were not written.
+func (r *result) failed() bool { return r.retry != nil || r.recheck > 0 }
+
+// of finds the result of a condition.
+func (o *outcome) of(condition string) *result {
+	for i := range o.results {
+		if o.results[i].component.Condition == condition {
+			return &o.results[i]
+		}
+	}
+	return &result{}
+}
+
+// apply writes every part and prunes what is wanted no more; of a suspended stack it
+// says what that would change. A part that fails or is undecided does not stop the
+// others; what exists of it is kept.
+func (r *Reconciler) apply(ctx context.Context, stack *obsv1.ObservabilityStack, plan plan) (outcome, error) {
+	var applied outcome
+	pass, err := r.Engine.Begin(ctx, stack, r.Kinds.Served())
+	if err != nil {
+		return applied, err
+	}
+	step := applyPart
+	if stack.Spec.Suspend {
+		step = diffPart
+	}
+	held := map[string]bool{}
+	for _, p := range plan.parts {
+		done := measure(p.Name, func() result { return step(ctx, pass, p) })
+		done.component, done.requested = p.Component, p.Requested()
+		held[p.Name] = done.Hold
+		applied.results = append(applied.results, done)
+	}
+	if stack.Spec.Suspend {
+		return applied, nil
+	}
+	err = pass.Prune(ctx, func(child *metav1.PartialObjectMetadata) bool {
+		return held[child.Labels[obsv1.LabelComponent]]
+	})
+	if err != nil {
+		applied.results = append(applied.results, pruneFailure(err))
+	}
+	return applied, nil
+}
+
+// applyPart writes one part. Its condition is what the builder said, unless writing failed.
+func applyPart(ctx context.Context, pass *apply.Pass, p part) result {
+	if err := pass.Apply(ctx, p.Objects); err != nil {
+		return failure(err)
+	}
+	return result{Output: p.Output, raced: pass.Overtaken()}
+}
+
+// diffPart says what applyPart and pruning would change.
+func diffPart(ctx context.Context, pass *apply.Pass, p part) result {
+	changes, err := pass.Diff(ctx, p.Objects)
+	if err != nil {
+		return failure(err)
+	}
+	if !p.Hold {
+		changes = append(changes, pass.DiffPrune(func(child *metav1.PartialObjectMetadata) bool {
+			return child.Labels[obsv1.LabelComponent] != p.Name
+		})...)
+	}
+	return result{Output: suspended(p.Output, changes)}
+}

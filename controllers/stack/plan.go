@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stack
+
+import (
+	"slices"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/apply"
+	"obstack.dev/obstack/controllers/desired"
+	"obstack.dev/obstack/controllers/injection/policy"
+)
+
+// plan is what a pass wants of the cluster. It is made without looking at anything
+// but the stack and what was observed.
+type plan struct {
+	// parts are what each component wants, in the order of applying.
+	parts []part
+	// configHash of the configuration that workloads should have; empty if there is none.
+	configHash string
+	// workloads are what to do about them; nil if injection is off.
+	workloads *policy.Plan
+}
+
+// part is what one component wants.
+type part struct {
+	desired.Component
+	desired.Output
+}
+
+// newPlan decides what a stack needs.
+func newPlan(stack *obsv1.ObservabilityStack, observed observation) plan {
+	var p plan
+	in := observed.inputs
+	if observed.workloads != nil {
+		hash, decided := desired.ConfigHash(stack, in)
+		if !decided {
+			hash = stack.Status.ConfigHash // Bad input: the last good settings stay.
+		}
+		workloads := policy.NewPlan(*observed.workloads, hash, rolloutSpec(stack))
+		p.configHash, p.workloads = hash, &workloads
+		in.Workloads = &desired.Workloads{
+			Namespaces: otherNamespaces(stack, observed.workloads), Status: workloads.Status,
+			Rolling: workloads.By[policy.Rolling], Outdated: workloads.By[policy.Outdated],
+			Missed: workloads.By[policy.Missed], Stale: workloads.By[policy.Stale],
+		}
+	}
+	for _, component := range desired.Components {
+		p.parts = append(p.parts, part{component, component.Build(stack, in)})
+	}
+	return p
+}
+
+func rolloutSpec(stack *obsv1.ObservabilityStack) obsv1.RolloutSpec {
+	if stack.Spec.Injection == nil || stack.Spec.Injection.Rollout == nil {
+		return obsv1.RolloutSpec{}
+	}
+	return *stack.Spec.Injection.Rollout
+}
+
+// otherNamespaces are those to which the settings are copied.
+func otherNamespaces(stack *obsv1.ObservabilityStack, workloads *policy.State) []string {
+	return slices.DeleteFunc(slices.Clone(workloads.Namespaces), func(name string) bool { return name == stack.Namespace })
+}
+
+// patches are what the plan would change about the workloads of a suspended stack.
+func (p *plan) patches() []apply.Change {
+	var changes []apply.Change
+	for _, patch := range p.workloads.Patches {
+		changes = append(changes, apply.Change{Verb: "stamp", Kind: patch.Kind, Name: patch.Namespace + "/" + patch.Name})
+	}
+	return changes
+}

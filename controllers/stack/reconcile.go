@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package stack is the pass over one ObservabilityStack: observe reads, plan decides,
+// apply writes the children, rollout patches the workloads, and report writes the status.
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/apply"
+	"obstack.dev/obstack/controllers/capabilities"
+	"obstack.dev/obstack/controllers/injection/policy"
+)
+
+// Reconciler keeps the children and the status of ObservabilityStacks.
+type Reconciler struct {
+	// Client reads through the cache and writes.
+	client.Client
+	// Engine applies and prunes the children.
+	Engine *apply.Engine
+	// Secrets reads the Secrets that stacks refer to.
+	Secrets *SecretReader
+	// Kinds knows which kinds the cluster serves.
+	Kinds *capabilities.Kinds
+	// Events records for users the conditions that change.
+	Events events.EventRecorder
+	// Injection brings settings to workloads; nil if it is off.
+	Injection Injection
+	// ExporterImage is the task exporter's image where a broker names none.
+	ExporterImage string
+
+	// written holds, by UID, the resource version over which a stack's status was written last.
+	written sync.Map
+}
+
+// Injection is what a pass needs of what brings settings to workloads.
+type Injection interface {
+	// Observe finds the workloads that name a stack. It writes nothing.
+	Observe(ctx context.Context, stack *obsv1.ObservabilityStack) (policy.State, error)
+	// Rollout carries out a plan, and returns the workloads for which the webhook does not respond.
+	Rollout(ctx context.Context, stack types.NamespacedName, plan policy.Plan) (unreachable []string, err error)
+	// Forget drops what is stored of a stack that is gone.
+	Forget(stack types.NamespacedName)
+}
+
+// Reconcile makes the cluster match one stack.
+func (r *Reconciler) Reconcile(ctx context.Context, stack *obsv1.ObservabilityStack) (ctrl.Result, error) {
+	if !stack.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil // The children go with garbage collection.
+	}
+	observed, err := r.observe(ctx, stack)
+	if err != nil {
+		return ctrl.Result{}, fmt.Errorf("observe: %w", err)
+	}
+	plan := newPlan(stack, observed)
+	applied, err := r.apply(ctx, stack, plan)
+	if err != nil {
+		return ctrl.Result{}, fmt.Errorf("list children: %w", err)
+	}
+	rolledOut, rolloutErr := r.rollout(ctx, stack, plan, applied)
+	reportErr := r.report(ctx, stack, plan, rolledOut)
+	return next(rolledOut, rolloutErr, reportErr)
+}
+
+const (
+	// recheckAfter is how long obstack waits for a change that it has no watch for,
+	// such as the deletion of an unmanaged object whose name it needs.
+	recheckAfter = time.Minute
+	// againAfter is how soon obstack looks again at what it knows to be outdated.
+	againAfter = time.Second
+)
+
+// next is when the stack is looked at again though no event asks for it. The jitter
+// keeps many stacks from being looked at at the same time.
+func next(done outcome, errs ...error) (ctrl.Result, error) {
+	var soonest time.Duration
+	for _, result := range done.results {
+		errs = append(errs, result.retry)
+		after := result.recheck
+		if result.raced {
+			after = againAfter
+		}
+		if after > 0 && (soonest == 0 || after < soonest) {
+			soonest = after
+		}
+	}
+	err := errors.Join(errs...)
+	if apierrors.IsConflict(err) {
+		// The cache is behind the stack, or a child was replaced meanwhile: look again.
+		return ctrl.Result{RequeueAfter: againAfter}, nil
+	}
+	return ctrl.Result{RequeueAfter: wait.Jitter(soonest, 0.5)}, err
+}
