@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestBadFlagsAreRefusedByName(t *testing.T) {
+func TestParseFlagsRefusesBadFlagsByName(t *testing.T) {
 	for _, tc := range []struct {
 		args []string
 		want string
@@ -46,7 +46,7 @@ func TestBadFlagsAreRefusedByName(t *testing.T) {
 }
 
 // The other webhook flags are then of no concern, whatever they say.
-func TestInjectionIsOffUnlessAskedFor(t *testing.T) {
+func TestParseFlagsLeavesInjectionOff(t *testing.T) {
 	for _, args := range [][]string{nil, {"--webhook-bind-address=0", "--webhook-cert-secret=nonsense"}} {
 		opts, err := parseFlags(args, io.Discard)
 		if err != nil || opts.webhook.enabled {
@@ -59,7 +59,7 @@ func TestInjectionIsOffUnlessAskedFor(t *testing.T) {
 	}
 }
 
-func TestHelpDocumentsEveryFlag(t *testing.T) {
+func TestRunHelpDocumentsEveryFlag(t *testing.T) {
 	output := &logs{}
 	if err := run(t.Context(), []string{"--help"}, output); err != nil {
 		t.Fatal(err)
@@ -72,21 +72,21 @@ func TestHelpDocumentsEveryFlag(t *testing.T) {
 	}
 }
 
-func TestVersion(t *testing.T) {
+func TestRunVersion(t *testing.T) {
 	output := &logs{}
 	if err := run(t.Context(), []string{"--version"}, output); err != nil || output.String() != "obstack dev\n" {
 		t.Errorf("--version: %q, %v", output, err)
 	}
 }
 
-func TestABadSentryDSNIsRefusedAtStart(t *testing.T) {
+func TestRunRefusesABadSentryDSN(t *testing.T) {
 	t.Setenv("SENTRY_DSN", "nonsense")
 	if err := run(t.Context(), nil, io.Discard); err == nil || !strings.Contains(err.Error(), "SENTRY_DSN") {
 		t.Errorf("error = %v, want one that names SENTRY_DSN", err)
 	}
 }
 
-func TestNoClusterIsSaidWithWhatToDo(t *testing.T) {
+func TestRunWithoutAClusterSaysWhatToDo(t *testing.T) {
 	t.Setenv("KUBECONFIG", "/nonexistent")
 	err := run(t.Context(), []string{"--log-format=console"}, io.Discard)
 	if err == nil || !strings.Contains(err.Error(), "--kubeconfig") {

@@ -161,7 +161,7 @@ func setup(ctx context.Context, mgr ctrl.Manager, opts *options, reporter *failu
 	)
 }
 
-// cachesSynced tells whether everything that is watched has been read once.
+// cachesSynced reports whether everything that is watched has been read once.
 func cachesSynced(c cache.Cache) healthz.Checker {
 	return func(req *http.Request) error {
 		ctx, cancel := context.WithTimeout(req.Context(), time.Second)

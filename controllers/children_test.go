@@ -24,7 +24,7 @@ import (
 	"obstack.dev/obstack/controllers/metadata"
 )
 
-func TestANameThatIsTakenInTheLastMomentIsLeftAlone(t *testing.T) {
+func TestApplyLeavesANameTakenInTheLastMoment(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	foreign := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: "shop-dashboard-overview"}, Data: map[string]string{"theirs": "1"}}
 	f.fail = func(_ string, obj client.Object) error {
@@ -42,8 +42,8 @@ func TestANameThatIsTakenInTheLastMomentIsLeftAlone(t *testing.T) {
 	wantCondition(t, stack, obsv1.DashboardsReady, metav1.ConditionFalse, obsv1.ReasonNameConflict)
 }
 
-// TestOnlyWhatABuilderSetsIsOwned: fields that an encoder adds, such as an empty status, would become ours.
-func TestOnlyWhatABuilderSetsIsOwned(t *testing.T) {
+// TestApplyOwnsOnlyWhatABuilderSets: fields that an encoder adds, such as an empty status, would become ours.
+func TestApplyOwnsOnlyWhatABuilderSets(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	f.reconcileStack(t, stack)
 	seen := 0
@@ -68,7 +68,7 @@ func TestOnlyWhatABuilderSetsIsOwned(t *testing.T) {
 	}
 }
 
-func TestAChildThatTheCacheDoesNotShowYetIsPruned(t *testing.T) {
+func TestPruneFindsAChildThatTheCacheDoesNotShowYet(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	// The cache is behind: it never shows the PrometheusRule.
 	f.Engine.Children = func(ctx context.Context, owner client.Object, kind schema.GroupVersionKind) ([]metav1.PartialObjectMetadata, error) {
@@ -85,39 +85,39 @@ func TestAChildThatTheCacheDoesNotShowYetIsPruned(t *testing.T) {
 	}
 }
 
-// Events of our own writes wake nobody, also those that come before the answer.
-func TestOnlyEventsOfOthersAreNews(t *testing.T) {
+// Events of our own writes wake nobody, also those that come before the response.
+func TestEngineExpectsItsOwnWrites(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	during := childOf(stack)
 	f.fail = func(_ string, obj client.Object) error {
 		if obj.GetName() != during.Name || obj.GetObjectKind().GroupVersionKind() != metadata.ConfigMap {
 			return nil
 		}
-		if news := !f.Engine.Expected(during, metadata.ConfigMap.GroupKind()); news {
-			t.Error("an event before the answer is news, want it kept for the pass")
+		if !f.Engine.Expected(during, metadata.ConfigMap.GroupKind()) {
+			t.Error("an event before the response starts a pass, want it kept for this one")
 		}
 		return nil
 	}
 	during.ResourceVersion = "2"
 	if again := f.reconcileStack(t, stack).RequeueAfter; again != 0 {
-		t.Errorf("another pass after %s, want none: the event was older than the answer", again)
+		t.Errorf("another pass after %s, want none: the event was older than the response", again)
 	}
 	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Dashboards.Folder = "Other" })
 	during.ResourceVersion = "9000000000"
 	if again := f.reconcileStack(t, stack).RequeueAfter; again == 0 {
-		t.Error("no other pass, want one: the event was newer than the answer")
+		t.Error("no other pass, want one: the event was newer than the response")
 	}
 	after := childOf(stack)
 	refresh(t, after)
 	if !f.Engine.Expected(after, metadata.ConfigMap.GroupKind()) {
-		t.Error("what the operator wrote is news")
+		t.Error("an event of the operator's own write is not expected")
 	}
 	after.Labels["theirs"] = "1"
 	if err := live.Update(t.Context(), after); err != nil {
 		t.Fatal(err)
 	}
 	if f.Engine.Expected(after, metadata.ConfigMap.GroupKind()) {
-		t.Error("what somebody else wrote is no news")
+		t.Error("an event of somebody else's write is expected")
 	}
 }
 
@@ -129,7 +129,7 @@ func childOf(stack *obsv1.ObservabilityStack) *corev1.ConfigMap {
 	}}
 }
 
-func TestDriftIsRepairedAndForeignFieldsAreKept(t *testing.T) {
+func TestApplyRepairsDriftAndKeepsForeignFields(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	f.reconcileStack(t, stack)
 	key := client.ObjectKey{Namespace: stack.Namespace, Name: "shop-api"}
@@ -167,7 +167,7 @@ func TestDriftIsRepairedAndForeignFieldsAreKept(t *testing.T) {
 	}
 }
 
-func TestALabelTakenFromAChildIsPutBack(t *testing.T) {
+func TestApplyPutsBackALabelTakenFromAChild(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	f.reconcileStack(t, stack)
 	child := &monitoringv1.ServiceMonitor{ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: "shop-api"}}
@@ -186,7 +186,7 @@ func TestALabelTakenFromAChildIsPutBack(t *testing.T) {
 	wantCondition(t, stack, obsv1.MetricsReady, metav1.ConditionTrue, obsv1.ReasonAvailable)
 }
 
-func TestAForeignObjectWithAChildsNameIsNeverTouched(t *testing.T) {
+func TestApplyNeverTouchesAForeignObjectWithAChildsName(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	foreign := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: "shop-dashboard-overview"}, Data: map[string]string{"theirs": "1"}}
 	create(t, foreign)
@@ -212,7 +212,7 @@ func TestAForeignObjectWithAChildsNameIsNeverTouched(t *testing.T) {
 	wantCondition(t, stack, obsv1.DashboardsReady, metav1.ConditionTrue, obsv1.ReasonAvailable)
 }
 
-func TestAChildWhoseChangeIsRefusedIsReplacedIfThatHelps(t *testing.T) {
+func TestApplyReplacesAChildWhoseChangeIsRefusedIfThatHelps(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	f.reconcileStack(t, stack)
 	// The selector of a Deployment is immutable: one from another version stands in the way.
@@ -243,7 +243,7 @@ func TestAChildWhoseChangeIsRefusedIsReplacedIfThatHelps(t *testing.T) {
 	}
 }
 
-func TestAStackDeletedWhileBeingReconciledIsNoError(t *testing.T) {
+func TestReconcileOfAStackDeletedMeanwhileIsNoError(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	f.fail = func(_ string, obj client.Object) error {
 		if obj.GetName() != "shop-api" {
@@ -275,7 +275,7 @@ func TestAStackDeletedWhileBeingReconciledIsNoError(t *testing.T) {
 	}
 }
 
-func TestAStaleStackIsReadAgain(t *testing.T) {
+func TestReportReadsAStaleStackAgain(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	stale := stack.DeepCopy()
 	f.reconcileStack(t, stack)
@@ -289,7 +289,7 @@ func TestAStaleStackIsReadAgain(t *testing.T) {
 	}
 }
 
-func TestUnknownFieldsOfGrafanaDashboardsAreWhatGrafanaOperatorReads(t *testing.T) {
+func TestApplyKeepsTheFieldsThatGrafanaOperatorReads(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	f.reconcileStack(t, stack)
 	got := &unstructured.Unstructured{}

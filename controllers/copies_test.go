@@ -16,7 +16,7 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
 
-func TestCopies(t *testing.T) {
+func TestReconcileKeepsCopies(t *testing.T) {
 	f := newInjecting(t)
 	home, elsewhere := namespace(t), namespace(t)
 	stack := settingsStack(t, home, admitAll)
@@ -60,7 +60,7 @@ func TestCopies(t *testing.T) {
 	}
 }
 
-func TestACopyGoesWithItsStack(t *testing.T) {
+func TestCopyReconcilerDeletesTheCopiesOfAStackThatIsGone(t *testing.T) {
 	f := newInjecting(t)
 	home, elsewhere := namespace(t), namespace(t)
 	stack := settingsStack(t, home, admitAll)

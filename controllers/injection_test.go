@@ -102,7 +102,7 @@ func (f *injecting) reconcileWorkload(t *testing.T, d *appsv1.Deployment) {
 	}
 }
 
-// events that were told since the last call.
+// events that were recorded since the last call.
 func (f *injecting) events() []string {
 	var all []string
 	for len(f.recorded.Events) > 0 {
@@ -111,7 +111,7 @@ func (f *injecting) events() []string {
 	return all
 }
 
-func TestAWorkloadOlderThanItsStackIsStampedOnce(t *testing.T) {
+func TestRolloutStampsAWorkloadOnce(t *testing.T) {
 	f := newInjecting(t)
 	ns := namespace(t)
 	d := annotatedDeployment(ns, "api", "shop")
@@ -135,9 +135,9 @@ func TestAWorkloadOlderThanItsStackIsStampedOnce(t *testing.T) {
 	}
 }
 
-func TestAWorkloadWithoutAnAnswerOfTheWebhookIsNotRolled(t *testing.T) {
+func TestRolloutSkipsAWorkloadForWhichTheWebhookDoesNotRespond(t *testing.T) {
 	f := newInjecting(t)
-	const excluded = "kube-system" // the webhook is not asked about it
+	const excluded = "kube-system" // not the webhook's
 	stack := settingsStack(t, excluded)
 	d := annotatedDeployment(excluded, "api", "shop")
 	create(t, d)
@@ -153,7 +153,7 @@ func TestAWorkloadWithoutAnAnswerOfTheWebhookIsNotRolled(t *testing.T) {
 	}
 }
 
-func TestADeletedWorkloadIsNotMadeAnew(t *testing.T) {
+func TestRolloutNeverMakesADeletedWorkload(t *testing.T) {
 	f := newInjecting(t)
 	ns := namespace(t)
 	stack := settingsStack(t, ns)
@@ -193,7 +193,7 @@ func TestADeletedWorkloadIsNotMadeAnew(t *testing.T) {
 	wantStamp(t, again, "", "")
 }
 
-func TestRelease(t *testing.T) {
+func TestWorkloadReconcilerReleases(t *testing.T) {
 	for name, undo := range map[string]func(t *testing.T, d *appsv1.Deployment, stack *obsv1.ObservabilityStack){
 		"the annotation is removed": func(_ *testing.T, d *appsv1.Deployment, _ *obsv1.ObservabilityStack) {
 			delete(d.Annotations, obsv1.AnnotationStack)
@@ -231,7 +231,7 @@ func TestRelease(t *testing.T) {
 	}
 }
 
-func TestRefusalsAreToldOnce(t *testing.T) {
+func TestWorkloadReconcilerRecordsARefusalOnce(t *testing.T) {
 	f := newInjecting(t)
 	stack := settingsStack(t, namespace(t))
 	elsewhere := namespace(t)
@@ -246,7 +246,7 @@ func TestRefusalsAreToldOnce(t *testing.T) {
 	if got := stack.Status.Workloads; got == nil || got.Refused != 1 || got.Annotated != 1 {
 		t.Errorf("workloads = %+v, want one refused", got)
 	}
-	// A stranger's annotation must not make somebody's stack unready.
+	// A foreign annotation must not make somebody's stack unready.
 	wantCondition(t, stack, obsv1.Ready, metav1.ConditionTrue, obsv1.ReasonAvailable)
 	change(t, stack, admitAll)
 	f.reconcileWorkload(t, d)
@@ -254,11 +254,11 @@ func TestRefusalsAreToldOnce(t *testing.T) {
 	f.events()
 	f.reconcileWorkload(t, d)
 	if got := f.events(); len(got) != 1 {
-		t.Errorf("events = %q, want the refusal told again after it had been lifted", got)
+		t.Errorf("events = %q, want the refusal recorded again after it had been lifted", got)
 	}
 }
 
-func TestASuspendedStackSaysWhatItWouldStamp(t *testing.T) {
+func TestRolloutOfASuspendedStackSaysWhatItWouldStamp(t *testing.T) {
 	f := newInjecting(t)
 	ns := namespace(t)
 	d := annotatedDeployment(ns, "api", "shop")

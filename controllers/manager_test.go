@@ -52,13 +52,13 @@ func startManager(t *testing.T, namespace string) {
 	})
 }
 
-// patience bounds each wait: what is waited for comes, but a shared machine may be slow.
-const patience = 2 * time.Minute
+// timeout bounds each wait: what is waited for comes, but a shared machine may be slow.
+const timeout = 2 * time.Minute
 
 // eventually polls until check has nothing to complain about.
 func eventually(t *testing.T, what string, check func() error) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(timeout)
 	for {
 		err := check()
 		if err == nil {
@@ -83,7 +83,7 @@ func eventuallyCondition(t *testing.T, stack *obsv1.ObservabilityStack, conditio
 	})
 }
 
-func TestTheManagerReactsToWhatHappens(t *testing.T) {
+func TestSetupReactsToWhatHappens(t *testing.T) {
 	stack := fullStack(t)
 	startManager(t, stack.Namespace)
 	eventuallyCondition(t, stack, obsv1.Ready, obsv1.ReasonRollingOut)

@@ -100,7 +100,7 @@ func finishRollout(t *testing.T, namespace string) {
 	}
 }
 
-func TestAStackBecomesItsChildrenAndThenReady(t *testing.T) {
+func TestReconcileMakesTheChildrenAndThenTheStackReady(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	f.reconcileStack(t, stack)
 	wantChildren(t, stack, fullStackChildren)
@@ -120,7 +120,7 @@ func TestAStackBecomesItsChildrenAndThenReady(t *testing.T) {
 	}
 }
 
-func TestEveryChildCarriesLabelsAndOwner(t *testing.T) {
+func TestReconcileGivesEveryChildLabelsAndOwner(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	f.reconcileStack(t, stack)
 	for _, kind := range f.Kinds.Served() {
@@ -146,7 +146,7 @@ func TestEveryChildCarriesLabelsAndOwner(t *testing.T) {
 	}
 }
 
-func TestANewStackSendsOneRequestForEachChild(t *testing.T) {
+func TestReconcileSendsOneRequestForEachChildOfANewStack(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	f.reconcileStack(t, stack)
 	if got, want := len(f.sent.writes), len(fullStackChildren)+1; got != want {
@@ -157,7 +157,7 @@ func TestANewStackSendsOneRequestForEachChild(t *testing.T) {
 	}
 }
 
-func TestAnUnchangedStackSendsNoRequest(t *testing.T) {
+func TestReconcileSendsNothingForAnUnchangedStack(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	f.reconcileStack(t, stack)
 	finishRollout(t, stack.Namespace)
@@ -201,7 +201,7 @@ func versions(t *testing.T, stack *obsv1.ObservabilityStack) map[string]string {
 	return out
 }
 
-func TestRemovingPartsPrunesTheirObjects(t *testing.T) {
+func TestReconcilePrunesTheObjectsOfRemovedParts(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	f.reconcileStack(t, stack)
 
@@ -226,7 +226,7 @@ func TestRemovingPartsPrunesTheirObjects(t *testing.T) {
 	wantCondition(t, stack, obsv1.Ready, metav1.ConditionTrue, obsv1.ReasonAvailable)
 }
 
-func TestStacksOfANamespaceShareTheSecretsThatWereRead(t *testing.T) {
+func TestSecretReaderSharesWhatItReadWithinANamespace(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	f.reconcileStack(t, stack)
 	sibling := stack.DeepCopy()
@@ -244,8 +244,8 @@ func TestStacksOfANamespaceShareTheSecretsThatWereRead(t *testing.T) {
 	}
 }
 
-// TestAFieldThatTheClusterDoesNotKnowIsTold: its definitions may be older than those that obstack was built with.
-func TestAFieldThatTheClusterDoesNotKnowIsTold(t *testing.T) {
+// TestApplyNamesAFieldThatTheClusterDoesNotKnow: its definitions may be older than those that obstack was built with.
+func TestApplyNamesAFieldThatTheClusterDoesNotKnow(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	pass, err := f.Engine.Begin(t.Context(), stack, f.Kinds.Served())
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"obstack.dev/obstack/controllers/desired"
 )
 
-func TestOneFailingPartStopsNeitherTheOthersNorTheirPruning(t *testing.T) {
+func TestReconcileGoesOnAfterAPartThatFails(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	f.reconcileStack(t, stack)
 	f.fail = func(_ string, obj client.Object) error {
@@ -45,7 +45,7 @@ func TestOneFailingPartStopsNeitherTheOthersNorTheirPruning(t *testing.T) {
 	wantChildren(t, stack, want)
 }
 
-func TestWhatTheAPIServerRefusesIsACondition(t *testing.T) {
+func TestReportOfARefusalNamesTheObject(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	f.fail = func(_ string, obj client.Object) error {
 		if obj.GetName() == "shop-api" {
@@ -60,7 +60,7 @@ func TestWhatTheAPIServerRefusesIsACondition(t *testing.T) {
 	}
 }
 
-func TestSuspendChangesNothingAndListsWhatItWould(t *testing.T) {
+func TestReconcileOfASuspendedStackListsWhatItWouldChange(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	f.reconcileStack(t, stack)
 	finishRollout(t, stack.Namespace)
@@ -90,7 +90,7 @@ func TestSuspendChangesNothingAndListsWhatItWould(t *testing.T) {
 		t.Errorf("message %q names a child that does not differ", message)
 	}
 
-	// A restart remembers nothing and must find out by itself what differs.
+	// After a restart nothing is stored, and the pass must find out by itself what differs.
 	restarted := newFixture(t)
 	restarted.reconcileStack(t, stack)
 	if got := wantCondition(t, stack, obsv1.Ready, metav1.ConditionFalse, obsv1.ReasonDrifted); got != message {
@@ -105,9 +105,9 @@ func TestSuspendChangesNothingAndListsWhatItWould(t *testing.T) {
 	}
 }
 
-func TestEventsTellOfConditionsThatChange(t *testing.T) {
+func TestReportRecordsConditionsThatChange(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
-	told := func() []string {
+	recorded := func() []string {
 		var events []string
 		for len(f.recorded.Events) > 0 {
 			events = append(events, <-f.recorded.Events)
@@ -115,29 +115,29 @@ func TestEventsTellOfConditionsThatChange(t *testing.T) {
 		return events
 	}
 	f.reconcileStack(t, stack)
-	if got := told(); len(got) != 0 {
+	if got := recorded(); len(got) != 0 {
 		t.Errorf("events of a stack that is being made = %v, want none", got)
 	}
 	finishRollout(t, stack.Namespace)
 	f.reconcileStack(t, stack)
-	if got := told(); len(got) != 2 { // TasksReady and Ready
+	if got := recorded(); len(got) != 2 { // TasksReady and Ready
 		t.Errorf("events of a stack that became ready = %v, want two", got)
 	}
 	f.reconcileStack(t, stack)
-	if got := told(); len(got) != 0 {
+	if got := recorded(); len(got) != 0 {
 		t.Errorf("events of a pass that changed nothing = %v, want none", got)
 	}
 	if err := live.Delete(t.Context(), secret(stack.Namespace, "shop-sentry", "dsn", "")); err != nil {
 		t.Fatal(err)
 	}
 	f.reconcileStack(t, stack)
-	if got := told(); len(got) != 2 || !strings.HasPrefix(got[0], "Warning SecretNotFound") {
+	if got := recorded(); len(got) != 2 || !strings.HasPrefix(got[0], "Warning SecretNotFound") {
 		t.Errorf("events of a Secret that is gone = %v, want two warnings", got)
 	}
 }
 
 // A pass that sees the status as it was before the last write must not take it for the one that is there.
-func TestAStatusIsComparedWithTheOneThatIsThere(t *testing.T) {
+func TestReportComparesWithTheStatusThatIsThere(t *testing.T) {
 	f := newFixture(t)
 	stack := &obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: namespace(t), Name: "shop"}}
 	stack.Spec.Environment = "production"

@@ -81,7 +81,7 @@ func (r *requests) reset() { *r = requests{} }
 type fixture struct {
 	*stack.Reconciler
 	sent *requests
-	// fail, if set, is asked before each write.
+	// fail, if set, is called before each write.
 	fail     func(verb string, obj client.Object) error
 	recorded *events.FakeRecorder
 }
@@ -119,7 +119,7 @@ func newFixture(t *testing.T) *fixture {
 	f.Reconciler = &stack.Reconciler{
 		Client: counted,
 		Engine: &apply.Engine{Client: counted, Live: reads, Children: liveChildren, FieldManager: obsv1.FieldManager},
-		// What the cache answers in production costs no request, so it is not counted.
+		// What the cache returns in production costs no request, so it is not counted.
 		Secrets: &stack.SecretReader{Metadata: live, Live: reads},
 		Kinds:   kinds, Events: f.recorded, ExporterImage: "ghcr.io/obstack/obstack:test",
 	}

@@ -43,7 +43,7 @@ func serveWebhooks(config *rest.Config) error {
 			panic(err) // Every test that needs it would fail in a way hard to read.
 		}
 	}()
-	return wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, patience, true, func(context.Context) (bool, error) {
+	return wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, timeout, true, func(context.Context) (bool, error) {
 		return server.StartedChecker()(&http.Request{}) == nil, nil
 	})
 }

@@ -32,7 +32,7 @@ func Cached() map[client.Object]cache.ByObject {
 }
 
 // newWorkloadCache caches every workload of the cluster but our own, or of the
-// namespaces that are watched, by the lean types of package
+// namespaces that are watched, by the partial types of package
 func newWorkloadCache(mgr ctrl.Manager, namespaces map[string]cache.Config) (cache.Cache, error) {
 	unmanaged, err := labels.NewRequirement(obsv1.LabelManagedBy, selection.NotEquals, []string{obsv1.ManagedBy})
 	utilruntime.Must(err) // The label is a constant.

@@ -9,7 +9,7 @@ import (
 
 var injectionsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Name: "obstack_injections_total",
-	Help: "Pods that the webhook was asked about, by outcome (injected, refused, skipped or failed) and reason.",
+	Help: "Pods that the webhook was called for, by outcome (injected, refused, skipped or failed) and reason.",
 }, []string{"outcome", "reason"})
 
 func init() {

@@ -55,7 +55,7 @@ type PodWebhook struct {
 	Lookup
 }
 
-// Handle answers with a patch, or with a warning that says why there is none. It
+// Handle responds with a patch, or with a warning that says why there is none. It
 // never refuses a Pod.
 func (h *PodWebhook) Handle(ctx context.Context, req admission.Request) admission.Response {
 	pod := &corev1.Pod{}
@@ -109,7 +109,7 @@ type WorkloadWebhook struct {
 	Lookup
 }
 
-// Handle answers with a patch, or with a warning that says why there is none. It
+// Handle responds with a patch, or with a warning that says why there is none. It
 // never refuses a workload.
 func (h *WorkloadWebhook) Handle(ctx context.Context, req admission.Request) admission.Response {
 	after, err := decodeWorkload(req.Object.Raw, req.Kind.Kind)

@@ -23,7 +23,7 @@ import (
 )
 
 // shelf is a reader of one stack and of the metadata of one object of each other
-// kind. It copies what it answers, as a cache does.
+// kind. It copies what it returns, as a cache does.
 type shelf struct {
 	client.Reader
 	stack *obsv1.ObservabilityStack

@@ -58,7 +58,7 @@ func Cached() map[client.Object]cache.ByObject {
 	}
 }
 
-// keepOurs keeps the metadata of our own objects, and of others what tells that they changed.
+// keepOurs keeps the metadata of our own objects, and of others what shows that they changed.
 func keepOurs(obj any) (any, error) {
 	meta, ok := obj.(metav1.Object)
 	if !ok {
@@ -71,7 +71,7 @@ func keepOurs(obj any) (any, error) {
 	return obj, nil
 }
 
-// keepRollout keeps of a Deployment what tells how far it is.
+// keepRollout keeps of a Deployment what shows how far it is.
 func keepRollout(obj any) (any, error) {
 	if d, ok := obj.(*appsv1.Deployment); ok {
 		d.ManagedFields = nil

@@ -110,7 +110,7 @@ func summary(stack *obsv1.ObservabilityStack, results []result) desired.Output {
 }
 
 // recordEvents emits an event for each condition whose status or reason changed. Of
-// what is new, only Ready and problems are news; that it is being made is not.
+// new conditions, only Ready and problems get one; that a part is being made does not.
 func (r *Reconciler) recordEvents(stack *obsv1.ObservabilityStack, before []metav1.Condition) {
 	for _, now := range stack.Status.Conditions {
 		was := meta.FindStatusCondition(before, now.Type)

@@ -51,7 +51,7 @@ func (s *SecretReader) Value(ctx context.Context, stack *obsv1.ObservabilityStac
 		return desired.SecretValue{}, fmt.Errorf("read metadata of Secret %s: %w", ref.Name, err)
 	}
 	key := secretKey{stack.Namespace, ref}
-	if known, ok := s.recall(key); ok && known.resourceVersion == seen.ResourceVersion {
+	if known, ok := s.load(key); ok && known.resourceVersion == seen.ResourceVersion {
 		return known.value, nil
 	}
 	secret := &corev1.Secret{}
@@ -62,7 +62,7 @@ func (s *SecretReader) Value(ctx context.Context, stack *obsv1.ObservabilityStac
 		return desired.SecretValue{}, fmt.Errorf("read Secret %s: %w", ref.Name, err)
 	}
 	value := valueOf(secret, ref.Key)
-	s.remember(key, knownSecret{secret.ResourceVersion, value})
+	s.store(key, knownSecret{secret.ResourceVersion, value})
 	return value, nil
 }
 
@@ -88,14 +88,14 @@ func (s *SecretReader) Forget(stack *obsv1.ObservabilityStack) {
 	}
 }
 
-func (s *SecretReader) recall(key secretKey) (knownSecret, bool) {
+func (s *SecretReader) load(key secretKey) (knownSecret, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	known, ok := s.known[key]
 	return known, ok
 }
 
-func (s *SecretReader) remember(key secretKey, known knownSecret) {
+func (s *SecretReader) store(key secretKey, known knownSecret) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.known == nil {

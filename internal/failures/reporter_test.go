@@ -63,7 +63,7 @@ func failing(err error) reconcile.Reconciler {
 	return reconcile.Func(func(context.Context, reconcile.Request) (reconcile.Result, error) { return reconcile.Result{}, err })
 }
 
-func TestOnlyErrorsThatRecurAreReported(t *testing.T) {
+func TestReporterReportsErrorsThatRecur(t *testing.T) {
 	sentry := newReceiver(t)
 	r := newReporter(t, map[string]string{"SENTRY_DSN": sentry.dsn(), "SENTRY_ENVIRONMENT": "staging"})
 	broken := r.Wrap(failing(errors.New("apply redis://user:hunter2@redis:6379: refused")))
@@ -130,7 +130,7 @@ func FuzzWithoutCredentials(f *testing.F) {
 	})
 }
 
-func TestPanicsAreReportedAndGoOn(t *testing.T) {
+func TestReporterReportsPanicsAndLetsThemGoOn(t *testing.T) {
 	sentry := newReceiver(t)
 	r := newReporter(t, map[string]string{"SENTRY_DSN": sentry.dsn(), "SENTRY_RELEASE": "mine"})
 	panicking := r.Wrap(reconcile.Func(func(context.Context, reconcile.Request) (reconcile.Result, error) { panic("boom") }))
@@ -148,7 +148,7 @@ func TestPanicsAreReportedAndGoOn(t *testing.T) {
 	}
 }
 
-func TestReportsAreRateLimited(t *testing.T) {
+func TestReporterIsRateLimited(t *testing.T) {
 	sentry := newReceiver(t)
 	r := newReporter(t, map[string]string{"SENTRY_DSN": sentry.dsn()})
 	broken := r.Wrap(failing(errors.New("refused")))
@@ -165,7 +165,7 @@ func TestReportsAreRateLimited(t *testing.T) {
 	}
 }
 
-func TestReportsOfOneObjectAreSpacedOut(t *testing.T) {
+func TestReporterSpacesReportsOfOneObjectOut(t *testing.T) {
 	var got []int
 	for n := range 1000 {
 		if isReported(n) {
@@ -177,7 +177,7 @@ func TestReportsOfOneObjectAreSpacedOut(t *testing.T) {
 	}
 }
 
-func TestWithoutADSNNothingIsWrapped(t *testing.T) {
+func TestReporterWrapsNothingWithoutADSN(t *testing.T) {
 	r := newReporter(t, nil)
 	defer r.Flush()
 	want := failing(nil)
@@ -186,7 +186,7 @@ func TestWithoutADSNNothingIsWrapped(t *testing.T) {
 	}
 }
 
-func TestABadDSNIsRefusedWithoutQuotingIt(t *testing.T) {
+func TestReporterRefusesABadDSNWithoutQuotingIt(t *testing.T) {
 	_, err := NewReporter(func(string) string { return "https://s3cr3tkey@:bad" }, "1.2.3")
 	if err == nil || strings.Contains(err.Error(), "s3cr3tkey") || !strings.Contains(err.Error(), "SENTRY_DSN") {
 		t.Errorf("error = %v, want one that names SENTRY_DSN and not its value", err)

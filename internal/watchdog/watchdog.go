@@ -29,7 +29,7 @@ type pass struct {
 	began   time.Time
 }
 
-// New makes a watchdog that barks at passes longer than limit.
+// New makes a watchdog for passes longer than limit.
 func New(limit time.Duration, now func() time.Time) *Watchdog {
 	return &Watchdog{limit: limit, now: now, running: map[int]pass{}}
 }

@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-func TestTheWatchdogBarksAtPassesThatNeverEnd(t *testing.T) {
+func TestWatchdogNoticesPassesThatNeverEnd(t *testing.T) {
 	now := time.Unix(0, 0)
 	dog := New(time.Minute, func() time.Time { return now })
 	entered, leave := make(chan struct{}), make(chan struct{})

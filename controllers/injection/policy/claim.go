@@ -26,7 +26,7 @@ type Claim struct {
 	Problem string
 }
 
-// Made tells whether anything is asked for.
+// Made reports whether anything is asked for.
 func (c Claim) Made() bool { return c.Stack != types.NamespacedName{} }
 
 // ClaimOf reads the annotations of a workload, of its Pod template and of its
@@ -58,7 +58,7 @@ func PodClaim(pod *corev1.Pod, namespace string) Claim {
 		// Written by hand, the label may stand alone, and names a stack beside the Pod.
 		stamped[obsv1.AnnotationStack] = cmp.Or(pod.Labels[obsv1.StampNamespace], namespace) + "/" + name
 	} else if hasWorkload(pod) {
-		// The annotations of a template do not tell whether the workload opted out; that it has no stamp does.
+		// The annotations of a template do not show whether the workload opted out; that it has no stamp does.
 		return Claim{}
 	}
 	if containers := pod.Annotations[obsv1.StampContainers]; containers != "" {
@@ -67,7 +67,7 @@ func PodClaim(pod *corev1.Pod, namespace string) Claim {
 	return claim(namespace, []map[string]string{pod.Annotations, stamped})
 }
 
-// hasWorkload tells whether a Pod was made from a template that obstack stamps.
+// hasWorkload reports whether a Pod was made from a template that obstack stamps.
 func hasWorkload(pod *corev1.Pod) bool {
 	owner := metav1.GetControllerOf(pod)
 	if owner == nil {
@@ -149,7 +149,7 @@ func problem(annotation, value, hint string) string {
 	return fmt.Sprintf("annotation %s: %q is not accepted: %s", annotation, value, hint)
 }
 
-// Admits tells whether a stack lets workloads of a namespace take its settings.
+// Admits reports whether a stack lets workloads of a namespace take its settings.
 // The labels are those of the Namespace.
 func Admits(stack *obsv1.ObservabilityStack, namespace string, labels map[string]string) bool {
 	if namespace == stack.Namespace {

@@ -32,7 +32,7 @@ func named(namespace, name string) Claim {
 	return Claim{Stack: types.NamespacedName{Namespace: namespace, Name: name}}
 }
 
-func TestPrecedence(t *testing.T) {
+func TestClaimOfPrecedence(t *testing.T) {
 	on := func(stack string) annotations { return annotations{obsv1.AnnotationStack: stack} }
 	optOut := annotations{obsv1.AnnotationInject: "false"}
 	for name, tc := range map[string]struct {
@@ -60,7 +60,7 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotAWorkloadOfItsOwnClaimsNothing(t *testing.T) {
+func TestClaimOfWhatIsNoWorkloadOfItsOwn(t *testing.T) {
 	own := annotations{obsv1.AnnotationStack: "shop"}
 	ours := workload(KindDeployment, own, nil)
 	ours.Labels = map[string]string{obsv1.LabelManagedBy: obsv1.ManagedBy}
@@ -78,7 +78,7 @@ func TestWhatIsNotAWorkloadOfItsOwnClaimsNothing(t *testing.T) {
 	}
 }
 
-func TestWrongAnnotationsAreExplained(t *testing.T) {
+func TestClaimOfExplainsWrongAnnotations(t *testing.T) {
 	for name, tc := range map[string]struct {
 		annotation, value, want string
 	}{
@@ -104,7 +104,7 @@ func TestWrongAnnotationsAreExplained(t *testing.T) {
 	}
 }
 
-func TestContainersAreSortedAndUnique(t *testing.T) {
+func TestClaimOfSortsContainers(t *testing.T) {
 	got := ClaimOf(workload(KindDeployment, annotations{obsv1.AnnotationStack: "shop", obsv1.AnnotationContainers: "worker, api,api"}, nil), nil)
 	if diff := cmp.Diff([]string{"api", "worker"}, got.Containers); diff != "" {
 		t.Errorf("containers (-want +got):\n%s", diff)

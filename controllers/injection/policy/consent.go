@@ -15,7 +15,7 @@ import (
 
 // Decision is whether a claim is granted.
 type Decision struct {
-	// Granted tells that the settings may be injected.
+	// Granted reports whether the settings may be injected.
 	Granted bool
 	// Reason and Message say why not. Both are empty for what asks for nothing. A
 	// granted claim may have a message too: something that its owner should mend.
@@ -56,7 +56,7 @@ func DecideWorkload(w *Workload, claim Claim, namespace *metav1.PartialObjectMet
 }
 
 // Check decides about a granted claim by the names of the containers: those that
-// the claim lists and that do not exist are told of, and if none exists nothing is injected.
+// the claim lists and that do not exist are named, and if none exists nothing is injected.
 func (d Decision) Check(claim Claim, containers []string) Decision {
 	if !d.Granted || len(claim.Containers) == 0 {
 		return d
@@ -77,7 +77,7 @@ func (d Decision) Check(claim Claim, containers []string) Decision {
 // maxProblem bounds a message about containers, of which there may be a hundred, in bytes.
 const maxProblem = 512
 
-// HasSettings tells whether a stack has anything for workloads.
+// HasSettings reports whether a stack has anything for workloads.
 func HasSettings(stack *obsv1.ObservabilityStack) bool {
 	return stack.Spec.Sentry != nil || stack.Spec.Logging != nil || stack.Spec.Environment != ""
 }
@@ -91,7 +91,7 @@ func (t *Template) ContainerNames() []string {
 	return names
 }
 
-// matches tells whether a selector chooses labels; a selector that is not valid chooses none.
+// matches reports whether a selector chooses labels; a selector that is not valid chooses none.
 func matches(selector *metav1.LabelSelector, set map[string]string) bool {
 	parsed, err := metav1.LabelSelectorAsSelector(selector)
 	return err == nil && parsed.Matches(labels.Set(set))

@@ -30,7 +30,7 @@ func admitting(from obsv1.NamespacesFrom, labels map[string]string) func(*obsv1.
 	}
 }
 
-func TestConsentIsTwoSided(t *testing.T) {
+func TestDecideIsTwoSided(t *testing.T) {
 	shop := map[string]string{"team": "shop"}
 	invalid := func(stack *obsv1.ObservabilityStack) {
 		admitting(obsv1.NamespacesFromSelector, nil)(stack)
@@ -65,7 +65,7 @@ func TestConsentIsTwoSided(t *testing.T) {
 	}
 }
 
-func TestUnknownContainers(t *testing.T) {
+func TestCheckNamesUnknownContainers(t *testing.T) {
 	granted := Decision{Granted: true}
 	have := []string{"web", "api"}
 	for name, tc := range map[string]struct {

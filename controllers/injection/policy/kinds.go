@@ -77,7 +77,7 @@ func Scheme() *runtime.Scheme {
 	return scheme
 }
 
-// Caches and clients tell kinds apart by their Go types. The fields are the same,
+// Caches and clients know kinds by their Go types. The fields are the same,
 // so the types differ in a parameter alone.
 type (
 	deployment  struct{}

@@ -18,7 +18,7 @@ type Grant struct {
 	Stamp
 	// Secret holds the settings; it is in the Pod's namespace, or will be.
 	Secret string
-	// SecretExists tells that it is there, so that the Pod starts with it.
+	// SecretExists reports whether it is there, so that the Pod starts with it.
 	SecretExists bool
 	// ReleaseFromImage sets SENTRY_RELEASE of each container.
 	ReleaseFromImage bool

@@ -94,8 +94,8 @@ func TestPodPatchOfChosenContainers(t *testing.T) {
 	}
 }
 
-// TestAPodWithoutTheSecretIsNotMarked: it starts without settings, so it must be found.
-func TestAPodWithoutTheSecretIsNotMarked(t *testing.T) {
+// TestPodPatchMarksNoPodWithoutTheSecret: it starts without settings, so it must be found.
+func TestPodPatchMarksNoPodWithoutTheSecret(t *testing.T) {
 	grant := testGrant
 	grant.SecretExists = false
 	pod := &corev1.Pod{
@@ -111,7 +111,7 @@ func TestAPodWithoutTheSecretIsNotMarked(t *testing.T) {
 	}
 }
 
-func TestReleaseFromImage(t *testing.T) {
+func TestPodPatchReleaseFromImage(t *testing.T) {
 	for image, want := range map[string]string{
 		"shop:1.4.2":                           "1.4.2",
 		"registry.example:5000/team/shop:v2":   "v2",

@@ -19,7 +19,7 @@ type Stamp struct {
 	ConfigHash string
 	// Containers is the workload's choice, comma-separated; empty means all.
 	Containers string
-	// Attempt counts how often the workload was rolled again for Pods that missed the webhook.
+	// Attempt counts how often the injection was retried for Pods that missed the webhook.
 	Attempt int
 }
 
@@ -34,7 +34,7 @@ func StampFor(claim Claim, configHash string) Stamp {
 	return Stamp{Stack: claim.Stack, ConfigHash: configHash, Containers: strings.Join(claim.Containers, ",")}
 }
 
-// StampOf reads the stamp of a template; ok tells whether there is any part of one.
+// StampOf reads the stamp of a template; ok reports whether there is any part of one.
 func StampOf(labels, annotations map[string]string) (stamp Stamp, ok bool) {
 	attempt, _ := strconv.Atoi(annotations[obsv1.StampAttempt])
 	stamp = Stamp{

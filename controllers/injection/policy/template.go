@@ -47,13 +47,13 @@ func TemplatePatch(change TemplateChange) []webhook.JSONPatchOp {
 		setKeys(meta+"/annotations", change.New.Annotations, annotations, StampAnnotations)...)
 }
 
-// complete tells whether all that every stamp has is there.
+// complete reports whether all that every stamp has is there.
 func complete(template *corev1.PodTemplateSpec) bool {
 	return template.Labels[obsv1.StampStack] != "" && template.Labels[obsv1.StampNamespace] != "" &&
 		template.Annotations[obsv1.StampConfigHash] != ""
 }
 
-// sameTemplate tells whether two templates differ in nothing but the stamp.
+// sameTemplate reports whether two templates differ in nothing but the stamp.
 func sameTemplate(a, b *corev1.PodTemplateSpec) bool {
 	return equality.Semantic.DeepEqual(a.Spec, b.Spec) &&
 		equality.Semantic.DeepEqual(without(a.Labels, StampLabels), without(b.Labels, StampLabels)) &&

@@ -71,7 +71,7 @@ func TestTemplatePatch(t *testing.T) {
 			if got.Labels["app"] != "shop" || got.Spec.Containers[0].Image != tc.after.Spec.Containers[0].Image {
 				t.Errorf("the owner's own fields became %+v", got)
 			}
-			// The API server may ask again, with what came of the first time.
+			// The API server may call again, with what came of the first time.
 			if again := TemplatePatch(TemplateChange{Path: "/template", Old: tc.before, New: got, Want: tc.want}); len(again) > 0 {
 				t.Errorf("repeated on its own result it does %+v", again)
 			}
@@ -79,7 +79,7 @@ func TestTemplatePatch(t *testing.T) {
 	}
 }
 
-func TestStampPatchesATemplateWithoutMetadata(t *testing.T) {
+func TestTemplatePatchOfATemplateWithoutMetadata(t *testing.T) {
 	want := Stamp{Stack: named("team", "shop").Stack, ConfigHash: "new"}
 	bare := &corev1.PodTemplateSpec{}
 	got := patched(t, &holder{bare}, TemplatePatch(TemplateChange{Path: "/template", New: bare, Want: &want})).Template

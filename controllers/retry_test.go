@@ -19,8 +19,8 @@ import (
 // retryBackoff is how long the first retry keeps the second one waiting.
 const retryBackoff = time.Minute
 
-// TestHealing: a Pod that missed the webhook rolls its workload, once, then again only after a while.
-func TestHealing(t *testing.T) {
+// A Pod that missed the webhook has its workload patched, once, then again only after a while.
+func TestRolloutRetriesAMissedInjection(t *testing.T) {
 	f := newInjecting(t)
 	ns := namespace(t)
 	stack := settingsStack(t, ns)
@@ -36,10 +36,10 @@ func TestHealing(t *testing.T) {
 		return d.Spec.Template.Annotations[obsv1.StampAttempt]
 	}
 	if got := attempt(); got != "1" {
-		t.Fatalf("attempt = %q, want the workload rolled for the Pod %s", got, missed.Name)
+		t.Fatalf("attempt = %q, want the workload patched for the Pod %s", got, missed.Name)
 	}
 	if got := attempt(); got != "1" {
-		t.Errorf("attempt = %q while it is rolling, want 1", got)
+		t.Errorf("attempt = %q while it rolls out, want 1", got)
 	}
 	settle(t, d)
 	if got := attempt(); got != "1" {
@@ -69,7 +69,7 @@ func settle(t *testing.T, d *appsv1.Deployment) {
 	}
 }
 
-// stampedPod makes a Pod of a Deployment that the webhook was not asked about.
+// stampedPod makes a Pod of a Deployment that the webhook did not see.
 func stampedPod(t *testing.T, d *appsv1.Deployment, stack *obsv1.ObservabilityStack) *corev1.Pod {
 	t.Helper()
 	pod := &corev1.Pod{
