@@ -6,8 +6,6 @@ export CGO_ENABLED := 0
 
 VERSION ?= dev
 TOOL := go tool -modfile=hack/tools/go.mod
-# promtool without the cloud providers' discovery, which it does not need to check rules.
-PROMTOOL := GOFLAGS=-tags=remove_all_sd $(TOOL) promtool
 CHART := charts/obstack
 # Hand-written code of the operator; what only builds, tests or shows it does not count. What runs it as a process
 # of its own counts as well. The exporter is measured by test-integration, because much of it does nothing without a broker.
@@ -38,8 +36,12 @@ image: ## Build the container image with docker.
 
 ##@ Check
 
+.PHONY: tools
+tools: ## Build the pinned tools that tests, linting and generation use; the first time takes minutes.
+	@hack/tools/build.sh
+
 .PHONY: test
-test: ## Run every test that needs no more than this machine, with the coverage gate.
+test: tools ## Run every test that needs no more than this machine, with the coverage gate.
 	@assets=$$(go run ./hack/assets) && export KUBEBUILDER_ASSETS=$$assets OBSTACK_COVERAGE=$(CURDIR)/cover.d/operator && \
 	rm -rf $$OBSTACK_COVERAGE && mkdir -p $$OBSTACK_COVERAGE && \
 	go test -timeout 45m -count=1 -cover -coverpkg=$(OPERATOR) ./... -args -test.gocoverdir=$$OBSTACK_COVERAGE && \
@@ -63,7 +65,7 @@ test-dashboards: ## Try the dashboards on a real Prometheus under a known load; 
 
 # gosec leaves unchecked errors (G104) to errcheck, which knows those that do not matter.
 .PHONY: lint
-lint: ## Lint the code, the API and the chart, and look for security flaws.
+lint: tools ## Lint the code, the API and the chart, and look for security flaws.
 	$(TOOL) golangci-lint-kube-api-linter run
 	$(TOOL) golangci-lint-kube-api-linter run -c .golangci-kal.yml ./api/...
 	$(TOOL) gosec -quiet -exclude=G104 -exclude-generated -exclude-dir=hack -exclude-dir=test ./...
@@ -84,7 +86,7 @@ bench-rules: ## Measure alerts and SLOs on a real Prometheus; writes docs/benchm
 ##@ Generate
 
 .PHONY: generate
-generate: ## Generate all that is generated: deepcopy, CRD, RBAC, the chart's copies, the field reference.
+generate: tools ## Generate all that is generated: deepcopy, CRD, RBAC, the chart's copies, the field reference.
 	$(TOOL) controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/... paths=./controllers/...
 	$(TOOL) controller-gen rbac:roleName=manager-role paths=./controllers output:rbac:dir=config/rbac
 	$(TOOL) controller-gen rbac:roleName=injection-role,fileName=injection_role.yaml paths=./controllers/injection output:rbac:dir=config/rbac

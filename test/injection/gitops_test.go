@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -161,25 +160,13 @@ func (c *cluster) helmUpgrade(t *testing.T, namespace string, containers ...stri
 			t.Fatal(err)
 		}
 	}
-	helm, err := helmPath()
+	helm, err := testenv.Tool(t.Context(), "helm")
 	if err != nil {
-		t.Fatalf("build helm: %v", err)
+		t.Fatal(err)
 	}
 	run(t, "", helm, "upgrade", "--install", "shop", chart, "--kubeconfig", c.Kubeconfig,
 		"--namespace", namespace, "--set", "containers={"+strings.Join(containers, ",")+"}")
 }
-
-// helmPath builds the helm that is pinned in hack/tools.
-var helmPath = sync.OnceValues(func() (string, error) {
-	root, err := testenv.Root()
-	if err != nil {
-		return "", err
-	}
-	cmd := exec.Command("go", "tool", "-modfile=hack/tools/go.mod", "-n", "helm")
-	cmd.Dir = root
-	path, err := cmd.Output()
-	return strings.TrimSpace(string(path)), err
-})
 
 // kubectl runs the kubectl of the control plane's version, with that on its standard input.
 func (c *cluster) kubectl(t *testing.T, input string, args ...string) {

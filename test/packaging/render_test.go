@@ -4,6 +4,7 @@ package packaging
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"obstack.dev/obstack/test/testenv"
 )
 
 const (
@@ -27,17 +30,9 @@ const (
 )
 
 var (
-	helmPath      = sync.OnceValues(func() (string, error) { return buildTool("helm") })
-	kustomizePath = sync.OnceValues(func() (string, error) { return buildTool("kustomize") })
+	helmPath      = sync.OnceValues(func() (string, error) { return testenv.Tool(context.Background(), "helm") })
+	kustomizePath = sync.OnceValues(func() (string, error) { return testenv.Tool(context.Background(), "kustomize") })
 )
-
-// buildTool builds a program pinned in hack/tools and returns its path.
-func buildTool(name string) (string, error) {
-	cmd := exec.Command("go", "tool", "-modfile=hack/tools/go.mod", "-n", name)
-	cmd.Dir = root
-	output, err := output(cmd)
-	return strings.TrimSpace(string(output)), err
-}
 
 // output runs a command and returns what it prints, and an error that says what
 // it complains about.
@@ -54,7 +49,7 @@ func helm(t *testing.T, args ...string) ([]byte, error) {
 	t.Helper()
 	path, err := helmPath()
 	if err != nil {
-		t.Fatalf("build helm: %v", err)
+		t.Fatal(err)
 	}
 	return output(exec.Command(path, args...))
 }
@@ -80,7 +75,7 @@ func kustomize(t *testing.T, dir string) []*unstructured.Unstructured {
 	t.Helper()
 	path, err := kustomizePath()
 	if err != nil {
-		t.Fatalf("build kustomize: %v", err)
+		t.Fatal(err)
 	}
 	rendered, err := output(exec.Command(path, "build", filepath.Join(root, "config", dir)))
 	if err != nil {

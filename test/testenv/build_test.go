@@ -30,7 +30,7 @@ build)
   echo compiled/package >&2
   echo "$3" >"$2";;
 mod) echo "{\"Dir\": \"$FAKE/kwok\"}";;
-tool) echo "$FAKE/envtest"; [ -d "$FAKE/envtest" ];;
+tool) echo "$FAKE/bin/setup-envtest"; [ -d "$FAKE/envtest" ];;
 esac
 `
 
@@ -39,7 +39,8 @@ func fake(t *testing.T, status int) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	files := map[string]string{
-		"bin/go": fakeGo,
+		"bin/go":            fakeGo,
+		"bin/setup-envtest": "#!/bin/sh\necho \"$FAKE/envtest\"\n",
 	}
 	for _, stage := range stageFiles {
 		files["kwok/kustomize/stage/"+stage] = "kind: Stage\nmetadata: {name: " + path.Base(stage) + "}\n"

@@ -101,7 +101,11 @@ func generateCRDs(ctx context.Context, root, dir string) error {
 	}
 	defer func() { _ = os.RemoveAll(generated) }()
 	// Without descriptions, which nobody reads here and the API server takes long to publish.
-	cmd := exec.CommandContext(ctx, "go", "tool", "-modfile=hack/tools/go.mod", "controller-gen",
+	generator, err := Tool(ctx, "controller-gen")
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, generator,
 		"crd:maxDescLen=0", "paths="+monitoringModule+"/v1", "output:crd:dir="+generated)
 	cmd.Dir = root
 	interruptOnCancel(cmd)

@@ -37,11 +37,12 @@ func (b *builder) download(ctx context.Context) bool {
 		return false
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
+	setup, err := Tool(ctx, "setup-envtest")
+	if err != nil {
+		return false
+	}
 	minor := b.version[1:strings.LastIndex(b.version, ".")]
-	cmd := exec.CommandContext(ctx, "go", "tool", "-modfile=hack/tools/go.mod", "setup-envtest",
-		"use", minor+".x", "--bin-dir", dir, "-p", "path")
-	cmd.Dir = b.root
-	cmd.Env = append(os.Environ(), "GOWORK=off")
+	cmd := exec.CommandContext(ctx, setup, "use", minor+".x", "--bin-dir", dir, "-p", "path")
 	interruptOnCancel(cmd)
 	output, err := cmd.Output()
 	if err != nil {
