@@ -2,17 +2,19 @@
 
 // Package taskexporter turns Celery's events into Prometheus metrics, under the names of danihodovic/celery-exporter.
 //
-// Three goroutines share the work. One reads the broker and never waits for anything else; one owns all state and turns
-// messages into counts; one asks the broker for depths and the workers for their queues. A scrape only reads memory.
+// Four goroutines share the work. One reads the broker and never waits for anything else; one owns all state and turns
+// messages into counts; one asks the broker for depths, and one the workers for their queues. A scrape only reads memory.
 package taskexporter
 
 import (
 	"context"
+	"errors"
 	"log/slog"
-	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"obstack.dev/obstack/internal/brokerurl"
 	"obstack.dev/obstack/internal/taskexporter/broker"
 	"obstack.dev/obstack/internal/taskexporter/wire"
 )
@@ -30,8 +32,20 @@ type Exporter struct {
 	alive     atomic.Int64 // Unix seconds of the last turn of the processing goroutine
 	// commands are carried out by the goroutine that owns the tracker.
 	commands chan func(*tracker)
-	// wake asks the control goroutine to look at the workers soon.
-	wake chan struct{}
+
+	// events, depthsLink and workersLink are the connections; lengths, unacked and workers are the questions, nil for those
+	// that are turned off.
+	events, depthsLink, workersLink *state
+	lengths, unacked, workers       *state
+	// reachable is whether the last try to connect for events came through.
+	reachable atomic.Bool
+	agenda    *agenda
+	inspected atomic.Int64 // Unix nanoseconds of the last round that all workers replied to
+	// greetings wakes the goroutine that asks workers, newQueues the one that reads depths.
+	greetings, newQueues chan struct{}
+	replyAdvice          sync.Once
+	started              time.Time
+	clock                func() time.Time
 }
 
 // New returns an exporter that is not connected yet.
@@ -43,47 +57,53 @@ func New(options *Options, b broker.Broker, log *slog.Logger) *Exporter {
 	metrics := newMetrics(options.Series.Prefix, static)
 	e := &Exporter{
 		options: options, log: log, broker: b, metrics: metrics, tracker: newTracker(options, metrics, log),
-		mailbox: newMailbox(options.MaxBacklogBytes), commands: make(chan func(*tracker), 64), wake: make(chan struct{}, 1),
+		mailbox: newMailbox(options.MaxBacklogBytes), commands: make(chan func(*tracker), 64),
+		events: newState("events", log), depthsLink: newState("depths", log), workersLink: newState("workers", log),
+		agenda: newAgenda(options.InspectInterval), greetings: make(chan struct{}, 1), newQueues: make(chan struct{}, 1),
+		started: time.Now(), clock: time.Now,
 	}
-	metrics.wakeControl = e.wakeControl
-	metrics.register.MustRegister(newStateCollector(e.tracker, e.mailbox.bytes))
+	if !options.NoQueueLengths {
+		e.lengths = newState("queue_lengths", log)
+	}
+	// RabbitMQ does not say.
+	if !options.NoUnacked && options.Address.Kind != brokerurl.RabbitMQ {
+		e.unacked = newState("unacked", log)
+	}
+	if !options.NoInspect {
+		e.workers = newState("inspect", log)
+	}
+	e.tracker.greet = func() {
+		e.agenda.greet(time.Now(), false)
+		wake(e.greetings)
+	}
+	metrics.register.MustRegister(newStateCollector(e))
 	e.alive.Store(time.Now().Unix())
 	return e
 }
 
 // Run works until the context ends.
 func (e *Exporter) Run(ctx context.Context) {
-	done := make(chan struct{}, 3)
-	for _, part := range []func(context.Context){e.receive, e.process, e.control} {
-		go func() {
-			part(ctx)
-			done <- struct{}{}
-		}()
+	parts := []func(context.Context){e.receive, e.process}
+	if e.lengths != nil || e.unacked != nil {
+		parts = append(parts, e.watchDepths)
 	}
-	for range 3 {
-		<-done
+	if e.workers != nil {
+		parts = append(parts, e.inspect)
 	}
-}
-
-// Pauses between attempts to connect grow from the shortest to the longest.
-const (
-	shortestPause = 250 * time.Millisecond
-	longestPause  = 15 * time.Second
-)
-
-// backoff returns the pause before an attempt, half of it random, so that many exporters do not come back at once.
-func backoff(attempt int) time.Duration {
-	pause := min(longestPause, shortestPause<<min(attempt, 10))
-	return pause/2 + rand.N(pause/2) // #nosec G404 -- jitter is no secret.
+	var running sync.WaitGroup
+	for _, part := range parts {
+		running.Go(func() { part(ctx) })
+	}
+	running.Wait()
 }
 
 // receive reads events for ever. Whatever goes wrong, it tries again.
 func (e *Exporter) receive(ctx context.Context) {
-	first, attempt := true, 0
+	first := true
 	for ctx.Err() == nil {
+		began := time.Now()
 		err := e.broker.Receive(ctx, broker.Sink{
 			Subscribed: func() {
-				attempt = 0
 				if !first {
 					e.metrics.reconnects.Inc()
 				}
@@ -99,11 +119,14 @@ func (e *Exporter) receive(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		// One that ends as soon as it is made is no better than none.
+		if time.Since(began) > longestPause {
+			e.events.renew()
+		}
+		var unreachable *broker.ConnectError
+		e.reachable.Store(!errors.As(err, &unreachable))
 		e.metrics.brokerErrors.Inc()
-		pause := backoff(attempt)
-		attempt++
-		e.log.Warn("no events from the broker, trying again", "error", err, "pause", pause.Round(time.Millisecond))
-		sleep(ctx, pause)
+		sleep(ctx, e.events.fail(err))
 	}
 }
 
@@ -111,10 +134,13 @@ func (e *Exporter) receive(ctx context.Context) {
 func (e *Exporter) subscribed() {
 	e.log.Info("subscribed to events")
 	e.metrics.brokerUp.Set(1)
+	e.events.work()
 	// Workers could not be heard while there was no subscription, so their time starts anew.
 	e.post(func(t *tracker) { t.workers.refresh(time.Now()) })
+	e.agenda.greet(time.Now(), true)
+	e.reachable.Store(true)
 	e.connected.Store(true)
-	e.wakeControl()
+	wake(e.greetings)
 }
 
 // put is called by the reading goroutine and never waits.
@@ -133,9 +159,10 @@ func (e *Exporter) post(command func(*tracker)) {
 	}
 }
 
-func (e *Exporter) wakeControl() {
+// wake leaves a token, unless there is one already.
+func wake(sleeper chan struct{}) {
 	select {
-	case e.wake <- struct{}{}:
+	case sleeper <- struct{}{}:
 	default:
 	}
 }
@@ -192,4 +219,26 @@ func sleep(ctx context.Context, pause time.Duration) {
 	case <-ctx.Done():
 	case <-time.After(pause):
 	}
+}
+
+// connections returns how the connections fare that are wanted.
+func (e *Exporter) connections() []reading {
+	all := []reading{e.events.read()}
+	if e.lengths != nil || e.unacked != nil {
+		all = append(all, e.depthsLink.read())
+	}
+	if e.workers != nil {
+		all = append(all, e.workersLink.read())
+	}
+	return all
+}
+
+// questions returns how the questions fare that are asked.
+func (e *Exporter) questions() (all []reading) {
+	for _, question := range []*state{e.lengths, e.unacked, e.workers} {
+		if question != nil {
+			all = append(all, question.read())
+		}
+	}
+	return all
 }

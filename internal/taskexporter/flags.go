@@ -157,6 +157,9 @@ func (s *settings) finish() (*Options, error) {
 	if s.Listen, err = listen(s.host, s.port); err != nil {
 		return nil, fmt.Errorf("--port: %w", err)
 	}
+	if s.EnableEvents && s.NoInspect {
+		return nil, errors.New("--enable-events: needs questions to workers, which --no-inspect leaves out")
+	}
 	if s.PurgeAfter == 0 {
 		s.PurgeClientsAfter = 0 // "never" is meant for all
 	}

@@ -119,6 +119,13 @@ var ownFlags = []flagSpec{
 		set: duration(time.Second, func(s *settings) *time.Duration { return &s.InspectInterval })},
 	{name: "queue-interval", initial: "10", help: "Seconds between readings of queue depths.",
 		set: duration(time.Second, func(s *settings) *time.Duration { return &s.QueueInterval })},
+	// Each needs permissions of the broker's user, which docs/task-exporter.md lists.
+	{name: "no-inspect", isSwitch: true, help: "Ask workers nothing: no queues and processes of workers.",
+		set: boolFlag(func(s *settings) *bool { return &s.NoInspect })},
+	{name: "no-queue-lengths", isSwitch: true, help: "Do not read the lengths of queues.",
+		set: boolFlag(func(s *settings) *bool { return &s.NoQueueLengths })},
+	{name: "no-unacked", isSwitch: true, help: "Do not read the number of messages that are not acknowledged (Redis only).",
+		set: boolFlag(func(s *settings) *bool { return &s.NoUnacked })},
 	// A web application that has nothing to do over night is not gone: hence a day, where workers, which beat, have minutes.
 	{name: "purge-idle-client-metrics", initial: "86400", help: "Seconds after which the series of a host are removed that is no worker and sent no task. 0: never.",
 		set: duration(0, func(s *settings) *time.Duration { return &s.PurgeClientsAfter })},

@@ -4,6 +4,7 @@ package taskexporter
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http/httptest"
 	"sort"
@@ -35,6 +36,7 @@ func newBench(t *testing.T, args ...string) *bench {
 	}
 	e := New(options, broker.New(options.Address, options.Transport, nil), slog.New(slog.DiscardHandler))
 	b := &bench{Exporter: e, t: t, now: time.Unix(start, 0)}
+	e.clock = func() time.Time { return b.now }
 	b.connected.Store(true)
 	b.wait(0)
 	return b
@@ -101,3 +103,5 @@ func (b *bench) want(prefix string, want ...string) {
 		b.t.Errorf("%s (-want +got):\n%s", prefix, diff)
 	}
 }
+
+func textLog(to io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(to, nil)) }

@@ -8,11 +8,12 @@ import (
 	"obstack.dev/obstack/internal/taskexporter/series"
 )
 
-// maxHosts bounds the hosts that are remembered.
+// maxHosts bounds the hosts that are remembered, of workers and of clients each.
 const maxHosts = 50_000
 
-// hosts remembers when each host was heard of, workers' and clients' alike, so that the series of those that are gone
-// can be purged. It belongs to the tracker's goroutine.
+// hosts remembers when each host was heard of, so that the series of those that are gone can be purged. Workers and
+// clients have one each: a host may be both, and clients must not take the place of workers. It belongs to the tracker's
+// goroutine.
 type hosts struct {
 	last      map[string]*time.Time
 	lastSweep time.Time
@@ -34,27 +35,20 @@ func (h *hosts) seen(host string, now time.Time) string {
 	return host
 }
 
-func (h *hosts) forget(host string) { delete(h.last, host) }
-
-// heardWithin reports whether the host gave a sign in that time.
-func (h *hosts) heardWithin(host string, now time.Time, span time.Duration) bool {
-	at := h.last[host]
-	return at != nil && now.Sub(*at) <= span
-}
-
 // sweepInterval is how often idle hosts are looked for, because that looks at all hosts.
 const sweepInterval = 10 * time.Second
 
-// idle returns the hosts without a sign for that long; zero turns it off.
-func (h *hosts) idle(now time.Time, span time.Duration) []string {
+// expire forgets the hosts without a sign for that long, unless they are kept, and returns them; zero turns it off.
+func (h *hosts) expire(now time.Time, span time.Duration, kept func() map[string]bool) (idle map[string]bool) {
 	if span <= 0 || now.Sub(h.lastSweep) < sweepInterval {
 		return nil
 	}
 	h.lastSweep = now
-	var idle []string
+	keep, idle := kept(), map[string]bool{}
 	for host, at := range h.last {
-		if now.Sub(*at) > span {
-			idle = append(idle, host)
+		if now.Sub(*at) > span && !keep[host] {
+			delete(h.last, host)
+			idle[host] = true
 		}
 	}
 	return idle

@@ -36,12 +36,13 @@ func (n *interner) label(raw []byte) string {
 	return value
 }
 
-// cut shortens a text to the limit without cutting a character in two.
-func (n *interner) cut(raw []byte) []byte {
-	if len(raw) <= n.maxLength {
+func (n *interner) cut(raw []byte) []byte { return cut(raw, n.maxLength) }
+
+// cut shortens a text to a number of bytes without cutting a character in two.
+func cut(raw []byte, end int) []byte {
+	if len(raw) <= end {
 		return raw
 	}
-	end := n.maxLength
 	for end > 0 && !utf8.RuneStart(raw[end]) {
 		end--
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"obstack.dev/obstack/internal/taskexporter/broker"
 	"obstack.dev/obstack/internal/taskexporter/wire"
 )
 
@@ -19,21 +20,21 @@ type metrics struct {
 	register prometheus.Registerer // adds the static labels
 	prefix   string
 
-	events                                                 []prometheus.Counter // by wire.Type
-	messages                                               prometheus.Counter
-	malformedEnvelopes, malformedTypes, malformedBodies    prometheus.Counter
-	malformedEvents, malformedFields                       prometheus.Counter
-	droppedMessages, droppedWorkers, droppedRepeated       prometheus.Counter
-	brokerUp, lagSeconds                                   prometheus.Gauge
-	reconnects, brokerErrors, controlErrors, replies, lost prometheus.Counter
-	wakeControl                                            func() // tells that a new worker was heard of
+	events                                                         []prometheus.Counter // by wire.Type
+	messages                                                       prometheus.Counter
+	malformedEnvelopes, malformedTypes, malformedBodies            prometheus.Counter
+	malformedEvents, malformedFields                               prometheus.Counter
+	droppedMessages, droppedWorkers, droppedRepeated, largeReplies prometheus.Counter
+	brokerUp, lagSeconds                                           prometheus.Gauge
+	reconnects, brokerErrors, replies, missingReplies, lost        prometheus.Counter
+	controlErrors                                                  *prometheus.CounterVec
 }
 
 // newMetrics registers everything that is counted as it happens. What is a state at the time of a scrape is in
 // stateCollector.
 func newMetrics(prefix string, static map[string]string) *metrics {
 	registry := prometheus.NewRegistry()
-	m := &metrics{registry: registry, prefix: prefix, register: prometheus.WrapRegistererWith(static, registry), wakeControl: func() {}}
+	m := &metrics{registry: registry, prefix: prefix, register: prometheus.WrapRegistererWith(static, registry)}
 	m.register.MustRegister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewGoCollector())
 	events := m.vector("exporter_events_total", "Events read, by type; \"other\" are those of no known type.", "type")
 	// All types are there from the start, so that the first event of one is an increase.
@@ -51,17 +52,19 @@ func newMetrics(prefix string, static map[string]string) *metrics {
 	m.malformedEvents = malformed.WithLabelValues("event")
 	m.malformedFields = malformed.WithLabelValues("field")
 	dropped := m.vector("exporter_dropped_total",
-		"Messages dropped because processing fell behind (backlog), events of workers beyond the limit (workers), and events that repeat how a task finished (repeated).", "reason")
+		"Messages dropped because processing fell behind (backlog), events of workers beyond the limit (workers), replies of workers that are too large (large_reply), and events that repeat how a task finished (repeated).", "reason")
 	m.droppedMessages = dropped.WithLabelValues("backlog")
 	// Celery 5.7 tells of a hard time limit twice, once from each side of the pool.
 	m.droppedRepeated = dropped.WithLabelValues("repeated")
 	m.droppedWorkers = dropped.WithLabelValues("workers")
+	m.largeReplies = dropped.WithLabelValues("large_reply")
 	// Zero from the start: before the first subscription the broker is not up.
 	m.brokerUp = m.gauge("exporter_broker_up", "Whether the exporter is connected to the broker and subscribed to events.")
 	m.lagSeconds = m.gauge("exporter_event_lag_seconds", "Age of the last event read, by the clocks of its sender and of this machine.")
 	m.reconnects = m.counter("exporter_reconnects_total", "How often the subscription was made again after it was lost.")
 	m.brokerErrors = m.counter("exporter_broker_errors_total", "Failed attempts to subscribe and lost subscriptions.")
-	m.controlErrors = m.counter("exporter_control_errors_total", "Failed readings of queue depths and failed questions to workers.")
+	m.controlErrors = m.vector("exporter_control_errors_total", "Failed connections for questions and failed questions to the broker and to workers.", "question")
+	m.missingReplies = m.counter("exporter_worker_replies_missing_total", "Replies of live workers that were asked for and did not come.")
 	m.replies = m.counter("exporter_worker_replies_total", "Replies of workers to questions of the exporter.")
 	// A counter without a host, so that it outlives the purge of that host, and an alert on its increase fires.
 	m.lost = m.counter("worker_lost_total", "Workers that sent no heartbeat within the timeout and had not said that they leave.")
@@ -91,6 +94,8 @@ func (m *metrics) malformed(err error) {
 	switch {
 	case errors.Is(err, wire.ErrEnvelope):
 		m.malformedEnvelopes.Inc()
+	case errors.Is(err, broker.ErrTooLarge):
+		m.largeReplies.Inc()
 	case errors.Is(err, wire.ErrContentType):
 		m.malformedTypes.Inc()
 	default:

@@ -49,6 +49,8 @@ type Options struct {
 	InspectInterval, QueueInterval time.Duration
 	// EnableEvents tells workers without task events to send them.
 	EnableEvents bool
+	// NoInspect, NoQueueLengths and NoUnacked leave questions out, and with them the permissions that they need.
+	NoInspect, NoQueueLengths, NoUnacked bool
 
 	// Warnings are about settings that were accepted for the peer's sake and do nothing.
 	Warnings []string
@@ -87,7 +89,7 @@ func parseBuckets(text string) ([]float64, error) {
 }
 
 // reservedLabels are in use by the exporter's own metrics.
-var reservedLabels = []string{"name", "hostname", "queue_name", "exception", "le", "type", "reason", "task_events", "version", "quantile"}
+var reservedLabels = []string{"name", "hostname", "queue_name", "exception", "le", "type", "reason", "task_events", "question", "connection", "version", "quantile"}
 
 func parseStaticLabel(text string) (series.Label, error) {
 	name, value, found := strings.Cut(text, "=")

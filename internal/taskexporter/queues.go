@@ -3,9 +3,13 @@
 package taskexporter
 
 import (
+	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"obstack.dev/obstack/internal/taskexporter/broker"
 )
@@ -15,49 +19,158 @@ const maxQueues = 2_000
 
 // queues knows the queues and their depths. It may be used from any goroutine.
 type queues struct {
-	mu      sync.Mutex
-	names   map[string]bool
-	depths  map[string]broker.Depth // of the last reading; empty when it failed
-	unacked int64                   // -1 if unknown
+	mu        sync.Mutex
+	byName    map[string]*queueState
+	lastSweep time.Time
+	unacked   atomic.Int64 // messages delivered and not acknowledged; -1 if unknown
 }
 
-func newQueues(names []string) *queues {
-	q := &queues{names: map[string]bool{}, unacked: -1}
-	for _, name := range names {
-		q.add(name)
+// queueState is one queue.
+type queueState struct {
+	configured bool
+	used       time.Time // a worker, a consumer, a message or an event was last seen
+	depth      broker.Depth
+	read       bool // the depth is known
+	failures   int  // in a row
+	next       time.Time
+}
+
+func newQueues(configured []string) *queues {
+	q := &queues{byName: map[string]*queueState{}}
+	for _, name := range configured {
+		q.byName[name] = &queueState{configured: true}
 	}
+	q.unacked.Store(-1)
 	return q
 }
 
-func (q *queues) add(name string) {
+// generatedName matches the names of queues that Celery or the broker make up for one process: broadcast queues, those of
+// worker_direct, of remote control and its replies, of events.
+var generatedName = regexp.MustCompile(`[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|@.*\.dq$|\.celery\.pidbox$|^amq\.gen-`)
+
+// skips reports whether a queue is left out because its name was made up for one process. They come and go with Pods.
+func (q *queues) skips(name string) bool {
+	if !generatedName.MatchString(name) {
+		return false
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	known := q.byName[name]
+	return known == nil || !known.configured
+}
+
+// use notes that somebody uses the queue.
+func (q *queues) use(name string, now time.Time) {
+	q.mu.Lock()
+	known := q.byName[name]
+	if known != nil {
+		known.used = now
+	}
+	q.mu.Unlock()
+	if known != nil || q.skips(name) {
+		return
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	// Each is a question to the broker at each reading; names come from outside.
-	if len(q.names) < maxQueues {
-		q.names[name] = true
+	if len(q.byName) < maxQueues {
+		q.byName[name] = &queueState{used: now}
 	}
 }
 
-// list returns the names, sorted.
-func (q *queues) list() []string {
+// due returns the queues to be read now, sorted.
+func (q *queues) due(now time.Time) []string {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return slices.Sorted(maps.Keys(q.names))
+	var names []string
+	for name, state := range q.byName {
+		if !now.Before(state.next) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
-// set records a reading of the depths; nil forgets the last one, because an old depth is worse than none.
-func (q *queues) set(names []string, depths []broker.Depth, unacked int64) {
+// set records a reading of depths. What cannot be read, and what is not there, is looked at less and less often, because
+// RabbitMQ closes a channel and writes a line in its log each time.
+func (q *queues) set(names []string, depths []broker.Depth, now time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.depths, q.unacked = make(map[string]broker.Depth, len(depths)), unacked
 	for i, depth := range depths {
-		q.depths[names[i]] = depth
+		state := q.byName[names[i]]
+		if state == nil {
+			continue // forgotten meanwhile
+		}
+		state.depth, state.read = depth, depth.Err == nil
+		if depth.Messages > 0 || depth.Consumers > 0 {
+			state.used = now
+		}
+		if depth.Missing || depth.Err != nil {
+			state.next = now.Add(backoff(state.failures, true))
+			state.failures++
+		} else {
+			state.failures = 0
+		}
 	}
 }
 
-// read returns the last depths and the number of unacknowledged messages, -1 if unknown.
-func (q *queues) read() (map[string]broker.Depth, int64) {
+// unread forgets the depths: an old depth is worse than none.
+func (q *queues) unread() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.depths, q.unacked
+	for _, state := range q.byName {
+		state.read, state.depth, state.next, state.failures = false, broker.Depth{}, time.Time{}, 0
+	}
+	q.unacked.Store(-1)
+}
+
+// failure returns why queues cannot be read, by the example of the first.
+func (q *queues) failure() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(q.byName)) {
+		if err := q.byName[name].depth.Err; err != nil {
+			return fmt.Errorf("read the length of the queue %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// depths returns all queues, and what is known of their depths.
+func (q *queues) depths() map[string]queueState {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	all := make(map[string]queueState, len(q.byName))
+	for name, state := range q.byName {
+		all[name] = *state
+	}
+	return all
+}
+
+// expire forgets the queues that nobody uses any more: those that are not there after a first time, others after a
+// longer one. A queue that scales its workers to zero is empty and idle for days. Zero means never. The names are those
+// that workers consume.
+func (q *queues) expire(now time.Time, missing, idle time.Duration, consumed func() map[string]queueWorkers) {
+	if now.Sub(q.lastSweep) < sweepInterval {
+		return
+	}
+	q.lastSweep = now
+	inUse := consumed()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	full := len(q.byName) >= maxQueues
+	for name, state := range q.byName {
+		if _, used := inUse[name]; used {
+			state.used = now
+		}
+		span := idle
+		// Others wait for the place.
+		if state.depth.Missing || full {
+			span = missing
+		}
+		if !state.configured && span > 0 && now.Sub(state.used) > span {
+			delete(q.byName, name)
+		}
+	}
 }

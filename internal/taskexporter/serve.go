@@ -36,7 +36,7 @@ func (e *Exporter) Handler() http.Handler {
 	})
 	mux.Handle("GET /metrics", e.scrapes())
 	mux.HandleFunc("GET /health", probe(e.Healthy, "the exporter works", "the exporter is stuck"))
-	mux.HandleFunc("GET /ready", probe(e.Ready, "subscribed to events of the broker", "not connected to the broker"))
+	mux.HandleFunc("GET /ready", e.serveReady)
 	return mux
 }
 
@@ -50,6 +50,17 @@ func probe(ok func() bool, yes, no string) http.HandlerFunc {
 		}
 		_, _ = io.WriteString(w, text+"\n") // the reader may be gone
 	}
+}
+
+// serveReady says which questions are not answered too; they do not make the exporter unready, because its counters count.
+func (e *Exporter) serveReady(w http.ResponseWriter, r *http.Request) {
+	text := "subscribed to events of the broker"
+	for _, state := range append(e.connections(), e.questions()...) {
+		if state.Known && !state.Up && state.Reason != "" {
+			text += "\n" + state.Name + ": " + state.Reason
+		}
+	}
+	probe(e.Ready, text, "not connected to the broker\n"+e.events.read().Reason)(w, r)
 }
 
 // Serve answers requests on the address until the context ends.

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"obstack.dev/obstack/internal/taskexporter/wire"
 )
@@ -159,9 +160,12 @@ func TestAFullChunkAnnouncesItself(t *testing.T) {
 }
 
 func TestBackoffGrowsAndIsBounded(t *testing.T) {
-	for attempt := range 100 {
-		if pause := backoff(attempt); pause < shortestPause/2 || pause > longestPause {
-			t.Errorf("pause %v before attempt %d", pause, attempt)
+	for failures := range 100 {
+		if pause := backoff(failures, false); pause < shortestPause/2 || pause > longestPause {
+			t.Errorf("pause %v after %d failures", pause, failures)
+		}
+		if pause := backoff(failures, true); pause < shortestPause || pause > 2*refusedPause || failures >= 4 && pause < time.Minute {
+			t.Errorf("pause %v after %d refusals", pause, failures)
 		}
 	}
 }

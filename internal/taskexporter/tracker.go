@@ -31,19 +31,25 @@ type tracker struct {
 	labels  *interner
 	tasks   *taskCache
 	workers *workers
-	hosts   *hosts
 	queues  *queues
 	waiting waitingRoom
 	now     time.Time
+<<<<<<< HEAD
 	// warnedOfPickle is set once the log says what to do.
 	warnedOfPickle bool
+=======
+
+	workerHosts, clientHosts *hosts
+	// greet is called when a worker came up, which is to be asked what it does.
+	greet func()
+>>>>>>> fcc7752 (Let each question of the task exporter fail alone, and ask workers once in thirty seconds)
 }
 
 func newTracker(options *Options, metrics *metrics, log *slog.Logger) *tracker {
 	return &tracker{
 		options: options, log: log, metrics: metrics, store: series.New(options.Series), labels: newInterner(options.MaxLabelLength),
-		tasks: newTaskCache(options.MaxTasks), workers: newWorkers(), hosts: newHosts(), queues: newQueues(options.Queues),
-		waiting: newWaitingRoom(),
+		tasks: newTaskCache(options.MaxTasks), workers: newWorkers(), queues: newQueues(options.Queues),
+		waiting: newWaitingRoom(), workerHosts: newHosts(), clientHosts: newHosts(), greet: func() {},
 	}
 }
 
@@ -84,9 +90,17 @@ func (t *tracker) event(e *wire.Event) {
 	}
 }
 
-// host returns the label of an event's host, and notes that it was heard of.
-func (t *tracker) host(e *wire.Event) string {
-	return t.hosts.seen(t.labels.label(hostOf(e.Hostname)), t.now)
+// workerHost returns the label of a worker's host, and notes that it was heard of.
+func (t *tracker) workerHost(e *wire.Event) string {
+	return t.workerHosts.seen(t.labels.label(hostOf(e.Hostname)), t.now)
+}
+
+// clientHost is the same for a client. Hosts that are not shown need not be remembered.
+func (t *tracker) clientHost(e *wire.Event) string {
+	if t.options.GenericClientHost {
+		return genericHost
+	}
+	return t.clientHosts.seen(t.labels.label(hostOf(e.Hostname)), t.now)
 }
 
 // sent handles a client's task-sent, the one event that knows the queue.
@@ -101,17 +115,13 @@ func (t *tracker) sent(e *wire.Event) {
 	}
 	if len(e.Queue) > 0 {
 		queue = t.labels.label(e.Queue)
-		t.queues.add(queue)
+		t.queues.use(queue, t.now)
 	}
 	task.queue = queue
 	task.sent(readyAt(t.timestamp(e), e.ETA))
 	t.waiting.sent(name)
 	// Only task_sent gets the client's host. The peer makes seven empty counters more for each.
-	host := t.host(e)
-	if t.options.GenericClientHost {
-		host = genericHost
-	}
-	t.store.Sent(series.Key{Name: name, Hostname: host, Queue: queue})
+	t.store.Sent(series.Key{Name: name, Hostname: t.clientHost(e), Queue: queue})
 }
 
 // readyAt is when a task could be started: when it was sent, or at its ETA if that is later.
@@ -144,7 +154,7 @@ func (t *tracker) ofTask(e *wire.Event) {
 		return
 	}
 	o := occurrence{
-		kind: e.Type, id: task.id, from: from, host: t.host(e), at: t.timestamp(e), runtime: e.Runtime, deadline: t.now.Add(waitForMore),
+		kind: e.Type, id: task.id, from: from, host: t.workerHost(e), at: t.timestamp(e), runtime: e.Runtime, deadline: t.now.Add(waitForMore),
 	}
 	t.learn(task, e, &o)
 	if len(e.Exception) > 0 {

@@ -17,11 +17,11 @@ func (t *tracker) ofWorker(e *wire.Event) {
 			return
 		}
 		node := string(t.labels.cut(e.Hostname))
-		if from = t.workers.add(node, t.host(e), t.now); from == nil {
+		if from = t.workers.add(node, t.workerHost(e), t.now); from == nil {
 			t.metrics.droppedWorkers.Inc()
 			return
 		}
-		t.metrics.wakeControl()
+		t.greet()
 	}
 	if e.Type == wire.WorkerOffline {
 		t.workers.leave(from)
@@ -29,7 +29,7 @@ func (t *tracker) ofWorker(e *wire.Event) {
 	}
 	// Its queues and its pool may have changed while it was restarted.
 	if e.Type == wire.WorkerOnline {
-		t.metrics.wakeControl()
+		t.greet()
 	}
 	t.workers.beat(from, e, t.now)
 }
@@ -62,18 +62,18 @@ func (t *tracker) tick(now time.Time, connected bool) {
 	if !connected {
 		return
 	}
-	lost, emptied := t.workers.expire(now, t.options.WorkerTimeout, t.options.PurgeAfter)
-	for _, k := range lost {
+	for _, k := range t.workers.expire(now, t.options.WorkerTimeout, t.options.PurgeAfter) {
 		t.metrics.lost.Inc()
 		t.log.Warn("worker lost: no heartbeat within the timeout", "worker", k.node, "timeout", t.options.WorkerTimeout)
 	}
-	for _, host := range append(emptied, t.hosts.idle(now, t.options.PurgeClientsAfter)...) {
-		// A host may have workers of other names, or clients, that are alive.
-		if t.hosts.heardWithin(host, now, t.options.PurgeAfter) || t.workers.hasHost(host) {
-			continue
-		}
-		t.hosts.forget(host)
-		t.store.PurgeHost(host)
-		t.log.Debug("metrics purged", "hostname", host)
+	// A host's series outlive its last worker: children send their last events after the worker's goodbye.
+	if idle := t.workerHosts.expire(now, t.options.PurgeAfter, t.workers.onHosts); len(idle) > 0 {
+		t.store.PurgeWorkers(idle)
+		t.log.Debug("metrics of workers' hosts purged", "hosts", len(idle))
 	}
+	if idle := t.clientHosts.expire(now, t.options.PurgeClientsAfter, func() map[string]bool { return nil }); len(idle) > 0 {
+		t.store.PurgeClients(idle)
+		t.log.Debug("metrics of clients' hosts purged", "hosts", len(idle))
+	}
+	t.queues.expire(now, t.options.PurgeAfter, t.options.PurgeClientsAfter, func() map[string]queueWorkers { return t.workers.picture(now).queues })
 }

@@ -23,11 +23,13 @@ type worker struct {
 	node, host string
 	seen       time.Time // by our own clock, because a worker's may be wrong
 	up         bool
+	left       bool // it said goodbye
 	active     float64
 	processed  float64 // NaN before the first heartbeat
 	queues     []wire.Queue
 	processes  int
-	answered   bool // told its queues
+	answered   bool // named its queues
+	sized      bool // named its processes
 	greetings  int  // since it came up
 
 	sends     bool // events of tasks have come
@@ -41,9 +43,13 @@ type worker struct {
 type workers struct {
 	mu     sync.Mutex
 	byNode map[string]*worker
+	// early are nodes that replied before their first heartbeat was read, which comes another way.
+	early map[string]*worker
 }
 
-func newWorkers() *workers { return &workers{byNode: map[string]*worker{}} }
+func newWorkers() *workers {
+	return &workers{byNode: map[string]*worker{}, early: map[string]*worker{}}
+}
 
 func (w *workers) get(node []byte) *worker { return w.byNode[string(node)] }
 
@@ -57,7 +63,12 @@ func (w *workers) add(node, host string, now time.Time) *worker {
 	if len(w.byNode) >= maxWorkers {
 		return nil
 	}
-	added := &worker{node: node, host: host, seen: now, processed: math.NaN()}
+	added := w.early[node]
+	if added == nil {
+		added = &worker{node: node}
+	}
+	delete(w.early, node)
+	added.host, added.seen, added.processed = host, now, math.NaN()
 	w.byNode[node] = added
 	return added
 }
@@ -66,11 +77,11 @@ func (w *workers) add(node, host string, now time.Time) *worker {
 func (w *workers) beat(k *worker, e *wire.Event, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	k.seen, k.up = now, true
+	k.seen, k.up, k.left = now, true, false
 	if e.Type == wire.WorkerOnline {
 		// A new process: what the one before it did, or was told, says nothing.
 		k.active, k.processed, k.sends, k.silentFor, k.askedAt = 0, 0, false, 0, time.Time{}
-		k.answered, k.greetings = false, 0
+		k.answered, k.sized, k.greetings = false, false, 0
 	}
 	if !math.IsNaN(e.Active) {
 		k.active = e.Active
@@ -108,7 +119,7 @@ func (w *workers) leave(k *worker) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	// Shown as down at once, and not as lost: it said that it leaves.
-	k.up, k.active = false, 0
+	k.up, k.active, k.left = false, 0, true
 }
 
 // refresh gives all workers that were up the whole timeout again, after a time in which nothing could be heard of them.
@@ -123,12 +134,12 @@ func (w *workers) refresh(now time.Time) {
 }
 
 // expire takes workers that were not heard of for the timeout as lost, and forgets those that were away for the purge
-// time; zero turns either off. It returns the lost, and the hosts on which no worker is left.
-func (w *workers) expire(now time.Time, timeout, purge time.Duration) (lost []*worker, emptied []string) {
+// time; zero turns either off. It returns the lost.
+func (w *workers) expire(now time.Time, timeout, purge time.Duration) (lost []*worker) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for node, k := range w.byNode {
-		// Two ages of one silence: first it is down, later it is forgotten with its series.
+		// Two ages of one silence: first it is down, later it is forgotten.
 		away := now.Sub(k.seen)
 		if timeout > 0 && k.up && away > timeout {
 			k.up, k.active = false, 0
@@ -136,58 +147,91 @@ func (w *workers) expire(now time.Time, timeout, purge time.Duration) (lost []*w
 		}
 		if purge > 0 && !k.up && away > purge {
 			delete(w.byNode, node)
-			emptied = append(emptied, k.host)
 		}
 	}
-	// Series belong to a host, and go with the last worker on it only.
-	emptied = slices.DeleteFunc(emptied, w.hasHost)
-	slices.Sort(emptied)
-	return lost, slices.Compact(emptied)
+	for node, k := range w.early {
+		if now.Sub(k.seen) > earlyTime {
+			delete(w.early, node)
+		}
+	}
+	return lost
 }
 
-// hasHost looks at all workers, which is done only when one is forgotten.
-func (w *workers) hasHost(host string) bool {
+// earlyTime is how long a reply waits for its worker's first heartbeat, which comes every two seconds by default.
+const earlyTime = time.Minute
+
+// onHosts returns the hosts of all workers.
+func (w *workers) onHosts() map[string]bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	hosts := make(map[string]bool, len(w.byNode))
 	for _, k := range w.byNode {
-		if k.host == host {
-			return true
-		}
+		hosts[k.host] = true
 	}
-	return false
+	return hosts
+}
+
+// replied returns the worker of a node that replied, known or not, or nil if there are too many.
+func (w *workers) replied(node string, now time.Time) *worker {
+	if k := w.byNode[node]; k != nil {
+		return k
+	}
+	k := w.early[node]
+	if k == nil && len(w.early) < maxWorkers {
+		k = &worker{node: node, seen: now}
+		w.early[node] = k
+	}
+	return k
 }
 
 // setQueues records a reply to active_queues.
-func (w *workers) setQueues(node string, queues []wire.Queue) {
+func (w *workers) setQueues(node string, queues []wire.Queue, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if k := w.byNode[node]; k != nil {
+	if k := w.replied(node, now); k != nil {
 		k.queues, k.answered = queues, true
 	}
 }
 
-// maxGreetings is how often a new worker is asked before it has to wait for the regular round.
-const maxGreetings = 5
-
-// unanswered reports whether a worker that came up lately has not told its queues yet. A worker announces itself before
-// it listens to remote control.
-func (w *workers) unanswered() bool {
+// setProcesses records a reply to stats.
+func (w *workers) setProcesses(node string, processes int, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	found := false
-	for _, k := range w.byNode {
-		if k.up && !k.answered && k.greetings < maxGreetings {
-			k.greetings++
-			found = true
-		}
+	if k := w.replied(node, now); k != nil {
+		k.processes, k.sized = processes, true
 	}
-	return found
 }
 
-// setProcesses records a reply to stats.
-func (w *workers) setProcesses(node string, processes int) {
+// maxGreetings is how often a new worker is asked what is asked once.
+const maxGreetings = 5
+
+// toAsk returns the live workers, and those of them that are to be greeted: they came up and have not named their queues
+// yet. A worker announces itself before it listens to remote control.
+func (w *workers) toAsk() (live, unanswered []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if k := w.byNode[node]; k != nil {
-		k.processes = processes
+	for node, k := range w.byNode {
+		if !k.up {
+			continue
+		}
+		live = append(live, node)
+		if !k.answered && k.greetings < maxGreetings {
+			unanswered = append(unanswered, node)
+		}
+	}
+	slices.Sort(live)
+	slices.Sort(unanswered)
+	return live, unanswered
+}
+
+// asked notes that workers were greeted.
+func (w *workers) asked(nodes []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, node := range nodes {
+		if k := w.byNode[node]; k != nil {
+			k.greetings++
+		}
 	}
 }
 

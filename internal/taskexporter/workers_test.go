@@ -119,10 +119,86 @@ func TestQueuesCountWorkersAndProcesses(t *testing.T) {
 	b.send(beat("w1@a", 0, 0), beat("w2@b", 0, 0))
 	queue := []wire.Queue{{Name: "emails"}}
 	b.tracker.learnQueues(map[string][]wire.Queue{"w1@a": queue, "w2@b": queue, "stranger@c": queue})
-	b.tracker.workers.setProcesses("w1@a", 4)
-	b.tracker.workers.setProcesses("w2@b", 2)
+	b.tracker.workers.setProcesses("w1@a", 4, b.now)
+	b.tracker.workers.setProcesses("w2@b", 2, b.now)
 	b.want("celery_active_worker_count", `celery_active_worker_count{queue_name="emails"} 2`)
 	b.want("celery_active_process_count", `celery_active_process_count{queue_name="emails"} 6`)
 	b.send(event("worker-offline", "w1@a", 0, ""))
 	b.want("celery_active_process_count", `celery_active_process_count{queue_name="emails"} 2`)
+}
+
+// TestSeriesOfDeadWorkersAreForgotten whatever the last sign of them was.
+func TestSeriesOfDeadWorkersAreForgotten(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		end  func(*bench)
+	}{
+		{"killed", func(*bench) {}},
+		{"killed, and a child's event comes later", func(b *bench) {
+			b.wait(500 * time.Second)
+			b.send(event("task-succeeded", "w@host", 500, of("u")))
+		}},
+		{"stopped", func(b *bench) { b.send(event("worker-offline", "w@host", 0, "")) }},
+		{"stopped, and a task ends afterwards", func(b *bench) {
+			b.send(event("worker-offline", "w@host", 0, ""), event("task-succeeded", "w@host", 1, of("u")))
+		}},
+		{"stopped, and a task ends long afterwards", func(b *bench) {
+			b.send(event("worker-offline", "w@host", 0, ""))
+			b.wait(700 * time.Second)
+			b.send(event("task-succeeded", "w@host", 1, of("u")))
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := newBench(t)
+			b.send(beat("w@host", 1, 1), event("task-received", "w@host", 0, named("u", "n")), event("task-started", "w@host", 0, of("u")))
+			tc.end(b)
+			// By what was heard last; each sweep looks every ten seconds.
+			for range 62 {
+				b.wait(10 * time.Second)
+			}
+			b.want("celery_task_")
+			b.want("celery_worker_up")
+			if kept := b.tracker.store.Kept(); kept != 0 {
+				t.Errorf("%d series kept", kept)
+			}
+		})
+	}
+}
+
+func TestClientsArePurgedByTheirOwnTime(t *testing.T) {
+	b := newBench(t, "--purge-idle-client-metrics", "60")
+	b.send(beat("w@host", 1, 1), event("task-sent", "c@host", 0, sentTo("u", "n", "q")), event("task-started", "w@host", 0, of("u")))
+	b.wait(71 * time.Second)
+	b.want("celery_task_sent")
+	b.want("celery_task_started", `celery_task_started_total{name="n",hostname="host",queue_name="q"} 1`)
+}
+
+func TestClientsLeaveRoomForWorkers(t *testing.T) {
+	for _, generic := range []bool{false, true} {
+		var args []string
+		if generic {
+			args = append(args, "--generic-hostname-task-sent-metric")
+		}
+		b := newBench(t, args...)
+		for i := range maxHosts + 1 {
+			b.send(event("task-sent", fmt.Sprintf("c@web%d", i), 0, sentTo("u", "n", "q")))
+		}
+		b.send(beat("w@host", 1, 1), event("task-started", "w@host", 0, of("u")))
+		b.want("celery_task_started", `celery_task_started_total{name="n",hostname="host",queue_name="q"} 1`)
+		if generic {
+			b.want("celery_task_sent", fmt.Sprintf(`celery_task_sent_total{name="n",hostname="generic",queue_name="q"} %d`, maxHosts+1))
+		}
+	}
+}
+
+func TestTheAgeOfTheLastHeartbeatGrows(t *testing.T) {
+	b := newBench(t)
+	b.send(beat("w@host", 1, 1), beat("w@other", 1, 1), beat("w@left", 1, 1), event("worker-offline", "w@left", 0, ""))
+	b.wait(20 * time.Second)
+	b.send(beat("w@other", 1, 1))
+	b.wait(time.Second)
+	b.want("celery_worker_last_heartbeat_age_seconds",
+		`celery_worker_last_heartbeat_age_seconds{hostname="host"} 21`, `celery_worker_last_heartbeat_age_seconds{hostname="other"} 1`)
+	b.connected.Store(false)
+	b.want("celery_worker_last_heartbeat_age_seconds")
 }

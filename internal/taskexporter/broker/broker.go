@@ -7,7 +7,12 @@ package broker
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"slices"
 	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/redis/go-redis/v9"
 
 	"obstack.dev/obstack/internal/brokerurl"
 	"obstack.dev/obstack/internal/taskexporter/wire"
@@ -19,13 +24,16 @@ const dialTimeout = 5 * time.Second
 // silenceLimit is how long a broker may say nothing at all, asked several times, before the connection counts as dead.
 const silenceLimit = 15 * time.Second
 
-// Broker reads Celery's events and talks to its workers.
+// Broker reads Celery's events and talks to its workers. What connects returns a *ConnectError if it could not.
 type Broker interface {
 	// Receive subscribes to the events and hands them to the sink, one after the other. It returns when the connection is
 	// lost, with the reason, or the context ends.
 	Receive(ctx context.Context, to Sink) error
-	// Control connects for everything that is not events.
-	Control(ctx context.Context) (Control, error)
+	// Depths connects for reading the depths of queues.
+	Depths(ctx context.Context) (Depths, error)
+	// Workers connects for asking workers. It is not the connection that reads depths, because a broker that runs out of
+	// memory may stop reading from whoever publishes.
+	Workers(ctx context.Context) (Workers, error)
 }
 
 // Sink takes what a broker delivers. Its functions may be called from different goroutines, and, for a moment, after
@@ -39,18 +47,12 @@ type Sink struct {
 	Drained func()
 }
 
-// Control is a connection for questions. It is for one goroutine. After an error, close it and make another.
-type Control interface {
-	// Depths returns the queues' depths in the same order.
-	Depths(ctx context.Context, queues []string) ([]Depth, error)
-	// Unacked returns the number of messages delivered and not acknowledged, in all queues; ok is false where the broker
-	// does not tell.
-	Unacked(ctx context.Context) (count int64, ok bool, err error)
-	// Broadcast sends a request to the workers that wants no reply.
-	Broadcast(ctx context.Context, request wire.Request) error
-	// Ask sends the requests and calls handle for the body of each reply to one until the time is over: nobody knows how
-	// many workers there are. The requests' Ticket and ReplyTo are filled in.
-	Ask(ctx context.Context, wait time.Duration, methods []string, handle func(method string, body []byte)) error
+// Depths is a connection that reads depths. It is for one goroutine.
+type Depths interface {
+	// Lengths returns the queues' depths in the same order. The error is that of the connection, which must be closed then.
+	Lengths(ctx context.Context, queues []string) ([]Depth, error)
+	// Unacked returns the number of messages delivered and not acknowledged, in all queues. RabbitMQ does not say.
+	Unacked(ctx context.Context) (int64, error)
 	Close()
 }
 
@@ -58,8 +60,65 @@ type Control interface {
 type Depth struct {
 	// Messages waiting, in all priorities.
 	Messages int64
-	// Consumers, or -1 where the broker does not tell.
+	// Consumers, or -1 where the broker does not say.
 	Consumers int64
+	// Missing queues do not exist, where the broker says so; they have no messages.
+	Missing bool
+	// Err is why the queue cannot be read. Then the rest means nothing.
+	Err error
+}
+
+// Workers is a connection that asks workers. It is for one goroutine.
+type Workers interface {
+	// Ask broadcasts the requests and calls handle for each reply, until none came for a second or the context ends: nobody
+	// knows how many workers there are. The tickets of requests that want replies, and where to, are filled in. A Refused
+	// error leaves the connection usable, after any other it must be closed.
+	Ask(ctx context.Context, requests []wire.Request, handle func(Reply)) error
+	Close()
+}
+
+// Reply is a worker's reply to a request.
+type Reply struct {
+	Method string
+	// Body is JSON, valid during the call.
+	Body []byte
+	// Err is why it is not: ErrTooLarge or one of wire's errors.
+	Err error
+}
+
+const (
+	// replyWait is how long workers may take until the next reply. They need milliseconds.
+	replyWait = time.Second
+	// maxReply bounds one reply, in bytes. A worker lists every task that it holds, those with an ETA too, each in about
+	// 600 bytes.
+	maxReply = 2 << 20
+)
+
+// ErrTooLarge is that of a reply beyond the limit.
+var ErrTooLarge = errors.New("reply larger than 2 MiB")
+
+// ErrBlocked is returned instead of asking while the broker takes no messages from publishers.
+var ErrBlocked = errors.New("the broker takes no messages from publishers")
+
+// ConnectError is returned when there is no connection to a broker that anything could be asked on.
+type ConnectError struct{ Err error }
+
+func (e *ConnectError) Error() string { return "connect: " + e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *ConnectError) Unwrap() error { return e.Err }
+
+// Refused reports whether the broker answered and does not allow what was asked, so that asking again soon is in vain.
+func Refused(err error) bool {
+	if answer := redis.Error(nil); errors.As(err, &answer) && !errors.Is(err, redis.Nil) {
+		return !redis.IsLoadingError(answer) && !redis.IsMasterDownError(answer) && !redis.IsTryAgainError(answer) &&
+			!redis.IsMaxClientsError(answer)
+	}
+	var reason *amqp.Error
+	if errors.As(err, &reason) {
+		return slices.Contains([]int{amqp.AccessRefused, amqp.NotAllowed, amqp.ResourceLocked, amqp.PreconditionFailed}, reason.Code)
+	}
+	return errors.Is(err, ErrBlocked)
 }
 
 // New returns the broker of an address. Nothing is connected yet.
@@ -70,15 +129,14 @@ func New(address brokerurl.Address, options Options, config *tls.Config) Broker 
 	return &redisBroker{address: address, options: options, tls: config}
 }
 
-// broadcastAll asks all workers each of the methods and returns the methods by the tickets of the answers.
-func broadcastAll(ctx context.Context, broadcast func(context.Context, wire.Request) error, methods []string, replyTo string) (map[string]string, error) {
-	tickets := make(map[string]string, len(methods))
-	for _, method := range methods {
-		ticket := newID()
-		tickets[ticket] = method
-		if err := broadcast(ctx, wire.Request{Method: method, Ticket: ticket, ReplyTo: replyTo}); err != nil {
-			return nil, err
+// ticketed fills in where replies are wanted, and returns the methods by the tickets of their replies.
+func ticketed(requests []wire.Request, replyTo string) map[string]string {
+	tickets := make(map[string]string, len(requests))
+	for i := range requests {
+		if requests[i].WantsReply {
+			requests[i].Ticket, requests[i].ReplyTo = newID(), replyTo
+			tickets[requests[i].Ticket] = requests[i].Method
 		}
 	}
-	return tickets, nil
+	return tickets
 }

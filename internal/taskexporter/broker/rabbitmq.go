@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,9 @@ const (
 	queueMaxBytes = 64 << 20
 )
 
+// queueType is asked for, because the default of a virtual host may be a replicated queue, which writes each event to disks.
+const queueType = "classic"
+
 // rabbitMQ is RabbitMQ as Celery uses it: events on a topic exchange, bodies without kombu's envelope.
 type rabbitMQ struct {
 	address brokerurl.Address
@@ -40,7 +44,11 @@ type rabbitMQ struct {
 type link struct {
 	*amqp.Connection
 	reader *thrifty
+	socket net.Conn
 }
+
+// cut closes the network's connection, which ends what waits for the server. The library's own goodbye would wait for it.
+func (l *link) cut() { l.socket.Close() }
 
 // dial connects and logs in. The network's connection is made here, not by the library, for two reasons: it would write
 // the first host's name into the TLS settings that all share; and it would move the deadline of the reads with each frame,
@@ -49,7 +57,7 @@ func (b *rabbitMQ) dial(ctx context.Context, name string, to *Sink) (*link, erro
 	host := b.address.Hosts[int(b.next.Add(1)-1)%len(b.address.Hosts)]
 	socket, reader, err := connect(ctx, "tcp", host, b.tls, silenceLimit)
 	if err != nil {
-		return nil, fmt.Errorf("connect: %w", err)
+		return nil, &ConnectError{err}
 	}
 	login := &amqp.PlainAuth{Username: "guest", Password: "guest"}
 	if b.address.User != "" {
@@ -67,9 +75,9 @@ func (b *rabbitMQ) dial(ctx context.Context, name string, to *Sink) (*link, erro
 	})
 	if err != nil {
 		socket.Close()
-		return nil, fmt.Errorf("connect: %w", err)
+		return nil, &ConnectError{err}
 	}
-	return &link{connection, reader}, nil
+	return &link{connection, reader, socket}, nil
 }
 
 // stream is all that the library needs of a connection, and no more: were there a deadline to set, it would.
@@ -136,6 +144,7 @@ func (b *rabbitMQ) consume(connection *amqp.Connection) (<-chan amqp.Delivery, e
 	// not outlive an interruption. The messages in it are transient all the same.
 	arguments := amqp.Table{
 		"x-expires": int32(queueExpires), "x-message-ttl": int32(queueExpires), "x-max-length-bytes": int32(queueMaxBytes),
+		"x-queue-type": queueType,
 	}
 	if _, err := channel.QueueDeclare(b.queue, true, false, false, false, arguments); err != nil {
 		return nil, fmt.Errorf("declare a queue for events: %w", err)

@@ -83,16 +83,16 @@ func (b *redisBroker) channel(exchange string) string {
 	return b.options.KeyPrefix + "/" + strconv.Itoa(b.address.Database) + "." + exchange
 }
 
-// Control connects, so that a wrong password is told at once.
-func (b *redisBroker) Control(ctx context.Context) (Control, error) {
+// client connects for everything that is not events.
+func (b *redisBroker) client(ctx context.Context) (*redis.Client, error) {
 	options, err := b.server(ctx)
 	if err != nil {
-		return nil, err
+		return nil, &ConnectError{err}
 	}
 	client := redis.NewClient(options)
 	if err := client.Ping(ctx).Err(); err != nil {
 		client.Close()
-		return nil, fmt.Errorf("connect: %w", err)
+		return nil, &ConnectError{err}
 	}
-	return &redisControl{redisBroker: b, client: client, id: newID()}, nil
+	return client, nil
 }

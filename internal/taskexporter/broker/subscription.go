@@ -25,11 +25,11 @@ const pingAfter = silenceLimit / 3
 func (b *redisBroker) Receive(ctx context.Context, to Sink) error {
 	options, err := b.server(ctx)
 	if err != nil {
-		return err
+		return &ConnectError{err}
 	}
 	client, connection, err := dial(ctx, options)
 	if err != nil {
-		return err
+		return &ConnectError{err}
 	}
 	defer client.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -70,7 +70,7 @@ func dial(ctx context.Context, options *redis.Options) (*redis.Client, *below, e
 	// This makes the one connection of the client, because there are no retries, and keeps it from its pool for good.
 	if err := client.Conn().Ping(ctx).Err(); err != nil {
 		client.Close()
-		return nil, nil, fmt.Errorf("connect: %w", err)
+		return nil, nil, err
 	}
 	return client, dialled.Load(), nil
 }

@@ -223,15 +223,23 @@ func (s *Store) native(family *histogramFamily, key Key) prometheus.Histogram {
 	})
 }
 
-// PurgeHost forgets every series with that host name and returns their number to the budget.
-func (s *Store) PurgeHost(hostname string) {
-	if hostname == Overflow {
-		return
-	}
+// PurgeClients forgets what the hosts of these names have sent, and returns the series to the budget.
+func (s *Store) PurgeClients(hosts map[string]bool) {
 	// What is purged may still be read by a scrape that began before; it holds its own list.
-	freed := s.sent.removeIf(func(key Key, _ *sent) bool { return key.Hostname == hostname })
+	freed := s.sent.removeIf(func(key Key, _ *sent) bool { return key != overflowKey && hosts[key.Hostname] })
+	s.kept.Add(-int64(freed))
+}
+
+// PurgeWorkers forgets the tasks of these hosts.
+func (s *Store) PurgeWorkers(hosts map[string]bool) {
+	s.purge(func(task *Task) bool { return task != s.overflow && hosts[task.key.Hostname] })
+}
+
+// purge forgets label sets of tasks.
+func (s *Store) purge(unwanted func(*Task) bool) {
+	freed := 0
 	s.failures.removeIf(func(key failureKey, _ *failure) bool {
-		if key.task.key.Hostname != hostname {
+		if !unwanted(key.task) {
 			return false
 		}
 		if key.exception != "" && key.exception != Overflow {
@@ -239,8 +247,8 @@ func (s *Store) PurgeHost(hostname string) {
 		}
 		return true
 	})
-	s.tasks.removeIf(func(key Key, task *Task) bool {
-		if key.Hostname != hostname {
+	s.tasks.removeIf(func(_ Key, task *Task) bool {
+		if !unwanted(task) {
 			return false
 		}
 		freed += taskCost

@@ -25,6 +25,11 @@ func fill(s *Store, host string) {
 	task.ObserveWait(3)
 }
 
+func purge(s *Store, host string) {
+	s.PurgeWorkers(map[string]bool{host: true})
+	s.PurgeClients(map[string]bool{host: true})
+}
+
 func text(t *testing.T, s *Store) string {
 	t.Helper()
 	var b strings.Builder
@@ -54,7 +59,7 @@ func TestKeptIsTheNumberOfSamples(t *testing.T) {
 		t.Errorf("%d samples, but %d kept", got, s.Kept())
 	}
 	for i := range 10 {
-		s.PurgeHost(fmt.Sprint("host", i))
+		purge(s, fmt.Sprint("host", i))
 	}
 	if got := samples(text(t, s)); got != 0 || s.Kept() != 0 {
 		t.Errorf("%d samples and %d kept after the purge", got, s.Kept())
@@ -72,7 +77,7 @@ func TestTheLimitHoldsAndNothingIsLost(t *testing.T) {
 	if got := strings.Count(text(t, s), Overflow); got == 0 || got > 100 {
 		t.Errorf("%d lines of overflow", got)
 	}
-	s.PurgeHost(Overflow)
+	purge(s, Overflow)
 	if !strings.Contains(text(t, s), `hostname="overflow"`) {
 		t.Error("the overflow was purged")
 	}
@@ -93,7 +98,7 @@ func TestScrapesAndCountingDoNotDisturbEachOther(t *testing.T) {
 	for i := range 2000 {
 		fill(s, fmt.Sprint("host", i%30))
 		if i%100 == 0 {
-			s.PurgeHost(fmt.Sprint("host", i%30))
+			purge(s, fmt.Sprint("host", i%30))
 		}
 	}
 	scrapes.Wait()

@@ -21,7 +21,9 @@ type Request struct {
 	Method string
 	// Destination are the node names that shall obey, all if empty.
 	Destination []string
-	// Ticket marks the replies, and ReplyTo is the routing key that they are sent to; both empty if none are wanted.
+	// WantsReply is whether workers shall reply. Then Ticket marks the replies, and ReplyTo is the routing key that they are
+	// sent to.
+	WantsReply      bool
 	Ticket, ReplyTo string
 }
 
@@ -31,7 +33,7 @@ func (r Request) Body() []byte {
 	if len(r.Destination) > 0 {
 		message["destination"] = r.Destination
 	}
-	if r.ReplyTo != "" {
+	if r.WantsReply {
 		message["ticket"] = r.Ticket
 		message["reply_to"] = map[string]string{"exchange": ReplyExchange, "routing_key": r.ReplyTo}
 	}
@@ -117,16 +119,17 @@ func ParseActiveQueues(body []byte) (map[string][]Queue, error) { return parseRe
 // ParseStats reads the body of a reply to stats, by node name.
 func ParseStats(body []byte) (map[string]Stats, error) { return parseReply[Stats](body) }
 
-// ParseTasks reads the body of a reply to active, reserved or scheduled.
-func ParseTasks(body []byte) ([]KnownTask, error) {
+// ParseTasks reads the body of a reply to active, reserved or scheduled: the tasks by node name.
+func ParseTasks(body []byte) (map[string][]KnownTask, error) {
 	replies, err := parseReply[[]scheduledTask](body)
-	var tasks []KnownTask
-	for _, list := range replies {
+	tasks := make(map[string][]KnownTask, len(replies))
+	for node, list := range replies {
+		tasks[node] = make([]KnownTask, 0, len(list))
 		for _, task := range list {
 			if task.ID == "" {
 				task.KnownTask = task.Request
 			}
-			tasks = append(tasks, task.KnownTask)
+			tasks[node] = append(tasks[node], task.KnownTask)
 		}
 	}
 	return tasks, err

@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package taskexporter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"obstack.dev/obstack/internal/taskexporter/broker"
+	"obstack.dev/obstack/internal/taskexporter/wire"
+)
+
+// fakeBroker is one whose answers the test chooses. Time is that of a synctest bubble.
+type fakeBroker struct {
+	receive func() error
+	lengths func(queues []string) ([]broker.Depth, error)
+	unacked func() (int64, error)
+	replies func(wire.Request) []broker.Reply
+	refuse  error // of every broadcast
+
+	connects []time.Time
+	asked    map[string][]time.Time // broadcasts by method
+	last     map[string]wire.Request
+}
+
+func (f *fakeBroker) Receive(ctx context.Context, to broker.Sink) error {
+	f.connects = append(f.connects, time.Now())
+	if f.receive != nil {
+		return f.receive()
+	}
+	to.Subscribed()
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (f *fakeBroker) Depths(context.Context) (broker.Depths, error) { return f.connect() }
+
+func (f *fakeBroker) Workers(context.Context) (broker.Workers, error) { return f.connect() }
+
+func (f *fakeBroker) connect() (*fakeBroker, error) {
+	f.connects = append(f.connects, time.Now())
+	return f, nil
+}
+
+func (f *fakeBroker) Close() {}
+
+func (f *fakeBroker) Lengths(_ context.Context, queues []string) ([]broker.Depth, error) {
+	if f.lengths == nil {
+		return make([]broker.Depth, len(queues)), nil
+	}
+	return f.lengths(queues)
+}
+
+func (f *fakeBroker) Unacked(context.Context) (int64, error) {
+	if f.unacked == nil {
+		return 0, nil
+	}
+	return f.unacked()
+}
+
+func (f *fakeBroker) Ask(_ context.Context, requests []wire.Request, handle func(broker.Reply)) error {
+	for _, request := range requests {
+		if f.asked == nil {
+			f.asked, f.last = map[string][]time.Time{}, map[string]wire.Request{}
+		}
+		f.asked[request.Method] = append(f.asked[request.Method], time.Now())
+		f.last[request.Method] = request
+		if f.refuse != nil {
+			return f.refuse
+		}
+		if f.replies == nil {
+			continue
+		}
+		for _, reply := range f.replies(request) {
+			handle(reply)
+		}
+	}
+	time.Sleep(time.Second)
+	return nil
+}
+
+// during runs the exporter with a broker for a time, and lets the test act meanwhile.
+func during(t *testing.T, f *fakeBroker, span time.Duration, act func(*bench), args ...string) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, args...)
+		b.connected.Store(false)
+		b.Exporter.broker, b.clock = f, time.Now
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			b.Run(ctx)
+			close(done)
+		}()
+		time.Sleep(span)
+		synctest.Wait()
+		if act != nil {
+			act(b)
+		}
+		cancel()
+		<-done
+	})
+}
+
+// TestABrokerThatRefusesIsLeftAlone: from the fifth failure on there is at most one connection a minute.
+func TestABrokerThatRefusesIsLeftAlone(t *testing.T) {
+	for name, err := range map[string]error{
+		"login":     &broker.ConnectError{Err: errRefused{}},
+		"subscribe": fmt.Errorf("receive: %w", errRefused{}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := &fakeBroker{receive: func() error { return err }}
+			during(t, f, time.Hour, nil)
+			// Where the user may log in, the two connections for questions are made once.
+			allowed := 5 + 60 + 2
+			if got := len(f.connects); got > allowed || got < 30 {
+				t.Errorf("%d connections in an hour, want up to %d", got, allowed)
+			}
+		})
+	}
+}
+
+// errRefused is an answer of Redis.
+type errRefused struct{}
+
+func (errRefused) Error() string {
+	return "NOPERM User x has no permissions to run the 'publish' command"
+}
+func (errRefused) RedisError() {}
+
+func TestEachQuestionFailsAlone(t *testing.T) {
+	f := &fakeBroker{
+		refuse:  fmt.Errorf("broadcast active_queues: %w", errRefused{}),
+		unacked: func() (int64, error) { return 0, errRefused{} },
+		lengths: func(queues []string) ([]broker.Depth, error) {
+			return slices.Repeat([]broker.Depth{{Messages: 3, Consumers: -1}}, len(queues)), nil
+		},
+	}
+	during(t, f, time.Hour, func(b *bench) {
+		b.want("celery_queue_length", `celery_queue_length{queue_name="q"} 3`)
+		b.want("celery_unacked")
+		b.want("celery_exporter_control_up", `celery_exporter_control_up{question="queue_lengths"} 1`)
+		body := b.get("/ready").Body.String()
+		if !strings.Contains(body, "inspect: ") || !strings.Contains(body, "unacked: ") || strings.Contains(body, "queue_lengths: ") {
+			t.Errorf("/ready says %q", body)
+		}
+	}, "-Q", "q")
+	if got := len(f.connects); got != 3 {
+		t.Errorf("%d connections, want 3", got)
+	}
+	if got := len(f.asked["heartbeat"]); got > 65 {
+		t.Errorf("%d broadcasts in an hour", got)
+	}
+}
+
+func TestQueuesThatCannotBeReadAreAbsentAndCounted(t *testing.T) {
+	f := &fakeBroker{lengths: func(queues []string) (depths []broker.Depth, _ error) {
+		for _, queue := range queues {
+			depth := broker.Depth{Messages: 3, Consumers: 1}
+			switch queue {
+			case "locked":
+				depth = broker.Depth{Err: errRefused{}}
+			case "missing":
+				depth = broker.Depth{Missing: true}
+			}
+			depths = append(depths, depth)
+		}
+		return depths, nil
+	}}
+	during(t, f, time.Minute, func(b *bench) {
+		text := b.metricsText()
+		for _, line := range []string{`celery_queue_length{queue_name="missing"} 0`, `celery_queue_length{queue_name="good"} 3`} {
+			if !strings.Contains(text, line+"\n") {
+				t.Errorf("%s is missing", line)
+			}
+		}
+		if strings.Contains(text, `celery_queue_length{queue_name="locked"}`) {
+			t.Error("the length of a queue that cannot be read is shown")
+		}
+		b.want("celery_exporter_control_up{question=\"queue_lengths\"}")
+		if got := b.scrape("celery_exporter_control_errors_total"); len(got) != 1 {
+			t.Errorf("errors = %v", got)
+		}
+	}, "-Q", "good,locked,missing")
+}
+
+// TestStartingWorkersAreGathered: whatever workers do, each question is broadcast once in thirty seconds at most.
+func TestStartingWorkersAreGathered(t *testing.T) {
+	f := &fakeBroker{}
+	started := 0
+	f.replies = func(r wire.Request) []broker.Reply {
+		if !r.WantsReply {
+			return nil
+		}
+		return []broker.Reply{{Method: r.Method, Body: []byte(`{"old@host": [{"name": "q"}]}`)}}
+	}
+	during(t, f, time.Second, func(b *bench) {
+		b.post(func(*tracker) { b.send(beat("old@host", 0, 0)) })
+		for range 600 {
+			b.post(func(*tracker) {
+				b.send(event("worker-online", fmt.Sprintf("w%d@host", started), 0, ""), event("worker-online", "w@restarts", 0, ""))
+			})
+			started++
+			time.Sleep(time.Second)
+		}
+	})
+	for method, times := range f.asked {
+		for i := 1; i < len(times); i++ {
+			if gap := times[i].Sub(times[i-1]); gap < broadcastGap {
+				t.Errorf("%s is broadcast again after %v", method, gap)
+			}
+		}
+	}
+	if got := len(f.asked["active"]); got < 15 || got > 22 {
+		t.Errorf("workers were greeted %d times in ten minutes", got)
+	}
+	if got := f.last["scheduled"].Destination; len(got) < 30 || slices.Contains(got, "old@host") {
+		t.Errorf("scheduled tasks are asked of %v", got)
+	}
+	if got := len(f.asked["heartbeat"]); got != 1 {
+		t.Errorf("%d broadcasts of heartbeat", got)
+	}
+}
+
+func TestRepliesThatCannotBeReadShowNothing(t *testing.T) {
+	f := &fakeBroker{replies: func(r wire.Request) []broker.Reply {
+		return []broker.Reply{{Method: r.Method, Err: wire.ErrContentType}}
+	}}
+	during(t, f, time.Second, func(b *bench) {
+		b.post(func(*tracker) { b.send(beat("w@host", 0, 0)) })
+		time.Sleep(time.Minute)
+		if text := b.metricsText(); strings.Contains(text, "celery_active_worker_count{") || strings.Contains(text, "celery_active_process_count{") {
+			t.Error("zero workers are shown where nothing is known")
+		}
+		b.want("celery_exporter_control_up{question=\"inspect\"}")
+		if got := b.scrape(`celery_exporter_malformed_total{reason="content_type"}`); len(got) != 1 {
+			t.Errorf("not counted: %v", got)
+		}
+		if got := b.scrape(`celery_exporter_worker_replies_missing_total`); len(got) != 1 {
+			t.Errorf("missing replies are not counted: %v", got)
+		}
+	}, "-Q", "q")
+	if got := len(f.connects); got != 3 {
+		t.Errorf("%d connections, want 3", got)
+	}
+}
+
+func TestAReplyMayComeBeforeTheFirstHeartbeat(t *testing.T) {
+	b := newBench(t)
+	b.tracker.now = b.now
+	b.tracker.learnQueues(map[string][]wire.Queue{"w@host": {{Name: "emails"}}})
+	b.send(beat("w@host", 0, 0))
+	b.want("celery_active_worker_count", `celery_active_worker_count{queue_name="emails"} 1`)
+}
+
+func TestGeneratedQueuesAreSkipped(t *testing.T) {
+	b := newBench(t, "-Q", "bcast.6f2c8b1e-95a3-4b6e-8a0f-0c2d4e6f8a1b")
+	b.tracker.now = b.now
+	b.send(beat("w@host", 0, 0))
+	b.tracker.learnQueues(map[string][]wire.Queue{"w@host": {
+		{Name: "emails"}, {Name: "bcast.6f2c8b1e-95a3-4b6e-8a0f-0c2d4e6f8a1b"}, {Name: "bcast.0f2c8b1e-95a3-4b6e-8a0f-0c2d4e6f8a1b"}, {Name: "w@host.dq"},
+		{Name: "celery@host.celery.pidbox"}, {Name: "amq.gen-JzTY20BRgKO-HjmUJj0wLg"}, {Name: "x.dq"},
+	}})
+	want := []string{"bcast.6f2c8b1e-95a3-4b6e-8a0f-0c2d4e6f8a1b", "emails", "x.dq"}
+	if diff := cmp.Diff(want, b.tracker.queues.due(b.now)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestUnusedQueuesAreForgotten(t *testing.T) {
+	b := newBench(t, "-Q", "configured")
+	q := b.tracker.queues
+	names := []string{"busy", "configured", "consumed", "idle", "missing"}
+	b.send(beat("w@host", 0, 0))
+	b.tracker.learnQueues(map[string][]wire.Queue{"w@host": {{Name: "consumed"}}})
+	for _, name := range names {
+		q.use(name, b.now)
+	}
+	pass := func(span time.Duration) []string {
+		for end := b.now.Add(span); b.now.Before(end); {
+			b.wait(time.Minute)
+			b.send(beat("w@host", 0, 0))
+			q.set([]string{"busy", "missing"}, []broker.Depth{{Messages: 1}, {Missing: true}}, b.now)
+		}
+		var known []string
+		for name := range q.depths() {
+			known = append(known, name)
+		}
+		slices.Sort(known)
+		return known
+	}
+	if diff := cmp.Diff([]string{"busy", "configured", "consumed", "idle"}, pass(12*time.Minute)); diff != "" {
+		t.Errorf("after the worker's purge time: %s", diff)
+	}
+	if diff := cmp.Diff([]string{"busy", "configured", "consumed"}, pass(24*time.Hour)); diff != "" {
+		t.Errorf("after a day: %s", diff)
+	}
+}
+
+// TestQueuesBeyondTheLimitFindRoomAgain: what somebody sent once to thousands of queues does not stay in the way.
+func TestQueuesBeyondTheLimitFindRoomAgain(t *testing.T) {
+	b := newBench(t)
+	for i := range maxQueues + 1 {
+		b.tracker.queues.use(fmt.Sprint("random", i), b.now)
+	}
+	b.wait(11 * time.Minute)
+	b.tracker.queues.use("emails", b.now)
+	if got := b.tracker.queues.due(b.now); !cmp.Equal(got, []string{"emails"}, cmpopts.EquateEmpty()) {
+		t.Errorf("%d queues, want emails alone", len(got))
+	}
+}
+
+func TestACauseIsLoggedOnce(t *testing.T) {
+	var log strings.Builder
+	s := newState("inspect", textLog(&log))
+	for range 10 {
+		s.fail(errRefused{})
+	}
+	s.fail(errors.New("another cause"))
+	s.succeed()
+	s.fail(errors.New("another cause"))
+	if got := strings.Count(log.String(), "\n"); got != 4 {
+		t.Errorf("%d lines, want 4:\n%s", got, &log)
+	}
+}

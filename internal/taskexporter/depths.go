@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package taskexporter
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"obstack.dev/obstack/internal/taskexporter/broker"
+)
+
+// questionTimeout bounds one round of questions to the broker or to workers.
+const questionTimeout = 20 * time.Second
+
+// untilReachable waits while nobody can connect to the broker, so that one connection tries and not three.
+func (e *Exporter) untilReachable(ctx context.Context) {
+	for !e.reachable.Load() && ctx.Err() == nil {
+		sleep(ctx, shortestPause)
+	}
+}
+
+// watchDepths reads the depths of queues on a schedule, for ever.
+func (e *Exporter) watchDepths(ctx context.Context) {
+	e.keep(ctx, e.depthsLink, func() error {
+		connection, err := e.broker.Depths(ctx)
+		if err != nil {
+			return err
+		}
+		defer connection.Close()
+		// Depths that nobody can read any more are not shown on.
+		defer e.tracker.queues.unread()
+		return e.readDepths(ctx, connection)
+	})
+}
+
+// keep uses a connection until it fails, and then makes it again. Its work notes by itself what succeeds.
+func (e *Exporter) keep(ctx context.Context, link *state, work func() error) {
+	for {
+		e.untilReachable(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		err := work()
+		if ctx.Err() != nil {
+			return
+		}
+		e.metrics.controlErrors.WithLabelValues(link.name).Inc()
+		sleep(ctx, link.fail(err))
+	}
+}
+
+// readDepths works on one connection until it fails. Each question fails alone.
+func (e *Exporter) readDepths(ctx context.Context, connection broker.Depths) error {
+	ticker := time.NewTicker(e.options.QueueInterval)
+	defer ticker.Stop()
+	for {
+		if e.lengths != nil {
+			if err := e.judge(e.lengths, e.readLengths(ctx, connection)); err != nil {
+				return err
+			}
+		}
+		if e.unacked != nil && !e.unacked.tooSoon() {
+			if err := e.judge(e.unacked, e.readUnacked(ctx, connection)); err != nil {
+				return err
+			}
+		}
+		e.depthsLink.succeed()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		case <-e.newQueues:
+		}
+	}
+}
+
+// errUnreadable is one of answers that came and are of no use. The connection is.
+var errUnreadable = errors.New("unreadable")
+
+// judge notes how a question went. It returns the error of a connection that is of no more use.
+func (e *Exporter) judge(question *state, err error) error {
+	if err == nil {
+		question.succeed()
+		return nil
+	}
+	e.metrics.controlErrors.WithLabelValues(question.name).Inc()
+	question.fail(err)
+	if broker.Refused(err) || errors.Is(err, errUnreadable) {
+		return nil
+	}
+	return err
+}
+
+// readLengths reads the depths that are due, at once, so that they are of the same moment.
+func (e *Exporter) readLengths(ctx context.Context, connection broker.Depths) error {
+	ctx, cancel := context.WithTimeout(ctx, questionTimeout)
+	defer cancel()
+	queues := e.tracker.queues
+	names := queues.due(time.Now())
+	depths, err := connection.Lengths(ctx, names)
+	if err != nil {
+		return err
+	}
+	queues.set(names, depths, time.Now())
+	return queues.failure()
+}
+
+func (e *Exporter) readUnacked(ctx context.Context, connection broker.Depths) error {
+	ctx, cancel := context.WithTimeout(ctx, questionTimeout)
+	defer cancel()
+	count, err := connection.Unacked(ctx)
+	if err != nil {
+		e.tracker.queues.unacked.Store(-1)
+		return err
+	}
+	e.tracker.queues.unacked.Store(count)
+	return nil
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package taskexporter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"obstack.dev/obstack/internal/taskexporter/broker"
+	"obstack.dev/obstack/internal/taskexporter/wire"
+)
+
+// inspect asks workers on a schedule, for ever, and never during a scrape.
+func (e *Exporter) inspect(ctx context.Context) {
+	e.keep(ctx, e.workersLink, func() error {
+		connection, err := e.broker.Workers(ctx)
+		if err != nil {
+			return err
+		}
+		defer connection.Close()
+		return e.askWorkers(ctx, connection)
+	})
+}
+
+// askWorkers works on one connection until it fails.
+func (e *Exporter) askWorkers(ctx context.Context, connection broker.Workers) error {
+	for {
+		// Whoever waits to be asked cannot be heard without a subscription.
+		if e.connected.Load() && !e.workers.tooSoon() && !time.Now().Before(e.agenda.next()) {
+			if err := e.judge(e.workers, e.round(ctx, connection)); err != nil {
+				return err
+			}
+			e.workersLink.succeed()
+			// There may be queues that workers just named.
+			wake(e.newQueues)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-e.greetings:
+		case <-time.After(max(shortestPause, min(longestPause, time.Until(e.agenda.next())))):
+		}
+	}
+}
+
+// round asks all questions at once.
+func (e *Exporter) round(ctx context.Context, connection broker.Workers) error {
+	ctx, cancel := context.WithTimeout(ctx, questionTimeout)
+	defer cancel()
+	everyone, greetAll := e.agenda.begin(time.Now())
+	live, unanswered := e.tracker.workers.toAsk()
+	requests := questions(unanswered, everyone, greetAll)
+	if e.options.EnableEvents {
+		// Only workers that did not send events so far are told, and again each round, because it lasts until the worker ends.
+		if nodes := e.tracker.workers.unheard(time.Now(), e.options.InspectInterval); len(nodes) > 0 {
+			e.log.Debug("telling workers to send task events", "workers", nodes)
+			requests = append(requests, wire.Request{Method: "enable_events", Destination: nodes})
+		}
+	}
+	if len(requests) == 0 {
+		return nil
+	}
+	r := newRound(requests, live)
+	err := connection.Ask(ctx, requests, func(reply broker.Reply) { e.reply(r, reply) })
+	if err != nil {
+		e.agenda.greet(time.Now(), greetAll) // what was to be asked is still to be asked
+		return err
+	}
+	missing := r.missing()
+	e.metrics.missingReplies.Add(float64(missing))
+	if everyone && missing == 0 {
+		e.inspected.Store(time.Now().UnixNano())
+	}
+	e.tracker.workers.asked(unanswered)
+	return r.verdict()
+}
+
+// questions are the requests of a round. Active, reserved and scheduled tasks come with their names and routing, and are
+// asked for once: they are for the tasks whose first events were missed.
+func questions(unanswered []string, everyone, greetAll bool) []wire.Request {
+	var requests []wire.Request
+	ask := func(all bool, methods ...string) {
+		// A broadcast reaches everyone, but only those that it names reply.
+		var nodes []string
+		if !all {
+			if nodes = unanswered; len(nodes) == 0 {
+				return
+			}
+		}
+		for _, method := range methods {
+			requests = append(requests, wire.Request{Method: method, Destination: nodes, WantsReply: true})
+		}
+	}
+	if greetAll {
+		// Celery's own receivers ask for heartbeats too when they begin (celery/events/receiver.py), so that worker_up is right
+		// within a second and not after the next beat. The reply is the beat.
+		requests = append(requests, wire.Request{Method: "heartbeat"})
+	}
+	ask(everyone, "active_queues", "stats")
+	ask(greetAll, "active", "reserved", "scheduled")
+	return requests
+}
+
+// round is what became of one round of questions.
+type round struct {
+	waiting map[string]map[string]bool // by method, the nodes whose reply is to come
+	unread  error                      // why a reply was not understood
+	read    int                        // replies that were
+}
+
+func newRound(requests []wire.Request, live []string) *round {
+	r := &round{waiting: map[string]map[string]bool{}}
+	for _, request := range requests {
+		if !request.WantsReply {
+			continue
+		}
+		nodes := request.Destination
+		if nodes == nil {
+			nodes = live
+		}
+		r.waiting[request.Method] = map[string]bool{}
+		for _, node := range nodes {
+			r.waiting[request.Method][node] = true
+		}
+	}
+	return r
+}
+
+// missing returns how many replies did not come.
+func (r *round) missing() (count int) {
+	for _, nodes := range r.waiting {
+		count += len(nodes)
+	}
+	return count
+}
+
+// verdict is the error of a round in which nothing could be read.
+func (r *round) verdict() error {
+	if r.read == 0 && r.unread != nil {
+		return fmt.Errorf("%w replies of workers: %w", errUnreadable, r.unread)
+	}
+	return nil
+}
+
+// reply hands a worker's reply to the goroutine that owns the tracker. One that is not understood is counted.
+func (e *Exporter) reply(r *round, reply broker.Reply) {
+	e.metrics.replies.Inc()
+	command, nodes, err := e.understand(reply)
+	if err != nil {
+		r.unread = err
+		e.metrics.malformed(err)
+		if errors.Is(err, wire.ErrContentType) {
+			e.adviseReplies()
+		}
+		e.log.Debug("reply not understood", "method", reply.Method, "error", err)
+		return
+	}
+	r.read++
+	for _, node := range nodes {
+		delete(r.waiting[reply.Method], node)
+	}
+	e.post(command)
+}
+
+// understand reads the reply to one method: what to do, and which nodes replied.
+func (e *Exporter) understand(reply broker.Reply) (command func(*tracker), nodes []string, err error) {
+	if reply.Err != nil {
+		return nil, nil, reply.Err
+	}
+	switch reply.Method {
+	case "active_queues":
+		queues, err := wire.ParseActiveQueues(reply.Body)
+		return func(t *tracker) { t.learnQueues(queues) }, keys(queues), err
+	case "stats":
+		stats, err := wire.ParseStats(reply.Body)
+		return func(t *tracker) {
+			// A worker whose pool does not reply, such as a busy solo one, keeps what it said before.
+			for node, stats := range stats {
+				t.workers.setProcesses(node, stats.Processes(), t.now)
+			}
+		}, keys(stats), err
+	case "active", "reserved", "scheduled":
+		tasks, err := wire.ParseTasks(reply.Body)
+		return func(t *tracker) {
+			for _, list := range tasks {
+				for _, task := range list {
+					t.known(task)
+				}
+			}
+		}, keys(tasks), err
+	}
+	return nil, nil, fmt.Errorf("nobody asked for %q", reply.Method)
+}
+
+func keys[V any](m map[string]V) []string {
+	names := make([]string, 0, len(m))
+	for name := range m {
+		names = append(names, name)
+	}
+	return names
+}
+
+// learnQueues records which queues workers consume.
+func (t *tracker) learnQueues(replies map[string][]wire.Queue) {
+	for node, queues := range replies {
+		// Replies are from outside: what a worker says is bounded and cut like everything else.
+		queues = queues[:min(len(queues), maxQueues)]
+		for i := range queues {
+			queues[i].Name = t.labels.label([]byte(queues[i].Name))
+			queues[i].RoutingKey = t.labels.label([]byte(queues[i].RoutingKey))
+		}
+		queues = slices.DeleteFunc(queues, func(q wire.Queue) bool { return t.queues.skips(q.Name) })
+		for _, queue := range queues {
+			t.queues.use(queue.Name, t.now)
+		}
+		t.workers.setQueues(node, queues, t.now)
+	}
+}
+
+// adviseReplies says once what to do about replies that cannot be read.
+func (e *Exporter) adviseReplies() {
+	e.replyAdvice.Do(func() {
+		e.log.Warn("workers reply in a serializer that is not read, so their queues and processes are not known: " +
+			"set task_serializer = \"json\" in the workers' configuration. Pickle is never read, because reading it runs what is in it")
+	})
+}
