@@ -14,11 +14,18 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/redis/go-redis/v9"
 
 	"obstack.dev/obstack/internal/taskexporter"
 	"obstack.dev/obstack/internal/taskexporter/broker"
 )
+
+// version is set at build time with -ldflags.
+var version = "dev"
+
+// memoryRatio is how much of the container's memory limit the garbage collector may let the process take.
+const memoryRatio = 0.9
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -44,6 +51,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		log.Warn(warning)
 	}
 	redis.SetLogger(silent{})
+	// Without a limit of the container there is nothing to honour.
+	if _, err := memlimit.Set(memlimit.WithRatio(memoryRatio)); err != nil {
+		log.Debug("no memory limit to honour", "reason", err)
+	}
+	options.Version = version
 	log.Info("starting", "broker", options.Address.String(), "listen", options.Listen)
 	exporter := taskexporter.New(options, broker.New(options.Address, options.Transport, options.TLS), log)
 	ctx, cancel := context.WithCancel(ctx)

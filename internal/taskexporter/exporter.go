@@ -54,7 +54,7 @@ func New(options *Options, b broker.Broker, log *slog.Logger) *Exporter {
 	for _, label := range options.Series.Static {
 		static[label.Name] = label.Value
 	}
-	metrics := newMetrics(options.Series.Prefix, static)
+	metrics := newMetrics(options.Series.Prefix, options.Version, static)
 	e := &Exporter{
 		options: options, log: log, broker: b, metrics: metrics, tracker: newTracker(options, metrics, log),
 		mailbox: newMailbox(options.MaxBacklogBytes), commands: make(chan func(*tracker), 64),
@@ -185,6 +185,7 @@ func (e *Exporter) process(ctx context.Context) {
 			command(e.tracker)
 		case now := <-ticker.C:
 			e.tracker.tick(now, e.connected.Load())
+			e.tracker.minute.tick()
 			e.alive.Store(now.Unix())
 		}
 	}

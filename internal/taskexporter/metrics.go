@@ -5,6 +5,7 @@ package taskexporter
 import (
 	"errors"
 	"math"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,10 +33,14 @@ type metrics struct {
 
 // newMetrics registers everything that is counted as it happens. What is a state at the time of a scrape is in
 // stateCollector.
-func newMetrics(prefix string, static map[string]string) *metrics {
+func newMetrics(prefix, version string, static map[string]string) *metrics {
 	registry := prometheus.NewRegistry()
 	m := &metrics{registry: registry, prefix: prefix, register: prometheus.WrapRegistererWith(static, registry)}
 	m.register.MustRegister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewGoCollector())
+	m.register.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: prefix + "exporter_build_info", Help: "The program's version; always 1.",
+		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
+	}, func() float64 { return 1 }))
 	events := m.vector("exporter_events_total", "Events read, by type; \"other\" are those of no known type.", "type")
 	// All types are there from the start, so that the first event of one is an increase.
 	for _, t := range wire.Types() {

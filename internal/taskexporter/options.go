@@ -52,6 +52,8 @@ type Options struct {
 	// NoInspect, NoQueueLengths and NoUnacked leave questions out, and with them the permissions that they need.
 	NoInspect, NoQueueLengths, NoUnacked bool
 
+	// Version is the program's.
+	Version string
 	// Warnings are about settings that were accepted for the peer's sake and do nothing.
 	Warnings []string
 }
@@ -89,7 +91,7 @@ func parseBuckets(text string) ([]float64, error) {
 }
 
 // reservedLabels are in use by the exporter's own metrics.
-var reservedLabels = []string{"name", "hostname", "queue_name", "exception", "le", "type", "reason", "task_events", "question", "connection", "version", "quantile"}
+var reservedLabels = []string{"name", "hostname", "queue_name", "exception", "le", "type", "reason", "task_events", "question", "connection", "version", "goversion", "quantile"}
 
 func parseStaticLabel(text string) (series.Label, error) {
 	name, value, found := strings.Cut(text, "=")

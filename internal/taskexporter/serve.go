@@ -21,13 +21,14 @@ import (
 
 const index = `<!doctype html><title>obstack task exporter</title>
 <h1>obstack task exporter</h1>
-<p><a href="/metrics">/metrics</a>, <a href="/health">/health</a> (the process), <a href="/ready">/ready</a> (the broker)</p>
+<p><a href="/metrics">/metrics</a>, <a href="/health">/health</a> (the process), <a href="/ready">/ready</a> (the broker),
+<a href="/status">/status</a> (for programs)</p>
 `
 
 // shutdownTime is how long requests may go on after the end was asked for.
 const shutdownTime = 500 * time.Millisecond
 
-// Handler serves /metrics, /health, /ready and a page that names them.
+// Handler serves /metrics, /health, /ready, /status and a page that names them.
 func (e *Exporter) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
@@ -37,6 +38,7 @@ func (e *Exporter) Handler() http.Handler {
 	mux.Handle("GET /metrics", e.scrapes())
 	mux.HandleFunc("GET /health", probe(e.Healthy, "the exporter works", "the exporter is stuck"))
 	mux.HandleFunc("GET /ready", e.serveReady)
+	mux.HandleFunc("GET /status", e.serveStatus)
 	return mux
 }
 

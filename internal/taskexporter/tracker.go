@@ -34,15 +34,13 @@ type tracker struct {
 	queues  *queues
 	waiting waitingRoom
 	now     time.Time
-<<<<<<< HEAD
 	// warnedOfPickle is set once the log says what to do.
 	warnedOfPickle bool
-=======
+	minute         minute
 
 	workerHosts, clientHosts *hosts
 	// greet is called when a worker came up, which is to be asked what it does.
 	greet func()
->>>>>>> fcc7752 (Let each question of the task exporter fail alone, and ask workers once in thirty seconds)
 }
 
 func newTracker(options *Options, metrics *metrics, log *slog.Logger) *tracker {
@@ -77,6 +75,7 @@ func (t *tracker) message(body []byte, format wire.Format) {
 
 func (t *tracker) event(e *wire.Event) {
 	t.metrics.events[e.Type].Inc()
+	t.minute.total.Add(1)
 	if e.Malformed > 0 {
 		t.metrics.malformedFields.Add(float64(e.Malformed))
 	}

@@ -235,6 +235,19 @@ func (w *workers) asked(nodes []string) {
 	}
 }
 
+// eventsOff returns the first live workers, by name, that process tasks without sending task events.
+func (w *workers) eventsOff(limit int) (nodes []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for node, k := range w.byNode {
+		if k.up && k.silentFor >= silentBeats {
+			nodes = append(nodes, node)
+		}
+	}
+	slices.Sort(nodes)
+	return nodes[:min(limit, len(nodes))]
+}
+
 // onlyQueue returns the queue of a worker that consumes one alone.
 func (k *worker) onlyQueue() string {
 	if k == nil || len(k.queues) != 1 {
