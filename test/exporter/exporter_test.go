@@ -112,7 +112,7 @@ func labels(metric *dto.Metric) string {
 		values[label.GetName()] = label.GetValue()
 	}
 	var shown []string
-	for _, name := range []string{"name", "queue_name", "exception", "task_events", "reason", "type"} {
+	for _, name := range []string{"name", "queue_name", "exception", "task_events", "reason", "type", "question"} {
 		if v := values[name]; v != "" {
 			shown = append(shown, v)
 		}

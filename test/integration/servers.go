@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -76,17 +77,35 @@ func (r *RabbitMQ) Start(output *os.File) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := Start(output, []string{
-		fmt.Sprintf("RABBITMQ_NODENAME=obstack%d@localhost", r.Port), fmt.Sprintf("RABBITMQ_DIST_PORT=%d", r.distribution),
-		fmt.Sprintf("ERL_EPMD_PORT=%d", r.names), "ERL_EPMD_ADDRESS=127.0.0.1", "HOME=" + r.dir, "RABBITMQ_LOGS=-",
-		"RABBITMQ_CONFIG_FILE=" + r.path("rabbitmq.conf"), "RABBITMQ_ENABLED_PLUGINS_FILE=" + r.path("enabled_plugins"),
-		"RABBITMQ_MNESIA_BASE=" + r.path("data"), "RABBITMQ_LOG_BASE=" + r.path("log"), "RABBITMQ_PID_FILE=" + r.path("pid"),
-		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1} " + r.Erlang,
-	}, "/usr/lib/rabbitmq/bin/rabbitmq-server")
+	p, err := Start(output, append(r.node(),
+		fmt.Sprintf("RABBITMQ_DIST_PORT=%d", r.distribution), "RABBITMQ_LOGS=-",
+		"RABBITMQ_CONFIG_FILE="+r.path("rabbitmq.conf"), "RABBITMQ_ENABLED_PLUGINS_FILE="+r.path("enabled_plugins"),
+		"RABBITMQ_MNESIA_BASE="+r.path("data"), "RABBITMQ_LOG_BASE="+r.path("log"), "RABBITMQ_PID_FILE="+r.path("pid"),
+		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1} "+r.Erlang,
+	), "/usr/lib/rabbitmq/bin/rabbitmq-server")
 	if err != nil {
 		return nil, err
 	}
 	return p.waitForPort("rabbitmq-server", r.Port, startTimeout)
+}
+
+// node is where the server's node is found.
+func (r *RabbitMQ) node() []string {
+	return []string{
+		fmt.Sprintf("RABBITMQ_NODENAME=obstack%d@localhost", r.Port), fmt.Sprintf("ERL_EPMD_PORT=%d", r.names),
+		"ERL_EPMD_ADDRESS=127.0.0.1", "HOME=" + r.dir,
+	}
+}
+
+// Ctl runs rabbitmqctl on the running server and returns its output.
+func (r *RabbitMQ) Ctl(args ...string) (string, error) {
+	command := exec.Command("/usr/lib/rabbitmq/bin/rabbitmqctl", append([]string{"--quiet"}, args...)...)
+	command.Env = append(os.Environ(), r.node()...)
+	output, err := command.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("rabbitmqctl %s: %w\n%s", args[0], err, output)
+	}
+	return string(output), nil
 }
 
 // Close ends the port mapper. Servers are ended by whoever started them.
