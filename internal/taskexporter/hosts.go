@@ -3,6 +3,7 @@
 package taskexporter
 
 import (
+	"maps"
 	"time"
 
 	"obstack.dev/obstack/internal/taskexporter/series"
@@ -51,5 +52,14 @@ func (h *hosts) expire(now time.Time, span time.Duration, kept func() map[string
 			idle[host] = true
 		}
 	}
+	h.last = compact(h.last, len(idle))
 	return idle
+}
+
+// compact returns a map without the room of what was deleted, if that is more than what is left.
+func compact[K comparable, V any](m map[K]V, deleted int) map[K]V {
+	if deleted <= len(m) {
+		return m
+	}
+	return maps.Collect(maps.All(m))
 }

@@ -29,12 +29,15 @@ func (n *interner) label(raw []byte) string {
 	}
 	// Names of a normal application never fill it; random ones from outside do, and then nothing is worth keeping.
 	if len(n.values) >= maxInterned {
-		clear(n.values)
+		n.empty()
 	}
 	value := string(raw)
 	n.values[value] = value
 	return value
 }
+
+// empty forgets the values. Those in use are kept by their users.
+func (n *interner) empty() { n.values = map[string]string{} }
 
 func (n *interner) cut(raw []byte) []byte { return cut(raw, n.maxLength) }
 

@@ -69,6 +69,7 @@ func (t *tracker) tick(now time.Time, connected bool) {
 	// A host's series outlive its last worker: children send their last events after the worker's goodbye.
 	if idle := t.workerHosts.expire(now, t.options.PurgeAfter, t.workers.onHosts); len(idle) > 0 {
 		t.store.PurgeWorkers(idle)
+		t.labels.empty() // of names that nobody uses any more
 		t.log.Debug("metrics of workers' hosts purged", "hosts", len(idle))
 	}
 	if idle := t.clientHosts.expire(now, t.options.PurgeClientsAfter, func() map[string]bool { return nil }); len(idle) > 0 {

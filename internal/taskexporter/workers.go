@@ -138,6 +138,7 @@ func (w *workers) refresh(now time.Time) {
 func (w *workers) expire(now time.Time, timeout, purge time.Duration) (lost []*worker) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	known := len(w.byNode)
 	for node, k := range w.byNode {
 		// Two ages of one silence: first it is down, later it is forgotten.
 		away := now.Sub(k.seen)
@@ -149,6 +150,7 @@ func (w *workers) expire(now time.Time, timeout, purge time.Duration) (lost []*w
 			delete(w.byNode, node)
 		}
 	}
+	w.byNode = compact(w.byNode, known-len(w.byNode))
 	for node, k := range w.early {
 		if now.Sub(k.seen) > earlyTime {
 			delete(w.early, node)

@@ -3,6 +3,7 @@
 package series
 
 import (
+	"maps"
 	"slices"
 	"sync"
 )
@@ -38,6 +39,10 @@ func (t *table[K, V]) removeIf(match func(K, *V) bool) int {
 	}
 	if len(removed) == 0 {
 		return 0
+	}
+	// A map keeps the room of what was deleted.
+	if len(removed) > len(t.index) {
+		t.index = maps.Collect(maps.All(t.index))
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
