@@ -227,12 +227,17 @@ func TestTheSmallestRabbitMQUsers(t *testing.T) {
 			e.works("rabbitmq", allowed)
 		})
 	}
-	t.Run("events, without flags", func(t *testing.T) {
-		server.allow(t)
-		e := start(t, restricted, "-Q", "emails")
-		e.works("rabbitmq", []string{"queue_lengths"})
-	})
 	if refusals := strings.Count(string(p.output()), "access_refused"); refusals > 0 {
 		t.Errorf("%d refusals", refusals)
 	}
+	t.Run("events, without flags", func(t *testing.T) {
+		server.allow(t)
+		e := startReady(t, restricted, "-Q", "emails")
+		eventually(t, "workers are not asked", func() bool { return e.counts("celery_exporter_control_errors")["{inspect}"] > 0 })
+		e.becomes("celery_exporter_control_up", map[string]float64{"{queue_lengths}": 1})
+		e.becomes("celery_queue_length", map[string]float64{"{emails}": 2})
+		if accepted := strings.Count(string(p.output()), "task exporter: workers"); accepted > 3 {
+			t.Errorf("%d connections for workers", accepted)
+		}
+	})
 }
