@@ -3,13 +3,11 @@
 package taskexporter
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -18,98 +16,6 @@ import (
 	"obstack.dev/obstack/internal/taskexporter/broker"
 	"obstack.dev/obstack/internal/taskexporter/wire"
 )
-
-// fakeBroker is one whose answers the test chooses. Time is that of a synctest bubble.
-type fakeBroker struct {
-	receive func() error
-	lengths func(queues []string) ([]broker.Depth, error)
-	unacked func() (int64, error)
-	replies func(wire.Request) []broker.Reply
-	refuse  error // of every broadcast
-
-	connects []time.Time
-	asked    map[string][]time.Time // broadcasts by method
-	last     map[string]wire.Request
-}
-
-func (f *fakeBroker) Receive(ctx context.Context, to broker.Sink) error {
-	f.connects = append(f.connects, time.Now())
-	if f.receive != nil {
-		return f.receive()
-	}
-	to.Subscribed()
-	<-ctx.Done()
-	return ctx.Err()
-}
-
-func (f *fakeBroker) Depths(context.Context) (broker.Depths, error) { return f.connect() }
-
-func (f *fakeBroker) Workers(context.Context) (broker.Workers, error) { return f.connect() }
-
-func (f *fakeBroker) connect() (*fakeBroker, error) {
-	f.connects = append(f.connects, time.Now())
-	return f, nil
-}
-
-func (f *fakeBroker) Close() {}
-
-func (f *fakeBroker) Lengths(_ context.Context, queues []string) ([]broker.Depth, error) {
-	if f.lengths == nil {
-		return make([]broker.Depth, len(queues)), nil
-	}
-	return f.lengths(queues)
-}
-
-func (f *fakeBroker) Unacked(context.Context) (int64, error) {
-	if f.unacked == nil {
-		return 0, nil
-	}
-	return f.unacked()
-}
-
-func (f *fakeBroker) Ask(_ context.Context, requests []wire.Request, handle func(broker.Reply)) error {
-	for _, request := range requests {
-		if f.asked == nil {
-			f.asked, f.last = map[string][]time.Time{}, map[string]wire.Request{}
-		}
-		f.asked[request.Method] = append(f.asked[request.Method], time.Now())
-		f.last[request.Method] = request
-		if f.refuse != nil {
-			return f.refuse
-		}
-		if f.replies == nil {
-			continue
-		}
-		for _, reply := range f.replies(request) {
-			handle(reply)
-		}
-	}
-	time.Sleep(time.Second)
-	return nil
-}
-
-// during runs the exporter with a broker for a time, and lets the test act meanwhile.
-func during(t *testing.T, f *fakeBroker, span time.Duration, act func(*bench), args ...string) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, args...)
-		b.connected.Store(false)
-		b.Exporter.broker, b.clock = f, time.Now
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() {
-			b.Run(ctx)
-			close(done)
-		}()
-		time.Sleep(span)
-		synctest.Wait()
-		if act != nil {
-			act(b)
-		}
-		cancel()
-		<-done
-	})
-}
 
 // TestABrokerThatRefusesIsLeftAlone: from the fifth failure on there is at most one connection a minute.
 func TestABrokerThatRefusesIsLeftAlone(t *testing.T) {

@@ -43,7 +43,6 @@ type Exporter struct {
 	inspected atomic.Int64 // Unix nanoseconds of the last round that all workers replied to
 	// greetings wakes the goroutine that asks workers, newQueues the one that reads depths.
 	greetings, newQueues chan struct{}
-	replyAdvice          sync.Once
 	started              time.Time
 	clock                func() time.Time
 }

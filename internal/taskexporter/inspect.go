@@ -137,9 +137,9 @@ func (r *round) missing() (count int) {
 	return count
 }
 
-// verdict is the error of a round in which nothing could be read.
+// verdict is the error of a round in which nothing could be read, or that shows what is to be changed.
 func (r *round) verdict() error {
-	if r.read == 0 && r.unread != nil {
+	if r.unread != nil && (r.read == 0 || errors.Is(r.unread, wire.ErrPickle)) {
 		return fmt.Errorf("%w replies of workers: %w", errUnreadable, r.unread)
 	}
 	return nil
@@ -152,10 +152,7 @@ func (e *Exporter) reply(r *round, reply broker.Reply) {
 	if err != nil {
 		r.unread = err
 		e.metrics.malformed(err)
-		if errors.Is(err, wire.ErrContentType) {
-			e.adviseReplies()
-		}
-		e.log.Debug("reply not understood", "method", reply.Method, "error", err)
+		e.log.Debug("reply not understood", "method", reply.Method)
 		return
 	}
 	r.read++
@@ -218,12 +215,4 @@ func (t *tracker) learnQueues(replies map[string][]wire.Queue) {
 		}
 		t.workers.setQueues(node, queues, t.now)
 	}
-}
-
-// adviseReplies says once what to do about replies that cannot be read.
-func (e *Exporter) adviseReplies() {
-	e.replyAdvice.Do(func() {
-		e.log.Warn("workers reply in a serializer that is not read, so their queues and processes are not known: " +
-			"set task_serializer = \"json\" in the workers' configuration. Pickle is never read, because reading it runs what is in it")
-	})
 }

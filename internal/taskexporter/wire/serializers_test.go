@@ -75,7 +75,8 @@ func TestDecodeReadsUUIDObjects(t *testing.T) {
 }
 
 func TestParseTasksReadsUUIDObjects(t *testing.T) {
-	got, err := ParseTasks([]byte(`{"w@h": [{"id": {"__type__": "uuid", "__value__": {"hex": "71"}}, "name": "n"}, {"id": "72"}, {"id": 5}]}`))
+	replies, err := ParseTasks([]byte(`{"w@h": [{"id": {"__type__": "uuid", "__value__": {"hex": "71"}}, "name": "n"}, {"id": "72"}, {"id": 5}]}`))
+	got := replies["w@h"]
 	if err != nil || len(got) != 3 || got[0].ID != "71" || got[1].ID != "72" || got[2].ID != "" {
 		t.Errorf("tasks %+v, error %v", got, err)
 	}
