@@ -43,17 +43,27 @@ func parseFlags(args []string, output io.Writer) (*options, error) {
 	fs := flag.NewFlagSet("obstack", flag.ContinueOnError)
 	fs.SetOutput(output)
 	config.RegisterFlags(fs)
-	fs.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "`address` on which /metrics is served; 0 turns it off")
-	fs.BoolVar(&o.metricsSecure, "metrics-secure", true, "serve /metrics over TLS, to clients that the cluster authenticates and authorizes (get on the non-resource URL /metrics)")
-	fs.StringVar(&o.metricsCertDir, "metrics-cert-dir", "", "`folder` with tls.crt and tls.key for /metrics; a self-signed certificate is made if it is empty")
-	fs.StringVar(&o.healthAddress, "health-probe-bind-address", ":8081", "`address` on which /healthz and /readyz are served; 0 turns them off")
-	fs.StringVar(&o.pprofAddress, "pprof-bind-address", "0", "`address` on which Go's profiles are served under /debug/pprof; 0 turns them off")
+	fs.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443",
+		"`address` on which /metrics is served; 0 turns it off")
+	fs.BoolVar(&o.metricsSecure, "metrics-secure", true, "serve /metrics over TLS, to clients that the cluster "+
+		"authenticates and authorizes (get on the non-resource URL /metrics)")
+	fs.StringVar(&o.metricsCertDir, "metrics-cert-dir", "",
+		"`folder` with tls.crt and tls.key for /metrics; a self-signed certificate is made if it is empty")
+	fs.StringVar(&o.healthAddress, "health-probe-bind-address", ":8081",
+		"`address` on which /healthz and /readyz are served; 0 turns them off")
+	fs.StringVar(&o.pprofAddress, "pprof-bind-address", "0",
+		"`address` on which Go's profiles are served under /debug/pprof; 0 turns them off")
 	fs.BoolVar(&o.leaderElect, "leader-elect", false, "let one of several replicas work at a time")
-	fs.StringVar(&o.leaderElectionNamespace, "leader-election-namespace", "", "`namespace` of the leader election's Lease; the operator's own if it is empty")
-	namespaces := fs.String("watch-namespaces", "", "comma-separated `namespaces` whose stacks are kept; all if it is empty")
-	fs.IntVar(&o.maxConcurrentReconciles, "max-concurrent-reconciles", 8, "how many stacks are worked on at a time, at least 1")
-	fs.StringVar(&o.exporterImage, "exporter-image", "ghcr.io/obstack/obstack:"+version, "`image` of the task exporter, run as /task-exporter, where a broker names none")
-	fs.DurationVar(&o.resyncPeriod, "resync-period", 10*time.Hour, "how often every stack is looked at again although nothing changed; at least 10s")
+	fs.StringVar(&o.leaderElectionNamespace, "leader-election-namespace", "",
+		"`namespace` of the leader election's Lease; the operator's own if it is empty")
+	namespaces := fs.String("watch-namespaces", "",
+		"comma-separated `namespaces` whose stacks are kept; all if it is empty")
+	fs.IntVar(&o.maxConcurrentReconciles, "max-concurrent-reconciles", 8,
+		"how many stacks are worked on at a time, at least 1")
+	fs.StringVar(&o.exporterImage, "exporter-image", "ghcr.io/obstack/obstack:"+version,
+		"`image` of the task exporter, run as /task-exporter, where a broker names none")
+	fs.DurationVar(&o.resyncPeriod, "resync-period", 10*time.Hour,
+		"how often every stack is looked at again although nothing changed; at least 10s")
 	o.webhook.register(fs)
 	fs.StringVar(&o.logFormat, "log-format", "json", "`format` of the log: json or console")
 	level := fs.String("log-level", "info", "least `level` that is logged: debug, info or error")
@@ -88,7 +98,8 @@ func (o *options) check(level string) error {
 	}
 	for _, namespace := range o.watchNamespaces {
 		if problems := validation.IsDNS1123Label(namespace); len(problems) > 0 {
-			return fmt.Errorf("--watch-namespaces: %q is not the name of a namespace: %s", namespace, strings.Join(problems, "; "))
+			return fmt.Errorf("--watch-namespaces: %q is not the name of a namespace: %s", namespace,
+				strings.Join(problems, "; "))
 		}
 	}
 	return nil

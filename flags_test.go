@@ -20,19 +20,36 @@ func TestParseFlagsRefusesBadFlagsByName(t *testing.T) {
 		{[]string{"--resync-period=1s"}, "--resync-period=1s: must be at least 10s"},
 		{[]string{"--exporter-image="}, "--exporter-image: must name an image"},
 		{[]string{"--watch-namespaces=shop,No_Such"}, `--watch-namespaces: "No_Such" is not the name of a namespace`},
-		{[]string{"--webhook-bind-address=9443"}, "--webhook-bind-address=9443: must be HOST:PORT or :PORT with a port from 1 to 65535, or 0 for no injection"},
+		{
+			[]string{"--webhook-bind-address=9443"},
+			"--webhook-bind-address=9443: must be HOST:PORT or :PORT with a port from 1 to 65535, or 0 for no injection",
+		},
 		{[]string{"--webhook-bind-address=:0"}, "--webhook-bind-address=:0: must be"},
 		{[]string{"--webhook-bind-address=:65536"}, "--webhook-bind-address=:65536: must be"},
 		{[]string{"--webhook-bind-address=:https"}, "--webhook-bind-address=:https: must be"},
 		{[]string{"--webhook-bind-address="}, "--webhook-bind-address=: must be"},
 		{[]string{"--webhook-bind-address=:9443", "--webhook-cert-dir="}, "--webhook-cert-dir: must name a folder"},
-		{[]string{"--webhook-bind-address=:9443", "--webhook-cert-secret=certs"}, "--webhook-cert-secret=certs: must be NAMESPACE/NAME"},
-		{[]string{"--webhook-bind-address=:9443", "--webhook-cert-secret=a/b/c"}, "--webhook-cert-secret=a/b/c: must be NAMESPACE/NAME"},
-		{[]string{"--webhook-bind-address=:9443", "--webhook-cert-secret=a/B"}, "--webhook-cert-secret=a/B: must be NAMESPACE/NAME"},
-		{[]string{"--webhook-bind-address=:9443", "--webhook-cert-secret=a/b"}, "--webhook-service=: must be NAMESPACE/NAME"},
-		{[]string{"--webhook-bind-address=:9443", "--webhook-cert-secret=a/b", "--webhook-service=/c"}, "--webhook-service=/c: must be NAMESPACE/NAME"},
 		{
-			[]string{"--webhook-bind-address=:9443", "--webhook-cert-secret=a/b", "--webhook-service=a/c", "--webhook-configuration="},
+			[]string{"--webhook-bind-address=:9443", "--webhook-cert-secret=certs"},
+			"--webhook-cert-secret=certs: must be NAMESPACE/NAME",
+		},
+		{
+			[]string{"--webhook-bind-address=:9443", "--webhook-cert-secret=a/b/c"},
+			"--webhook-cert-secret=a/b/c: must be NAMESPACE/NAME",
+		},
+		{
+			[]string{"--webhook-bind-address=:9443", "--webhook-cert-secret=a/B"},
+			"--webhook-cert-secret=a/B: must be NAMESPACE/NAME",
+		},
+		{[]string{"--webhook-bind-address=:9443", "--webhook-cert-secret=a/b"}, "--webhook-service=: must be NAMESPACE/NAME"},
+		{
+			[]string{"--webhook-bind-address=:9443", "--webhook-cert-secret=a/b", "--webhook-service=/c"},
+			"--webhook-service=/c: must be NAMESPACE/NAME",
+		},
+		{
+			[]string{
+				"--webhook-bind-address=:9443", "--webhook-cert-secret=a/b", "--webhook-service=a/c", "--webhook-configuration=",
+			},
 			"--webhook-configuration=: must be the name of a MutatingWebhookConfiguration",
 		},
 		{[]string{"serve"}, `unexpected argument "serve"`},

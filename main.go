@@ -167,7 +167,8 @@ func cachesSynced(c cache.Cache) healthz.Checker {
 		ctx, cancel := context.WithTimeout(req.Context(), time.Second)
 		defer cancel()
 		if !c.WaitForCacheSync(ctx) {
-			return errors.New("the caches are not filled yet: the API server is slow or away, or the operator may not list what it watches")
+			return errors.New(
+				"the caches are not filled yet: the API server is slow or away, or the operator may not list what it watches")
 		}
 		return nil
 	}

@@ -103,8 +103,12 @@ func createStack(t *testing.T, cluster client.Client) {
 	key := func(name string) *obsv1.SecretKeySource {
 		return &obsv1.SecretKeySource{SecretKeyRef: obsv1.SecretKeySelector{Name: name, Key: "value"}}
 	}
-	for name, value := range map[string]string{"redis": "redis://:hunter2@redis:6379/0", "sentry": "https://f00dfeed@nowhere"} {
-		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Data: map[string][]byte{"value": []byte(value)}}
+	for name, value := range map[string]string{
+		"redis": "redis://:hunter2@redis:6379/0", "sentry": "https://f00dfeed@nowhere",
+	} {
+		secret := &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Data: map[string][]byte{"value": []byte(value)},
+		}
 		if err := cluster.Create(t.Context(), secret); err != nil {
 			t.Fatal(err)
 		}

@@ -44,11 +44,16 @@ type webhookOptions struct {
 }
 
 func (o *webhookOptions) register(fs *flag.FlagSet) {
-	fs.StringVar(&o.address, "webhook-bind-address", "0", "`address`, such as :9443, on which the webhooks are served that inject settings into workloads; 0 turns injection off")
-	fs.StringVar(&o.certDir, "webhook-cert-dir", filepath.Join(os.TempDir(), "obstack-webhook-certs"), "`folder` with tls.crt and tls.key of the webhooks")
-	fs.StringVar(&o.secretFlag, "webhook-cert-secret", "", "`NAMESPACE/NAME` of the Secret, mounted at --webhook-cert-dir, in which obstack makes and renews the certificate; empty if somebody else does")
-	fs.StringVar(&o.serviceFlag, "webhook-service", "", "`NAMESPACE/NAME` of the Service of the webhooks, for the certificate; needed with --webhook-cert-secret")
-	fs.StringVar(&o.configuration, "webhook-configuration", "obstack-webhook", "`name` of the MutatingWebhookConfiguration that gets the certificate's authority")
+	fs.StringVar(&o.address, "webhook-bind-address", "0", "`address`, such as :9443, on which the webhooks are served "+
+		"that inject settings into workloads; 0 turns injection off")
+	fs.StringVar(&o.certDir, "webhook-cert-dir", filepath.Join(os.TempDir(), "obstack-webhook-certs"),
+		"`folder` with tls.crt and tls.key of the webhooks")
+	fs.StringVar(&o.secretFlag, "webhook-cert-secret", "", "`NAMESPACE/NAME` of the Secret, mounted at "+
+		"--webhook-cert-dir, in which obstack makes and renews the certificate; empty if somebody else does")
+	fs.StringVar(&o.serviceFlag, "webhook-service", "",
+		"`NAMESPACE/NAME` of the Service of the webhooks, for the certificate; needed with --webhook-cert-secret")
+	fs.StringVar(&o.configuration, "webhook-configuration", "obstack-webhook",
+		"`name` of the MutatingWebhookConfiguration that gets the certificate's authority")
 }
 
 // parse checks the flags.
@@ -73,7 +78,8 @@ func (o *webhookOptions) parse() error {
 		return err
 	}
 	if problems := validation.IsDNS1123Subdomain(o.configuration); len(problems) > 0 {
-		return fmt.Errorf("--webhook-configuration=%s: must be the name of a MutatingWebhookConfiguration: %s", o.configuration, strings.Join(problems, "; "))
+		return fmt.Errorf("--webhook-configuration=%s: must be the name of a MutatingWebhookConfiguration: %s",
+			o.configuration, strings.Join(problems, "; "))
 	}
 	return nil
 }
@@ -84,7 +90,8 @@ func (o *webhookOptions) parseAddress() error {
 		o.port, err = strconv.Atoi(port)
 	}
 	if err != nil || o.port < 1 || o.port > 65535 {
-		return fmt.Errorf("--webhook-bind-address=%s: must be HOST:PORT or :PORT with a port from 1 to 65535, or 0 for no injection", o.address)
+		return fmt.Errorf("--webhook-bind-address=%s: must be HOST:PORT or :PORT with a port from 1 to 65535, or 0 for no "+
+			"injection", o.address)
 	}
 	o.host = host
 	return nil
@@ -95,7 +102,8 @@ func parseName(flagName, value string) (types.NamespacedName, error) {
 	namespace, name, _ := strings.Cut(value, "/")
 	problems := append(validation.IsDNS1123Label(namespace), validation.IsDNS1123Subdomain(name)...)
 	if len(problems) > 0 {
-		return types.NamespacedName{}, fmt.Errorf("--%s=%s: must be NAMESPACE/NAME, such as obstack-system/obstack-webhook", flagName, value)
+		return types.NamespacedName{}, fmt.Errorf("--%s=%s: must be NAMESPACE/NAME, such as obstack-system/obstack-webhook",
+			flagName, value)
 	}
 	return types.NamespacedName{Namespace: namespace, Name: name}, nil
 }
@@ -125,7 +133,8 @@ func addRotator(ctx context.Context, mgr ctrl.Manager, o *webhookOptions, certif
 	// obstack may not create it: Kubernetes cannot grant that for one name.
 	switch err := mgr.GetAPIReader().Get(ctx, o.secret, secret); {
 	case apierrors.IsNotFound(err):
-		return fmt.Errorf("--webhook-cert-secret=%s: there is no such Secret: create it, empty; obstack fills it in", o.secret)
+		return fmt.Errorf("--webhook-cert-secret=%s: there is no such Secret: create it, empty; obstack fills it in",
+			o.secret)
 	case err != nil:
 		return fmt.Errorf("look for the Secret of the webhooks' certificate: %w", err)
 	}
@@ -160,7 +169,8 @@ func (s *webhookServer) NeedLeaderElection() bool { return false }
 // Start serves until ctx ends.
 func (s *webhookServer) Start(ctx context.Context) error {
 	if o := s.options; o.secretFlag != "" {
-		ctrl.Log.Info("Waiting for the webhooks' certificate", "secret", o.secret, "folder", o.certDir, "configuration", o.configuration)
+		ctrl.Log.Info("Waiting for the webhooks' certificate", "secret", o.secret, "folder", o.certDir, "configuration",
+			o.configuration)
 	}
 	select {
 	case <-ctx.Done():
@@ -178,8 +188,10 @@ func (s *webhookServer) ready(req *http.Request) error {
 	default:
 	}
 	if _, err := os.Stat(filepath.Join(s.options.certDir, certFile)); err != nil {
-		return fmt.Errorf("--webhook-cert-dir=%s has no %s yet: obstack writes it into Secret %s, and the kubelet brings it here, which takes about a minute",
+		return fmt.Errorf("--webhook-cert-dir=%s has no %s yet: obstack writes it into Secret %s, and the kubelet brings "+
+			"it here, which takes about a minute",
 			s.options.certDir, certFile, s.options.secret)
 	}
-	return fmt.Errorf("MutatingWebhookConfiguration %s does not have the authority of the certificate in Secret %s yet", s.options.configuration, s.options.secret)
+	return fmt.Errorf("MutatingWebhookConfiguration %s does not have the authority of the certificate in Secret %s yet",
+		s.options.configuration, s.options.secret)
 }

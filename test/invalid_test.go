@@ -89,7 +89,7 @@ type rule struct{ path, message string }
 
 var index = regexp.MustCompile(`\[[^]]*\]`)
 
-// explains tells whether the API server refused an object because of the rule.
+// explains reports whether the API server refused an object because of the rule.
 func (r rule) explains(cause metav1.StatusCause) bool {
 	field := strings.TrimPrefix(index.ReplaceAllString(cause.Field, "[]"), "<nil>")
 	return field == r.path && strings.HasSuffix(cause.Message, r.message)

@@ -87,7 +87,9 @@ func countsAlertsByName(t *testing.T, out string) {
 // toldOfRotation checks what the demo says about injected Pods before and after the rotation.
 func toldOfRotation(t *testing.T, out string) {
 	t.Helper()
-	change := regexp.MustCompile(`configuration (\S+) became (\S+), at most 1 of 3 workloads at a time`).FindStringSubmatch(out)
+	change := regexp.MustCompile(
+		`configuration (\S+) became (\S+), at most 1 of 3 workloads at a time`).FindStringSubmatch(
+		out)
 	if change == nil || change[1] == change[2] {
 		t.Fatalf("the demo tells of no rotation one by one: %q", change)
 	}
@@ -125,7 +127,9 @@ func TestDefaultsRefuseWhatIsNeitherYesNorNo(t *testing.T) {
 func TestInjectedNamesTheContainersThatReadTheSettings(t *testing.T) {
 	stack := &obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "shop"}}
 	from := func(secret string) []corev1.EnvFromSource {
-		return []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: secret}}}}
+		return []corev1.EnvFromSource{
+			{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: secret}}},
+		}
 	}
 	pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{
 		{Name: "api", EnvFrom: from("obstack.shop.shop")}, {Name: "other", EnvFrom: from("own")}, {Name: "none"},
@@ -146,14 +150,25 @@ func TestPurposeTellsWhatAnObjectIsFor(t *testing.T) {
 		}}, "scrapes Services with app=api: port http, /metrics every 30s"},
 		{&monitoringv1.ServiceMonitor{
 			ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{obsv1.LabelComponent: "tasks"}},
-			Spec:       monitoringv1.ServiceMonitorSpec{Endpoints: []monitoringv1.Endpoint{{Port: "metrics", Path: "/metrics", Interval: "15s"}}},
+			Spec: monitoringv1.ServiceMonitorSpec{
+				Endpoints: []monitoringv1.Endpoint{{Port: "metrics", Path: "/metrics", Interval: "15s"}},
+			},
 		}, "scrapes the exporter: port metrics, /metrics every 15s"},
 		{&monitoringv1.PrometheusRule{Spec: monitoringv1.PrometheusRuleSpec{Groups: []monitoringv1.RuleGroup{
 			{Rules: []monitoringv1.Rule{{Record: "r"}, {Alert: "A"}, {Alert: "B"}, {Alert: "A"}}},
 		}}}, "alerts: A, B"},
-		{&appsv1.Deployment{Status: appsv1.DeploymentStatus{Replicas: 1}}, "exporter: tasks, queues and workers of the broker as metrics; 0 of 1 available"},
-		{&corev1.ConfigMap{Data: map[string]string{"a.json": `{"title": "Overview"}`, "b.json": "{"}}, "Grafana dashboard: Overview, b.json"},
-		{&corev1.Secret{Data: map[string][]byte{"LOG_LEVEL": []byte("INFO"), "ENVIRONMENT": []byte("secret value")}}, "settings for the workloads: ENVIRONMENT, LOG_LEVEL"},
+		{
+			&appsv1.Deployment{Status: appsv1.DeploymentStatus{Replicas: 1}},
+			"exporter: tasks, queues and workers of the broker as metrics; 0 of 1 available",
+		},
+		{
+			&corev1.ConfigMap{Data: map[string]string{"a.json": `{"title": "Overview"}`, "b.json": "{"}},
+			"Grafana dashboard: Overview, b.json",
+		},
+		{
+			&corev1.Secret{Data: map[string][]byte{"LOG_LEVEL": []byte("INFO"), "ENVIRONMENT": []byte("secret value")}},
+			"settings for the workloads: ENVIRONMENT, LOG_LEVEL",
+		},
 	} {
 		if got := purpose(tc.object); got != tc.want {
 			t.Errorf("%s: %q, want %q", kind(tc.object), got, tc.want)

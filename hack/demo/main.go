@@ -5,7 +5,7 @@
 // application of config/samples/shop, and says what became of it. With ROTATE=1 it
 // then changes the application's Sentry DSN and shows how the workloads get it. It
 // stays until it is interrupted; with ONCE=1 it ends by itself, with an exit status
-// that tells whether all that it showed went well.
+// that reports whether all that it showed went well.
 package main
 
 import (
@@ -27,8 +27,10 @@ func main() {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(2)
 	}
-	flag.BoolVar(&o.once, "once", o.once, "end by itself; the exit status tells whether all went well (the default can be set by ONCE=1)")
-	flag.BoolVar(&o.rotate, "rotate", o.rotate, "change the Sentry DSN when the stack is Ready, and show the rollout (the default can be set by ROTATE=1)")
+	flag.BoolVar(&o.once, "once", o.once,
+		"end by itself; the exit status reports whether all went well (the default can be set by ONCE=1)")
+	flag.BoolVar(&o.rotate, "rotate", o.rotate,
+		"change the Sentry DSN when the stack is Ready, and show the rollout (the default can be set by ROTATE=1)")
 	flag.Parse()
 	ctx, stop := interruptible()
 	defer stop()

@@ -34,7 +34,8 @@ func (d *demo) showPods(ctx context.Context, stack *obsv1.ObservabilityStack) er
 			pod.Labels[obsv1.StampNamespace] + "/" + pod.Labels[obsv1.StampStack], cmp.Or(hash, "none"),
 		})
 		if len(containers) != len(pod.Spec.Containers) || hash != stack.Status.ConfigHash {
-			failures = append(failures, fmt.Errorf("pod %s is not injected with the configuration %s", pod.Name, stack.Status.ConfigHash))
+			failures = append(failures,
+				fmt.Errorf("pod %s is not injected with the configuration %s", pod.Name, stack.Status.ConfigHash))
 		}
 	}
 	table(d.out, rows)
@@ -47,7 +48,8 @@ func (d *demo) showPods(ctx context.Context, stack *obsv1.ObservabilityStack) er
 // stampedPods are the Pods that take a stack's settings and are to stay, by name.
 func (d *demo) stampedPods(ctx context.Context, stack *obsv1.ObservabilityStack) ([]corev1.Pod, error) {
 	list := &corev1.PodList{}
-	err := d.api.List(ctx, list, client.MatchingLabels{obsv1.StampStack: stack.Name, obsv1.StampNamespace: stack.Namespace})
+	err := d.api.List(ctx, list,
+		client.MatchingLabels{obsv1.StampStack: stack.Name, obsv1.StampNamespace: stack.Namespace})
 	if err != nil {
 		return nil, fmt.Errorf("list injected Pods: %w", err)
 	}

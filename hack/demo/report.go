@@ -48,7 +48,8 @@ func (d *demo) report(ctx context.Context, stack *obsv1.ObservabilityStack) erro
 	if err := d.showPods(ctx, stack); err != nil {
 		return err
 	}
-	kubectl := fmt.Sprintf("KUBECONFIG=%s %s -n %s", d.cp.Kubeconfig, filepath.Join(d.cp.Assets, string(testenv.Kubectl)), stack.Namespace)
+	kubectl := fmt.Sprintf("KUBECONFIG=%s %s -n %s", d.cp.Kubeconfig, filepath.Join(d.cp.Assets, string(testenv.Kubectl)),
+		stack.Namespace)
 	say(d.out, "\nLook around, while the demo runs:\n")
 	say(d.out, "  %s get obs,servicemonitors,prometheusrules,deployments,pods,configmaps,secrets", kubectl)
 	say(d.out, "\nDelete something, and see it come back:\n")
@@ -95,7 +96,8 @@ func purpose(object client.Object) string {
 	case *monitoringv1.PrometheusRule:
 		return "alerts: " + strings.Join(alerts(o), ", ")
 	case *appsv1.Deployment:
-		return fmt.Sprintf("exporter: tasks, queues and workers of the broker as metrics; %d of %d available", o.Status.AvailableReplicas, o.Status.Replicas)
+		return fmt.Sprintf("exporter: tasks, queues and workers of the broker as metrics; %d of %d available",
+			o.Status.AvailableReplicas, o.Status.Replicas)
 	case *corev1.Service:
 		return "where Prometheus finds the exporter"
 	case *corev1.ConfigMap:

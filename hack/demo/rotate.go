@@ -40,13 +40,16 @@ func (d *demo) rotateDSN(ctx context.Context, stack *obsv1.ObservabilityStack) e
 	if err := rollout.follow(ctx, stack); err != nil {
 		return err
 	}
-	say(d.out, "      Ready again, %s later: configuration %s became %s, at most %d of %d workloads at a time (maxConcurrent is %d)",
-		time.Since(rollout.started).Round(time.Second), rollout.before, stack.Status.ConfigHash, rollout.most, len(rollout.phases[through]), maxConcurrent(stack))
+	say(d.out,
+		"      Ready again, %s later: configuration %s became %s, at most %d of %d workloads at a time (maxConcurrent is %d)",
+		time.Since(rollout.started).Round(time.Second), rollout.before, stack.Status.ConfigHash, rollout.most,
+		len(rollout.phases[through]), maxConcurrent(stack))
 	return errors.Join(rollout.check(stack), d.checkSettings(ctx, stack), d.showPods(ctx, stack))
 }
 
 func maxConcurrent(stack *obsv1.ObservabilityStack) int {
-	if stack.Spec.Injection == nil || stack.Spec.Injection.Rollout == nil || stack.Spec.Injection.Rollout.MaxConcurrent == 0 {
+	if stack.Spec.Injection == nil ||
+		stack.Spec.Injection.Rollout == nil || stack.Spec.Injection.Rollout.MaxConcurrent == 0 {
 		return 5 // What the API says of the field's absence.
 	}
 	return int(stack.Spec.Injection.Rollout.MaxConcurrent)

@@ -59,7 +59,9 @@ func (c *cluster) missingSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-op.Done()
-	if want := "--webhook-cert-secret=obstack-system/obstack-webhook-cert: there is no such Secret: create it, empty"; !strings.Contains(op.Tail(), want) {
+	if want := "--webhook-cert-secret=obstack-system/obstack-webhook-cert: there is no such Secret: create " +
+		"it, empty"; !strings.Contains(
+		op.Tail(), want) {
 		t.Errorf("the operator ended with %q, want %q", op.Tail(), want)
 	}
 }
@@ -145,7 +147,8 @@ func (c *cluster) ownedByObstack(t *testing.T) {
 			}
 			continue
 		}
-		if strings.Count(fields, "f:caBundle") != len(webhooks.Webhooks) || strings.Contains(fields, "f:rules") || strings.Contains(fields, "f:namespaceSelector") {
+		if strings.Count(fields, "f:caBundle") != len(webhooks.Webhooks) ||
+			strings.Contains(fields, "f:rules") || strings.Contains(fields, "f:namespaceSelector") {
 			t.Errorf("obstack owns %s, want the authorities alone", fields)
 		}
 		return

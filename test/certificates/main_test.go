@@ -96,7 +96,8 @@ type replica struct {
 func (c *cluster) flags(r *replica) []string {
 	return []string{
 		"--leader-elect", "--leader-election-namespace=" + namespace,
-		"--webhook-bind-address=" + r.address, "--webhook-cert-dir=" + r.certDir, "--webhook-cert-secret=" + secretKey.String(),
+		"--webhook-bind-address=" + r.address, "--webhook-cert-dir=" + r.certDir,
+		"--webhook-cert-secret=" + secretKey.String(),
 		"--webhook-service=" + serviceKey.String(), "--webhook-configuration=" + configuration,
 	}
 }

@@ -32,7 +32,9 @@ func TestDashboardsShowWhatHappened(t *testing.T) {
 	stack := readStack(t)
 	boards, rules := derive(t, stack)
 	services, workers := startServices(t), startCelery(t)
-	w := world{prometheus: startPrometheus(t, stack, rules, services, workers), stack: stack, boards: boards, workers: workers}
+	w := world{
+		prometheus: startPrometheus(t, stack, rules, services, workers), stack: stack, boards: boards, workers: workers,
+	}
 	if *pictures != "" {
 		w.loads = sendLoad(t, services, workers, lasts+pictured)
 	} else {
@@ -135,9 +137,12 @@ func (w world) requestsAreRight(t *testing.T) {
 		same(t, name+": 5xx ratio", want.errorRatio, w.value(t, w.query(t, name, "5xx ratio now")[0]))
 		between(t, name+": p95 in seconds", want.p95Asked, want.p95Took, w.value(t, w.query(t, name, "p95 now")[0]))
 		// The overview has one query a monitor, in the order of the spec.
-		same(t, l.monitor+" on the overview: requests per second", want.rate, w.value(t, w.query(t, "overview", "Traffic")[i]))
-		same(t, l.monitor+" on the overview: 5xx ratio", want.errorRatio, w.value(t, w.query(t, "overview", "Errors (5xx)")[i]))
-		between(t, l.monitor+" on the overview: p95 in seconds", want.p95Asked, want.p95Took, w.value(t, w.query(t, "overview", "Latency (p95)")[i]))
+		same(t, l.monitor+" on the overview: requests per second", want.rate,
+			w.value(t, w.query(t, "overview", "Traffic")[i]))
+		same(t, l.monitor+" on the overview: 5xx ratio", want.errorRatio,
+			w.value(t, w.query(t, "overview", "Errors (5xx)")[i]))
+		between(t, l.monitor+" on the overview: p95 in seconds", want.p95Asked, want.p95Took,
+			w.value(t, w.query(t, "overview", "Latency (p95)")[i]))
 	}
 }
 
@@ -146,8 +151,10 @@ func (w world) tasksAreRight(t *testing.T) {
 	ratio := done["failed"] / (done["failed"] + done["succeeded"])
 	same(t, "task failure ratio", ratio, w.value(t, w.query(t, "tasks", "Failing tasks now")[0]))
 	same(t, "task failure ratio on the overview", ratio, w.value(t, w.query(t, "overview", "Failing tasks (ratio)")[0]))
-	same(t, "tasks that succeed per second", done["succeeded"]/window.Seconds(), w.value(t, w.query(t, "overview", "Tasks finished")[0]))
-	same(t, "tasks that fail per second", done["failed"]/window.Seconds(), w.value(t, w.query(t, "overview", "Tasks finished")[1]))
+	same(t, "tasks that succeed per second", done["succeeded"]/window.Seconds(),
+		w.value(t, w.query(t, "overview", "Tasks finished")[0]))
+	same(t, "tasks that fail per second", done["failed"]/window.Seconds(),
+		w.value(t, w.query(t, "overview", "Tasks finished")[1]))
 	for _, s := range w.at(t, w.query(t, "overview", "Queue length")[0], w.now) {
 		if s.Metric["queue_name"] == "reports" {
 			same(t, "length of the queue that nobody consumes", 150, s.Value.value)

@@ -32,9 +32,9 @@ type load struct {
 	problems []error
 }
 
-// The requests go round in tens: two fail, five take between 250 and 500 ms, evenly spread over 25 paths, and the rest
-// little. All of that lies between boundaries that every framework's histogram has, so that the quantiles that Prometheus interpolates
-// can be compared with what happened.
+// The requests go round in tens: two fail, five take between 250 and 500 ms, evenly spread over 25
+// paths, and the rest little. All of that lies between boundaries that every framework's histogram
+// has, so that the quantiles that Prometheus interpolates can be compared with what happened.
 func (l *load) request(n int) (method, path string, asked time.Duration) {
 	switch n % 10 {
 	case 3, 8:

@@ -104,7 +104,8 @@ func startServices(t *testing.T) []service {
 		port := freePort(t)
 		s.url = fmt.Sprintf("http://127.0.0.1:%d", port)
 		run(t, s.framework, []string{"PYTHONDONTWRITEBYTECODE=1"},
-			filepath.Join(parts(t), "frameworks", "bin", "python"), filepath.Join("testdata", "apps", s.framework+"_app.py"), strconv.Itoa(port))
+			filepath.Join(parts(t), "frameworks", "bin", "python"), filepath.Join("testdata", "apps", s.framework+"_app.py"),
+			strconv.Itoa(port))
 	}
 	for _, s := range services {
 		eventually(t, s.framework+" serves", func() bool { return serves(s.metrics()) })
@@ -120,13 +121,16 @@ type celery struct {
 }
 
 func (c celery) env() []string {
-	return []string{"BROKER=" + c.broker, "DONE=" + c.done, "PYTHONPATH=testdata", "PYTHONDONTWRITEBYTECODE=1", "C_FORCE_ROOT=1"}
+	return []string{
+		"BROKER=" + c.broker, "DONE=" + c.done, "PYTHONPATH=testdata", "PYTHONDONTWRITEBYTECODE=1", "C_FORCE_ROOT=1",
+	}
 }
 
 func startCelery(t *testing.T) celery {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "task-exporter")
-	if output, err := exec.Command("go", "build", "-o", program, "obstack.dev/obstack/cmd/task-exporter").CombinedOutput(); err != nil {
+	if output, err := exec.Command("go", "build", "-o", program,
+		"obstack.dev/obstack/cmd/task-exporter").CombinedOutput(); err != nil {
 		t.Fatalf("build the exporter: %v\n%s", err, output)
 	}
 	redis, port := freePort(t), freePort(t)
@@ -135,7 +139,8 @@ func startCelery(t *testing.T) celery {
 		python: filepath.Join(bin, "python"), broker: fmt.Sprintf("redis://127.0.0.1:%d/0", redis),
 		exporter: fmt.Sprintf("http://127.0.0.1:%d", port), done: filepath.Join(t.TempDir(), "done"),
 	}
-	run(t, "redis", nil, "redis-server", "--port", strconv.Itoa(redis), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
+	run(t, "redis", nil, "redis-server", "--port", strconv.Itoa(redis), "--bind", "127.0.0.1", "--save", "",
+		"--appendonly", "no")
 	run(t, "exporter", []string{"CE_BROKER_URL=" + c.broker}, program, "--host", "127.0.0.1", "--port", strconv.Itoa(port),
 		"--queues", "celery,emails,reports", "--queue-interval", "1", "--inspect-interval", "2")
 	eventually(t, "the exporter hears Redis", func() bool {
@@ -146,6 +151,7 @@ func startCelery(t *testing.T) celery {
 		response.Body.Close()
 		return response.StatusCode == http.StatusOK
 	})
-	run(t, "worker", c.env(), filepath.Join(bin, "celery"), "-A", "tasks", "worker", "-n", "w1@host-1", "-c", "2", "-Q", "celery,emails")
+	run(t, "worker", c.env(), filepath.Join(bin, "celery"), "-A", "tasks", "worker", "-n", "w1@host-1", "-c", "2", "-Q",
+		"celery,emails")
 	return c
 }

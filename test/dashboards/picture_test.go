@@ -17,7 +17,8 @@ import (
 	"time"
 )
 
-var pictures = flag.String("pictures", "", "a folder: the load lasts two minutes longer, and the dashboards are drawn there with what Prometheus then holds")
+var pictures = flag.String("pictures", "",
+	"a folder: the load lasts two minutes longer, and the dashboards are drawn there with what Prometheus then holds")
 
 // Of the pictures.
 const (
@@ -48,7 +49,10 @@ func (w world) draw(t *testing.T, b board) string {
 	height := 0
 	for _, p := range b.Panels {
 		at := p.GridPos
-		box := box{float64(at.X*columnWidth + 4), float64(at.Y*rowHeight + 36), float64(at.W*columnWidth - 8), float64(at.H*rowHeight - 8)}
+		box := box{
+			float64(at.X*columnWidth + 4), float64(at.Y*rowHeight + 36), float64(at.W*columnWidth - 8),
+			float64(at.H*rowHeight - 8),
+		}
 		height = max(height, (at.Y+at.H)*rowHeight+40)
 		c.frame(box, p.Title)
 		grafana := b.grafana(w.stack, "20s", "120s")
@@ -57,7 +61,12 @@ func (w world) draw(t *testing.T, b board) string {
 			expr := grafana.Replace(target.Expr)
 			if p.Type == "stat" || p.Type == "table" {
 				for _, s := range w.at(t, expr, w.now) {
-					lines = append(lines, line{target: i, name: legend(grafana.Replace(target.LegendFormat), s.Metric), labels: s.Metric, points: []sample{s.Value}})
+					lines = append(lines, line{
+						target: i,
+						name:   legend(grafana.Replace(target.LegendFormat), s.Metric),
+						labels: s.Metric,
+						points: []sample{s.Value},
+					})
 				}
 				continue
 			}
@@ -65,7 +74,8 @@ func (w world) draw(t *testing.T, b board) string {
 				"query": {expr}, "start": {seconds(w.now.Add(-pictured))}, "end": {seconds(w.now)}, "step": {step.String()},
 			})
 			for _, s := range found {
-				lines = append(lines, line{target: i, name: legend(grafana.Replace(target.LegendFormat), s.Metric), labels: s.Metric, points: s.Values})
+				lines = append(lines,
+					line{target: i, name: legend(grafana.Replace(target.LegendFormat), s.Metric), labels: s.Metric, points: s.Values})
 			}
 		}
 		c.panel(box, p, lines, float64(w.now.Unix())-pictured.Seconds(), float64(w.now.Unix()))
@@ -100,7 +110,8 @@ func legend(format string, labels map[string]string) string {
 // number writes a value in a unit of Grafana.
 func number(value float64, unit string) string {
 	short := func(v float64) string {
-		return strings.TrimRight(strings.TrimRight(fmt.Sprintf("%.*f", max(0, 2-int(math.Log10(max(1, math.Abs(v))))), v), "0"), ".")
+		return strings.TrimRight(
+			strings.TrimRight(fmt.Sprintf("%.*f", max(0, 2-int(math.Log10(max(1, math.Abs(v))))), v), "0"), ".")
 	}
 	if math.Abs(value) >= 100 || value == math.Trunc(value) {
 		short = func(v float64) string { return fmt.Sprintf("%.0f", v) }

@@ -26,7 +26,8 @@ type prometheus struct{ url string }
 
 // startPrometheus scrapes the services and the exporter every second, with the labels that their ServiceMonitors set,
 // and evaluates the stack's rules.
-func startPrometheus(t *testing.T, stack *obsv1.ObservabilityStack, rules []monitoringv1.RuleGroup, services []service, workers celery) prometheus {
+func startPrometheus(t *testing.T, stack *obsv1.ObservabilityStack, rules []monitoringv1.RuleGroup, services []service,
+	workers celery) prometheus {
 	t.Helper()
 	dir, port := t.TempDir(), freePort(t)
 	target := func(address, label, name string) map[string]any {
@@ -49,7 +50,8 @@ func startPrometheus(t *testing.T, stack *obsv1.ObservabilityStack, rules []moni
 		"global":     map[string]any{"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "2s"},
 		"rule_files": []string{filepath.Join(dir, "rules.yaml")}, "scrape_configs": scrapes,
 	})
-	run(t, "prometheus", nil, filepath.Join(parts(t), "prometheus"), "--config.file="+filepath.Join(dir, "prometheus.yaml"),
+	run(t, "prometheus", nil, filepath.Join(parts(t), "prometheus"),
+		"--config.file="+filepath.Join(dir, "prometheus.yaml"),
 		"--storage.tsdb.path="+filepath.Join(dir, "data"), fmt.Sprintf("--web.listen-address=127.0.0.1:%d", port))
 	p := prometheus{fmt.Sprintf("http://127.0.0.1:%d", port)}
 	eventually(t, "Prometheus is ready", func() bool {

@@ -48,7 +48,8 @@ func keepScrapes(t *testing.T, services []service, workers celery) {
 			t.Fatalf("%v: run make test-dashboards UPDATE=1", err)
 		}
 		if diff := cmp.Diff(shape(string(kept)), shape(string(text))); diff != "" {
-			t.Errorf("%s is not what %s exposes; see what changed, then run make test-dashboards UPDATE=1 (-kept +exposed):\n%s", file, name, diff)
+			t.Errorf("%s is not what %s exposes; see what changed, then run make test-dashboards UPDATE=1 (-kept +exposed):\n%s",
+				file, name, diff)
 		}
 	}
 }

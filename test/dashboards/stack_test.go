@@ -130,7 +130,8 @@ func TestDashboardsFitGrafanasTypes(t *testing.T) {
 			}
 		}
 	}
-	if output, err := exec.Command("node", append([]string{checker + "/check.mjs"}, files...)...).CombinedOutput(); err != nil {
+	if output, err := exec.Command("node",
+		append([]string{checker + "/check.mjs"}, files...)...).CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, output)
 	}
 }
@@ -161,7 +162,8 @@ func derive(t *testing.T, stack *obsv1.ObservabilityStack) ([]board, []monitorin
 		}
 	}
 	if len(boards) != 7 || len(rules) == 0 {
-		t.Fatalf("%d dashboards and %d groups of rules, want the overview, one for each framework, and the tasks", len(boards), len(rules))
+		t.Fatalf("%d dashboards and %d groups of rules, want the overview, one for each framework, and the tasks",
+			len(boards), len(rules))
 	}
 	return boards, rules
 }

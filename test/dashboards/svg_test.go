@@ -23,19 +23,25 @@ type box struct{ x, y, w, h float64 }
 // canvas is a drawing in SVG.
 type canvas struct{ strings.Builder }
 
-var palette = []string{"#73BF69", "#F2CC0C", "#8AB8FF", "#FF780A", "#F2495C", "#5794F2", "#B877D9", "#705DA0", "#37872D", "#FADE2A", "#C4162A", "#3274D9"}
+var palette = []string{
+	"#73BF69", "#F2CC0C", "#8AB8FF", "#FF780A", "#F2495C", "#5794F2", "#B877D9", "#705DA0", "#37872D", "#FADE2A",
+	"#C4162A", "#3274D9",
+}
 
 func (c *canvas) text(x, y, size float64, colour, anchor, text string) {
-	fmt.Fprintf(c, `<text x="%.1f" y="%.1f" font-size="%.0f" fill="%s" text-anchor="%s">%s</text>`+"\n", x, y, size, colour, anchor, html.EscapeString(text))
+	fmt.Fprintf(c, `<text x="%.1f" y="%.1f" font-size="%.0f" fill="%s" text-anchor="%s">%s</text>`+"\n", x, y, size,
+		colour, anchor, html.EscapeString(text))
 }
 
 func (c *canvas) frame(b box, title string) {
-	fmt.Fprintf(c, `<rect x="%.0f" y="%.0f" width="%.0f" height="%.0f" rx="3" fill="#181b1f" stroke="#2c3235"/>`+"\n", b.x, b.y, b.w, b.h)
+	fmt.Fprintf(c, `<rect x="%.0f" y="%.0f" width="%.0f" height="%.0f" rx="3" fill="#181b1f" stroke="#2c3235"/>`+"\n", b.x,
+		b.y, b.w, b.h)
 	c.text(b.x+10, b.y+19, 13, "#ccccdc", "start", title)
 }
 
 func (c *canvas) document(title string, height int) string {
-	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1440 %d" font-family="Inter, Helvetica, Arial, sans-serif">
+	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1440 %d"`+
+		` font-family="Inter, Helvetica, Arial, sans-serif">
 <rect width="1440" height="%d" fill="#111217"/>
 <text x="14" y="24" font-size="16" fill="#ccccdc">%s</text>
 %s</svg>

@@ -31,30 +31,40 @@ func everything() ([]order, map[string]float64) {
 		{"proj.ok", 1, map[string]any{"queue": "emails", "countdown": 2}},
 	}
 	want := map[string]float64{
-		"sent{proj.ok,celery}": 5, "received{proj.ok,celery}": 5, "started{proj.ok,celery}": 5, "succeeded{proj.ok,celery}": 5,
-		"sent{proj.ok,emails}": 3, "received{proj.ok,emails}": 3, "started{proj.ok,emails}": 3, "succeeded{proj.ok,emails}": 3,
-		"sent{proj.fail,celery}": 3, "received{proj.fail,celery}": 3, "started{proj.fail,celery}": 3, "failed{proj.fail,celery,ValueError}": 3,
-		"sent{proj.flaky,celery}": 3, "received{proj.flaky,celery}": 3, "started{proj.flaky,celery}": 3,
+		"sent{proj.ok,celery}": 5, "received{proj.ok,celery}": 5, "started{proj.ok,celery}": 5,
+		"succeeded{proj.ok,celery}": 5,
+		"sent{proj.ok,emails}":      3, "received{proj.ok,emails}": 3, "started{proj.ok,emails}": 3,
+		"succeeded{proj.ok,emails}": 3,
+		"sent{proj.fail,celery}":    3, "received{proj.fail,celery}": 3, "started{proj.fail,celery}": 3,
+		"failed{proj.fail,celery,ValueError}": 3,
+		"sent{proj.flaky,celery}":             3, "received{proj.flaky,celery}": 3, "started{proj.flaky,celery}": 3,
 		"retried{proj.flaky,celery}": 2, "succeeded{proj.flaky,celery}": 1,
-		"sent{proj.rejected,celery}": 1, "received{proj.rejected,celery}": 1, "started{proj.rejected,celery}": 1, "rejected{proj.rejected,celery}": 1,
-		"sent{proj.hard,celery}": 1, "received{proj.hard,celery}": 1, "started{proj.hard,celery}": 1, "failed{proj.hard,celery,TimeLimitExceeded}": 1,
-		"sent{proj.killed,celery}": 1, "received{proj.killed,celery}": 1, "started{proj.killed,celery}": 1, "failed{proj.killed,celery,WorkerLostError}": 1,
-		"sent{proj.gone,celery}": 1, "failed{proj.gone,celery,NotRegistered}": 1,
+		"sent{proj.rejected,celery}": 1, "received{proj.rejected,celery}": 1, "started{proj.rejected,celery}": 1,
+		"rejected{proj.rejected,celery}": 1,
+		"sent{proj.hard,celery}":         1, "received{proj.hard,celery}": 1, "started{proj.hard,celery}": 1,
+		"failed{proj.hard,celery,TimeLimitExceeded}": 1,
+		"sent{proj.killed,celery}":                   1, "received{proj.killed,celery}": 1, "started{proj.killed,celery}": 1,
+		"failed{proj.killed,celery,WorkerLostError}": 1,
+		"sent{proj.gone,celery}":                     1, "failed{proj.gone,celery,NotRegistered}": 1,
 	}
 	addHistograms(want)
 	return orders, want
 }
 
-// addHistograms adds what the histograms must have counted: runtimes of successes and failures that began, waits of starts.
+// addHistograms adds what the histograms must have counted: runtimes of successes and failures that
+// began, waits of starts.
 func addHistograms(want map[string]float64) {
 	for _, tc := range []struct {
 		task                string
 		runs, failed, waits float64
 	}{
-		{"proj.ok,celery", 5, 0, 5}, {"proj.ok,emails", 3, 0, 3}, {"proj.fail,celery", 0, 3, 3}, {"proj.flaky,celery", 1, 0, 3},
+		{"proj.ok,celery", 5, 0, 5}, {"proj.ok,emails", 3, 0, 3}, {"proj.fail,celery", 0, 3, 3},
+		{"proj.flaky,celery", 1, 0, 3},
 		{"proj.rejected,celery", 0, 0, 1}, {"proj.hard,celery", 0, 1, 1}, {"proj.killed,celery", 0, 1, 1},
 	} {
-		for name, n := range map[string]float64{"runtime": tc.runs, "failed_runtime": tc.failed, "queue_wait_time": tc.waits} {
+		for name, n := range map[string]float64{
+			"runtime": tc.runs, "failed_runtime": tc.failed, "queue_wait_time": tc.waits,
+		} {
 			if n > 0 {
 				want[fmt.Sprintf("%s{%s}", name, tc.task)] = n
 			}
@@ -121,7 +131,8 @@ func TestWithoutTaskSentTheQueueOfTheWorkerCounts(t *testing.T) {
 	c.worker("w@host", "-P", "solo", "-Q", "emails")
 	c.publish(order{"proj.ok", 4, map[string]any{"queue": "emails"}})
 	e.becomes("celery_task_", map[string]float64{
-		"received{proj.ok,emails}": 4, "started{proj.ok,emails}": 4, "succeeded{proj.ok,emails}": 4, "runtime{proj.ok,emails}": 4,
+		"received{proj.ok,emails}": 4, "started{proj.ok,emails}": 4, "succeeded{proj.ok,emails}": 4,
+		"runtime{proj.ok,emails}": 4,
 	})
 }
 
@@ -144,7 +155,8 @@ func TestTasksThatRunAtTheStartGetTheirNames(t *testing.T) {
 	broker := fmt.Sprintf("redis://127.0.0.1:%d/0", port)
 	c := celery{t, "celery-newest", broker, events}
 	c.worker("w@host", "-c", "2", "-Q", "celery,emails")
-	c.publish(order{"proj.slow", 2, map[string]any{"queue": "emails", "args": []any{15}}}, order{"proj.slow", 1, map[string]any{"args": []any{15}}})
+	c.publish(order{"proj.slow", 2, map[string]any{"queue": "emails", "args": []any{15}}},
+		order{"proj.slow", 1, map[string]any{"args": []any{15}}})
 	time.Sleep(2 * time.Second)
 	e := startReady(t, broker)
 	e.becomes("celery_task_succeeded", map[string]float64{"{proj.slow,emails}": 2, "{proj.slow,celery}": 1})

@@ -34,8 +34,14 @@ func start(t testing.TB, broker string, args ...string) *running {
 		t.Fatal(err)
 	}
 	port := freePort(t)
-	args = append([]string{path, "--host", "127.0.0.1", "--port", fmt.Sprint(port), "--log-level", "DEBUG", "--queue-interval", "1", "--inspect-interval", "2"}, args...)
-	e := &running{run(t, "exporter", []string{"CE_BROKER_URL=" + broker, "GOCOVERDIR=" + coverage}, args...), fmt.Sprintf("http://127.0.0.1:%d", port)}
+	args = append([]string{
+		path, "--host", "127.0.0.1", "--port", fmt.Sprint(port), "--log-level", "DEBUG", "--queue-interval", "1",
+		"--inspect-interval", "2",
+	}, args...)
+	e := &running{
+		run(t, "exporter", []string{"CE_BROKER_URL=" + broker, "GOCOVERDIR=" + coverage}, args...),
+		fmt.Sprintf("http://127.0.0.1:%d", port),
+	}
 	// Only a program that ends by itself writes down which of its code was run.
 	t.Cleanup(func() { _ = e.Stop(syscall.SIGTERM, 5*time.Second) }) // what does not end is killed
 	eventually(t, "the exporter serves", func() bool { return e.status("/health") == http.StatusOK })

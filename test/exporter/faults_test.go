@@ -25,11 +25,14 @@ func redisAt(t testing.TB, port int, password string) *redis.Client {
 }
 
 // goodEvent is a task-received without kombu's base64, and badEvents are messages that are not understood.
-const goodEvent = `{"body": "{\"type\": \"task-started\", \"hostname\": \"w@h\", \"uuid\": \"%s\", \"timestamp\": 1}", "content-type": "application/json", "content-encoding": "utf-8", "properties": {}}`
+const goodEvent = `{"body": "{\"type\": \"task-started\", \"hostname\": \"w@h\", \"uuid\": \"%s\", \"timestamp\": 1}", ` +
+	`"content-type": "application/json", "content-encoding": "utf-8", "properties": {}}`
 
 var badEvents = []string{
-	"", "null", "5", "[]", "{}", "hello", "\xff\xfe", `{"body": "%%%", "content-type": "application/json", "properties": {"body_encoding": "base64"}}`,
-	`{"body": "5", "content-type": "application/json", "properties": {}}`, `{"body": "{}", "content-type": "application/x-python-serialize", "properties": {}}`,
+	"", "null", "5", "[]", "{}", "hello", "\xff\xfe",
+	`{"body": "%%%", "content-type": "application/json", "properties": {"body_encoding": "base64"}}`,
+	`{"body": "5", "content-type": "application/json", "properties": {}}`,
+	`{"body": "{}", "content-type": "application/x-python-serialize", "properties": {}}`,
 }
 
 func send(t testing.TB, client *redis.Client, message string) {
@@ -46,7 +49,9 @@ func (e *running) hears(client *redis.Client) {
 	before := e.counts("celery_exporter_events")["{task-started}"]
 	eventually(e.t, "an event is heard", func() bool {
 		send(e.t, client, fmt.Sprintf(goodEvent, "u"))
-		return integration.WaitFor("it", 5*time.Second, func() bool { return e.counts("celery_exporter_events")["{task-started}"] > before }) == nil
+		return integration.WaitFor("it", 5*time.Second, func() bool {
+			return e.counts("celery_exporter_events")["{task-started}"] > before
+		}) == nil
 	})
 }
 
@@ -60,7 +65,8 @@ func (e *running) serves(metric, series string, want float64) {
 		if got := e.counts(metric)[series]; got != want {
 			e.t.Fatalf("%s%s = %v while the broker is away, want %v", metric, series, got, want)
 		}
-		if ready, health := e.status("/ready"), e.status("/health"); ready != http.StatusServiceUnavailable || health != http.StatusOK {
+		if ready, health := e.status("/ready"), e.status("/health"); ready != http.StatusServiceUnavailable ||
+			health != http.StatusOK {
 			e.t.Fatalf("while the broker is away /ready = %d and /health = %d", ready, health)
 		}
 	}
@@ -156,7 +162,9 @@ func TestMalformedMessagesOnlyCount(t *testing.T) {
 		send(t, client, fmt.Sprintf(goodEvent, fmt.Sprint("u", i)))
 	}
 	want := float64(len(badEvents))
-	eventually(t, "the good events are counted", func() bool { return e.counts("celery_exporter_events")["{task-started}"] == want })
+	eventually(t, "the good events are counted", func() bool {
+		return e.counts("celery_exporter_events")["{task-started}"] == want
+	})
 	if got := total(e.counts("celery_exporter_malformed")); got != want {
 		t.Errorf("%v malformed, want %v", got, want)
 	}

@@ -38,7 +38,8 @@ func TestRedisEndsUsForAFullBuffer(t *testing.T) {
 	burst(t, client, 60_000) // about 15 MB; the kernel's buffers hold a few
 	e.Signal(syscall.SIGCONT)
 	eventually(t, "the loss is told", func() bool {
-		return e.one("celery_exporter_reconnects_total") == 1 && bytes.Contains(e.output(), []byte("no events from the broker, trying again"))
+		return e.one("celery_exporter_reconnects_total") == 1 &&
+			bytes.Contains(e.output(), []byte("no events from the broker, trying again"))
 	})
 	if got := e.counts("celery_exporter_events")["{task-started}"]; got < before {
 		t.Errorf("%v events are counted, less than before, %v", got, before)
@@ -77,5 +78,7 @@ func TestAWrongPasswordForRabbitMQIsToldAndNotShown(t *testing.T) {
 		t.Errorf("/ready = %d, /health = %d", e.status("/ready"), e.status("/health"))
 	}
 	missing := start(t, server.URL("no-such-host"))
-	eventually(t, "the missing virtual host is told", func() bool { return bytes.Contains(missing.output(), []byte("trying again")) })
+	eventually(t, "the missing virtual host is told", func() bool {
+		return bytes.Contains(missing.output(), []byte("trying again"))
+	})
 }

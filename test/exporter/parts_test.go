@@ -25,7 +25,8 @@ func parts(t testing.TB) string {
 	t.Helper()
 	dir := os.Getenv("OBSTACK_INTEGRATION")
 	if dir == "" {
-		t.Skip("SKIPPED, NOT TESTED: no real Redis, RabbitMQ and Celery; run with OBSTACK_INTEGRATION=$(hack/integration/install.sh)")
+		t.Skip("SKIPPED, NOT TESTED: no real Redis, RabbitMQ and Celery; run with " +
+			"OBSTACK_INTEGRATION=$(hack/integration/install.sh)")
 	}
 	return dir
 }
@@ -46,7 +47,8 @@ var build = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(dir, "task-exporter")
 	args := []string{"build", "-trimpath", "-ldflags=-s -w"}
 	if coverage != "" {
-		args = append(args, "-cover", "-coverpkg=obstack.dev/obstack/internal/taskexporter/...,obstack.dev/obstack/cmd/task-exporter")
+		args = append(args, "-cover",
+			"-coverpkg=obstack.dev/obstack/internal/taskexporter/...,obstack.dev/obstack/cmd/task-exporter")
 	}
 	command := exec.Command("go", append(args, "-o", path, "obstack.dev/obstack/cmd/task-exporter")...)
 	command.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -193,7 +195,10 @@ func (c celery) env() []string {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	return []string{"BROKER=" + c.broker, "CELERY_CONF=" + string(conf), "PYTHONPATH=" + app, "PYTHONDONTWRITEBYTECODE=1", "C_FORCE_ROOT=1"}
+	return []string{
+		"BROKER=" + c.broker, "CELERY_CONF=" + string(conf), "PYTHONPATH=" + app, "PYTHONDONTWRITEBYTECODE=1",
+		"C_FORCE_ROOT=1",
+	}
 }
 
 func (c celery) bin(name string) string { return filepath.Join(parts(c.t), c.version, "bin", name) }
@@ -201,7 +206,8 @@ func (c celery) bin(name string) string { return filepath.Join(parts(c.t), c.ver
 // worker starts a worker and waits until it is ready.
 func (c celery) worker(node string, args ...string) *process {
 	c.t.Helper()
-	p := run(c.t, "worker", c.env(), append([]string{c.bin("celery"), "-A", "app", "worker", "-n", node, "-l", "info"}, args...)...)
+	p := run(c.t, "worker", c.env(),
+		append([]string{c.bin("celery"), "-A", "app", "worker", "-n", node, "-l", "info"}, args...)...)
 	eventually(c.t, "the worker is ready", func() bool { return bytes.Contains(p.output(), []byte(" ready.")) })
 	return p
 }

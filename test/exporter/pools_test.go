@@ -20,17 +20,22 @@ func TestPoolsOfOtherKinds(t *testing.T) {
 			e := startReady(t, broker)
 			c := celery{t, "celery-newest", broker, events}
 			c.worker("w@host", "-P", pool, "-c", "4", "-Q", "celery,emails")
-			c.publish(order{"proj.ok", 20, nil}, order{"proj.ok", 10, map[string]any{"queue": "emails"}}, order{"proj.fail", 5, nil})
+			c.publish(order{"proj.ok", 20, nil}, order{"proj.ok", 10, map[string]any{"queue": "emails"}},
+				order{"proj.fail", 5, nil})
 			e.becomes("celery_task_", map[string]float64{
-				"sent{proj.ok,celery}": 20, "received{proj.ok,celery}": 20, "started{proj.ok,celery}": 20, "succeeded{proj.ok,celery}": 20,
-				"runtime{proj.ok,celery}": 20, "queue_wait_time{proj.ok,celery}": 20,
-				"sent{proj.ok,emails}": 10, "received{proj.ok,emails}": 10, "started{proj.ok,emails}": 10, "succeeded{proj.ok,emails}": 10,
-				"runtime{proj.ok,emails}": 10, "queue_wait_time{proj.ok,emails}": 10,
+				"sent{proj.ok,celery}": 20, "received{proj.ok,celery}": 20, "started{proj.ok,celery}": 20,
+				"succeeded{proj.ok,celery}": 20,
+				"runtime{proj.ok,celery}":   20, "queue_wait_time{proj.ok,celery}": 20,
+				"sent{proj.ok,emails}": 10, "received{proj.ok,emails}": 10, "started{proj.ok,emails}": 10,
+				"succeeded{proj.ok,emails}": 10,
+				"runtime{proj.ok,emails}":   10, "queue_wait_time{proj.ok,emails}": 10,
 				"sent{proj.fail,celery}": 5, "received{proj.fail,celery}": 5, "started{proj.fail,celery}": 5,
-				"failed{proj.fail,celery,ValueError}": 5, "failed_runtime{proj.fail,celery}": 5, "queue_wait_time{proj.fail,celery}": 5,
+				"failed{proj.fail,celery,ValueError}": 5, "failed_runtime{proj.fail,celery}": 5,
+				"queue_wait_time{proj.fail,celery}": 5,
 			})
 			e.becomes("celery_active_", map[string]float64{
-				"worker_count{celery}": 1, "worker_count{emails}": 1, "process_count{celery}": processes, "process_count{emails}": processes,
+				"worker_count{celery}": 1, "worker_count{emails}": 1, "process_count{celery}": processes,
+				"process_count{emails}": processes,
 			})
 		})
 	}
@@ -48,7 +53,8 @@ func TestABusySoloWorkerStillCounts(t *testing.T) {
 	e.becomes("celery_active_", want)
 	c.publish(order{"proj.slow", 1, map[string]any{"args": []any{8}}})
 	eventually(t, "the task is received", func() bool {
-		return e.counts("celery_task_received")["{proj.slow,celery}"] == 1 || e.counts("celery_task_sent")["{proj.slow,celery}"] == 1
+		return e.counts("celery_task_received")["{proj.slow,celery}"] == 1 ||
+			e.counts("celery_task_sent")["{proj.slow,celery}"] == 1
 	})
 	time.Sleep(5 * time.Second) // two rounds of questions
 	e.becomes("celery_active_", want)
@@ -65,7 +71,8 @@ func TestAcksLateAndPrefetch(t *testing.T) {
 	c := celery{t, "celery-newest", broker, conf}
 	c.worker("w@host", "-c", "1")
 	c.publish(order{"proj.slow", 3, map[string]any{"args": []any{6}}})
-	// The one that runs is not acknowledged before its end, and nothing is fetched in advance: all others wait or are done.
+	// The one that runs is not acknowledged before its end, and nothing is fetched in advance: all
+	// others wait or are done.
 	eventually(t, "one is taken", func() bool {
 		waiting, done := e.counts("celery_queue_length")["{celery}"], e.counts("celery_task_succeeded")["{proj.slow,celery}"]
 		return waiting+done == 2 && e.counts("celery_unacked")["_messages{}"] == 1
@@ -89,8 +96,9 @@ func TestATaskIsDeliveredAgainWhenItsWorkerDies(t *testing.T) {
 	first.stop(syscall.SIGKILL)
 	c.worker("w2@host-b", "-c", "1")
 	e.becomes("celery_task_", map[string]float64{
-		"sent{proj.slow,celery}": 1, "received{proj.slow,celery}": 2, "started{proj.slow,celery}": 2, "succeeded{proj.slow,celery}": 1,
-		"runtime{proj.slow,celery}": 1, "queue_wait_time{proj.slow,celery}": 1,
+		"sent{proj.slow,celery}": 1, "received{proj.slow,celery}": 2, "started{proj.slow,celery}": 2,
+		"succeeded{proj.slow,celery}": 1,
+		"runtime{proj.slow,celery}":   1, "queue_wait_time{proj.slow,celery}": 1,
 	})
 }
 

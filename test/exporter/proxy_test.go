@@ -120,7 +120,8 @@ func TestRedisIsCutOffInTheMiddleOfAMessage(t *testing.T) {
 	port := freePort(t)
 	startRedis(t, port)
 	p := startProxy(t, port)
-	e := startReady(t, fmt.Sprintf("redis://127.0.0.1:%d/0", p.port), "--queue-interval", "3600", "--inspect-interval", "3600")
+	e := startReady(t, fmt.Sprintf("redis://127.0.0.1:%d/0", p.port), "--queue-interval", "3600", "--inspect-interval",
+		"3600")
 	client := redisAt(t, port, "")
 	e.hears(client)
 	eventually(t, "the questions at the start are over", p.quietFor(2*time.Second))
@@ -143,7 +144,8 @@ func TestRabbitMQIsCutOffInTheMiddleOfAMessage(t *testing.T) {
 	server := newRabbit(t)
 	server.start(t)
 	p := startProxy(t, server.Port)
-	e := startReady(t, fmt.Sprintf("amqp://guest:guest@127.0.0.1:%d/shop", p.port), "--queue-interval", "3600", "--inspect-interval", "3600")
+	e := startReady(t, fmt.Sprintf("amqp://guest:guest@127.0.0.1:%d/shop", p.port), "--queue-interval", "3600",
+		"--inspect-interval", "3600")
 	c := celery{t, "celery-newest", server.URL("shop"), events}
 	c.publish(order{"proj.ok", 2, nil})
 	e.becomes("celery_task_", map[string]float64{"sent{proj.ok,celery}": 2})

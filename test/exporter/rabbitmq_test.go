@@ -48,8 +48,10 @@ func TestMessagesOfRabbitMQ(t *testing.T) {
 		t.Fatal(err)
 	}
 	headers := amqp.Table{
-		"hostname": "w@h", "number": int32(1), "large": int64(1), "fraction": 0.5, "yes": true, "nothing": nil, "at": time.Unix(1, 0),
-		"list": []any{"compression", int64(7)}, "table": amqp.Table{"compression": "none"}, "decimal": amqp.Decimal{Scale: 1, Value: 1}, "bytes": []byte{1},
+		"hostname": "w@h", "number": int32(1), "large": int64(1), "fraction": 0.5, "yes": true, "nothing": nil,
+		"at":   time.Unix(1, 0),
+		"list": []any{"compression", int64(7)}, "table": amqp.Table{"compression": "none"},
+		"decimal": amqp.Decimal{Scale: 1, Value: 1}, "bytes": []byte{1},
 	}
 	json := func(body []byte, headers amqp.Table) amqp.Publishing {
 		return amqp.Publishing{ContentType: "application/json", ContentEncoding: "utf-8", Headers: headers, Body: body}
@@ -57,8 +59,10 @@ func TestMessagesOfRabbitMQ(t *testing.T) {
 	compressed := maps.Clone(headers)
 	compressed["compression"] = "application/x-gzip"
 	everything := json(started(1), headers)
-	everything.CorrelationId, everything.ReplyTo, everything.MessageId, everything.Type, everything.AppId = "c", "r", "m", "t", "a"
-	everything.Priority, everything.Timestamp, everything.Expiration, everything.DeliveryMode = 3, time.Unix(1, 0), "60000", 2
+	everything.CorrelationId, everything.ReplyTo, everything.MessageId = "c", "r", "m"
+	everything.Type, everything.AppId = "t", "a"
+	everything.Priority, everything.Timestamp = 3, time.Unix(1, 0)
+	everything.Expiration, everything.DeliveryMode = "60000", 2
 	want := 0.0
 	for _, tc := range []struct {
 		name      string
@@ -71,20 +75,24 @@ func TestMessagesOfRabbitMQ(t *testing.T) {
 		{"with all properties", everything, 1, 0},
 		{"compressed", json(zipped(t, started(3)), compressed), 3, 0},
 		// A table is written in another order each time.
-		{"compressed again", json(zipped(t, started(3)), compressed), 3, 0}, {"and again", json(zipped(t, started(3)), compressed), 3, 0},
-		{"and once more", json(zipped(t, started(3)), compressed), 3, 0}, {"the last time", json(zipped(t, started(3)), compressed), 3, 0},
+		{"compressed again", json(zipped(t, started(3)), compressed), 3, 0},
+		{"and again", json(zipped(t, started(3)), compressed), 3, 0},
+		{"and once more", json(zipped(t, started(3)), compressed), 3, 0},
+		{"the last time", json(zipped(t, started(3)), compressed), 3, 0},
 		{"of several frames", json(started(5000), headers), 5000, 0},
 		{"empty", json(nil, headers), 0, 1},
 		{"without a content type", amqp.Publishing{Body: started(1)}, 0, 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			malformed := total(e.counts("celery_exporter_malformed"))
-			if err := channel.PublishWithContext(context.Background(), "celeryev", "task.multi", false, false, tc.message); err != nil {
+			if err := channel.PublishWithContext(context.Background(), "celeryev", "task.multi", false, false,
+				tc.message); err != nil {
 				t.Fatal(err)
 			}
 			want += tc.events
 			eventually(t, "the message is counted", func() bool {
-				return e.counts("celery_exporter_events")["{task-started}"] == want && total(e.counts("celery_exporter_malformed")) == malformed+tc.malformed
+				return e.counts("celery_exporter_events")["{task-started}"] == want &&
+					total(e.counts("celery_exporter_malformed")) == malformed+tc.malformed
 			})
 		})
 	}

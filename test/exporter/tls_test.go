@@ -28,7 +28,8 @@ func TestRedisOverTLSWithAClientCertificate(t *testing.T) {
 	dir := t.TempDir()
 	certificates(t, dir)
 	port := freePort(t)
-	startRedis(t, 0, "--tls-port", fmt.Sprint(port), "--tls-cert-file", filepath.Join(dir, "tls.pem"), "--tls-key-file", filepath.Join(dir, "tls.key"),
+	startRedis(t, 0, "--tls-port", fmt.Sprint(port), "--tls-cert-file", filepath.Join(dir, "tls.pem"), "--tls-key-file",
+		filepath.Join(dir, "tls.key"),
 		"--tls-ca-cert-file", filepath.Join(dir, "ca.pem"), "--tls-auth-clients", "yes")
 	eventually(t, "redis listens", func() bool { return integration.Listens(port) })
 	broker := fmt.Sprintf("rediss://127.0.0.1:%d/0", port)
@@ -37,8 +38,9 @@ func TestRedisOverTLSWithAClientCertificate(t *testing.T) {
 		"ssl_keyfile": filepath.Join(dir, "tls.key"), "ssl_cert_reqs": "required"}
 	sentWith(t, e, broker, map[string]any{"broker_use_ssl": secure})
 
-	// TLS comes in records of at most 16 KiB, which must not slow the reading down. Not all at once, because Redis 7 may end
-	// a TLS connection whose reader is late ("bad length"): that would test the server.
+	// TLS comes in records of at most 16 KiB, which must not slow the reading down. Not all at once,
+	// because Redis 7 may end a TLS connection whose reader is late ("bad length"): that would test
+	// the server.
 	const many, portion = 60_000, 2_000
 	began := time.Now()
 	publisher := redisOverTLS(t, port, dir)
@@ -54,9 +56,9 @@ func TestRedisOverTLSWithAClientCertificate(t *testing.T) {
 	}
 	e.becomes("celery_exporter_events", map[string]float64{"{task-sent}": 2, "{task-started}": many})
 
-	stranger := start(t, broker) // without the CA
+	refused := start(t, broker) // without the CA
 	time.Sleep(time.Second)
-	if stranger.status("/ready") == 200 {
+	if refused.status("/ready") == 200 {
 		t.Error("a server of an unknown authority was trusted")
 	}
 }
@@ -75,7 +77,8 @@ func redisOverTLS(t *testing.T, port int, dir string) *redis.Client {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(authority)
 	client := redis.NewClient(&redis.Options{
-		Addr: fmt.Sprintf("127.0.0.1:%d", port), TLSConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}},
+		Addr:      fmt.Sprintf("127.0.0.1:%d", port),
+		TLSConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}},
 	})
 	t.Cleanup(func() { client.Close() })
 	return client
@@ -84,7 +87,10 @@ func redisOverTLS(t *testing.T, port int, dir string) *redis.Client {
 // sslOptions are the arguments that name the certificates in a folder.
 func sslOptions(dir string) []string {
 	var args []string
-	for _, option := range []string{"ca_certs=" + dir + "/ca.pem", "certfile=" + dir + "/tls.pem", "keyfile=" + dir + "/tls.key", "cert_reqs=CERT_REQUIRED"} {
+	for _, option := range []string{
+		"ca_certs=" + dir + "/ca.pem", "certfile=" + dir + "/tls.pem", "keyfile=" + dir + "/tls.key",
+		"cert_reqs=CERT_REQUIRED",
+	} {
 		args = append(args, "--broker-ssl-option", option)
 	}
 	return args
@@ -96,7 +102,8 @@ func TestRabbitMQOverTLSWithAClientCertificate(t *testing.T) {
 	certificates(t, dir)
 	server.Settings = []string{
 		fmt.Sprintf("listeners.ssl.default = 127.0.0.1:%d", server.TLSPort),
-		"ssl_options.cacertfile = " + dir + "/ca.pem", "ssl_options.certfile = " + dir + "/tls.pem", "ssl_options.keyfile = " + dir + "/tls.key",
+		"ssl_options.cacertfile = " + dir + "/ca.pem", "ssl_options.certfile = " + dir + "/tls.pem",
+		"ssl_options.keyfile = " + dir + "/tls.key",
 		"ssl_options.verify = verify_peer", "ssl_options.fail_if_no_peer_cert = true",
 	}
 	server.start(t)
@@ -105,19 +112,23 @@ func TestRabbitMQOverTLSWithAClientCertificate(t *testing.T) {
 	// The client publishes without TLS: what is tested is how the exporter hears of it, and reads the queue.
 	sentWith(t, e, server.URL("shop"), map[string]any{})
 
-	strangers := map[string]*running{
-		"without the authority":           start(t, broker),
-		"without a certificate":           start(t, broker, "--broker-ssl-option", "ca_certs="+dir+"/ca.pem"),
-		"expecting another name":          start(t, broker, append(sslOptions(dir), "--broker-ssl-option", "server_hostname=other")...),
+	all := map[string]*running{
+		"without the authority": start(t, broker),
+		"without a certificate": start(t, broker, "--broker-ssl-option", "ca_certs="+dir+"/ca.pem"),
+		"expecting another name": start(t, broker,
+			append(sslOptions(dir), "--broker-ssl-option", "server_hostname=other")...),
 		"plain, to the port that has TLS": start(t, fmt.Sprintf("amqp://guest:guest@127.0.0.1:%d/shop", server.TLSPort)),
 	}
-	for name, stranger := range strangers {
-		eventually(t, name+": the refusal is counted", func() bool { return stranger.one("celery_exporter_broker_errors_total") >= 1 })
-		if stranger.status("/ready") == 200 {
+	for name, refused := range all {
+		eventually(t, name+": the refusal is counted", func() bool {
+			return refused.one("celery_exporter_broker_errors_total") >= 1
+		})
+		if refused.status("/ready") == 200 {
 			t.Errorf("%s: ready", name)
 		}
 	}
-	unchecked := startReady(t, broker, append(sslOptions(dir), "--broker-ssl-option", "server_hostname=other", "--broker-ssl-option", "check_hostname=false")...)
+	unchecked := startReady(t, broker, append(sslOptions(dir), "--broker-ssl-option", "server_hostname=other",
+		"--broker-ssl-option", "check_hostname=false")...)
 	if got := unchecked.one("celery_exporter_broker_up"); got != 1 {
 		t.Errorf("without a check of the name: broker up = %v", got)
 	}
@@ -127,14 +138,17 @@ func TestRabbitMQOverTLSWithAClientCertificate(t *testing.T) {
 func certificates(t *testing.T, dir string) {
 	t.Helper()
 	authority := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour),
+		IsCA:     true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	authorityKey := key(t)
 	writeCertificate(t, filepath.Join(dir, "ca.pem"), authority, authority, authorityKey, authorityKey)
 	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "broker"}, NotBefore: authority.NotBefore, NotAfter: authority.NotAfter,
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "broker"}, NotBefore: authority.NotBefore,
+		NotAfter:    authority.NotAfter,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	leafKey := key(t)
 	writeCertificate(t, filepath.Join(dir, "tls.pem"), leaf, authority, leafKey, authorityKey)

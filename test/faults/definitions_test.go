@@ -71,7 +71,8 @@ func (p *plane) neverMissing(t *testing.T, stack *obsv1.ObservabilityStack) {
 		}
 		for _, condition := range seen.Status.Conditions {
 			if condition.Reason == obsv1.ReasonMissingAPI {
-				t.Fatalf("after a restart, %s is %s for a moment, although the definitions are installed", condition.Type, condition.Reason)
+				t.Fatalf("after a restart, %s is %s for a moment, although the definitions are installed", condition.Type,
+					condition.Reason)
 			}
 		}
 		if seen.Status.ObservedGeneration == stack.Generation {
@@ -82,7 +83,8 @@ func (p *plane) neverMissing(t *testing.T, stack *obsv1.ObservabilityStack) {
 }
 
 // waitFor waits until conditions have a status and a reason.
-func (p *plane) waitFor(t *testing.T, stack *obsv1.ObservabilityStack, types []string, status metav1.ConditionStatus, reason string) {
+func (p *plane) waitFor(t *testing.T, stack *obsv1.ObservabilityStack, types []string, status metav1.ConditionStatus,
+	reason string) {
 	t.Helper()
 	testenv.Poll(t, func(ctx context.Context) string {
 		if err := p.api.Get(ctx, client.ObjectKeyFromObject(stack), stack); err != nil {

@@ -24,7 +24,9 @@ func (p *plane) deletedOneByOne(t *testing.T) {
 	op := p.run(t, "operator")
 	ready(t, op)
 	for i, kind := range childKinds {
-		for _, policy := range []metav1.DeletionPropagation{metav1.DeletePropagationBackground, metav1.DeletePropagationForeground} {
+		for _, policy := range []metav1.DeletionPropagation{
+			metav1.DeletePropagationBackground, metav1.DeletePropagationForeground,
+		} {
 			stack := newStack(namespace, fmt.Sprintf("stack-%d-%c", i, policy[0]+'a'-'A'))
 			p.deleteAtFirst(t, kind, stack, policy)
 		}
@@ -33,7 +35,8 @@ func (p *plane) deletedOneByOne(t *testing.T) {
 }
 
 // deleteAtFirst makes a stack and deletes it when its first child of a kind appears.
-func (p *plane) deleteAtFirst(t *testing.T, kind schema.GroupVersionKind, stack *obsv1.ObservabilityStack, policy metav1.DeletionPropagation) {
+func (p *plane) deleteAtFirst(t *testing.T, kind schema.GroupVersionKind, stack *obsv1.ObservabilityStack,
+	policy metav1.DeletionPropagation) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), testenv.Timeout)
 	defer cancel()
@@ -43,7 +46,8 @@ func (p *plane) deleteAtFirst(t *testing.T, kind schema.GroupVersionKind, stack 
 	}
 	children := &metav1.PartialObjectMetadataList{}
 	children.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
-	watch, err := watching.Watch(ctx, children, client.InNamespace(stack.Namespace), client.MatchingLabels{obsv1.LabelStack: stack.Name})
+	watch, err := watching.Watch(ctx, children, client.InNamespace(stack.Namespace),
+		client.MatchingLabels{obsv1.LabelStack: stack.Name})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,8 @@ func newStack(namespace, name string) *obsv1.ObservabilityStack {
 				Labels:   map[string]obsv1.LabelValue{"release": "prometheus"},
 			},
 			Tasks: &obsv1.TasksSpec{Brokers: []obsv1.Broker{{
-				Name: "main", URLFrom: &obsv1.SecretKeySource{SecretKeyRef: obsv1.SecretKeySelector{Name: brokerSecret, Key: "url"}},
+				Name:    "main",
+				URLFrom: &obsv1.SecretKeySource{SecretKeyRef: obsv1.SecretKeySelector{Name: brokerSecret, Key: "url"}},
 			}}},
 			Dashboards: &obsv1.DashboardsSpec{Folder: "Shop"},
 			Alerts:     &obsv1.AlertsSpec{},
@@ -75,7 +76,8 @@ func (p *plane) namespace(t *testing.T) string {
 }
 
 // change edits a stack's spec.
-func (p *plane) change(ctx context.Context, stack *obsv1.ObservabilityStack, edit func(*obsv1.ObservabilityStackSpec)) error {
+func (p *plane) change(ctx context.Context, stack *obsv1.ObservabilityStack,
+	edit func(*obsv1.ObservabilityStackSpec)) error {
 	before := stack.DeepCopy()
 	edit(&stack.Spec)
 	return p.api.Patch(ctx, stack, client.MergeFrom(before))
@@ -103,7 +105,8 @@ func (p *plane) behind(ctx context.Context, namespace string) string {
 	var first string
 	for _, stack := range stacks.Items {
 		condition := meta.FindStatusCondition(stack.Status.Conditions, obsv1.Ready)
-		if condition == nil || condition.ObservedGeneration != stack.Generation || condition.Reason != obsv1.ReasonRollingOut {
+		if condition == nil ||
+			condition.ObservedGeneration != stack.Generation || condition.Reason != obsv1.ReasonRollingOut {
 			if n++; n == 1 {
 				first = fmt.Sprintf("%s is at generation %d, its condition is %+v", stack.Name, stack.Generation, condition)
 			}

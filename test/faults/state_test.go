@@ -32,7 +32,8 @@ var childKinds = []schema.GroupVersionKind{
 }
 
 // list everything of one kind in a namespace, whoever made it.
-func (p *plane) list(t *testing.T, kind schema.GroupVersionKind, opts ...client.ListOption) []unstructured.Unstructured {
+func (p *plane) list(t *testing.T, kind schema.GroupVersionKind,
+	opts ...client.ListOption) []unstructured.Unstructured {
 	t.Helper()
 	list := &unstructured.UnstructuredList{}
 	list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))

@@ -97,7 +97,8 @@ func (c *cluster) awaitPods(t *testing.T, namespace, app string, n int, lacks fu
 
 // awaitInjected waits until an app has that many Pods, all of whose containers have
 // the stack's current configuration.
-func (c *cluster) awaitInjected(t *testing.T, stack *obsv1.ObservabilityStack, namespace, app string, n int) []corev1.Pod {
+func (c *cluster) awaitInjected(t *testing.T, stack *obsv1.ObservabilityStack, namespace, app string,
+	n int) []corev1.Pod {
 	t.Helper()
 	return c.awaitPods(t, namespace, app, n, func(pod *corev1.Pod) string {
 		if err := c.api.Get(t.Context(), client.ObjectKeyFromObject(stack), stack); err != nil {
@@ -115,7 +116,7 @@ func (c *cluster) awaitInjected(t *testing.T, stack *obsv1.ObservabilityStack, n
 	})
 }
 
-// readsSettings tells whether a container takes the stack's settings before all else that it takes.
+// readsSettings reports whether a container takes the stack's settings before all else that it takes.
 func readsSettings(container *corev1.Container, stack *obsv1.ObservabilityStack) bool {
 	if len(container.EnvFrom) == 0 || container.EnvFrom[0].SecretRef == nil {
 		return false
@@ -168,7 +169,9 @@ func (c *cluster) awaitSecret(t *testing.T, stack *obsv1.ObservabilityStack, nam
 
 // settings names the Secret of a stack's settings in a namespace.
 func settings(stack *obsv1.ObservabilityStack, namespace string) *corev1.Secret {
-	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: obsv1.SettingsName(stack.Namespace, stack.Name)}}
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: obsv1.SettingsName(stack.Namespace, stack.Name)},
+	}
 }
 
 // awaitGone waits until an object is no more.
@@ -242,7 +245,8 @@ func (c *cluster) wantShortEvents(t *testing.T, namespace string) {
 	}
 	for _, event := range list.Items {
 		if len(event.Message) > maxEvent {
-			t.Errorf("the event %s about %s has %d bytes, want at most %d", event.Reason, event.InvolvedObject.Name, len(event.Message), maxEvent)
+			t.Errorf("the event %s about %s has %d bytes, want at most %d", event.Reason, event.InvolvedObject.Name,
+				len(event.Message), maxEvent)
 		}
 	}
 }

@@ -121,10 +121,14 @@ func (c *cluster) copies(t *testing.T) {
 	before := c.generation(t, first)
 
 	for what, edit := range map[string]func(*corev1.Secret){
-		"another value":   func(s *corev1.Secret) { s.Data["SENTRY_DSN"] = []byte(dsn(7)) },
-		"a key less":      func(s *corev1.Secret) { delete(s.Data, "SENTRY_DSN") },
-		"no labels":       func(s *corev1.Secret) { s.Labels = nil },
-		"another's label": func(s *corev1.Secret) { s.Labels[obsv1.LabelManagedBy] = "somebody"; delete(s.Data, "SENTRY_DSN") },
+		"another value": func(s *corev1.Secret) { s.Data["SENTRY_DSN"] = []byte(dsn(7)) },
+		"a key less":    func(s *corev1.Secret) { delete(s.Data, "SENTRY_DSN") },
+		"no labels":     func(s *corev1.Secret) { s.Labels = nil },
+		"another's label": func(s *corev1.Secret) {
+			s.Labels[obsv1.LabelManagedBy] = "somebody"
+			delete(s.Data,
+				"SENTRY_DSN")
+		},
 	} {
 		testenv.Change(t, c.api, copied, edit)
 		testenv.Poll(t, func(ctx context.Context) string {
@@ -132,7 +136,8 @@ func (c *cluster) copies(t *testing.T) {
 			if err := c.api.Get(ctx, client.ObjectKeyFromObject(got), got); err != nil {
 				return err.Error()
 			}
-			if string(got.Data["SENTRY_DSN"]) != dsn(1) || got.Labels[obsv1.LabelManagedBy] != obsv1.ManagedBy || got.Labels[obsv1.LabelStack] != "shop" {
+			if string(got.Data["SENTRY_DSN"]) != dsn(1) ||
+				got.Labels[obsv1.LabelManagedBy] != obsv1.ManagedBy || got.Labels[obsv1.LabelStack] != "shop" {
 				return fmt.Sprintf("a copy with %s is not mended: %v %q", what, got.Labels, got.Data)
 			}
 			return ""

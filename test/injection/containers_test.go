@@ -37,7 +37,8 @@ func (c *cluster) containers(t *testing.T) {
 	c.awaitChosen(t, stack, some, "api", "log")
 	c.awaitChosen(t, stack, other, "proxy")
 	c.awaitChosen(t, stack, partly, "api")
-	c.awaitEvent(t, namespace, "partly", obsv1.ReasonUnknownContainers, "there is no container wrong; the containers are api, log, proxy")
+	c.awaitEvent(t, namespace, "partly", obsv1.ReasonUnknownContainers,
+		"there is no container wrong; the containers are api, log, proxy")
 	c.awaitEvent(t, namespace, "none", obsv1.ReasonUnknownContainers, "there is no container wrong")
 	c.awaitPlain(t, namespace, "none", 1)
 	c.awaitWorkloads(t, stack, "4/5", 1)

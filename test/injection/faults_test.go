@@ -92,8 +92,10 @@ func (c *cluster) webhookDown(t *testing.T) {
 // operatorDown rolls workloads while nobody reconciles and no webhook answers.
 func (c *cluster) operatorDown(t *testing.T) {
 	namespace, other := c.namespace(t), c.namespace(t)
-	stack, dropped := c.stack(t, namespace), c.stack(t, other, admitting(obsv1.InjectionNamespaces{From: obsv1.NamespacesFromAll}))
-	idle, restarted, gone := deployment(namespace, "idle", "shop", 3), deployment(namespace, "restarted", "shop", 3), deployment(namespace, "gone", "shop", 1)
+	stack, dropped := c.stack(t, namespace), c.stack(t, other,
+		admitting(obsv1.InjectionNamespaces{From: obsv1.NamespacesFromAll}))
+	idle, restarted, gone := deployment(namespace, "idle", "shop", 3), deployment(namespace, "restarted", "shop",
+		3), deployment(namespace, "gone", "shop", 1)
 	freed, orphan := deployment(namespace, "freed", "shop", 1), deployment(namespace, "orphan", other+"/shop", 1)
 	for _, d := range []*appsv1.Deployment{idle, restarted, gone, freed, orphan} {
 		testenv.Create(t, c.api, d)

@@ -65,7 +65,8 @@ func (c *cluster) namespace(t *testing.T) string {
 	t.Helper()
 	namespace := c.emptyNamespace(t)
 	testenv.Create(t, c.api, &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop-sentry"}, StringData: map[string]string{"dsn": dsn(1)},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop-sentry"},
+		StringData: map[string]string{"dsn": dsn(1)},
 	})
 	return namespace
 }
@@ -86,7 +87,8 @@ func (c *cluster) rotate(t *testing.T, namespace string) {
 }
 
 // stack makes the stack "shop" of a namespace and waits until it is ready.
-func (c *cluster) stack(t *testing.T, namespace string, edit ...func(*obsv1.ObservabilityStack)) *obsv1.ObservabilityStack {
+func (c *cluster) stack(t *testing.T, namespace string,
+	edit ...func(*obsv1.ObservabilityStack)) *obsv1.ObservabilityStack {
 	t.Helper()
 	stack := c.stackNotReady(t, namespace, edit...)
 	c.awaitReady(t, stack)
@@ -94,13 +96,16 @@ func (c *cluster) stack(t *testing.T, namespace string, edit ...func(*obsv1.Obse
 }
 
 // stackNotReady makes the stack "shop" of a namespace.
-func (c *cluster) stackNotReady(t *testing.T, namespace string, edit ...func(*obsv1.ObservabilityStack)) *obsv1.ObservabilityStack {
+func (c *cluster) stackNotReady(t *testing.T, namespace string,
+	edit ...func(*obsv1.ObservabilityStack)) *obsv1.ObservabilityStack {
 	t.Helper()
 	stack := &obsv1.ObservabilityStack{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop"},
 		Spec: obsv1.ObservabilityStackSpec{
 			Environment: "production",
-			Sentry:      &obsv1.SentrySpec{DSNFrom: &obsv1.SecretKeySource{SecretKeyRef: obsv1.SecretKeySelector{Name: "shop-sentry", Key: "dsn"}}},
+			Sentry: &obsv1.SentrySpec{
+				DSNFrom: &obsv1.SecretKeySource{SecretKeyRef: obsv1.SecretKeySelector{Name: "shop-sentry", Key: "dsn"}},
+			},
 		},
 	}
 	for _, f := range edit {

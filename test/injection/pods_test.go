@@ -40,7 +40,10 @@ func (c *cluster) ownVariables(t *testing.T) {
 	stack := c.stack(t, namespace)
 	own := []corev1.EnvFromSource{
 		{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "first"}}},
-		{Prefix: "SHOP_", SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "second"}}},
+		{
+			Prefix:    "SHOP_",
+			SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "second"}},
+		},
 	}
 	env := []corev1.EnvVar{{Name: "SENTRY_DSN", Value: dsn(7)}, {Name: "LOG_LEVEL", Value: "debug"}}
 	d := deployment(namespace, "api", "shop", 1)
@@ -108,7 +111,9 @@ func (c *cluster) wrongAnnotations(t *testing.T) {
 	testenv.Change(t, c.api, d, func(d *appsv1.Deployment) { d.Annotations[obsv1.AnnotationContainers] = "api" })
 	c.awaitInjected(t, stack, namespace, "choice-long", 1)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
-	testenv.Change(t, c.api, ns, func(ns *corev1.Namespace) { ns.Annotations = map[string]string{obsv1.AnnotationStack: long} })
+	testenv.Change(t, c.api, ns, func(ns *corev1.Namespace) {
+		ns.Annotations = map[string]string{obsv1.AnnotationStack: long}
+	})
 	testenv.Create(t, c.api, deployment(namespace, "of-namespace", "", 1))
 	c.awaitEvent(t, namespace, "of-namespace", obsv1.ReasonInvalidAnnotation, "is not accepted")
 	c.awaitPlain(t, namespace, "of-namespace", 1)

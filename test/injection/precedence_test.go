@@ -29,7 +29,9 @@ func workloads(namespace, stack string) map[client.Object]int {
 		deployment(namespace, "deployment", stack, 2): 2,
 		&appsv1.StatefulSet{
 			ObjectMeta: objectMeta(namespace, "statefulset", stack),
-			Spec:       appsv1.StatefulSetSpec{Replicas: new(int32(2)), Selector: selector("statefulset"), Template: template("statefulset")},
+			Spec: appsv1.StatefulSetSpec{
+				Replicas: new(int32(2)), Selector: selector("statefulset"), Template: template("statefulset"),
+			},
 		}: 2,
 		&appsv1.DaemonSet{
 			ObjectMeta: objectMeta(namespace, "daemonset", stack),
@@ -96,7 +98,8 @@ func (c *cluster) everyKind(t *testing.T) {
 
 func (c *cluster) precedence(t *testing.T) {
 	namespace := c.namespace(t)
-	ofNamespace, ofWorkload, ofTemplate := c.stack(t, namespace, named("of-namespace")), c.stack(t, namespace, named("of-workload")), c.stack(t, namespace, named("of-template"))
+	ofNamespace, ofWorkload, ofTemplate := c.stack(t, namespace,
+		named("of-namespace")), c.stack(t, namespace, named("of-workload")), c.stack(t, namespace, named("of-template"))
 	// Of each kind there is one that its Namespace alone speaks for.
 	unannotated := workloads(namespace, "")
 	for obj := range unannotated {
@@ -107,7 +110,9 @@ func (c *cluster) precedence(t *testing.T) {
 	templated.Spec.Template.Annotations = map[string]string{obsv1.AnnotationStack: "of-template"}
 	testenv.Create(t, c.api, templated)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
-	testenv.Change(t, c.api, ns, func(ns *corev1.Namespace) { ns.Annotations = map[string]string{obsv1.AnnotationStack: "of-namespace"} })
+	testenv.Change(t, c.api, ns, func(ns *corev1.Namespace) {
+		ns.Annotations = map[string]string{obsv1.AnnotationStack: "of-namespace"}
+	})
 
 	for obj, n := range unannotated {
 		if _, later := obj.(*batchv1.CronJob); !later {
@@ -133,7 +138,9 @@ func (c *cluster) optOut(t *testing.T) {
 	namespace := c.namespace(t)
 	stack := c.stack(t, namespace)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
-	testenv.Change(t, c.api, ns, func(ns *corev1.Namespace) { ns.Annotations = map[string]string{obsv1.AnnotationStack: "shop"} })
+	testenv.Change(t, c.api, ns, func(ns *corev1.Namespace) {
+		ns.Annotations = map[string]string{obsv1.AnnotationStack: "shop"}
+	})
 	out, in := map[string]string{obsv1.AnnotationInject: "false"}, map[string]string{obsv1.AnnotationStack: "shop"}
 	both := maps.Clone(in)
 	maps.Copy(both, out)

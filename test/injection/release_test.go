@@ -92,7 +92,8 @@ func (c *cluster) stackOfManyDeleted(t *testing.T) {
 	const half, running = 100, 20 // The rest have no Pods, which would only take the machine's time.
 	for i := range half {
 		for _, in := range []string{namespace, other} {
-			testenv.Create(t, c.api, deployment(in, fmt.Sprintf("api-%d", i), namespace+"/shop", int32(max(0, min(1, running-i)))))
+			testenv.Create(t, c.api,
+				deployment(in, fmt.Sprintf("api-%d", i), namespace+"/shop", int32(max(0, min(1, running-i)))))
 		}
 	}
 	c.awaitWorkloads(t, stack, "200/200", 0)

@@ -67,7 +67,7 @@ func (r *rollouts) end() {
 	<-r.done
 }
 
-// complete tells whether all Pods are of the newest template and available.
+// complete reports whether all Pods are of the newest template and available.
 func complete(d *appsv1.Deployment) bool {
 	status := &d.Status
 	return status.ObservedGeneration >= d.Generation && status.UpdatedReplicas == *d.Spec.Replicas &&
@@ -101,9 +101,10 @@ func version(t *testing.T, obj client.Object) uint64 {
 
 func (c *cluster) rotation(t *testing.T) {
 	namespace, other := c.namespace(t), c.emptyNamespace(t)
-	stack := c.stack(t, namespace, admitting(obsv1.InjectionNamespaces{From: obsv1.NamespacesFromAll}), func(stack *obsv1.ObservabilityStack) {
-		stack.Spec.Injection.Rollout = &obsv1.RolloutSpec{MaxConcurrent: 2}
-	})
+	stack := c.stack(t, namespace, admitting(obsv1.InjectionNamespaces{From: obsv1.NamespacesFromAll}),
+		func(stack *obsv1.ObservabilityStack) {
+			stack.Spec.Injection.Rollout = &obsv1.RolloutSpec{MaxConcurrent: 2}
+		})
 	var all []*appsv1.Deployment
 	for i := range 6 {
 		d := deployment(other, fmt.Sprintf("api-%d", i), namespace+"/shop", 2)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package integration starts the real programs that the task exporter is tested on and measured with: Redis, RabbitMQ and
-// whatever is given. Everything listens on free loopback ports, and ends with the process that started it.
+// Package integration starts the real programs that the task exporter is tested on and measured
+// with: Redis, RabbitMQ and whatever is given. Everything listens on free loopback ports, and ends
+// with the process that started it.
 package integration
 
 import (
@@ -54,8 +55,9 @@ func Start(output *os.File, env []string, args ...string) (*Process, error) {
 	return p, nil
 }
 
-// reap starts a shell that kills the group when we are gone, however we went: it waits for the end of a pipe that only we
-// hold open. A death signal would reach the first process only, and not the Erlang machine that a script started.
+// reap starts a shell that kills the group when we are gone, however we went: it waits for the end
+// of a pipe that only we hold open. A death signal would reach the first process only, and not the
+// Erlang machine that a script started.
 func (p *Process) reap() error {
 	read, write, err := os.Pipe()
 	if err != nil {

@@ -19,7 +19,10 @@ import (
 func Redis(output *os.File, port int, settings ...string) (*Process, error) {
 	// Replication writes a file, which a later server in the same folder would load.
 	file := fmt.Sprintf("obstack-%d.rdb", os.Getpid())
-	args := []string{"redis-server", "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dbfilename", file}
+	args := []string{
+		"redis-server", "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+		"--dbfilename", file,
+	}
 	p, err := Start(output, nil, append(args, settings...)...)
 	if err != nil || port == 0 {
 		return p, err
@@ -27,8 +30,8 @@ func Redis(output *os.File, port int, settings ...string) (*Process, error) {
 	return p.waitForPort("redis-server", port, startTimeout)
 }
 
-// startTimeout is how long a server may take to listen. RabbitMQ needs nine seconds of one processor, and has needed more than
-// two minutes on a shared machine.
+// startTimeout is how long a server may take to listen. RabbitMQ needs nine seconds of one
+// processor, and has needed more than two minutes on a shared machine.
 const startTimeout = 10 * time.Minute
 
 // RabbitMQ is a server that can be started again with the same data and ports.
@@ -71,9 +74,11 @@ func NewRabbitMQ(dir string) (*RabbitMQ, error) {
 
 // Start starts the server and waits until it listens.
 func (r *RabbitMQ) Start(output *os.File) (*Process, error) {
-	conf := fmt.Sprintf("listeners.tcp.default = 127.0.0.1:%d\nload_definitions = %s\n", r.Port, r.path("definitions.json"))
+	conf := fmt.Sprintf("listeners.tcp.default = 127.0.0.1:%d\nload_definitions = %s\n", r.Port,
+		r.path("definitions.json"))
 	conf += strings.Join(r.Settings, "\n") + "\n"
-	err := errors.Join(r.write("definitions.json", definitions), r.write("enabled_plugins", "[]."), r.write("rabbitmq.conf", conf))
+	err := errors.Join(r.write("definitions.json", definitions), r.write("enabled_plugins", "[]."),
+		r.write("rabbitmq.conf", conf))
 	if err != nil {
 		return nil, err
 	}

@@ -102,7 +102,8 @@ func (s *server) injects(t *testing.T, process *testenv.Process, stack *obsv1.Ob
 		if deployment.Spec.Template.Labels[obsv1.StampStack] != stack.Name {
 			lacks = fmt.Sprintf("the Deployment's template has labels %v", deployment.Spec.Template.Labels)
 		}
-		if envFrom := pod.Spec.Containers[0].EnvFrom; len(envFrom) != 1 || envFrom[0].SecretRef.Name != obsv1.SettingsName(stack.Namespace, stack.Name) {
+		if envFrom := pod.Spec.Containers[0].EnvFrom; len(envFrom) != 1 ||
+			envFrom[0].SecretRef.Name != obsv1.SettingsName(stack.Namespace, stack.Name) {
 			lacks += fmt.Sprintf(" the Pod has envFrom %v", envFrom)
 		}
 		return lacks == "", nil
@@ -119,7 +120,9 @@ spec:
   restartPolicy: %s
   securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
   containers:
-  - {name: api, image: example.com/shop, securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}}
+  - name: api
+    image: example.com/shop
+    securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
 `
 
 func shopTemplate(t *testing.T, restart corev1.RestartPolicy) corev1.PodTemplateSpec {
@@ -137,12 +140,17 @@ func annotated(t *testing.T, stack *obsv1.ObservabilityStack) (*appsv1.Deploymen
 	meta := asking(stack.Namespace, stack.Name)
 	meta.Name = "new"
 	template := shopTemplate(t, corev1.RestartPolicyAlways)
-	return &appsv1.Deployment{ObjectMeta: meta, Spec: appsv1.DeploymentSpec{Selector: metav1.SetAsLabelSelector(template.Labels), Template: template}},
+	return &appsv1.Deployment{
+			ObjectMeta: meta,
+			Spec:       appsv1.DeploymentSpec{Selector: metav1.SetAsLabelSelector(template.Labels), Template: template},
+		},
 		&corev1.Pod{ObjectMeta: *meta.DeepCopy(), Spec: *template.Spec.DeepCopy()}
 }
 
 func asking(namespace, stack string) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Namespace: namespace, Name: "shop", Annotations: map[string]string{obsv1.AnnotationStack: stack}}
+	return metav1.ObjectMeta{
+		Namespace: namespace, Name: "shop", Annotations: map[string]string{obsv1.AnnotationStack: stack},
+	}
 }
 
 // workloads are one of each kind whose template the operator may change.
@@ -155,11 +163,13 @@ func workloads(t *testing.T, namespace, stack string) []client.Object {
 		&appsv1.Deployment{ObjectMeta: meta, Spec: appsv1.DeploymentSpec{Selector: selector, Template: template}},
 		&appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{Selector: selector, Template: template}},
 		&appsv1.DaemonSet{ObjectMeta: meta, Spec: appsv1.DaemonSetSpec{Selector: selector, Template: template}},
-		&batchv1.CronJob{ObjectMeta: meta, Spec: batchv1.CronJobSpec{Schedule: "@daily", JobTemplate: batchv1.JobTemplateSpec{Spec: job}}},
+		&batchv1.CronJob{
+			ObjectMeta: meta, Spec: batchv1.CronJobSpec{Schedule: "@daily", JobTemplate: batchv1.JobTemplateSpec{Spec: job}},
+		},
 	}
 }
 
-// stamped tells whether all workloads have the stamp of a stack.
+// stamped reports whether all workloads have the stamp of a stack.
 func (s *server) stamped(t *testing.T, workloads []client.Object) bool {
 	t.Helper()
 	for _, workload := range workloads {

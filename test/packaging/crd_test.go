@@ -25,14 +25,17 @@ func TestChartAndKustomizeInstallTheSameCRD(t *testing.T) {
 }
 
 func TestCRDFitsClientSideApply(t *testing.T) {
-	for name, objects := range map[string][]*unstructured.Unstructured{"chart": renderChart(t), "kustomize": kustomize(t, "default")} {
+	for name, objects := range map[string][]*unstructured.Unstructured{
+		"chart": renderChart(t), "kustomize": kustomize(t, "default"),
+	} {
 		content, err := json.Marshal(crd(t, objects))
 		if err != nil {
 			t.Fatal(err)
 		}
 		// 4 KiB are left for other annotations.
 		if len(content) > annotationLimit-4<<10 {
-			t.Errorf("%s: the CRD has %d bytes, of which kubectl apply can take %d: shorten descriptions or nested types", name, len(content), annotationLimit)
+			t.Errorf("%s: the CRD has %d bytes, of which kubectl apply can take %d: shorten descriptions or nested types", name,
+				len(content), annotationLimit)
 		}
 	}
 }

@@ -38,7 +38,8 @@ type dashboard struct {
 func TestDashboardOfTheOperatorLoads(t *testing.T) {
 	board := dashboard{}
 	readJSON(t, chart+"/files/operator-dashboard.json", &board)
-	if !regexp.MustCompile(`^[-a-zA-Z0-9_]{1,40}$`).MatchString(board.UID) || board.Title == "" || board.SchemaVersion < 39 {
+	if !regexp.MustCompile(`^[-a-zA-Z0-9_]{1,40}$`).MatchString(board.UID) ||
+		board.Title == "" || board.SchemaVersion < 39 {
 		t.Errorf("uid %q, title %q, schemaVersion %d", board.UID, board.Title, board.SchemaVersion)
 	}
 	if board.ID != nil || board.Inputs != nil {
@@ -73,7 +74,8 @@ func TestDashboardOfTheOperatorFollowsItsVariables(t *testing.T) {
 	for _, panel := range board.Panels {
 		for _, target := range panel.Targets {
 			selectors := strings.Count(target.Expr, `{namespace=~"$namespace", job=~"$job"`)
-			if selectors == 0 || selectors != len(metricName.FindAllString(target.Expr, -1)) || target.Datasource.UID != "${datasource}" {
+			if selectors == 0 ||
+				selectors != len(metricName.FindAllString(target.Expr, -1)) || target.Datasource.UID != "${datasource}" {
 				t.Errorf("panel %q: %s", panel.Title, target.Expr)
 			}
 		}
@@ -87,8 +89,10 @@ func TestDashboardHasOneSource(t *testing.T) {
 		t.Error("the chart's dashboard differs from controllers/desired/dashboards/stacks.json: run make generate")
 	}
 	configMap := only[corev1.ConfigMap](t, kustomize(t, "grafana"), "ConfigMap")
-	if configMap.Data["obstack-operator.json"] != want || configMap.Labels["grafana_dashboard"] != "1" || configMap.Name != "obstack-dashboard" {
-		t.Errorf("config/grafana: ConfigMap %s with labels %v differs from the source: run make generate", configMap.Name, configMap.Labels)
+	if configMap.Data["obstack-operator.json"] != want ||
+		configMap.Labels["grafana_dashboard"] != "1" || configMap.Name != "obstack-dashboard" {
+		t.Errorf("config/grafana: ConfigMap %s with labels %v differs from the source: run make generate", configMap.Name,
+			configMap.Labels)
 	}
 }
 

@@ -23,7 +23,8 @@ func (s *server) helmLifecycle(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(newer, "files", "crds", "obstack.dev_observabilitystacks.yaml")
-	changed := bytes.Replace(read(t, file), []byte(description), []byte("a newer obstack turns\n          it into ServiceMonitors"), 1)
+	changed := bytes.Replace(read(t, file), []byte(description),
+		[]byte("a newer obstack turns\n          it into ServiceMonitors"), 1)
 	if err := os.WriteFile(file, changed, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +37,8 @@ func (s *server) helmLifecycle(t *testing.T) {
 	s.certificateStays(t, "team-a")
 	after := s.liveCRD(t)
 	if before.GetUID() != after.GetUID() || before.GetGeneration() == after.GetGeneration() {
-		t.Errorf("the upgrade took the CRD from generation %d to %d, want a change of the same object", before.GetGeneration(), after.GetGeneration())
+		t.Errorf("the upgrade took the CRD from generation %d to %d, want a change of the same object",
+			before.GetGeneration(), after.GetGeneration())
 	}
 
 	s.helm(t, "uninstall")
@@ -46,7 +48,8 @@ func (s *server) helmLifecycle(t *testing.T) {
 	if err := s.Get(t.Context(), client.ObjectKeyFromObject(stack), stack); err != nil {
 		t.Errorf("uninstalling took a stack along: %v", err)
 	}
-	if err := s.Get(t.Context(), client.ObjectKey{Namespace: "team-a", Name: "obstack"}, &appsv1.Deployment{}); !apierrors.IsNotFound(err) {
+	if err := s.Get(t.Context(), client.ObjectKey{Namespace: "team-a", Name: "obstack"},
+		&appsv1.Deployment{}); !apierrors.IsNotFound(err) {
 		t.Errorf("after uninstalling, the operator: %v, want it gone", err)
 	}
 	s.helm(t, "install", chart)

@@ -50,7 +50,8 @@ func TestArguments(t *testing.T) {
 
 func TestMirroredImageIsAlsoTheExporters(t *testing.T) {
 	digest := "sha256:" + strings.Repeat("0", 64)
-	got := container(t, only[appsv1.Deployment](t, renderChart(t, "--set", "image.registry=mirror.example.com,image.digest="+digest), "Deployment"))
+	got := container(t, only[appsv1.Deployment](t,
+		renderChart(t, "--set", "image.registry=mirror.example.com,image.digest="+digest), "Deployment"))
 	want := "mirror.example.com/obstack/obstack@" + digest
 	if got.Image != want || !slices.Contains(got.Args, "--exporter-image="+want) {
 		t.Errorf("image %s, args %v, want both to name %s", got.Image, got.Args, want)
@@ -58,7 +59,8 @@ func TestMirroredImageIsAlsoTheExporters(t *testing.T) {
 }
 
 func TestSentryDSNComesFromTheSecret(t *testing.T) {
-	got := container(t, only[appsv1.Deployment](t, renderChart(t, "--set", "sentry.existingSecret=obstack-sentry"), "Deployment")).Env
+	got := container(t,
+		only[appsv1.Deployment](t, renderChart(t, "--set", "sentry.existingSecret=obstack-sentry"), "Deployment")).Env
 	want := []corev1.EnvVar{{Name: "SENTRY_DSN", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
 		LocalObjectReference: corev1.LocalObjectReference{Name: "obstack-sentry"}, Key: "dsn",
 	}}}}
@@ -72,18 +74,21 @@ func TestReplicasAreSpreadAndProtected(t *testing.T) {
 	if budgets := ofKind(single, "PodDisruptionBudget"); len(budgets) != 0 {
 		t.Error("a single replica has a PodDisruptionBudget, which would block draining its node")
 	}
-	if spread := only[appsv1.Deployment](t, single, "Deployment").Spec.Template.Spec.TopologySpreadConstraints; spread != nil {
+	alone := only[appsv1.Deployment](t, single, "Deployment").Spec.Template.Spec
+	if spread := alone.TopologySpreadConstraints; spread != nil {
 		t.Errorf("a single replica is spread: %v", spread)
 	}
 
 	objects := renderChart(t, values("ha"))
 	deployment := only[appsv1.Deployment](t, objects, "Deployment")
 	budget := only[policyv1.PodDisruptionBudget](t, objects, "PodDisruptionBudget")
-	if !matches(t, budget.Spec.Selector, deployment) || budget.Spec.MinAvailable.IntValue() != 1 || budget.Spec.MaxUnavailable != nil {
+	if !matches(t, budget.Spec.Selector, deployment) ||
+		budget.Spec.MinAvailable.IntValue() != 1 || budget.Spec.MaxUnavailable != nil {
 		t.Errorf("PodDisruptionBudget %+v, want one that keeps 1 Pod of the Deployment", budget.Spec)
 	}
 	spread := deployment.Spec.Template.Spec.TopologySpreadConstraints
-	if len(spread) != 2 || spread[0].TopologyKey != corev1.LabelHostname || !matches(t, spread[0].LabelSelector, deployment) {
+	if len(spread) != 2 || spread[0].TopologyKey != corev1.LabelHostname || !matches(t, spread[0].LabelSelector,
+		deployment) {
 		t.Errorf("topology spread %+v, want nodes and zones", spread)
 	}
 }
@@ -121,7 +126,9 @@ func TestNetworkPolicyLetsOnlyMetricsAndWebhooksIn(t *testing.T) {
 }
 
 func TestServicesSelectTheOperator(t *testing.T) {
-	for name, objects := range map[string][]*unstructured.Unstructured{"chart": renderChart(t), "kustomize": kustomize(t, "default")} {
+	for name, objects := range map[string][]*unstructured.Unstructured{
+		"chart": renderChart(t), "kustomize": kustomize(t, "default"),
+	} {
 		deployment := only[appsv1.Deployment](t, objects, "Deployment")
 		var names []string
 		for _, object := range ofKind(objects, "Service") {
@@ -132,7 +139,8 @@ func TestServicesSelectTheOperator(t *testing.T) {
 			}
 			named := func(port corev1.ContainerPort) bool { return port.Name == service.Spec.Ports[0].TargetPort.StrVal }
 			if !slices.ContainsFunc(container(t, deployment).Ports, named) {
-				t.Errorf("%s: Service %s leads to a port %v that the container does not have", name, service.Name, service.Spec.Ports[0].TargetPort)
+				t.Errorf("%s: Service %s leads to a port %v that the container does not have", name, service.Name,
+					service.Spec.Ports[0].TargetPort)
 			}
 		}
 		slices.Sort(names)
@@ -144,7 +152,9 @@ func TestServicesSelectTheOperator(t *testing.T) {
 
 func TestVersionsAgree(t *testing.T) {
 	want := "ghcr.io/obstack/obstack:" + appVersion(t)
-	for name, objects := range map[string][]*unstructured.Unstructured{"chart": renderChart(t), "kustomize": kustomize(t, "default")} {
+	for name, objects := range map[string][]*unstructured.Unstructured{
+		"chart": renderChart(t), "kustomize": kustomize(t, "default"),
+	} {
 		if got := container(t, only[appsv1.Deployment](t, objects, "Deployment")).Image; got != want {
 			t.Errorf("%s installs %s, want %s", name, got, want)
 		}
@@ -161,7 +171,7 @@ func container(t *testing.T, deployment *appsv1.Deployment) corev1.Container {
 	return containers[0]
 }
 
-// matches tells whether a selector selects the Pods of a Deployment.
+// matches reports whether a selector selects the Pods of a Deployment.
 func matches(t *testing.T, selector *metav1.LabelSelector, deployment *appsv1.Deployment) bool {
 	t.Helper()
 	parsed, err := metav1.LabelSelectorAsSelector(selector)

@@ -138,7 +138,8 @@ func (s *server) stackGoes(t *testing.T, operator *testenv.Process, app applicat
 	}
 	s.describe(t, stack, "environment: production")
 	s.waitFor(t, operator, stack, func() bool { return len(stack.Status.Conditions) > 0 && len(notTrue(stack)) == 0 })
-	err := s.Get(t.Context(), client.ObjectKey{Namespace: stack.Namespace, Name: stack.Name + "-tasks-main"}, &appsv1.Deployment{})
+	err := s.Get(t.Context(), client.ObjectKey{Namespace: stack.Namespace, Name: stack.Name + "-tasks-main"},
+		&appsv1.Deployment{})
 	if !apierrors.IsNotFound(err) {
 		t.Errorf("the task exporter that is no longer wanted: %v, want it gone", err)
 	}
@@ -235,7 +236,9 @@ func (s *server) token(t *testing.T, serviceAccount string) string {
 func (s *server) kubeconfigOf(t *testing.T, serviceAccount string) string {
 	t.Helper()
 	config := clientcmdapi.NewConfig()
-	config.Clusters["test"] = &clientcmdapi.Cluster{Server: s.plane.Config.Host, CertificateAuthorityData: s.plane.Config.CAData}
+	config.Clusters["test"] = &clientcmdapi.Cluster{
+		Server: s.plane.Config.Host, CertificateAuthorityData: s.plane.Config.CAData,
+	}
 	config.AuthInfos["test"] = &clientcmdapi.AuthInfo{Token: s.token(t, serviceAccount)}
 	config.Contexts["test"] = &clientcmdapi.Context{Cluster: "test", AuthInfo: "test"}
 	config.CurrentContext = "test"
@@ -260,7 +263,8 @@ func (s *server) waitFor(t *testing.T, operator *testenv.Process, stack *obsv1.O
 		return err == nil && stack.Status.ObservedGeneration == stack.Generation && ready(), err
 	})
 	if err != nil {
-		t.Fatalf("%v: not True are %v; workloads %+v; the operator's log ends with\n%s", err, notTrue(stack), stack.Status.Workloads, operator.Tail())
+		t.Fatalf("%v: not True are %v; workloads %+v; the operator's log ends with\n%s", err, notTrue(stack),
+			stack.Status.Workloads, operator.Tail())
 	}
 }
 

@@ -34,7 +34,8 @@ func TestWithoutInjectionTheRightsForItAreNotGranted(t *testing.T) {
 		"in one namespace": {"--set", "injection.enabled=false,watchNamespaces={team-a}"},
 	} {
 		byRole := rulesByRole(t, renderChart(t, args...))
-		granted := slices.Sorted(slices.Values(slices.Concat(byRole["ClusterRole obstack-manager"], byRole["Role team-a/obstack-manager"])))
+		granted := slices.Sorted(
+			slices.Values(slices.Concat(byRole["ClusterRole obstack-manager"], byRole["Role team-a/obstack-manager"])))
 		if diff := gocmp.Diff(markerRules(t, "role"), granted); diff != "" {
 			t.Errorf("%s (-markers +chart):\n%s", name, diff)
 		}
@@ -42,7 +43,9 @@ func TestWithoutInjectionTheRightsForItAreNotGranted(t *testing.T) {
 			for _, rule := range rules {
 				_, resource, _ := strings.Cut(rule, " ")
 				resource, _, _ = strings.Cut(resource, " ")
-				if slices.Contains([]string{"pods", "namespaces", "statefulsets", "daemonsets", "jobs", "cronjobs", "mutatingwebhookconfigurations"}, resource) {
+				if slices.Contains([]string{
+					"pods", "namespaces", "statefulsets", "daemonsets", "jobs", "cronjobs", "mutatingwebhookconfigurations",
+				}, resource) {
 					t.Errorf("%s: %s grants %s", name, role, rule)
 				}
 			}
@@ -109,7 +112,9 @@ func TestNamespacedModeGrantsTheSameInFewerPlaces(t *testing.T) {
 	byRole := rulesByRole(t, renderChart(t, values("namespaced")))
 	cluster := byRole["ClusterRole obstack-manager"]
 	for _, rule := range cluster {
-		for _, group := range []string{"apiextensions.k8s.io ", "authentication.k8s.io ", "authorization.k8s.io ", "core namespaces "} {
+		for _, group := range []string{
+			"apiextensions.k8s.io ", "authentication.k8s.io ", "authorization.k8s.io ", "core namespaces ",
+		} {
 			if strings.HasPrefix(rule, group) {
 				rule = ""
 			}
@@ -136,13 +141,15 @@ func TestNamespacedModeGrantsTheSameInFewerPlaces(t *testing.T) {
 func TestOperatorIsBoundToItsOwnRolesOnly(t *testing.T) {
 	cases := map[string][]string{
 		"default": {
-			"ClusterRoleBinding obstack-certificate-authority: ClusterRole obstack-certificate-authority to obstack-system/obstack",
+			"ClusterRoleBinding obstack-certificate-authority: ClusterRole obstack-certificate-authority to " +
+				"obstack-system/obstack",
 			"ClusterRoleBinding obstack-manager: ClusterRole obstack-manager to obstack-system/obstack",
 			"RoleBinding obstack-system/obstack-certificate: Role obstack-certificate to obstack-system/obstack",
 			"RoleBinding obstack-system/obstack-leader-election: Role obstack-leader-election to obstack-system/obstack",
 		},
 		"namespaced": {
-			"ClusterRoleBinding obstack-certificate-authority: ClusterRole obstack-certificate-authority to obstack-system/obstack",
+			"ClusterRoleBinding obstack-certificate-authority: ClusterRole obstack-certificate-authority to " +
+				"obstack-system/obstack",
 			"ClusterRoleBinding obstack-manager: ClusterRole obstack-manager to obstack-system/obstack",
 			"RoleBinding obstack-system/obstack-certificate: Role obstack-certificate to obstack-system/obstack",
 			"RoleBinding obstack-system/obstack-leader-election: Role obstack-leader-election to obstack-system/obstack",
@@ -163,7 +170,9 @@ func TestRolesForPeopleAreAggregated(t *testing.T) {
 		"obstack-view": {"aggregate-to-view"},
 		"obstack-edit": {"aggregate-to-admin", "aggregate-to-edit"},
 	}
-	for name, objects := range map[string][]*unstructured.Unstructured{"chart": renderChart(t), "kustomize": kustomize(t, "default")} {
+	for name, objects := range map[string][]*unstructured.Unstructured{
+		"chart": renderChart(t), "kustomize": kustomize(t, "default"),
+	} {
 		if diff := gocmp.Diff(want, aggregated(objects)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}

@@ -57,7 +57,8 @@ func helm(t *testing.T, args ...string) ([]byte, error) {
 // template renders the chart as the release "obstack".
 func template(t *testing.T, args ...string) ([]byte, error) {
 	t.Helper()
-	return helm(t, append([]string{"template", "obstack", chart, "--namespace", namespace, "--kube-version", kubeVersion}, args...)...)
+	return helm(t,
+		append([]string{"template", "obstack", chart, "--namespace", namespace, "--kube-version", kubeVersion}, args...)...)
 }
 
 // renderChart is what the chart renders to.

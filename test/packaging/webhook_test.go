@@ -26,7 +26,9 @@ func TestChartAndKustomizeRegisterTheWebhooksOfTheManifest(t *testing.T) {
 		service := want.Webhooks[i].ClientConfig.Service
 		service.Namespace, service.Name = namespace, "obstack-"+service.Name
 	}
-	for name, objects := range map[string][]*unstructured.Unstructured{"chart": renderChart(t), "kustomize": kustomize(t, "default")} {
+	for name, objects := range map[string][]*unstructured.Unstructured{
+		"chart": renderChart(t), "kustomize": kustomize(t, "default"),
+	} {
 		got := webhooks(t, objects)
 		if diff := cmp.Diff(want.Webhooks, got.Webhooks); diff != "" {
 			t.Errorf("%s (-manifest +rendered):\n%s", name, diff)
@@ -49,7 +51,8 @@ func TestWebhooksCannotKeepAnythingFromStarting(t *testing.T) {
 				t.Errorf("%s: webhook %s is %+v", name, webhook.Name, webhook)
 			}
 			excluded := webhook.NamespaceSelector.MatchExpressions[0]
-			if excluded.Operator != metav1.LabelSelectorOpNotIn || !slices.Contains(excluded.Values, metav1.NamespaceSystem) || !slices.Contains(excluded.Values, namespace) {
+			if excluded.Operator != metav1.LabelSelectorOpNotIn ||
+				!slices.Contains(excluded.Values, metav1.NamespaceSystem) || !slices.Contains(excluded.Values, namespace) {
 				t.Errorf("%s: webhook %s excludes %+v, want kube-system and the operator's namespace", name, webhook.Name, excluded)
 			}
 		}
@@ -89,7 +92,9 @@ func TestWebhooksLookAtTheChosenNamespacesOnly(t *testing.T) {
 
 // The operator fills the Secret in; rendered data would empty it at each upgrade.
 func TestCertificatesSecretIsRenderedWithoutData(t *testing.T) {
-	for name, objects := range map[string][]*unstructured.Unstructured{"chart": renderChart(t), "kustomize": kustomize(t, "default")} {
+	for name, objects := range map[string][]*unstructured.Unstructured{
+		"chart": renderChart(t), "kustomize": kustomize(t, "default"),
+	} {
 		secret := only[corev1.Secret](t, objects, "Secret")
 		if secret.Data != nil || secret.StringData != nil || secret.Type != "" || secret.Immutable != nil {
 			t.Errorf("%s: the Secret is %+v, want nothing but its name", name, secret)
@@ -143,7 +148,8 @@ func TestCertificatesOfSomebodyElse(t *testing.T) {
 }
 
 func TestWithoutInjectionThereAreNoWebhooks(t *testing.T) {
-	objects := renderChart(t, "--set", "injection.enabled=false,webhook.certManager.enabled=true,networkPolicy.enabled=true")
+	objects := renderChart(t, "--set",
+		"injection.enabled=false,webhook.certManager.enabled=true,networkPolicy.enabled=true")
 	for _, kind := range []string{"MutatingWebhookConfiguration", "Secret", "Certificate", "Issuer"} {
 		if found := ofKind(objects, kind); len(found) > 0 {
 			t.Errorf("%s %s is rendered", kind, path(found[0]))
@@ -163,7 +169,8 @@ func TestWithoutInjectionThereAreNoWebhooks(t *testing.T) {
 // Kubernetes refuses a sleep that is longer than the time to terminate.
 func TestPodsServeUntilTheyAreForgotten(t *testing.T) {
 	for grace, want := range map[string]int64{"30": 5, "6": 3, "1": 0} {
-		lifecycle := container(t, only[appsv1.Deployment](t, renderChart(t, "--set", "terminationGracePeriodSeconds="+grace), "Deployment")).Lifecycle
+		lifecycle := container(t,
+			only[appsv1.Deployment](t, renderChart(t, "--set", "terminationGracePeriodSeconds="+grace), "Deployment")).Lifecycle
 		var got int64
 		if lifecycle != nil {
 			got = lifecycle.PreStop.Sleep.Seconds
@@ -183,11 +190,15 @@ func webhooks(t *testing.T, objects []*unstructured.Unstructured) *admissionv1.M
 func wantMounted(t *testing.T, deployment *appsv1.Deployment, secret string) {
 	t.Helper()
 	volumes, c := deployment.Spec.Template.Spec.Volumes, container(t, deployment)
-	volume := slices.IndexFunc(volumes, func(v corev1.Volume) bool { return v.Secret != nil && v.Secret.SecretName == secret })
+	volume := slices.IndexFunc(volumes, func(v corev1.Volume) bool {
+		return v.Secret != nil && v.Secret.SecretName == secret
+	})
 	if volume < 0 {
 		t.Fatalf("volumes %+v, want one of the Secret %s", volumes, secret)
 	}
-	mount := slices.IndexFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == volumes[volume].Name && m.ReadOnly })
+	mount := slices.IndexFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool {
+		return m.Name == volumes[volume].Name && m.ReadOnly
+	})
 	if mount < 0 || !slices.Contains(c.Args, "--webhook-cert-dir="+c.VolumeMounts[mount].MountPath) {
 		t.Errorf("mounts %+v and arguments %v, want the Secret %s at --webhook-cert-dir", c.VolumeMounts, c.Args, secret)
 	}

@@ -17,7 +17,8 @@ import (
 func healthScript(t *testing.T) string {
 	t.Helper()
 	const key = "resource.customizations.health.obstack.dev_ObservabilityStack"
-	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(read(t, "docs/guides/gitops.md"), -1) {
+	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(
+		read(t, "docs/guides/gitops.md"), -1) {
 		configMap := &corev1.ConfigMap{}
 		if err := yaml.Unmarshal([]byte(block[1]), configMap); err == nil && configMap.Data[key] != "" {
 			return configMap.Data[key]

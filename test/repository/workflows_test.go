@@ -15,7 +15,8 @@ var (
 	digest = regexp.MustCompile(`^[^@]+:\d+\.\d+\.\d+@sha256:[0-9a-f]{64}$`)
 )
 
-// TestActionsArePinned: a tag of an action can be moved to other code, a commit cannot. The version behind it is for people and Dependabot.
+// TestActionsArePinned: a tag of an action can be moved to other code, a commit cannot. The version
+// behind it is for people and Dependabot.
 func TestActionsArePinned(t *testing.T) {
 	found, versions := 0, map[string]string{}
 	for _, file := range files(t, ".github/workflows/*.yaml") {

@@ -78,7 +78,7 @@ func TestNothingOutlivesAKilledProgram(t *testing.T) {
 	}
 }
 
-// ended tells whether a process is gone, or a zombie that only waits for its new parent to read its exit status.
+// ended reports whether a process is gone, or a zombie that only waits for its new parent to read its exit status.
 func ended(pid int) bool {
 	if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
 		return true
