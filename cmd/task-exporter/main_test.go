@@ -49,15 +49,15 @@ func TestExitStatus(t *testing.T) {
 		code           int
 		stdout, stderr string
 	}{
-		"help":          {nil, []string{"--help"}, 0, "--broker-url VALUE", ""},
+		"help":          {nil, []string{"--help"}, 0, "--broker-url=STRING", ""},
 		"short help":    {nil, []string{"-h"}, 0, "CE_BROKER_URL", ""},
-		"no broker":     {nil, nil, 1, "", "task-exporter: --broker-url (CE_BROKER_URL) is missing; accepted are redis://"},
-		"unknown flag":  {nil, []string{"--colour", "red"}, 1, "", `task-exporter: unknown option --colour; --help lists all`},
-		"bad value":     {[]string{"CE_BROKER_URL=redis://h", "CE_PORT=http"}, nil, 1, "", "task-exporter: CE_PORT: want a number from 0 to 65535"},
-		"scheme":        {[]string{"CE_BROKER_URL=sqs://key:secret@"}, nil, 1, "", `task-exporter: --broker-url: sqs:// is not supported: `},
-		"malformed URL": {nil, []string{"--broker-url", "redis://u:secret@h:port/0"}, 1, "", `the URL redis://...: the port is not a number`},
-		"bad escape":    {nil, []string{"--broker-url", "amqp://u:12/secret@h"}, 1, "", "special characters of the password percent-encoded"},
-		"URL as word":   {nil, []string{"redis://u:secret@h/0"}, 1, "", "an argument that is no option"},
+		"no broker":     {nil, nil, 2, "", "task-exporter: --broker-url (CE_BROKER_URL) is missing; accepted are redis://"},
+		"unknown flag":  {nil, []string{"--colour", "red"}, 2, "", `task-exporter: unknown flag --colour`},
+		"bad value":     {[]string{"CE_BROKER_URL=redis://h", "CE_PORT=http"}, nil, 2, "", `task-exporter: --port: expected a valid 64 bit int but got "http"`},
+		"scheme":        {[]string{"CE_BROKER_URL=sqs://key:secret@"}, nil, 2, "", `task-exporter: --broker-url: sqs:// is not supported: `},
+		"malformed URL": {nil, []string{"--broker-url", "redis://u:secret@h:port/0"}, 2, "", `the URL redis://...: the port is not a number`},
+		"bad escape":    {nil, []string{"--broker-url", "amqp://u:12/secret@h"}, 2, "", "special characters of the password percent-encoded"},
+		"URL as word":   {nil, []string{"redis://u:secret@h/0"}, 2, "", "an argument is no option"},
 		"port in use":   {[]string{"CE_BROKER_URL=redis://127.0.0.1:1"}, []string{"--host", "127.0.0.1", "--port", taken}, 1, "", "task-exporter: listen: "},
 	}
 	for name, tc := range tests {

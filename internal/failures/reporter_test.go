@@ -119,8 +119,9 @@ func FuzzWithoutCredentials(f *testing.F) {
 		f.Add(seed[0], seed[1], seed[2])
 	}
 	f.Fuzz(func(t *testing.T, before, password, after string) {
-		scheme := strings.Contains(before, "://") && !strings.Contains(strings.ToLower(before), "http://") && !strings.Contains(strings.ToLower(before), "https://")
-		if !scheme && !(strings.Contains(before, "://") && strings.Contains(after, "@")) {
+		lower := strings.ToLower(before)
+		web := strings.Contains(lower, "http://") || strings.Contains(lower, "https://")
+		if !strings.Contains(before, "://") || web && !strings.Contains(after, "@") {
 			return
 		}
 		got, found := strings.CutSuffix(withoutCredentials(before+password+after), "***")

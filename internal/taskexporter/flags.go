@@ -6,214 +6,214 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"regexp"
-	"strconv"
 	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
 
 	"obstack.dev/obstack/internal/brokerurl"
 	"obstack.dev/obstack/internal/taskexporter/broker"
 )
 
-// flagSpec is one option of the command line and of the environment.
-type flagSpec struct {
-	name, short string
-	// initial is the default; help says what the option is for.
-	initial, help string
-	// isSwitch options need no value; repeats may be given several times, and in the environment separated by spaces.
-	isSwitch, repeats bool
-	set               func(*settings, string) error
-}
+// arguments is the command line. Its options have the names, defaults and units of the peer
+// (danihodovic/celery-exporter, src/cli.py), because people keep their arguments when they change the image.
+// Where Prometheus or Celery demand something, it is said beside the option.
+type arguments struct {
+	BrokerURL             string   `name:"broker-url"`
+	BrokerTransportOption []string `sep:"none" placeholder:"NAME=VALUE"`
+	BrokerSSLOption       []string `name:"broker-ssl-option" sep:"none" placeholder:"NAME=VALUE"`
+	// The peer passes this on to kombu, which needs it to read pickles. Reading a pickle runs what is in it, and anyone
+	// who may publish can send one; so what is read is fixed.
+	AcceptContent []string `sep:"none"`
+	// With the peer's default, 0, any error of the broker ends the process, and its counters are gone.
+	RetryInterval *time.Duration
+	// All addresses, as with the peer: in a pod, nobody could ask for metrics at the loopback alone.
+	Host             string   `default:"0.0.0.0"`
+	Port             int      `default:"9808"`
+	Buckets          buckets  `default:"${runtime_buckets}"`
+	QueueWaitBuckets buckets  `default:"${wait_buckets}"`
+	MetricPrefix     string   `default:"celery_"`
+	StaticLabel      []string `sep:"none" placeholder:"NAME=VALUE"`
+	// A wrong name gives silence and no error: whatever exchange is named can be subscribed to.
+	EventExchange    string `default:"celeryev"`
+	ControlExchange  string `default:"celery"`
+	LogLevel         level  `default:"INFO"`
+	NativeHistograms bool
+	// With the default buckets a label set is 42 series and about 1 KiB, so the default allows 12,000 of them: 600 names
+	// on 20 workers, say.
+	MaxSeries int `default:"500000"`
 
-// Env is the variable that sets the option, named as the peer names it.
-func (f flagSpec) env() string { return "CE_" + strings.ToUpper(strings.ReplaceAll(f.name, "-", "_")) }
-
-// settings are options while they are being read, with what can only be judged together.
-type settings struct {
-	Options
-	brokerURL string
-	tlsValues map[string]string
-	host      string
-	port      int
+	Options `embed:""`
 }
 
 // ErrHelp is returned by ParseOptions after it printed the help that was asked for.
 var ErrHelp = errors.New("help was asked for")
 
-// ParseOptions reads arguments and environment; an argument wins over its variable. An error names the option and says
-// what it accepts.
+// ParseOptions reads arguments and environment; an argument wins over its variable. An error names the option
+// and says what it accepts.
 func ParseOptions(args []string, getenv func(string) string, help io.Writer) (*Options, error) {
-	s := &settings{Options: Options{Transport: broker.DefaultOptions()}, tlsValues: map[string]string{}}
-	given, err := parseArguments(args)
-	if errors.Is(err, ErrHelp) {
-		printHelp(help)
-		return nil, err
-	}
+	a, helped := &arguments{}, false
+	parser, err := kong.New(a,
+		kong.Name("task-exporter"), kong.Writers(help, io.Discard),
+		kong.Exit(func(int) { helped = true }),
+		kong.Description("Celery's events as Prometheus metrics. Brokers: "+brokerurl.Accepted+
+			". The password for the sentinels themselves is in "+EnvSentinelPassword+" only."),
+		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(decodeSeconds)),
+		kong.Resolvers(environment(getenv)),
+		kong.Vars{"runtime_buckets": runtimeBuckets, "wait_buckets": waitBuckets},
+		kong.ValueFormatter(describe))
 	if err != nil {
 		return nil, err
 	}
-	for _, f := range flagSpecs {
-		values, source := given[f.name], "--"+f.name
-		if values == nil {
-			// An empty variable is as good as none: charts set all of them, used or not.
-			if text := getenv(f.env()); text != "" {
-				values, source = f.split(text), f.env()
-			} else if f.initial != "" {
-				values = []string{f.initial}
-			}
-		}
-		for _, value := range values {
-			if err := f.set(s, value); err != nil {
-				return nil, fmt.Errorf("%s: %w", source, err)
-			}
-		}
+	_, err = parser.Parse(args)
+	switch {
+	case helped:
+		return nil, ErrHelp
+	case err != nil:
+		return nil, refusal(err)
 	}
 	// Arguments are shown to everybody who may read a Pod, so this one has no option.
-	if password := getenv(EnvSentinelPassword); password != "" {
-		s.Transport.SentinelPassword = password
-	}
-	return s.finish()
+	return a.finish(getenv(EnvSentinelPassword))
 }
 
-// EnvSentinelPassword is the variable with the password for the sentinels themselves. It wins over the one in sentinel_kwargs.
+// EnvSentinelPassword is the variable with the password for the sentinels themselves. It wins over the one in
+// sentinel_kwargs.
 const EnvSentinelPassword = "CE_SENTINEL_PASSWORD"
 
-func (f flagSpec) split(text string) []string {
-	if f.repeats {
-		return strings.Fields(text)
+// describe is an option's line in the help.
+func describe(option *kong.Value) string {
+	if option.Name == "help" {
+		return option.Help
 	}
-	return []string{text}
+	return helpTexts[option.Name] + " ($" + variable(option.Name) + ")"
 }
 
-// parseArguments collects the values of each option: --name value, --name=value, -Q value, -Qvalue.
-func parseArguments(args []string) (map[string][]string, error) {
-	given := map[string][]string{}
-	for len(args) > 0 {
-		arg := args[0]
-		args = args[1:]
-		f, value, attached, err := lookUp(arg)
-		if err != nil {
-			return nil, err
-		}
+// variable of an option, named as the peer names it.
+func variable(option string) string {
+	return "CE_" + strings.ToUpper(strings.ReplaceAll(option, "-", "_"))
+}
+
+// environment sets options by their variables. An empty one is as good as none: charts set all of them, used or
+// not. Options that may be repeated are separated by spaces, as with the peer.
+func environment(getenv func(string) string) kong.Resolver {
+	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+		text := getenv(variable(flag.Name))
 		switch {
-		case attached:
-		case f.isSwitch:
-			value = "true"
-		case len(args) == 0:
-			return nil, fmt.Errorf("%s: a value is missing: %s", arg, f.help)
-		default:
-			value, args = args[0], args[1:]
+		case text == "" || flag.Name == "help":
+			return nil, nil
+		case flag.IsBool():
+			return parseSwitch(text)
+		case flag.IsSlice() && flag.Tag.Sep == -1:
+			var values []any
+			for word := range strings.FieldsSeq(text) {
+				values = append(values, word)
+			}
+			return values, nil
 		}
-		// The last of several wins, as in Python's click, which the peer uses.
-		if !f.repeats {
-			given[f.name] = nil
-		}
-		given[f.name] = append(given[f.name], value)
-	}
-	return given, nil
+		return text, nil
+	})
 }
 
-// lookUp finds the option of one argument, and the value if it is attached to it.
-func lookUp(arg string) (f flagSpec, value string, attached bool, err error) {
-	if arg == "--help" || arg == "-h" {
-		return f, "", false, ErrHelp
-	}
-	name, value, attached := strings.Cut(arg, "=")
-	for _, f := range flagSpecs {
-		if name == "--"+f.name || f.short != "" && name == "-"+f.short {
-			return f, value, attached, nil
-		}
-		if f.short != "" && strings.HasPrefix(arg, "-"+f.short) {
-			return f, arg[2:], true, nil
-		}
-	}
-	return f, "", false, unknownArgument(name)
-}
+var optionName = regexp.MustCompile(`^unknown flag --?[a-zA-Z-]+(,|$)`)
 
-// unknownArgument names an argument only if it looks like an option, and not like a URL with a password.
-func unknownArgument(name string) error {
-	if !optionName.MatchString(name) {
-		return errors.New("an argument that is no option; --help lists all")
+// refusal keeps what looks like a URL with a password out of the parser's errors.
+func refusal(err error) error {
+	text := err.Error()
+	unknown := strings.HasPrefix(text, "unknown flag") && !optionName.MatchString(text)
+	if unknown || strings.HasPrefix(text, "unexpected argument") {
+		return errors.New("an argument is no option; --help lists all")
 	}
-	return fmt.Errorf("unknown option %s; --help lists all", name)
+	return err
 }
-
-var optionName = regexp.MustCompile(`^--?[a-zA-Z-]+$`)
 
 // finish judges what only shows when everything is read.
-func (s *settings) finish() (*Options, error) {
-	if s.brokerURL == "" {
-		return nil, fmt.Errorf("--broker-url (CE_BROKER_URL) is missing; accepted are %s", brokerurl.Accepted)
+func (a *arguments) finish(sentinelPassword string) (*Options, error) {
+	a.Options.LogLevel = a.LogLevel.Level
+	a.Series.RuntimeBuckets, a.Series.WaitBuckets = a.Buckets, a.QueueWaitBuckets
+	a.Series.Prefix, a.Series.Native, a.Series.MaxSeries = a.MetricPrefix, a.NativeHistograms, a.MaxSeries
+	if len(a.AcceptContent) > 0 {
+		a.warn("--accept-content: JSON, MessagePack and YAML are read, whatever is set here")
 	}
-	var err error
-	if s.Address, err = brokerurl.Parse(s.brokerURL); err != nil {
-		return nil, fmt.Errorf("--broker-url: %w; accepted are %s", err, brokerurl.Accepted)
+	if a.RetryInterval != nil {
+		a.warn("--retry-interval: the exporter always reconnects, with pauses of its own")
 	}
-	if s.Address.Kind == brokerurl.Sentinel && s.Transport.MasterName == "" {
-		return nil, errors.New("--broker-url: sentinel:// needs --broker-transport-option master_name=NAME")
+	for _, step := range []func() error{a.checkNumbers, a.setQueues, a.setLabels, a.setTransport} {
+		if err := step(); err != nil {
+			return nil, err
+		}
 	}
-	if s.TLS, err = broker.TLSConfig(s.Address, s.tlsValues); err != nil {
-		return nil, fmt.Errorf("--broker-ssl-option: %w", err)
+	if sentinelPassword != "" {
+		a.Transport.SentinelPassword = sentinelPassword
 	}
-	if s.Listen, err = listen(s.host, s.port); err != nil {
-		return nil, fmt.Errorf("--port: %w", err)
+	return &a.Options, a.setBroker()
+}
+
+// setTransport ignores what it does not know, with a warning: an application's options are passed on as a whole,
+// and most are about things that an exporter does not do.
+func (a *arguments) setTransport() error {
+	a.Transport = broker.DefaultOptions()
+	a.Transport.Exchange, a.Transport.ControlExchange = a.EventExchange, a.ControlExchange
+	for _, option := range a.BrokerTransportOption {
+		name, value, found := strings.Cut(option, "=")
+		if !found {
+			return errors.New("--broker-transport-option: want NAME=VALUE")
+		}
+		known, err := a.Transport.Set(name, value)
+		if err != nil {
+			return fmt.Errorf("--broker-transport-option: %w", err)
+		}
+		if !known {
+			a.warn("--broker-transport-option %s: has no meaning here and is ignored", name)
+		}
 	}
-	if s.EnableEvents && s.NoInspect {
-		return nil, errors.New("--enable-events: needs questions to workers, which --no-inspect leaves out")
+	return nil
+}
+
+// setBroker reads the URL.
+func (a *arguments) setBroker() (err error) {
+	if a.BrokerURL == "" {
+		return fmt.Errorf("--broker-url (CE_BROKER_URL) is missing; accepted are %s", brokerurl.Accepted)
 	}
-	if s.PurgeAfter == 0 {
-		s.PurgeClientsAfter = 0 // "never" is meant for all
+	if a.Address, err = brokerurl.Parse(a.BrokerURL); err != nil {
+		return fmt.Errorf("--broker-url: %w; accepted are %s", err, brokerurl.Accepted)
 	}
-	return &s.Options, nil
+	if a.Address.Kind == brokerurl.Sentinel && a.Transport.MasterName == "" {
+		return errors.New("--broker-url: sentinel:// needs --broker-transport-option master_name=NAME")
+	}
+	// Kombu takes what stands behind the question mark for arguments of the connection.
+	if method := a.Address.Query.Get("login_method"); method != "" {
+		if _, err := a.Transport.Set("login_method", method); err != nil {
+			return fmt.Errorf("--broker-url: %w", err)
+		}
+	}
+	return a.setTLS()
+}
+
+// setTLS reads the files that TLS needs.
+func (a *arguments) setTLS() (err error) {
+	values := map[string]string{}
+	for _, option := range a.BrokerSSLOption {
+		name, value, found := strings.Cut(option, "=")
+		if !found {
+			return errors.New("--broker-ssl-option: want NAME=VALUE")
+		}
+		values[name] = value
+	}
+	for _, name := range broker.IgnoredTLSOptions(values) {
+		a.warn("--broker-ssl-option %s: has no meaning here and is ignored", name)
+	}
+	if a.TLS, err = broker.TLSConfig(a.Address, values); err != nil {
+		return fmt.Errorf("--broker-ssl-option: %w", err)
+	}
+	if a.Transport.LoginMethod == "EXTERNAL" && (a.TLS == nil || a.TLS.GetClientCertificate == nil) {
+		return errors.New("login_method EXTERNAL needs --broker-ssl-option certfile=FILE and keyfile=FILE")
+	}
+	return nil
 }
 
 // warn notes that a setting does nothing here.
-func (s *settings) warn(format string, args ...any) {
-	s.Warnings = append(s.Warnings, fmt.Sprintf(format, args...))
-}
-
-func printHelp(w io.Writer) {
-	fmt.Fprintf(w, "obstack task exporter: Celery's events as Prometheus metrics.\n\nBrokers: %s.\n\nOptions:\n", brokerurl.Accepted)
-	for _, f := range flagSpecs {
-		name := "--" + f.name
-		if f.short != "" {
-			name = "-" + f.short + ", " + name
-		}
-		if !f.isSwitch {
-			name += " VALUE"
-		}
-		if f.repeats {
-			name += " (may be repeated)"
-		}
-		initial := ""
-		if f.initial != "" && !f.isSwitch {
-			initial = " Default: " + f.initial + "."
-		}
-		fmt.Fprintf(w, "  %s\n      %s%s Environment: %s.\n", name, f.help, initial, f.env())
-	}
-	fmt.Fprintf(w, "\nOnly in the environment: %s, the password for the sentinels themselves.\n", EnvSentinelPassword)
-}
-
-func number(low, high int, store func(*settings) *int) func(*settings, string) error {
-	return func(s *settings, text string) error {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < low || n > high {
-			return fmt.Errorf("want a number from %d to %d", low, high)
-		}
-		*store(s) = n
-		return nil
-	}
-}
-
-func boolFlag(store func(*settings) *bool) func(*settings, string) error {
-	return func(s *settings, text string) error {
-		switch strings.ToLower(text) {
-		case "1", "t", "true", "y", "yes", "on":
-			*store(s) = true
-		case "0", "f", "false", "n", "no", "off":
-			*store(s) = false
-		default:
-			return errors.New("want true or false")
-		}
-		return nil
-	}
+func (a *arguments) warn(format string, args ...any) {
+	a.Warnings = append(a.Warnings, fmt.Sprintf(format, args...))
 }

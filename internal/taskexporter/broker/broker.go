@@ -129,10 +129,11 @@ func New(address brokerurl.Address, options Options, config *tls.Config) Broker 
 	return &redisBroker{address: address, options: options, tls: config}
 }
 
-// ticketed fills in where replies are wanted, and returns the methods by the tickets of their replies.
-func ticketed(requests []wire.Request, replyTo string) map[string]string {
+// ticketed fills in the application and where replies are wanted, and returns the methods by the tickets of their replies.
+func ticketed(requests []wire.Request, application, replyTo string) map[string]string {
 	tickets := make(map[string]string, len(requests))
 	for i := range requests {
+		requests[i].Application = application
 		if requests[i].WantsReply {
 			requests[i].Ticket, requests[i].ReplyTo = newID(), replyTo
 			tickets[requests[i].Ticket] = requests[i].Method

@@ -25,22 +25,32 @@ type Options struct {
 	MasterName string
 	// SentinelUser and SentinelPassword log in to the sentinels themselves (sentinel_kwargs).
 	SentinelUser, SentinelPassword string
-	// FanoutPrefix and FanoutPatterns are on by default, as in kombu.
-	FanoutPrefix, FanoutPatterns bool
+	// FanoutPrefix is put before the channels of fanout exchanges, {db} standing for the database.
+	FanoutPrefix string
+	// FanoutPatterns puts the routing key into the channel. On by default, as in kombu.
+	FanoutPatterns bool
 	// PrioritySteps and Separator name the sub-queues of priorities on Redis.
 	PrioritySteps []int
 	Separator     string
 	// UnackedKey is the hash of messages delivered and not acknowledged.
 	UnackedKey string
-	// Exchange is Celery's event_exchange.
-	Exchange string
+	// Exchange is Celery's event_exchange, ControlExchange its control_exchange.
+	Exchange, ControlExchange string
+	// LoginMethod is empty for RabbitMQ's PLAIN, or EXTERNAL (login_method): the client's certificate says who it is.
+	LoginMethod string
+	// SentinelTLS are the settings for the sentinels themselves (sentinel_kwargs), nil for none, as with kombu: the
+	// broker's own are for the master.
+	SentinelTLS *tls.Config
 }
+
+// defaultFanoutPrefix is what kombu takes for fanout_prefix=True.
+const defaultFanoutPrefix = "/{db}."
 
 // DefaultOptions are kombu's.
 func DefaultOptions() Options {
 	return Options{
-		FanoutPrefix: true, FanoutPatterns: true, PrioritySteps: []int{0, 3, 6, 9}, Separator: "\x06\x16",
-		UnackedKey: "unacked", Exchange: "celeryev",
+		FanoutPrefix: defaultFanoutPrefix, FanoutPatterns: true, PrioritySteps: []int{0, 3, 6, 9}, Separator: "\x06\x16",
+		UnackedKey: "unacked", Exchange: "celeryev", ControlExchange: "celery",
 	}
 }
 
@@ -50,7 +60,7 @@ var transportSetters = map[string]func(*Options, string) error{
 	"master_name":      func(o *Options, v string) error { o.MasterName = v; return nil },
 	"sep":              func(o *Options, v string) error { o.Separator = v; return nil },
 	"unacked_key":      func(o *Options, v string) error { o.UnackedKey = v; return nil },
-	"fanout_prefix":    func(o *Options, v string) (err error) { o.FanoutPrefix, err = parseBool(v); return err },
+	"fanout_prefix":    func(o *Options, v string) error { o.setFanoutPrefix(v); return nil },
 	"fanout_patterns":  func(o *Options, v string) (err error) { o.FanoutPatterns, err = parseBool(v); return err },
 	"priority_steps": func(o *Options, v string) error {
 		if json.Unmarshal([]byte(v), &o.PrioritySteps) != nil || len(o.PrioritySteps) == 0 || len(o.PrioritySteps) > 256 {
@@ -58,14 +68,48 @@ var transportSetters = map[string]func(*Options, string) error{
 		}
 		return nil
 	},
-	"sentinel_kwargs": func(o *Options, v string) error {
-		var login struct{ Username, Password string }
-		if json.Unmarshal([]byte(v), &login) != nil {
-			return errors.New(`want JSON such as {"password": "..."}`)
+	"sentinel_kwargs": (*Options).setSentinel,
+	"login_method": func(o *Options, v string) error {
+		if !slices.Contains([]string{"PLAIN", "AMQPLAIN", "EXTERNAL"}, strings.ToUpper(v)) {
+			return errors.New("want PLAIN, AMQPLAIN or EXTERNAL")
 		}
-		o.SentinelUser, o.SentinelPassword = login.Username, login.Password
+		o.LoginMethod = strings.ToUpper(v)
 		return nil
 	},
+}
+
+func (o *Options) setFanoutPrefix(value string) {
+	on, err := parseBool(value)
+	switch {
+	case err != nil:
+		o.FanoutPrefix = value
+	case on:
+		o.FanoutPrefix = defaultFanoutPrefix
+	default:
+		o.FanoutPrefix = ""
+	}
+}
+
+// setSentinel reads the arguments that kombu gives to the client of the sentinels: the login, and ssl with its options.
+func (o *Options) setSentinel(value string) error {
+	var arguments map[string]any
+	if json.Unmarshal([]byte(value), &arguments) != nil {
+		return errors.New(`want JSON such as {"username": "...", "ssl": true, "ssl_ca_certs": "/ca.crt"}`)
+	}
+	o.SentinelUser, _ = arguments["username"].(string)
+	o.SentinelPassword, _ = arguments["password"].(string)
+	if arguments["ssl"] != true {
+		return nil
+	}
+	values := map[string]string{}
+	for name, value := range arguments {
+		if name, isTLS := strings.CutPrefix(name, "ssl_"); isTLS && slices.Contains(tlsNames, name) {
+			values[name] = fmt.Sprint(value)
+		}
+	}
+	var err error
+	o.SentinelTLS, err = TLSConfig(brokerurl.Address{TLS: true}, values)
+	return err
 }
 
 // Set sets one transport option by its name in kombu and reports whether it means anything here. JSON strings may be
@@ -97,8 +141,20 @@ func parseBool(text string) (bool, error) {
 // tlsNames are the options of Python's ssl module that have a meaning here; the URL's are prefixed with ssl_.
 var tlsNames = []string{"ca_certs", "certfile", "keyfile", "cert_reqs", "check_hostname", "server_hostname"}
 
+// IgnoredTLSOptions returns the names that have a meaning in Python only, such as ssl_ciphers, sorted.
+func IgnoredTLSOptions(values map[string]string) []string {
+	var ignored []string
+	for name := range values {
+		if !slices.Contains(tlsNames, strings.TrimPrefix(name, "ssl_")) {
+			ignored = append(ignored, name)
+		}
+	}
+	slices.Sort(ignored)
+	return ignored
+}
+
 // TLSConfig returns the TLS settings of an address and of the --broker-ssl-option values, nil for none.
-// It reads the files, so that an unreadable one is told at start.
+// It reads the files, so that an unreadable one is refused at start.
 func TLSConfig(address brokerurl.Address, values map[string]string) (*tls.Config, error) {
 	set := map[string]string{}
 	for _, name := range tlsNames {
@@ -107,13 +163,11 @@ func TLSConfig(address brokerurl.Address, values map[string]string) (*tls.Config
 		}
 	}
 	for name, value := range values {
-		name = strings.TrimPrefix(name, "ssl_")
-		if !slices.Contains(tlsNames, name) {
-			return nil, fmt.Errorf("unknown TLS option %q, want one of %s", name, strings.Join(tlsNames, ", "))
+		if name = strings.TrimPrefix(name, "ssl_"); slices.Contains(tlsNames, name) {
+			set[name] = value
 		}
-		set[name] = value
 	}
-	if !address.TLS && len(set) == 0 {
+	if !address.TLS && len(set)+len(values) == 0 {
 		return nil, nil
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: set["server_hostname"]}

@@ -127,7 +127,6 @@ func TestBadTLSOptionsAreRefused(t *testing.T) {
 		"read certfile and keyfile":          {"certfile": cert, "keyfile": text},
 		"cert_reqs: want one of 0, 1, 2":     {"cert_reqs": "maybe"},
 		"check_hostname: want true or false": {"check_hostname": "maybe", "keyfile": key, "certfile": cert},
-		`unknown TLS option "ciphers", want`: {"ciphers": "x"},
 	} {
 		if _, err := TLSConfig(brokerurl.Address{}, values); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: error = %v, want %q", values, err, want)
@@ -148,7 +147,7 @@ func TestBadTLSOptionsAreRefused(t *testing.T) {
 func TestTransportOptions(t *testing.T) {
 	got := DefaultOptions()
 	for _, option := range [][2]string{
-		{"global_keyprefix", `"quoted:"`}, {"master_name", "m"}, {"sep", "|"}, {"unacked_key", "u"}, {"fanout_prefix", "False"}, {"fanout_patterns", "0"},
+		{"global_keyprefix", `"quoted:"`}, {"master_name", "m"}, {"sep", "|"}, {"unacked_key", "u"}, {"fanout_prefix", "shop-{db}:"}, {"login_method", "external"}, {"fanout_patterns", "0"},
 		{"priority_steps", "[0, 5]"}, {"sentinel_kwargs", `{"username": "n", "password": "p"}`},
 	} {
 		if known, err := got.Set(option[0], option[1]); !known || err != nil {
@@ -157,16 +156,64 @@ func TestTransportOptions(t *testing.T) {
 	}
 	want := Options{
 		KeyPrefix: "quoted:", MasterName: "m", Separator: "|", UnackedKey: "u", PrioritySteps: []int{0, 5}, SentinelUser: "n", SentinelPassword: "p",
-		Exchange: "celeryev",
+		FanoutPrefix: "shop-{db}:", Exchange: "celeryev", ControlExchange: "celery", LoginMethod: "EXTERNAL",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
+func TestFanoutPrefixNamesTheChannel(t *testing.T) {
+	for value, want := range map[string]string{
+		"": "k:/3.celeryev", "True": "k:/3.celeryev", "false": "k:celeryev", "0": "k:celeryev", "shop": "k:shopceleryev", `"a{db}-"`: "k:a3-celeryev",
+	} {
+		options := DefaultOptions()
+		options.KeyPrefix = "k:"
+		if value != "" {
+			if known, err := options.Set("fanout_prefix", value); !known || err != nil {
+				t.Fatal(known, err)
+			}
+		}
+		b := &redisBroker{address: brokerurl.Address{Database: 3}, options: options}
+		if got := b.channel("celeryev"); got != want {
+			t.Errorf("%q: channel %q, want %q", value, got, want)
+		}
+	}
+}
+
+func TestSentinelsHaveTLSOfTheirOwn(t *testing.T) {
+	cert, _ := certificate(t, "sentinel.shop")
+	for value, want := range map[string]bool{
+		`{"password": "p"}`: false, `{"ssl": false, "ssl_ca_certs": "/missing"}`: false, `{"ssl": true}`: true,
+		`{"ssl": true, "ssl_ca_certs": "` + cert + `", "socket_timeout": 1}`: true,
+	} {
+		options := DefaultOptions()
+		if _, err := options.Set("sentinel_kwargs", value); err != nil {
+			t.Fatal(err)
+		}
+		if got := options.SentinelTLS != nil; got != want {
+			t.Errorf("%s: TLS %v, want %v", value, got, want)
+		}
+	}
+	options := DefaultOptions()
+	if _, err := options.Set("sentinel_kwargs", `{"ssl": true, "ssl_ca_certs": "/missing"}`); err == nil {
+		t.Error("a file that is not there was accepted")
+	}
+}
+
+func TestTLSOptionsOfPythonOnlyAreIgnored(t *testing.T) {
+	values := map[string]string{"ssl_ciphers": "x", "ssl_min_version": "771", "cert_reqs": "none"}
+	if got := IgnoredTLSOptions(values); strings.Join(got, " ") != "ssl_ciphers ssl_min_version" {
+		t.Errorf("ignored: %q", got)
+	}
+	if config, err := TLSConfig(brokerurl.Address{}, map[string]string{"ssl_ciphers": "x"}); config == nil || err != nil {
+		t.Errorf("TLS %v, error %v, want it on, as any option does", config, err)
+	}
+}
+
 func TestBadTransportOptionsAreRefused(t *testing.T) {
 	got := DefaultOptions()
-	for name, value := range map[string]string{"fanout_prefix": "maybe", "priority_steps": "[]", "sentinel_kwargs": "secret"} {
+	for name, value := range map[string]string{"fanout_patterns": "maybe", "login_method": "secret", "priority_steps": "[]", "sentinel_kwargs": "secret"} {
 		known, err := got.Set(name, value)
 		if !known || err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: known %v, error %v", name, known, err)

@@ -59,10 +59,6 @@ func (b *rabbitMQ) dial(ctx context.Context, name string, to *Sink) (*link, erro
 	if err != nil {
 		return nil, &ConnectError{err}
 	}
-	login := &amqp.PlainAuth{Username: "guest", Password: "guest"}
-	if b.address.User != "" {
-		login = &amqp.PlainAuth{Username: b.address.User, Password: b.address.Password}
-	}
 	properties := amqp.NewConnectionProperties()
 	properties.SetClientConnectionName(name)
 	var from io.Reader = bufio.NewReaderSize(socket, readSize)
@@ -70,7 +66,7 @@ func (b *rabbitMQ) dial(ctx context.Context, name string, to *Sink) (*link, erro
 		from = newDeliveries(socket, *to)
 	}
 	connection, err := amqp.Open(&stream{from, socket}, amqp.Config{
-		SASL: []amqp.Authentication{login}, Vhost: b.address.VirtualHost, Locale: "en_US", Properties: properties,
+		SASL: []amqp.Authentication{b.login()}, Vhost: b.address.VirtualHost, Locale: "en_US", Properties: properties,
 		Heartbeat: silenceLimit / 3, FrameSize: maxFrame,
 	})
 	if err != nil {
@@ -78,6 +74,21 @@ func (b *rabbitMQ) dial(ctx context.Context, name string, to *Sink) (*link, erro
 		return nil, &ConnectError{err}
 	}
 	return &link{connection, reader, socket}, nil
+}
+
+// login returns how the exporter identifies itself: by kombu's default user, by the URL's, or by its certificate.
+func (b *rabbitMQ) login() amqp.Authentication {
+	user, password := "guest", "guest"
+	if b.address.User != "" {
+		user, password = b.address.User, b.address.Password
+	}
+	switch b.options.LoginMethod {
+	case "EXTERNAL":
+		return &amqp.ExternalAuth{}
+	case "AMQPLAIN":
+		return &amqp.AMQPlainAuth{Username: user, Password: password}
+	}
+	return &amqp.PlainAuth{Username: user, Password: password}
 }
 
 // stream is all that the library needs of a connection, and no more: were there a deadline to set, it would.

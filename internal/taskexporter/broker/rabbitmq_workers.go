@@ -17,8 +17,10 @@ import (
 // rabbitWorkers asks workers. While an alarm is on, a server reads nothing from a connection that has published.
 type rabbitWorkers struct {
 	*link
-	id      string // routing key of replies
-	blocked atomic.Pointer[string]
+	id string // routing key of replies
+	// application is its control_exchange.
+	application string
+	blocked     atomic.Pointer[string]
 
 	channel *amqp.Channel
 	replies <-chan amqp.Delivery
@@ -30,7 +32,7 @@ func (b *rabbitMQ) Workers(ctx context.Context) (Workers, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &rabbitWorkers{link: connection, id: newID()}
+	c := &rabbitWorkers{link: connection, id: newID(), application: b.options.ControlExchange}
 	changes := connection.NotifyBlocked(make(chan amqp.Blocking, 1))
 	go func() {
 		for change := range changes {
@@ -60,9 +62,9 @@ func (c *rabbitWorkers) Ask(ctx context.Context, requests []wire.Request, handle
 		stop()
 		return errors.Join(setup.Err(), err)
 	}
-	tickets := ticketed(requests, c.id)
+	tickets := ticketed(requests, c.application, c.id)
 	for _, request := range requests {
-		err := c.channel.PublishWithContext(ctx, wire.ControlExchange, "", false, false, amqp.Publishing{
+		err := c.channel.PublishWithContext(ctx, wire.ControlExchange(c.application), "", false, false, amqp.Publishing{
 			ContentType: "application/json", ContentEncoding: "utf-8", Body: request.Body(), Headers: amqp.Table(request.Headers()),
 		})
 		if err != nil {
@@ -99,7 +101,7 @@ func (c *rabbitWorkers) prepare() (nobody bool, err error) {
 		}
 		c.replies = nil
 	}
-	err = c.channel.ExchangeDeclarePassive(wire.ControlExchange, "fanout", false, false, false, false, nil)
+	err = c.channel.ExchangeDeclarePassive(wire.ControlExchange(c.application), "fanout", false, false, false, false, nil)
 	if notFound(err) {
 		return true, nil
 	}
@@ -119,12 +121,12 @@ func (c *rabbitWorkers) prepare() (nobody bool, err error) {
 // replyExchange makes the exchange of replies as kombu's client does, direct and not durable, if no worker did. A client
 // that may not make one waits for them.
 func (c *rabbitWorkers) replyExchange() error {
-	err := c.channel.ExchangeDeclarePassive(wire.ReplyExchange, "direct", false, false, false, false, nil)
+	err := c.channel.ExchangeDeclarePassive(wire.ReplyExchange(c.application), "direct", false, false, false, false, nil)
 	if notFound(err) {
 		if c.channel, err = c.Channel(); err != nil {
 			return fmt.Errorf("open a channel: %w", err)
 		}
-		err = c.channel.ExchangeDeclare(wire.ReplyExchange, "direct", false, false, false, false, nil)
+		err = c.channel.ExchangeDeclare(wire.ReplyExchange(c.application), "direct", false, false, false, false, nil)
 	}
 	if err != nil {
 		return fmt.Errorf("declare the reply exchange: %w", err)
@@ -135,7 +137,7 @@ func (c *rabbitWorkers) replyExchange() error {
 // consume makes our queue of replies. It is exclusive, so that it goes with the connection even if we do not, and named by
 // kombu's custom, so that operators who look at the broker know what it is.
 func (c *rabbitWorkers) consume() (<-chan amqp.Delivery, error) {
-	queue := c.id + "." + wire.ReplyExchange
+	queue := c.id + "." + wire.ReplyExchange(c.application)
 	arguments := amqp.Table{
 		"x-expires": int32(queueExpires), "x-message-ttl": int32(queueExpires), "x-queue-type": queueType,
 		// The library would read a reply of any size; this way the server refuses one, and those after it still come.
@@ -144,7 +146,7 @@ func (c *rabbitWorkers) consume() (<-chan amqp.Delivery, error) {
 	if _, err := c.channel.QueueDeclare(queue, false, true, true, false, arguments); err != nil {
 		return nil, fmt.Errorf("declare the reply queue: %w", err)
 	}
-	if err := c.channel.QueueBind(queue, c.id, wire.ReplyExchange, false, nil); err != nil {
+	if err := c.channel.QueueBind(queue, c.id, wire.ReplyExchange(c.application), false, nil); err != nil {
 		return nil, fmt.Errorf("bind the reply queue: %w", err)
 	}
 	replies, err := c.channel.Consume(queue, "", true, true, false, false, nil)

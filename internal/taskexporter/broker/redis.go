@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
@@ -61,6 +62,7 @@ func (b *redisBroker) master(ctx context.Context) (string, error) {
 	for _, host := range b.address.Hosts {
 		options := b.common()
 		options.Addr, options.Username, options.Password = host, b.options.SentinelUser, b.options.SentinelPassword
+		options.TLSConfig = b.options.SentinelTLS
 		sentinel := redis.NewSentinelClient(options)
 		address, err := sentinel.GetMasterAddrByName(ctx, b.options.MasterName).Result()
 		sentinel.Close()
@@ -77,14 +79,15 @@ func (b *redisBroker) master(ctx context.Context) (string, error) {
 
 // channel returns the channel of a fanout exchange.
 func (b *redisBroker) channel(exchange string) string {
-	if !b.options.FanoutPrefix {
-		return b.options.KeyPrefix + exchange
-	}
-	return b.options.KeyPrefix + "/" + strconv.Itoa(b.address.Database) + "." + exchange
+	return b.options.KeyPrefix + strings.ReplaceAll(b.options.FanoutPrefix, "{db}", strconv.Itoa(b.address.Database)) + exchange
+}
+
+// channel returns the channel of a fanout exchange.
+func (b *redisBroker) channel(exchange string) string {
+	return b.options.KeyPrefix + strings.ReplaceAll(b.options.FanoutPrefix, "{db}", strconv.Itoa(b.address.Database)) + exchange
 }
 
 // client connects for everything that is not events.
-func (b *redisBroker) client(ctx context.Context) (*redis.Client, error) {
 	options, err := b.server(ctx)
 	if err != nil {
 		return nil, &ConnectError{err}

@@ -34,9 +34,9 @@ func (c *redisWorkers) Close() { c.client.Close() }
 
 // Ask binds a reply queue as kombu does, a member of a set, and takes it back afterwards.
 func (c *redisWorkers) Ask(ctx context.Context, requests []wire.Request, handle func(Reply)) (err error) {
-	queue := c.id + "." + wire.ReplyExchange
+	queue := c.id + "." + wire.ReplyExchange(c.options.ControlExchange)
 	key := c.options.KeyPrefix + queue
-	bindings := c.options.KeyPrefix + "_kombu.binding." + wire.ReplyExchange
+	bindings := c.options.KeyPrefix + "_kombu.binding." + wire.ReplyExchange(c.options.ControlExchange)
 	// Kombu's binding: routing key, pattern and queue; the pattern of a direct exchange is empty. Workers look here for whom
 	// to send their replies to.
 	member := c.id + c.options.Separator + c.options.Separator + queue
@@ -50,10 +50,10 @@ func (c *redisWorkers) Ask(ctx context.Context, requests []wire.Request, handle 
 		err = errors.Join(err, removed, c.client.Del(cleanup, key).Err())
 	}()
 	// All questions are asked at once, because each waits the same time for replies.
-	tickets := ticketed(requests, c.id)
+	tickets := ticketed(requests, c.options.ControlExchange, c.id)
 	for _, request := range requests {
 		// The channel of a fanout exchange has no routing key, whatever fanout_patterns says.
-		if err := c.client.Publish(ctx, c.channel(wire.ControlExchange), request.Envelope(newID())).Err(); err != nil {
+		if err := c.client.Publish(ctx, c.channel(wire.ControlExchange(c.options.ControlExchange)), request.Envelope(newID())).Err(); err != nil {
 			return fmt.Errorf("broadcast %s: %w", request.Method, err)
 		}
 	}

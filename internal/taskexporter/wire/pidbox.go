@@ -8,15 +8,17 @@ import (
 	"fmt"
 )
 
-// ControlExchange is the fanout exchange of remote control requests, and ReplyExchange the direct one of the replies
-// (kombu/pidbox.py, with Celery's default control_exchange).
-const (
-	ControlExchange = "celery.pidbox"
-	ReplyExchange   = "reply.celery.pidbox"
-)
+// ControlExchange is the fanout exchange of remote control requests to an application with that control_exchange
+// (kombu/pidbox.py).
+func ControlExchange(application string) string { return application + ".pidbox" }
+
+// ReplyExchange is the direct exchange of the replies.
+func ReplyExchange(application string) string { return "reply." + ControlExchange(application) }
 
 // Request is a remote control command to workers.
 type Request struct {
+	// Application is its control_exchange, "celery" unless it sets another.
+	Application string
 	// Method is the command, such as active_queues.
 	Method string
 	// Destination are the node names that shall obey, all if empty.
@@ -35,7 +37,7 @@ func (r Request) Body() []byte {
 	}
 	if r.WantsReply {
 		message["ticket"] = r.Ticket
-		message["reply_to"] = map[string]string{"exchange": ReplyExchange, "routing_key": r.ReplyTo}
+		message["reply_to"] = map[string]string{"exchange": ReplyExchange(r.Application), "routing_key": r.ReplyTo}
 	}
 	return mustMarshal(message)
 }
@@ -49,7 +51,7 @@ func (r Request) Envelope(tag string) []byte {
 		"body": base64.StdEncoding.EncodeToString(r.Body()), "content-encoding": "utf-8",
 		"content-type": "application/json", "headers": r.Headers(),
 		"properties": map[string]any{
-			"delivery_mode": 2, "delivery_info": map[string]any{"exchange": ControlExchange, "routing_key": ""},
+			"delivery_mode": 2, "delivery_info": map[string]any{"exchange": ControlExchange(r.Application), "routing_key": ""},
 			"priority": 0, "body_encoding": "base64", "delivery_tag": tag,
 		},
 	})
