@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"obstack.dev/obstack/internal/brokerurl"
+	"obstack.dev/obstack/internal/taskexporter/wire"
 )
 
 // How long RabbitMQ keeps our queue after its connection broke, and messages in it, in milliseconds; and how many bytes.
@@ -47,13 +49,14 @@ type link struct {
 	socket net.Conn
 }
 
-// cut closes the network's connection, which ends what waits for the server. The library's own goodbye would wait for it.
+// cut closes the network's connection, which ends what waits for the server. The library's own goodbye would wait for
+// it.
 func (l *link) cut() { l.socket.Close() }
 
-// dial connects and logs in. The network's connection is made here, not by the library, for two reasons: it would write
-// the first host's name into the TLS settings that all share; and it would move the deadline of the reads with each frame,
-// which takes a third of its time. Deliveries go to the sink, or to the library if there is none.
-func (b *rabbitMQ) dial(ctx context.Context, name string, to *Sink) (*link, error) {
+// dial connects and logs in. The network's connection is made here, not by the library, for two reasons: it would
+// write the first host's name into the TLS settings that all share; and it would move the deadline of the reads with
+// each frame, which takes a third of its time.
+func (b *rabbitMQ) dial(ctx context.Context, name string) (*link, error) {
 	host := b.address.Hosts[int(b.next.Add(1)-1)%len(b.address.Hosts)]
 	socket, reader, err := connect(ctx, "tcp", host, b.tls, silenceLimit)
 	if err != nil {
@@ -61,13 +64,9 @@ func (b *rabbitMQ) dial(ctx context.Context, name string, to *Sink) (*link, erro
 	}
 	properties := amqp.NewConnectionProperties()
 	properties.SetClientConnectionName(name)
-	var from io.Reader = bufio.NewReaderSize(socket, readSize)
-	if to != nil {
-		from = newDeliveries(socket, *to)
-	}
-	connection, err := amqp.Open(&stream{from, socket}, amqp.Config{
+	connection, err := amqp.Open(&stream{bufio.NewReaderSize(socket, readSize), socket}, amqp.Config{
 		SASL: []amqp.Authentication{b.login()}, Vhost: b.address.VirtualHost, Locale: "en_US", Properties: properties,
-		Heartbeat: silenceLimit / 3, FrameSize: maxFrame,
+		Heartbeat: silenceLimit / 3, FrameSize: readSize,
 	})
 	if err != nil {
 		socket.Close()
@@ -100,26 +99,65 @@ type stream struct {
 // Receive consumes a queue of our own, without acknowledgements, that is bound to all events.
 func (b *rabbitMQ) Receive(ctx context.Context, to Sink) error {
 	b.once.Do(func() { b.queue = "celeryev." + newID() })
-	connection, err := b.dial(ctx, "obstack task exporter: events", &to)
+	connection, err := b.dial(ctx, "obstack task exporter: events")
 	if err != nil {
 		return err
 	}
 	defer connection.Close()
 	closed := connection.NotifyClose(make(chan *amqp.Error, 1))
-	ended, err := b.consume(connection.Connection)
+	deliveries, err := b.consume(connection.Connection)
 	if err != nil {
 		return err
 	}
 	connection.reader.paced.Store(true)
 	to.Subscribed()
-	select {
-	case <-ctx.Done():
-		connection.reader.paced.Store(false)
-		return b.abandon(connection.Connection, ctx.Err())
-	case <-ended:
+	if deliver(ctx, deliveries, to) {
 		return closeReason(closed)
 	}
+	connection.reader.paced.Store(false)
+	return b.abandon(connection.Connection, ctx.Err())
 }
+
+// deliver hands messages over until the context ends, or the subscription, which it reports.
+func deliver(ctx context.Context, deliveries <-chan amqp.Delivery, to Sink) (ended bool) {
+	for {
+		var message amqp.Delivery
+		open := true
+		select {
+		case message, open = <-deliveries:
+		default:
+			to.Drained()
+			select {
+			case message, open = <-deliveries:
+			case <-ctx.Done():
+				return false
+			}
+		}
+		if !open {
+			return true
+		}
+		// One that is too large is handed over empty, which is counted as not understood, as on Redis.
+		if len(message.Body) > maxElement {
+			message.Body = nil
+		}
+		to.Message(message.Body, formatOf(&message))
+	}
+}
+
+// formatOf returns the properties that kombu puts into its envelope on Redis.
+func formatOf(message *amqp.Delivery) wire.Format {
+	compression, _ := message.Headers["compression"].(string)
+	return wire.Format{
+		ContentType: name(strings.ToLower(message.ContentType)), ContentEncoding: name(message.ContentEncoding),
+		Compression: name(compression),
+	}
+}
+
+// maxName bounds the name of a content type, an encoding or a compression, in bytes. Longer ones are not known
+// anyway, and are kept with each message that waits.
+const maxName = 64
+
+func name(text string) string { return text[:min(len(text), maxName)] }
 
 // abandon deletes the queue when the exporter stops, instead of leaving it to expire.
 func (b *rabbitMQ) abandon(connection *amqp.Connection, reason error) error {
@@ -143,9 +181,8 @@ func closeReason(closed <-chan *amqp.Error) error {
 	return errors.New("receive: the server ended the subscription")
 }
 
-// consume declares our queue and begins to receive. What is returned delivers nothing, because messages do not reach the
-// library, and is closed when the subscription ends. Nothing is acknowledged: an event that is lost with the connection is
-// worth less than a message back for each.
+// consume declares our queue and begins to receive. What is returned is closed when the subscription ends. Nothing is
+// acknowledged: an event that is lost with the connection is worth less than a message back for each.
 func (b *rabbitMQ) consume(connection *amqp.Connection) (<-chan amqp.Delivery, error) {
 	channel, err := b.exchange(connection)
 	if err != nil {
@@ -163,11 +200,11 @@ func (b *rabbitMQ) consume(connection *amqp.Connection) (<-chan amqp.Delivery, e
 	if err := channel.QueueBind(b.queue, "#", b.options.Exchange, false, nil); err != nil {
 		return nil, fmt.Errorf("bind to the exchange %s: %w", b.options.Exchange, err)
 	}
-	ended, err := channel.Consume(b.queue, "", true, false, false, false, nil)
+	deliveries, err := channel.Consume(b.queue, "", true, false, false, false, nil)
 	if err != nil {
 		return nil, fmt.Errorf("consume: %w", err)
 	}
-	return ended, nil
+	return deliveries, nil
 }
 
 // exchange returns a channel on a connection whose broker has the event exchange. One that is there is left as it is,

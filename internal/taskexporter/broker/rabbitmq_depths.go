@@ -19,7 +19,7 @@ type rabbitDepths struct {
 
 // Depths connects with a connection of its own: a refused question closes its channel and must not touch the events.
 func (b *rabbitMQ) Depths(ctx context.Context) (Depths, error) {
-	connection, err := b.dial(ctx, "obstack task exporter: depths", nil)
+	connection, err := b.dial(ctx, "obstack task exporter: depths")
 	if err != nil {
 		return nil, err
 	}

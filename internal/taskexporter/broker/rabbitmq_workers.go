@@ -28,7 +28,7 @@ type rabbitWorkers struct {
 
 // Workers connects with a connection of its own.
 func (b *rabbitMQ) Workers(ctx context.Context) (Workers, error) {
-	connection, err := b.dial(ctx, "obstack task exporter: workers", nil)
+	connection, err := b.dial(ctx, "obstack task exporter: workers")
 	if err != nil {
 		return nil, err
 	}

@@ -82,12 +82,8 @@ func (b *redisBroker) channel(exchange string) string {
 	return b.options.KeyPrefix + strings.ReplaceAll(b.options.FanoutPrefix, "{db}", strconv.Itoa(b.address.Database)) + exchange
 }
 
-// channel returns the channel of a fanout exchange.
-func (b *redisBroker) channel(exchange string) string {
-	return b.options.KeyPrefix + strings.ReplaceAll(b.options.FanoutPrefix, "{db}", strconv.Itoa(b.address.Database)) + exchange
-}
-
 // client connects for everything that is not events.
+func (b *redisBroker) client(ctx context.Context) (*redis.Client, error) {
 	options, err := b.server(ctx)
 	if err != nil {
 		return nil, &ConnectError{err}
