@@ -271,3 +271,33 @@ func TestRolloutOfASuspendedStackSaysWhatItWouldStamp(t *testing.T) {
 		t.Errorf("message = %q, want what it would stamp", message)
 	}
 }
+
+// A restore, or a tool that makes Secrets anew, must not restart a fleet, also if obstack was away meanwhile.
+func TestReconcileKeepsTheHashOfEqualSettings(t *testing.T) {
+	f := newInjecting(t)
+	ns := namespace(t)
+	create(t, secret(ns, "shop-sentry", "dsn", testDSN))
+	stack := settingsStack(t, ns, func(spec *obsv1.ObservabilityStackSpec) {
+		spec.Sentry = &obsv1.SentrySpec{DSNFrom: from("shop-sentry", "dsn")}
+	})
+	f.reconcileStack(t, stack)
+	first := stack.Status.ConfigHash
+	replace := func(value string) {
+		if err := live.Delete(t.Context(), secret(ns, "shop-sentry", "dsn", "")); err != nil {
+			t.Fatal(err)
+		}
+		create(t, secret(ns, "shop-sentry", "dsn", value))
+	}
+	for name, f := range map[string]*injecting{"the same process": f, "a restart": newInjecting(t)} {
+		replace(testDSN + "\n")
+		f.reconcileStack(t, stack)
+		if got := stack.Status.ConfigHash; got != first {
+			t.Errorf("%s: the hash of a Secret that was made anew is %s, want %s", name, got, first)
+		}
+	}
+	replace("https://cafe@o1.ingest.sentry.example/42")
+	f.reconcileStack(t, stack)
+	if got := stack.Status.ConfigHash; got == first {
+		t.Error("another DSN has the same hash")
+	}
+}

@@ -71,6 +71,9 @@ const (
 	ProbeAnswer = "answered"
 )
 
+// AnnotationContent is on the Secret with the settings of a stack: a hash of what it holds.
+const AnnotationContent = "obstack.dev/content"
+
 // SettingsName is the name of the Secret with the settings of a stack, in the
 // stack's namespace and in all to which it is copied. Dots can appear in neither
 // part, so no two stacks share a name.

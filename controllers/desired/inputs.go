@@ -16,6 +16,8 @@ type Inputs struct {
 	Secrets map[obsv1.SecretKeySelector]SecretValue
 	// Rollouts are those Deployments of ExporterNames that exist.
 	Rollouts map[string]Rollout
+	// Settings is the version of the settings that their Secret gets; zero if injection is off.
+	Settings SettingsVersion
 	// Workloads are those that take their settings from the stack; nil if injection is off.
 	Workloads *Workloads
 	// MissingAPIs are the kinds that the cluster does not serve.
@@ -24,9 +26,10 @@ type Inputs struct {
 
 // SecretValue is what one key of a Secret holds.
 type SecretValue struct {
-	// SecretExists and KeyExists tell what was found.
+	// SecretExists and KeyExists report what was found.
 	SecretExists, KeyExists bool
-	// Value of the key. It reaches the Secrets that obstack makes and nothing else.
+	// Value of the key, without white space around it; empty where SecretRef.NeedsValue is
+	// not set. It reaches the Secrets that obstack makes and nothing else.
 	Value string
 	// Revision changes with the value and does not reveal it.
 	Revision string
@@ -38,21 +41,30 @@ type Rollout struct {
 	Available bool
 }
 
+// SecretRef is a Secret key that a stack refers to.
+type SecretRef struct {
+	obsv1.SecretKeySelector
+	// NeedsValue reports whether a builder looks at the value.
+	NeedsValue bool
+}
+
 // SecretRefs are the Secret keys that a stack refers to, all in its own namespace.
-func SecretRefs(stack *obsv1.ObservabilityStack) []obsv1.SecretKeySelector {
-	var refs []obsv1.SecretKeySelector
+func SecretRefs(stack *obsv1.ObservabilityStack) []SecretRef {
+	var refs []SecretRef
 	if ref := dsnRef(stack.Spec.Sentry); ref != nil {
-		refs = append(refs, *ref)
+		refs = append(refs, SecretRef{*ref, true})
 	}
 	if stack.Spec.Tasks == nil {
 		return refs
 	}
 	for _, broker := range stack.Spec.Tasks.Brokers {
 		if broker.URLFrom != nil {
-			refs = append(refs, broker.URLFrom.SecretKeyRef)
+			refs = append(refs, SecretRef{broker.URLFrom.SecretKeyRef, true})
 		}
 		if broker.TLS != nil {
-			refs = append(refs, broker.TLS.Keys()...)
+			for _, key := range broker.TLS.Keys() {
+				refs = append(refs, SecretRef{SecretKeySelector: key})
+			}
 		}
 	}
 	return refs

@@ -48,37 +48,75 @@ func settingsSecret(stack *obsv1.ObservabilityStack, in Inputs) (*corev1.Secret,
 	if problem != nil {
 		return nil, problem
 	}
-	return &corev1.Secret{
+	settings := &corev1.Secret{
 		ObjectMeta: objectMeta(stack, componentSentry, settingsName(stack), nil),
 		Type:       corev1.SecretTypeOpaque,
 		Data:       settingsData(&stack.Spec, dsn),
-	}, nil
+	}
+	settings.Annotations = in.Settings.annotations()
+	return settings, nil
 }
 
-// ConfigHash stands for the configuration that workloads get. It changes with it
-// and, because it has the revision of the DSN instead of the DSN, does not reveal
-// it. It is empty if there is nothing to give; decided is false while bad input
-// leaves that open.
-func ConfigHash(stack *obsv1.ObservabilityStack, in Inputs) (hash string, decided bool) {
-	if !hasSettings(&stack.Spec) {
-		return "", true
+// SettingsVersion identifies a configuration of workloads.
+type SettingsVersion struct {
+	// Hash is what Pod templates are stamped with. It changes with the configuration and,
+	// because it is made of the revision of the DSN instead of the DSN, does not reveal it.
+	// It is empty if there is nothing to give.
+	Hash string
+	// Content is a hash of the settings themselves. It is for those who may read the
+	// Secret, and says of two versions whether they hold the same.
+	Content string
+}
+
+// annotations by which the settings Secret shows its version.
+func (v SettingsVersion) annotations() map[string]string {
+	if v.Content == "" {
+		return nil
 	}
-	if _, problem := sentryDSN(stack.Spec.Sentry, in); problem != nil {
-		return "", false
+	return map[string]string{obsv1.StampConfigHash: v.Hash, obsv1.AnnotationContent: v.Content}
+}
+
+// SettingsVersionOf reads the annotations of a settings Secret.
+func SettingsVersionOf(annotations map[string]string) SettingsVersion {
+	return SettingsVersion{Hash: annotations[obsv1.StampConfigHash], Content: annotations[obsv1.AnnotationContent]}
+}
+
+// NewSettingsVersion identifies the configuration that workloads should get. Decided is
+// false while bad input leaves that open. What is written already with the same content
+// keeps its hash, whatever became of the revision: a hash that changes restarts workloads.
+func NewSettingsVersion(
+	stack *obsv1.ObservabilityStack, in Inputs, written SettingsVersion,
+) (version SettingsVersion, decided bool) {
+	if !hasSettings(&stack.Spec) {
+		return SettingsVersion{}, true
+	}
+	dsn, problem := sentryDSN(stack.Spec.Sentry, in)
+	if problem != nil {
+		return SettingsVersion{}, false
+	}
+	version.Content = hashOf(&stack.Spec, dsn)
+	if version.Content == written.Content && written.Hash != "" {
+		return written, true
 	}
 	var revision string
 	if ref := dsnRef(stack.Spec.Sentry); ref != nil {
 		revision = in.Secrets[*ref].Revision
 	}
-	data := settingsData(&stack.Spec, revision)
-	if stack.Spec.Sentry != nil && stack.Spec.Sentry.Release == obsv1.ReleaseFromImage {
+	version.Hash = hashOf(&stack.Spec, revision)
+	return version, true
+}
+
+// hashOf the settings, with the DSN or what stands for it.
+func hashOf(spec *obsv1.ObservabilityStackSpec, dsn string) string {
+	data := settingsData(spec, dsn)
+	if spec.Sentry != nil && spec.Sentry.Release == obsv1.ReleaseFromImage {
 		data[variableRelease] = []byte(obsv1.ReleaseFromImage)
 	}
 	sum := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(data)) {
 		fmt.Fprintf(sum, "%s=%q\n", name, data[name])
 	}
-	return hex.EncodeToString(sum.Sum(nil)[:16]), true
+	return hex.EncodeToString(sum.Sum(nil)[:16])
 }
 
 // sentryIsOff says why, and where the other settings are, if there are any.

@@ -122,12 +122,12 @@ func inputsOf(stack *obsv1.ObservabilityStack, given caseInputs) Inputs {
 			if secret.Name != ref.Name {
 				continue
 			}
-			value := in.Secrets[ref]
+			value := in.Secrets[ref.SecretKeySelector]
 			value.SecretExists = true
 			if secret.Key == ref.Key {
 				value = SecretValue{SecretExists: true, KeyExists: true, Value: secret.Value, Revision: "revision-of-" + ref.Name + "-" + ref.Key}
 			}
-			in.Secrets[ref] = value
+			in.Secrets[ref.SecretKeySelector] = value
 		}
 	}
 	for _, name := range given.Inputs.Available {

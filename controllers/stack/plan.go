@@ -33,12 +33,13 @@ func newPlan(stack *obsv1.ObservabilityStack, observed observation) plan {
 	var p plan
 	in := observed.inputs
 	if observed.workloads != nil {
-		hash, decided := desired.ConfigHash(stack, in)
+		version, decided := desired.NewSettingsVersion(stack, in, observed.settings)
 		if !decided {
-			hash = stack.Status.ConfigHash // Bad input: the last good settings stay.
+			version.Hash = stack.Status.ConfigHash // Bad input: the last good settings stay.
 		}
-		workloads := policy.NewPlan(*observed.workloads, hash, rolloutSpec(stack))
-		p.configHash, p.workloads = hash, &workloads
+		workloads := policy.NewPlan(*observed.workloads, version.Hash, rolloutSpec(stack))
+		p.configHash, p.workloads = version.Hash, &workloads
+		in.Settings = version
 		in.Workloads = &desired.Workloads{
 			Namespaces: otherNamespaces(stack, observed.workloads), Status: workloads.Status,
 			Rolling: workloads.By[policy.Rolling], Outdated: workloads.By[policy.Outdated],

@@ -82,9 +82,7 @@ func (r *Reconciler) stackChanged() predicate.Predicate {
 		},
 		DeleteFunc: func(e event.DeleteEvent) bool {
 			r.Engine.Forget(e.Object.GetUID())
-			if stack, ok := e.Object.(*obsv1.ObservabilityStack); ok {
-				r.Secrets.Forget(stack)
-			}
+			r.Secrets.Forget(client.ObjectKeyFromObject(e.Object))
 			r.written.Delete(e.Object.GetUID())
 			if r.Injection != nil {
 				r.Injection.Forget(client.ObjectKeyFromObject(e.Object))

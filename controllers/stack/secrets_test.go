@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stack
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/desired"
+)
+
+// secrets is a reader of Secrets, in full or as metadata.
+type secrets struct {
+	client.Reader
+	all   map[types.NamespacedName]*corev1.Secret
+	reads int // in full
+}
+
+func (s *secrets) Get(_ context.Context, key client.ObjectKey, obj client.Object, _ ...client.GetOption) error {
+	secret, ok := s.all[key]
+	if !ok {
+		return apierrors.NewNotFound(schema.GroupResource{Resource: "secrets"}, key.Name)
+	}
+	switch into := obj.(type) {
+	case *corev1.Secret:
+		s.reads++
+		secret.DeepCopyInto(into)
+	case *metav1.PartialObjectMetadata:
+		secret.ObjectMeta.DeepCopyInto(&into.ObjectMeta)
+	}
+	return nil
+}
+
+// put makes a Secret of namespace shop.
+func (s *secrets) put(name, uid, version string, data map[string]string) {
+	secret := &corev1.Secret{Data: map[string][]byte{}}
+	secret.Namespace, secret.Name, secret.UID, secret.ResourceVersion = "shop", name, types.UID(uid), version
+	for key, value := range data {
+		secret.Data[key] = []byte(value)
+	}
+	s.all[client.ObjectKeyFromObject(secret)] = secret
+}
+
+// secretStack refers to a DSN, a broker's URL and its TLS key.
+func secretStack() *obsv1.ObservabilityStack {
+	from := func(name, key string) *obsv1.SecretKeySource {
+		return &obsv1.SecretKeySource{SecretKeyRef: obsv1.SecretKeySelector{Name: name, Key: key}}
+	}
+	stack := &obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "shop"}}
+	stack.Spec.Sentry = &obsv1.SentrySpec{DSNFrom: from("sentry", "dsn")}
+	stack.Spec.Tasks = &obsv1.TasksSpec{Brokers: []obsv1.Broker{{
+		Name: "main", URLFrom: from("broker", "url"), TLS: &obsv1.BrokerTLS{SecretName: "broker", ClientCertificate: true},
+	}}}
+	return stack
+}
+
+func newSecretReader() (*SecretReader, *secrets) {
+	all := &secrets{all: map[types.NamespacedName]*corev1.Secret{}}
+	all.put("sentry", "1", "1", map[string]string{"dsn": "https://k@sentry.example/1"})
+	all.put("broker", "2", "1", map[string]string{"url": "redis://:hunter2@redis", "tls.key": "PRIVATE", "tls.crt": "PUBLIC", "ca.crt": "CA"})
+	return &SecretReader{Metadata: all, Live: all}, all
+}
+
+func (s *SecretReader) values(t *testing.T, stack *obsv1.ObservabilityStack) map[string]desired.SecretValue {
+	t.Helper()
+	values, err := s.Values(t.Context(), stack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	byKey := map[string]desired.SecretValue{}
+	for ref, value := range values {
+		byKey[ref.Key] = value
+	}
+	return byKey
+}
+
+func TestSecretReaderKeepsTheRevisionOfEqualValues(t *testing.T) {
+	for name, tc := range map[string]struct {
+		uid, dsn string
+		want     bool
+	}{
+		"made anew":              {"9", "https://k@sentry.example/1", true},
+		"a line feed at the end": {"1", "https://k@sentry.example/1\n", true},
+		"another value":          {"1", "https://other@sentry.example/1", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			reader, all := newSecretReader()
+			first := reader.values(t, secretStack())["dsn"]
+			delete(all.all, types.NamespacedName{Namespace: "shop", Name: "sentry"})
+			if gone := reader.values(t, secretStack())["dsn"]; gone.SecretExists {
+				t.Error("a Secret that is gone exists")
+			}
+			all.put("sentry", tc.uid, name, map[string]string{"dsn": tc.dsn})
+			got := reader.values(t, secretStack())["dsn"]
+			if (got.Revision == first.Revision) != tc.want {
+				t.Errorf("revision = %s, at first %s, want it kept: %v", got.Revision, first.Revision, tc.want)
+			}
+			if got.Value != strings.TrimSpace(tc.dsn) {
+				t.Errorf("value = %q, want it trimmed", got.Value)
+			}
+		})
+	}
+}
+
+func TestSecretReaderReadsAVersionOnce(t *testing.T) {
+	reader, all := newSecretReader()
+	reader.values(t, secretStack())
+	all.reads = 0
+	reader.values(t, secretStack())
+	if all.reads != 0 {
+		t.Errorf("%d reads of what was read, want none", all.reads)
+	}
+	all.put("broker", "2", "2", map[string]string{"url": "redis://:other@redis", "tls.key": "PRIVATE", "tls.crt": "PUBLIC", "ca.crt": "CA"})
+	reader.values(t, secretStack())
+	if all.reads != 1 {
+		t.Errorf("%d reads of a Secret with four keys, want one", all.reads)
+	}
+}
+
+func TestSecretReaderKeepsNoMoreThanIsNeeded(t *testing.T) {
+	reader, _ := newSecretReader()
+	stack := secretStack()
+	values := reader.values(t, stack)
+	for key, want := range map[string]bool{"dsn": true, "url": true, "tls.key": false, "tls.crt": false, "ca.crt": false} {
+		if got := values[key]; !got.KeyExists || (got.Value != "") != want {
+			t.Errorf("key %s exists: %v, its value is kept: %v, want %v", key, got.KeyExists, got.Value != "", want)
+		}
+	}
+	sibling := stack.DeepCopy()
+	sibling.Name = "sibling"
+	reader.values(t, sibling)
+	known := func() (keys int) {
+		for _, version := range reader.known {
+			keys += len(version.keys)
+		}
+		return keys
+	}
+	stack.Spec.Tasks, sibling.Spec.Sentry = nil, nil
+	reader.values(t, stack)
+	if got := known(); got != 5 {
+		t.Errorf("%d keys are known, want those 5 that a stack names", got)
+	}
+	sibling.Spec.Tasks.Brokers[0].TLS = nil
+	reader.values(t, sibling)
+	if got := known(); got != 2 {
+		t.Errorf("%d keys are known, want those 2 that a stack names", got)
+	}
+	reader.Forget(client.ObjectKeyFromObject(stack))
+	reader.Forget(client.ObjectKeyFromObject(sibling))
+	if len(reader.known)+len(reader.named) != 0 {
+		t.Errorf("of stacks that are gone there is %v, %v", reader.known, reader.named)
+	}
+}
