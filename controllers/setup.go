@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -53,7 +54,7 @@ func CacheOptions() cache.Options {
 	return cache.Options{
 		// The default, because a kind that is not installed yet cannot be named in ByObject.
 		DefaultLabelSelector: labels.SelectorFromSet(labels.Set{obsv1.LabelManagedBy: obsv1.ManagedBy}),
-		DefaultTransform:     cache.TransformStripManagedFields(),
+		DefaultTransform:     stack.DropBookkeeping,
 		ByObject:             cached,
 		// A read that nobody set up a watch for is a bug, not a reason to cache a whole kind.
 		ReaderFailOnMissingInformer: true,
@@ -78,6 +79,8 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 		Engine: &apply.Engine{
 			Client: mgr.GetClient(), Live: mgr.GetAPIReader(),
 			Children: stack.CachedChildren(mgr.GetCache(), injection.CopiesOf), FieldManager: obsv1.FieldManager,
+			HashAnnotation: obsv1.AnnotationApplied, Labels: map[string]string{obsv1.LabelManagedBy: obsv1.ManagedBy},
+			Namespaces: slices.Collect(maps.Keys(opts.Namespaces)),
 		},
 		Secrets:       &stack.SecretReader{Metadata: mgr.GetCache(), Live: mgr.GetAPIReader()},
 		Kinds:         kinds.Kinds,

@@ -118,7 +118,10 @@ func newFixture(t *testing.T) *fixture {
 	kinds := allKinds()
 	f.Reconciler = &stack.Reconciler{
 		Client: counted,
-		Engine: &apply.Engine{Client: counted, Live: reads, Children: liveChildren, FieldManager: obsv1.FieldManager},
+		Engine: &apply.Engine{
+			Client: counted, Live: reads, Children: liveChildren, FieldManager: obsv1.FieldManager,
+			HashAnnotation: obsv1.AnnotationApplied, Labels: map[string]string{obsv1.LabelManagedBy: obsv1.ManagedBy},
+		},
 		// What the cache returns in production costs no request, so it is not counted.
 		Secrets: &stack.SecretReader{Metadata: live, Live: reads},
 		Kinds:   kinds, Events: f.recorded, ExporterImage: "ghcr.io/obstack/obstack:test",

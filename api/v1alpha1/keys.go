@@ -20,6 +20,10 @@ const (
 	ManagedBy = "obstack"
 )
 
+// AnnotationApplied is on every object that obstack owns: the hash of what it applied last, by
+// which it knows after a restart that nothing is to be applied.
+const AnnotationApplied = "obstack.dev/applied"
+
 // Target labels that every series scraped for a stack carries. Together with
 // Prometheus' own "namespace" they select the series of one stack.
 const (

@@ -72,7 +72,7 @@ func (p *Pass) diffOne(ctx context.Context, obj client.Object) (*Change, error) 
 	planned.SetGroupVersionKind(req.kind)
 	planned.SetNamespace(key.Namespace)
 	planned.SetName(key.Name)
-	body, err := req.update()
+	body, err := req.encode("")
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +81,7 @@ func (p *Pass) diffOne(ctx context.Context, obj client.Object) (*Change, error) 
 	if err != nil {
 		return nil, fmt.Errorf("dry-run %s %s: %w", req.key.Kind, req.key.Name, err)
 	}
-	if !sameContent(current, planned) {
+	if !p.engine.sameContent(current, planned) {
 		return &Change{"update", req.key.Kind, req.key.Name}, nil
 	}
 	// Nothing would change: as good as applied, and the next pass need not ask again.
@@ -91,14 +91,20 @@ func (p *Pass) diffOne(ctx context.Context, obj client.Object) (*Change, error) 
 	return nil, nil
 }
 
-// sameContent compares what users see, without the bookkeeping of the API server.
-func sameContent(a, b *unstructured.Unstructured) bool {
+// sameContent compares what users see, without the bookkeeping of the API server and of the engine.
+func (e *Engine) sameContent(a, b *unstructured.Unstructured) bool {
 	strip := func(u *unstructured.Unstructured) map[string]any {
 		u = u.DeepCopy()
 		u.SetManagedFields(nil)
 		u.SetResourceVersion("")
 		u.SetGeneration(0)
 		delete(u.Object, "status")
+		if annotations := u.GetAnnotations(); len(annotations) > 1 {
+			delete(annotations, e.HashAnnotation)
+			u.SetAnnotations(annotations)
+		} else if annotations[e.HashAnnotation] != "" {
+			u.SetAnnotations(nil)
+		}
 		return u.Object
 	}
 	return reflect.DeepEqual(strip(a), strip(b))

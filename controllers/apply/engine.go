@@ -2,7 +2,8 @@
 
 // Package apply makes the objects that an owner wants exist, and removes those
 // that it wants no more. It writes by server-side apply only, sends nothing for
-// an object that is as it was left, and knows nothing of our API types.
+// an object that is as it was left, by this process or by the one before it, and
+// knows nothing of our API types.
 package apply
 
 import (
@@ -15,26 +16,39 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Children lists the metadata of the objects of one kind that the owner
-// controls, and of those in other namespaces that are its own, which no owner
-// reference can tell. Between two writes it may be behind the API server, as a cache is.
-type Children func(ctx context.Context, owner client.Object, kind schema.GroupVersionKind) ([]metav1.PartialObjectMetadata, error)
+// Children lists the metadata of the objects of one kind that the owner controls,
+// and of those in other namespaces that are its own, where no owner reference is
+// possible. Between two writes it may be behind the API server, as a cache is.
+type Children func(
+	ctx context.Context, owner client.Object, kind schema.GroupVersionKind,
+) ([]metav1.PartialObjectMetadata, error)
 
-// Engine applies and prunes the children of any number of owners. It remembers
-// what it last applied, so that an unchanged child costs no request. Use one
+// Engine applies and prunes the children of any number of owners. It keeps a record
+// of what it last applied, so that an unchanged child costs no request. Use one
 // Engine for all passes; it is safe for concurrent use by different owners.
 type Engine struct {
 	// Client writes, and knows the scheme of the objects to apply.
 	Client client.Client
-	// Live reads from the API server: whether a name that Children does not list is free.
+	// Live reads from the API server: whether a name that Children does not list is
+	// free, and what the process before this one left.
 	Live client.Reader
 	// Children lists what an owner controls.
 	Children Children
 	// FieldManager owns the fields that are applied.
 	FieldManager string
+	// HashAnnotation is set on each child to the hash of the request that applied it.
+	// Children need not show it.
+	HashAnnotation string
+	// Labels are those that every child has. With them, the engine lists the children
+	// of a kind once, in Namespaces, or everywhere if there are none.
+	Labels     map[string]string
+	Namespaces []string
 
 	mu      sync.Mutex
 	applied map[types.UID]map[Key]record
+
+	inherits  sync.Mutex // held while a kind is listed
+	inherited map[schema.GroupVersionKind]map[Key]inheritance
 }
 
 // Key names one object.
@@ -47,35 +61,39 @@ func (k Key) object() types.NamespacedName {
 	return types.NamespacedName{Namespace: k.Namespace, Name: k.Name}
 }
 
-// record is what the engine remembers of a child: the hash of the last request
-// and what the API server answered.
+// record is what the engine knows of a child: the hash of the last request and
+// the response of the API server.
 type record struct {
-	request         [32]byte
+	hash            string
 	uid             types.UID
 	generation      int64
 	resourceVersion string
-	// writing tells that a request is under way, and seen which version of the
-	// child an event showed meanwhile.
+	// writing is set while a request is under way, and seen is the version of the
+	// child that an event showed meanwhile.
 	writing bool
 	seen    string
 }
 
-// Forget drops what is remembered of an owner that is gone.
+func newRecord(hash string, child *metav1.PartialObjectMetadata) record {
+	return record{hash: hash, uid: child.UID, generation: child.Generation, resourceVersion: child.ResourceVersion}
+}
+
+// Forget drops the records of an owner that is gone.
 func (e *Engine) Forget(owner types.UID) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.applied, owner)
 }
 
-func (e *Engine) recall(owner types.UID, key Key) (record, bool) {
+func (e *Engine) load(owner types.UID, key Key) (record, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	r, ok := e.applied[owner][key]
 	return r, ok
 }
 
-// remember replaces what is remembered of a child, and returns it.
-func (e *Engine) remember(owner types.UID, key Key, r record) (before record) {
+// store replaces the record of a child, and returns the one before.
+func (e *Engine) store(owner types.UID, key Key, r record) (before record) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.applied == nil {
@@ -89,8 +107,8 @@ func (e *Engine) remember(owner types.UID, key Key, r record) (before record) {
 	return before
 }
 
-// remembered are the keys of an owner's children of one kind.
-func (e *Engine) remembered(owner types.UID, kind schema.GroupKind) []Key {
+// keys are those of an owner's recorded children of one kind.
+func (e *Engine) keys(owner types.UID, kind schema.GroupKind) []Key {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var keys []Key
@@ -102,7 +120,7 @@ func (e *Engine) remembered(owner types.UID, kind schema.GroupKind) []Key {
 	return keys
 }
 
-func (e *Engine) forget(owner types.UID, key Key) {
+func (e *Engine) drop(owner types.UID, key Key) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.applied[owner], key)
@@ -110,8 +128,14 @@ func (e *Engine) forget(owner types.UID, key Key) {
 
 // Begin starts one pass over the children of owner, which are of the given kinds.
 func (e *Engine) Begin(ctx context.Context, owner client.Object, kinds []schema.GroupVersionKind) (*Pass, error) {
-	p := &Pass{engine: e, owner: owner, live: map[Key]*metav1.PartialObjectMetadata{}, wanted: map[Key]bool{}}
+	p := &Pass{
+		engine: e, owner: owner, live: map[Key]*metav1.PartialObjectMetadata{}, wanted: map[Key]bool{},
+		inherited: map[Key]inheritance{},
+	}
 	for _, kind := range kinds {
+		if err := e.inherit(ctx, kind); err != nil {
+			return nil, err
+		}
 		children, err := e.Children(ctx, owner, kind)
 		if err != nil {
 			return nil, err
@@ -121,6 +145,7 @@ func (e *Engine) Begin(ctx context.Context, owner client.Object, kinds []schema.
 			child.SetGroupVersionKind(kind)
 			p.live[Key{kind.GroupKind(), child.Namespace, child.Name}] = child
 		}
+		p.takeInherited(kind)
 		if err := p.catchUp(ctx, kind); err != nil {
 			return nil, err
 		}
@@ -131,7 +156,7 @@ func (e *Engine) Begin(ctx context.Context, owner client.Object, kinds []schema.
 // catchUp looks up the children of a kind that were made and are not listed. The
 // cache may be behind, and what it does not show would not be pruned.
 func (p *Pass) catchUp(ctx context.Context, kind schema.GroupVersionKind) error {
-	for _, key := range p.engine.remembered(p.owner.GetUID(), kind.GroupKind()) {
+	for _, key := range p.engine.keys(p.owner.GetUID(), kind.GroupKind()) {
 		if _, listed := p.live[key]; listed {
 			continue
 		}
@@ -140,7 +165,7 @@ func (p *Pass) catchUp(ctx context.Context, kind schema.GroupVersionKind) error 
 			return err
 		}
 		if child == nil || !p.owns(child) {
-			p.engine.forget(p.owner.GetUID(), key)
+			p.engine.drop(p.owner.GetUID(), key)
 			continue
 		}
 		p.live[key] = child
@@ -148,9 +173,9 @@ func (p *Pass) catchUp(ctx context.Context, kind schema.GroupVersionKind) error 
 	return nil
 }
 
-// Expected tells whether an event shows a child no later than this engine wrote
-// it, so that it is no news. While a request is under way only its answer can tell;
-// then the event is kept for the pass, which says whether it was overtaken.
+// Expected reports whether an event shows a child no later than this engine wrote
+// it, so that it is no news. While a request is under way only its response can show
+// that; then the event is kept for the pass, which reports whether it was raced.
 func (e *Engine) Expected(child client.Object, kind schema.GroupKind) bool {
 	owner := metav1.GetControllerOf(child)
 	if owner == nil {

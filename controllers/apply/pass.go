@@ -23,8 +23,10 @@ type Pass struct {
 	owner  client.Object
 	live   map[Key]*metav1.PartialObjectMetadata
 	wanted map[Key]bool
-	// overtaken tells that somebody wrote to a child after this pass did.
-	overtaken bool
+	// inherited are those of the children that the process before this one left, until they are claimed.
+	inherited map[Key]inheritance
+	// raced is set if somebody wrote to a child after this pass did.
+	raced bool
 }
 
 // NameTakenError says that an object which the owner does not control has the
@@ -54,20 +56,20 @@ func (p *Pass) applyOne(ctx context.Context, obj client.Object) error {
 	if settled || err != nil {
 		return err
 	}
-	p.engine.remember(p.owner.GetUID(), req.key, record{writing: true})
-	answer, err := p.write(ctx, req)
+	p.engine.store(p.owner.GetUID(), req.key, record{writing: true})
+	response, err := p.write(ctx, req)
 	if err != nil {
-		p.engine.forget(p.owner.GetUID(), req.key)
+		p.engine.drop(p.owner.GetUID(), req.key)
 		return fmt.Errorf("apply %s %s: %w", req.key.Kind, req.key.Name, err)
 	}
-	p.settle(req, answer)
+	p.settle(req, response)
 	return nil
 }
 
 // prepare makes the request for an object and notes that it is wanted. It is
 // settled if there is nothing to send.
 func (p *Pass) prepare(obj client.Object) (req *request, settled bool, err error) {
-	req, err = newRequest(p.owner, obj, p.engine.Client.Scheme())
+	req, err = p.engine.newRequest(p.owner, obj)
 	if err != nil {
 		return nil, false, err
 	}
@@ -76,16 +78,19 @@ func (p *Pass) prepare(obj client.Object) (req *request, settled bool, err error
 	if !found {
 		return req, false, nil
 	}
-	last, known := p.engine.recall(p.owner.GetUID(), req.key)
+	last, known := p.engine.load(p.owner.GetUID(), req.key)
+	if !known {
+		last, known = p.claim(req)
+	}
 	return req, known && req.unchanged(last, live), nil
 }
 
 // write makes a child that is not listed and applies to one that is.
 func (p *Pass) write(ctx context.Context, req *request) (*metav1.PartialObjectMetadata, error) {
 	if _, found := p.live[req.key]; !found {
-		answer, err := p.create(ctx, req)
+		response, err := p.create(ctx, req)
 		if !apierrors.IsConflict(err) {
-			return answer, err
+			return response, err
 		}
 		// The name is taken: by another's object, or by a child that is not
 		// listed yet, or not any more because its labels were taken away.
@@ -97,15 +102,11 @@ func (p *Pass) write(ctx context.Context, req *request) (*metav1.PartialObjectMe
 			return nil, err // It is gone already: the next pass makes it.
 		}
 	}
-	body, err := req.update()
-	if err != nil {
-		return nil, err
-	}
-	answer, err := p.send(ctx, req, body)
+	response, err := p.send(ctx, req, "")
 	if apierrors.IsInvalid(err) && p.replaceable(ctx, req) {
 		return p.replace(ctx, req)
 	}
-	return answer, err
+	return response, err
 }
 
 // look asks the API server for the object that has a child's name: whether there
@@ -125,7 +126,9 @@ func (p *Pass) look(ctx context.Context, req *request) (ours bool, err error) {
 }
 
 // get reads the metadata of an object from the API server; nil if there is none.
-func (p *Pass) get(ctx context.Context, kind schema.GroupVersionKind, name types.NamespacedName) (*metav1.PartialObjectMetadata, error) {
+func (p *Pass) get(
+	ctx context.Context, kind schema.GroupVersionKind, name types.NamespacedName,
+) (*metav1.PartialObjectMetadata, error) {
 	found := &metav1.PartialObjectMetadata{}
 	found.SetGroupVersionKind(kind)
 	err := p.engine.Live.Get(ctx, name, found)
@@ -141,26 +144,30 @@ func (p *Pass) get(ctx context.Context, kind schema.GroupVersionKind, name types
 
 // create applies the request if the name is free, and is a conflict otherwise. An
 // apply that names a resource version must meet it, if there is an object; if there
-// is none, the API server does not look at it. So one request tells whether the
+// is none, the API server does not look at it. So one request sees whether the
 // name is free and takes it, with nobody in between.
 func (p *Pass) create(ctx context.Context, req *request) (*metav1.PartialObjectMetadata, error) {
-	return p.send(ctx, req, req.creation)
+	return p.send(ctx, req, noVersion)
 }
 
 // send applies the request and returns the metadata of the result. It asks for
 // no more than the metadata, because the whole of a dashboard is large. Nor does it
 // ask for the search for duplicate fields, for which the API server reads a body a
 // second time: an encoder writes none. An unknown field is refused in any case.
-func (p *Pass) send(ctx context.Context, req *request, body []byte) (*metav1.PartialObjectMetadata, error) {
-	answer := &metav1.PartialObjectMetadata{}
-	answer.SetGroupVersionKind(req.kind)
-	answer.Namespace, answer.Name = req.key.Namespace, req.key.Name
-	err := p.engine.Client.Patch(ctx, answer, client.RawPatch(types.ApplyPatchType, body),
+func (p *Pass) send(ctx context.Context, req *request, version string) (*metav1.PartialObjectMetadata, error) {
+	body, err := req.encode(version)
+	if err != nil {
+		return nil, err
+	}
+	response := &metav1.PartialObjectMetadata{}
+	response.SetGroupVersionKind(req.kind)
+	response.Namespace, response.Name = req.key.Namespace, req.key.Name
+	err = p.engine.Client.Patch(ctx, response, client.RawPatch(types.ApplyPatchType, body),
 		client.FieldOwner(p.engine.FieldManager), client.ForceOwnership, client.FieldValidation(metav1.FieldValidationIgnore))
-	return answer, err
+	return response, err
 }
 
-// replaceable tells whether a request that was refused would be accepted if the
+// replaceable reports whether a request that was refused would be accepted if the
 // child were not there: then somebody's edit cannot be merged with it, such as
 // another port under the same name, or it changes a field that is immutable.
 func (p *Pass) replaceable(ctx context.Context, req *request) bool {
@@ -192,27 +199,25 @@ func (p *Pass) remove(ctx context.Context, child *metav1.PartialObjectMetadata) 
 	return client.IgnoreNotFound(err)
 }
 
-// owns tells whether an object that is listed, or was made, is the owner's. In
+// owns reports whether an object that is listed, or was made, is the owner's. In
 // another namespace, where nothing can refer to the owner, that must suffice.
 func (p *Pass) owns(child *metav1.PartialObjectMetadata) bool {
 	return child.Namespace != p.owner.GetNamespace() || metav1.IsControlledBy(child, p.owner)
 }
 
-// Overtaken tells whether somebody wrote to a child after this pass did, and no
-// event will tell of it any more: another pass has to look.
-func (p *Pass) Overtaken() bool { return p.overtaken }
+// Raced reports whether somebody wrote to a child after this pass did, and no event
+// will show it any more: another pass has to look.
+func (p *Pass) Raced() bool { return p.raced }
 
-func (p *Pass) settle(req *request, answer *metav1.PartialObjectMetadata) {
-	before := p.engine.remember(p.owner.GetUID(), req.key, record{
-		request: req.hash, uid: answer.UID, generation: answer.Generation, resourceVersion: answer.ResourceVersion,
-	})
-	if before.seen != "" && newer(before.seen, answer.ResourceVersion) {
-		p.overtaken = true
+func (p *Pass) settle(req *request, response *metav1.PartialObjectMetadata) {
+	before := p.engine.store(p.owner.GetUID(), req.key, newRecord(req.hash, response))
+	if before.seen != "" && newer(before.seen, response.ResourceVersion) {
+		p.raced = true
 	}
 }
 
 // Prune deletes the children that the owner controls and did not ask for in
-// this pass, except those that hold tells to keep.
+// this pass, except those to hold.
 func (p *Pass) Prune(ctx context.Context, hold func(*metav1.PartialObjectMetadata) bool) error {
 	var failures []error
 	for _, key := range p.unwanted(hold) {
@@ -220,7 +225,7 @@ func (p *Pass) Prune(ctx context.Context, hold func(*metav1.PartialObjectMetadat
 			failures = append(failures, fmt.Errorf("delete %s %s: %w", key.Kind, key.Name, err))
 			continue
 		}
-		p.engine.forget(p.owner.GetUID(), key)
+		p.engine.drop(p.owner.GetUID(), key)
 	}
 	return errors.Join(failures...)
 }

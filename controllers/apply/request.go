@@ -5,11 +5,12 @@ package apply
 import (
 	"cmp"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -20,23 +21,23 @@ import (
 type request struct {
 	kind schema.GroupVersionKind
 	key  Key
-	hash [32]byte
-	// object is the apply configuration: the kind is set, and the owner is its
-	// controller. A builtin type may have its status of zero values, which the API
-	// server's strategies reset, and nobody comes to own.
+	// hash of all that the builder wants.
+	hash string
+	// annotations are those that the builder wants.
+	annotations map[string]string
+	// object is the apply configuration: the kind is set, the owner is its controller,
+	// and an annotation has the hash. A builtin type may have its status of zero values,
+	// which the API server's strategies reset, and nobody comes to own.
 	object client.Object
-	// creation is the object encoded to be applied only if its name is free. Most
-	// requests that are sent are, so it is also what the hash is of.
-	creation []byte
 }
 
 // newRequest turns a builder's object into an apply request. It does not change the object.
-func newRequest(owner, obj client.Object, scheme *runtime.Scheme) (*request, error) {
-	kind, err := apiutil.GVKForObject(obj, scheme)
+func (e *Engine) newRequest(owner, obj client.Object) (*request, error) {
+	kind, err := apiutil.GVKForObject(obj, e.Client.Scheme())
 	if err != nil {
 		return nil, fmt.Errorf("find the kind of %s: %w", obj.GetName(), err)
 	}
-	ownerKind, err := apiutil.GVKForObject(owner, scheme)
+	ownerKind, err := apiutil.GVKForObject(owner, e.Client.Scheme())
 	if err != nil {
 		return nil, fmt.Errorf("find the kind of the owner: %w", err)
 	}
@@ -46,23 +47,32 @@ func newRequest(owner, obj client.Object, scheme *runtime.Scheme) (*request, err
 	if o.GetNamespace() == owner.GetNamespace() { // the only one where an owner reference is allowed
 		o.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(owner, ownerKind)})
 	}
-	o.SetResourceVersion(noVersion)
-	creation, err := json.Marshal(o)
-	if err != nil {
-		return nil, fmt.Errorf("encode %s %s: %w", kind.Kind, obj.GetName(), err)
-	}
-	o.SetResourceVersion("")
-	return &request{
+	req := &request{
 		kind: kind, key: Key{kind.GroupKind(), o.GetNamespace(), obj.GetName()},
-		hash: sha256.Sum256(creation), object: o, creation: creation,
-	}, nil
+		annotations: obj.GetAnnotations(), object: o,
+	}
+	content, err := req.encode("")
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(content)
+	req.hash = hex.EncodeToString(sum[:16])
+	annotated := maps.Clone(req.annotations)
+	if annotated == nil {
+		annotated = map[string]string{}
+	}
+	annotated[e.HashAnnotation] = req.hash
+	o.SetAnnotations(annotated)
+	return req, nil
 }
 
-// update is the object encoded to be applied to what is there.
-func (r *request) update() ([]byte, error) {
+// encode is the request's body, for an object that has a resource version or, if that is empty, any.
+func (r *request) encode(version string) ([]byte, error) {
+	r.object.SetResourceVersion(version)
+	defer r.object.SetResourceVersion("")
 	body, err := json.Marshal(r.object)
 	if err != nil {
-		return nil, fmt.Errorf("encode: %w", err)
+		return nil, fmt.Errorf("encode %s %s: %w", r.key.Kind, r.key.Name, err)
 	}
 	return body, nil
 }
@@ -70,10 +80,10 @@ func (r *request) update() ([]byte, error) {
 // noVersion is a resource version that no object has: that of the empty store.
 const noVersion = "1"
 
-// unchanged tells whether sending the request would change nothing: it was sent
+// unchanged reports whether sending the request would change nothing: it was sent
 // before, and the child is still what came back then.
 func (r *request) unchanged(last record, live *metav1.PartialObjectMetadata) bool {
-	if last.request != r.hash || last.uid != live.UID || !live.DeletionTimestamp.IsZero() {
+	if last.hash != r.hash || last.uid != live.UID || !live.DeletionTimestamp.IsZero() {
 		return false
 	}
 	// A cache that is behind shows the child as it was before our own write.
@@ -86,15 +96,15 @@ func (r *request) unchanged(last record, live *metav1.PartialObjectMetadata) boo
 	return live.Generation != 0 && live.Generation == last.generation && r.metadataIntact(live)
 }
 
-// newer tells whether a resource version is later than another, or may be.
+// newer reports whether a resource version is later than another, or may be.
 func newer(version, than string) bool {
 	order, err := resourceversion.CompareResourceVersion(version, than)
 	return version != than && (err != nil || order > 0)
 }
 
-// metadataIntact tells whether the live metadata still has all that the request sets.
+// metadataIntact reports whether the live metadata still have all that the builder wants.
 func (r *request) metadataIntact(live *metav1.PartialObjectMetadata) bool {
-	return containsAll(live.Labels, r.object.GetLabels()) && containsAll(live.Annotations, r.object.GetAnnotations())
+	return containsAll(live.Labels, r.object.GetLabels()) && containsAll(live.Annotations, r.annotations)
 }
 
 func containsAll(have, want map[string]string) bool {

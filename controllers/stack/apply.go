@@ -85,7 +85,7 @@ func applyPart(ctx context.Context, pass *apply.Pass, p part) result {
 	if err := pass.Apply(ctx, p.Objects); err != nil {
 		return failure(err)
 	}
-	return result{Output: p.Output, raced: pass.Overtaken()}
+	return result{Output: p.Output, raced: pass.Raced()}
 }
 
 // diffPart says what applyPart and pruning would change.

@@ -67,17 +67,29 @@ func keepOurs(obj any) (any, error) {
 	if meta.GetLabels()[obsv1.LabelManagedBy] != obsv1.ManagedBy {
 		return metadata.KeepName(obj)
 	}
+	return DropBookkeeping(obj)
+}
+
+// DropBookkeeping drops what only apply.Engine reads, once, and from the API server.
+func DropBookkeeping(obj any) (any, error) {
+	meta, ok := obj.(metav1.Object)
+	if !ok {
+		return obj, nil
+	}
 	meta.SetManagedFields(nil)
+	annotations := meta.GetAnnotations()
+	if delete(annotations, obsv1.AnnotationApplied); len(annotations) == 0 {
+		meta.SetAnnotations(nil)
+	}
 	return obj, nil
 }
 
 // keepRollout keeps of a Deployment what shows how far it is.
 func keepRollout(obj any) (any, error) {
 	if d, ok := obj.(*appsv1.Deployment); ok {
-		d.ManagedFields = nil
 		d.Spec = appsv1.DeploymentSpec{Replicas: d.Spec.Replicas}
 	}
-	return obj, nil
+	return DropBookkeeping(obj)
 }
 
 // Indexes of the manager's cache.

@@ -93,10 +93,12 @@ func (r *Reconciler) stackChanged() predicate.Predicate {
 }
 
 // childChanged passes what may be somebody else's doing: not what this process wrote
-// itself, but what a former process did, which may be wanted no more.
+// itself. What is there at the start is looked at with each stack anyway.
 func childChanged(engine *apply.Engine, kind schema.GroupVersionKind) predicate.Predicate {
 	return predicate.Funcs{
-		CreateFunc: func(e event.CreateEvent) bool { return !engine.Expected(e.Object, kind.GroupKind()) },
+		CreateFunc: func(e event.CreateEvent) bool {
+			return !e.IsInInitialList && !engine.Expected(e.Object, kind.GroupKind())
+		},
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			return e.ObjectOld.GetResourceVersion() != e.ObjectNew.GetResourceVersion() && !engine.Expected(e.ObjectNew, kind.GroupKind())
 		},
