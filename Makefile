@@ -9,7 +9,7 @@ TOOL := go tool -modfile=hack/tools/go.mod
 CHART := charts/obstack
 # Hand-written code of the operator; what only builds, tests or shows it does not count. What runs it as a process
 # of its own counts as well. The exporter is measured by test-integration, because much of it does nothing without a broker.
-OPERATOR := .,./api/...,./controllers/...,./internal/failures,./internal/watchdog
+OPERATOR := .,./api/...,./controllers/...,./internal/backoff,./internal/failures,./internal/watchdog
 EXPORTER := ./internal/taskexporter/... ./cmd/task-exporter
 MIN_COVERAGE := 85
 # $(call gate,NAME,PROFILE) fails if too little of the hand-written code is covered.

@@ -33,6 +33,7 @@ import (
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers"
+	"obstack.dev/obstack/internal/backoff"
 	"obstack.dev/obstack/internal/failures"
 	"obstack.dev/obstack/internal/watchdog"
 )
@@ -100,8 +101,9 @@ func run(ctx context.Context, args []string, output io.Writer) error {
 
 func newManager(restConfig *rest.Config, opts *options) (ctrl.Manager, error) {
 	// The API server's priority and fairness bounds us; a second limit in the
-	// client would only make a restart slow.
+	// client would only make a restart slow. When it says that it is too much, all wait.
 	restConfig.QPS = -1
+	restConfig.Wrap(backoff.Together())
 	restConfig.UserAgent = "obstack/" + version
 
 	scheme := runtime.NewScheme()
