@@ -92,7 +92,7 @@ func describe(option *kong.Value) string {
 
 // variable of an option, named as the peer names it.
 func variable(option string) string {
-	return "CE_" + strings.ToUpper(strings.ReplaceAll(option, "-", "_"))
+	return "CE_" + strings.ToUpper(strings.NewReplacer("-", "_", ".", "_").Replace(option))
 }
 
 // environment sets options by their variables. An empty one is as good as none: charts set all of them, used or
@@ -116,7 +116,7 @@ func environment(getenv func(string) string) kong.Resolver {
 	})
 }
 
-var optionName = regexp.MustCompile(`^unknown flag --?[a-zA-Z-]+(,|$)`)
+var optionName = regexp.MustCompile(`^unknown flag --?[a-zA-Z.-]+(,|$)`)
 
 // refusal keeps what looks like a URL with a password out of the parser's errors.
 func refusal(err error) error {

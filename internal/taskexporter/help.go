@@ -46,6 +46,8 @@ var helpTexts = map[string]string{
 	"no-inspect":       "Ask workers nothing: no queues and processes of workers.",
 	"no-queue-lengths": "Do not read the lengths of queues.",
 	"no-unacked":       "Do not read the number of messages that are not acknowledged (Redis only).",
+	"web.config.file": "File with TLS and basic authentication for all paths, as for Prometheus' own exporters: " +
+		"https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md.",
 	"max-tasks":        "Limit of the unfinished tasks that are stored, about 110 bytes each.",
 	"max-label-length": "Limit of the length of a label's value, in bytes.",
 	"max-backlog-bytes": "" +

@@ -17,6 +17,7 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/exporter-toolkit/web"
 
 	"obstack.dev/obstack/internal/brokerurl"
 	"obstack.dev/obstack/internal/taskexporter/broker"
@@ -37,6 +38,9 @@ type Options struct {
 	Version string `kong:"-"`
 	// Warnings are about settings that were accepted for the peer's sake and do nothing.
 	Warnings []string `kong:"-"`
+
+	// WebConfigFile is a web configuration of Prometheus' exporter-toolkit, read anew for each connection.
+	WebConfigFile string `name:"web.config.file"`
 
 	// The peer looks at these two times only when it is scraped, and by the worker's clock: one that is ten minutes
 	// behind is never seen, one that is ahead lives too long. Here a timer looks, by our own clock.
@@ -92,6 +96,9 @@ func (a *arguments) checkNumbers() error {
 	}
 	if a.PurgeAfter == 0 {
 		a.PurgeClientsAfter = 0 // "never" is meant for all
+	}
+	if err := web.Validate(a.WebConfigFile); err != nil {
+		return fmt.Errorf("--web.config.file: %w", err)
 	}
 	// The host may stand in brackets or not.
 	a.Listen = net.JoinHostPort(strings.Trim(a.Host, "[]"), strconv.Itoa(a.Port))

@@ -141,6 +141,7 @@ func TestBadOptionsAreRefusedByName(t *testing.T) {
 		"TLS option":     {[]string{"--broker-ssl-option", "x"}, "--broker-ssl-option: want NAME=VALUE"},
 		"login method":   {[]string{"--broker-transport-option", "login_method=EXTERNAL"}, "login_method EXTERNAL needs"},
 		"no number":      {[]string{"--port", "x"}, `--port: expected a valid 64 bit int but got "x"`},
+		"web file":       {[]string{"--web.config.file", "/does/not/exist"}, "--web.config.file: open /does/not/exist"},
 		"backlog":        {[]string{"--max-backlog-bytes", "1"}, "--max-backlog-bytes: want a number from 65536"},
 		"TLS file":       {[]string{"--broker-ssl-option", "ca_certs=/does/not/exist"}, "--broker-ssl-option: read ca_certs"},
 		"switch":         {[]string{"--enable-events=maybe"}, "--enable-events: bool value must be true"},

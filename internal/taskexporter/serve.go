@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/exporter-toolkit/web"
 )
 
 const index = `<!doctype html><title>obstack task exporter</title>
@@ -25,8 +27,14 @@ const index = `<!doctype html><title>obstack task exporter</title>
 <a href="/status">/status</a> (for programs)</p>
 `
 
-// shutdownTime is how long requests may go on after the end was asked for.
-const shutdownTime = 500 * time.Millisecond
+const (
+	// shutdownTime is how long requests may go on after the end was asked for.
+	shutdownTime = 500 * time.Millisecond
+	// writeTimeout is how long a reader may take for a response. Prometheus gives up after ten seconds by default.
+	writeTimeout = time.Minute
+	// maxScrapes are written at a time. Each takes a processor while it lasts.
+	maxScrapes = 8
+)
 
 // Handler serves /metrics, /health, /ready, /status and a page that names them.
 func (e *Exporter) Handler() http.Handler {
@@ -35,11 +43,25 @@ func (e *Exporter) Handler() http.Handler {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = io.WriteString(w, index) // the reader may be gone
 	})
-	mux.Handle("GET /metrics", e.scrapes())
+	mux.Handle("GET /metrics", limited(e.scrapes(), maxScrapes))
 	mux.HandleFunc("GET /health", probe(e.Healthy, "the exporter works", "the exporter is stuck"))
 	mux.HandleFunc("GET /ready", e.serveReady)
 	mux.HandleFunc("GET /status", e.serveStatus)
 	return mux
+}
+
+// limited refuses requests while so many are being answered.
+func limited(next http.Handler, most int) http.Handler {
+	running := make(chan struct{}, most)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case running <- struct{}{}:
+			defer func() { <-running }()
+			next.ServeHTTP(w, r)
+		default:
+			http.Error(w, fmt.Sprintf("%d scrapes are running, try again later", most), http.StatusServiceUnavailable)
+		}
+	})
 }
 
 func probe(ok func() bool, yes, no string) http.HandlerFunc {
@@ -65,16 +87,24 @@ func (e *Exporter) serveReady(w http.ResponseWriter, r *http.Request) {
 	probe(e.Ready, text, "not connected to the broker\n"+e.events.read().Reason)(w, r)
 }
 
-// Serve answers requests on the address until the context ends.
+// Serve answers requests on the address until the context ends, with TLS and basic authentication if there is a file
+// that asks for them.
 func (e *Exporter) Serve(ctx context.Context, address string) error {
-	// A reader that is slow to send its request does not hold a connection for ever. How slowly it may read is not limited:
-	// a scrape of 100 MB over a thin line is no attack.
-	server := &http.Server{Addr: address, Handler: e.Handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute}
+	// Slow readers and writers do not hold a connection for ever.
+	server := &http.Server{
+		Handler: e.Handler(), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: writeTimeout, IdleTimeout: 2 * time.Minute,
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
 	failed := make(chan error, 1)
-	go func() { failed <- server.ListenAndServe() }()
+	go func() {
+		failed <- web.Serve(listener, server, &web.FlagConfig{WebConfigFile: &e.options.WebConfigFile}, e.log)
+	}()
 	select {
 	case err := <-failed:
-		return fmt.Errorf("listen: %w", err)
+		return fmt.Errorf("serve: %w", err)
 	case <-ctx.Done():
 	}
 	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
@@ -101,7 +131,7 @@ func (e *Exporter) scrapes() http.Handler {
 	protobuf := promhttp.HandlerFor(prometheus.Gatherers{e.metrics.registry, native}, promhttp.HandlerOpts{})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// Prometheus asks for protobuf first as soon as native histograms are turned on in it.
-		if expfmt.Negotiate(r.Header).FormatType() == expfmt.TypeProtoDelim {
+		if expfmt.NegotiateAccept(r.Header, expfmt.DefaultAcceptedFormats()...).FormatType() == expfmt.TypeProtoDelim {
 			protobuf.ServeHTTP(w, r)
 			return
 		}
@@ -112,7 +142,7 @@ func (e *Exporter) scrapes() http.Handler {
 // scrapeText writes Prometheus' text format or OpenMetrics, whichever is asked for.
 func (e *Exporter) scrapeText(w http.ResponseWriter, r *http.Request) {
 	format := expfmt.NewFormat(expfmt.TypeTextPlain)
-	if negotiated := expfmt.NegotiateIncludingOpenMetrics(r.Header); negotiated.FormatType() == expfmt.TypeOpenMetrics {
+	if negotiated := expfmt.NegotiateAccept(r.Header, expfmt.DefaultOpenMetricsAcceptedFormats()...); negotiated.FormatType() == expfmt.TypeOpenMetrics {
 		format = negotiated
 	}
 	openMetrics := format.FormatType() == expfmt.TypeOpenMetrics

@@ -8,15 +8,20 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+	"golang.org/x/crypto/bcrypt"
 )
 
 // busy is an exporter that has counted some tasks and workers.
@@ -184,6 +189,74 @@ func TestServeEndsWithTheContextAndTellsOfATakenPort(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := b.Serve(ctx, "127.0.0.1:0"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestScrapesAreLimited(t *testing.T) {
+	started, end := make(chan struct{}), make(chan struct{})
+	handler := limited(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		started <- struct{}{}
+		<-end
+	}), 2)
+	var running sync.WaitGroup
+	for range 2 {
+		running.Go(func() { handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/metrics", nil)) })
+		<-started
+	}
+	refused := httptest.NewRecorder()
+	handler.ServeHTTP(refused, httptest.NewRequest("GET", "/metrics", nil))
+	if refused.Code != http.StatusServiceUnavailable {
+		t.Errorf("a third of two at a time = %d", refused.Code)
+	}
+	close(end)
+	running.Wait()
+	running.Go(func() { handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/metrics", nil)) })
+	<-started // the room is free again
+	running.Wait()
+}
+
+func TestServeAsksForThePasswordOfItsWebConfiguration(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "web.yml")
+	hash, err := bcrypt.GenerateFromPassword([]byte("hunter2"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte("basic_auth_users: {prometheus: '"+string(hash)+"'}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	listener.Close()
+	b := newBench(t, "--web.config.file", file)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- b.Serve(ctx, address) }()
+	get := func(password string) int {
+		request, _ := http.NewRequestWithContext(ctx, "GET", "http://"+address+"/metrics", nil)
+		request.SetBasicAuth("prometheus", password)
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return 0 // it does not listen yet
+		}
+		response.Body.Close()
+		return response.StatusCode
+	}
+	for get("hunter2") != http.StatusOK {
+		select {
+		case err := <-ended:
+			t.Fatal(err)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	if got := get("wrong"); got != http.StatusUnauthorized {
+		t.Errorf("a wrong password = %d", got)
+	}
+	cancel()
+	if err := <-ended; err != nil {
 		t.Error(err)
 	}
 }
