@@ -44,6 +44,8 @@ type arguments struct {
 	// With the default buckets a label set is 42 series and about 1 KiB, so the default allows 12,000 of them: 600 names
 	// on 20 workers, say.
 	MaxSeries int `default:"500000"`
+	// A task that runs once a week is not gone, so this is longer than a week.
+	PurgeIdleTaskMetrics time.Duration `default:"1209600"`
 
 	Options `embed:""`
 }
@@ -133,6 +135,7 @@ func (a *arguments) finish(sentinelPassword string) (*Options, error) {
 	a.Options.LogLevel = a.LogLevel.Level
 	a.Series.RuntimeBuckets, a.Series.WaitBuckets = a.Buckets, a.QueueWaitBuckets
 	a.Series.Prefix, a.Series.Native, a.Series.MaxSeries = a.MetricPrefix, a.NativeHistograms, a.MaxSeries
+	a.Series.MaxIdle = a.PurgeIdleTaskMetrics
 	if len(a.AcceptContent) > 0 {
 		a.warn("--accept-content: JSON, MessagePack and YAML are read, whatever is set here")
 	}

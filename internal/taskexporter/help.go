@@ -20,18 +20,25 @@ var helpTexts = map[string]string{
 	"queue-wait-buckets": "" +
 		"Upper bounds of the queue wait histogram, in seconds. It needs task_send_sent_event in the " +
 		"clients.",
-	"metric-prefix":     "What all names of metrics begin with.",
-	"static-label":      "Label that every metric carries. May be repeated.",
-	"event-exchange":    "The application's event_exchange.",
-	"control-exchange":  "The application's control_exchange.",
-	"log-level":         "DEBUG, INFO, WARNING or ERROR.",
-	"native-histograms": "Add native histograms to the classic ones, for scrapers that ask for protobuf.",
-	"max-series":        "Limit of the series of tasks. What is beyond is counted under \"overflow\".",
-	"worker-timeout":    "Seconds without a heartbeat after which a worker counts as lost. 0: never.",
+	"metric-prefix":    "What all names of metrics begin with.",
+	"static-label":     "Label that every metric carries. May be repeated.",
+	"event-exchange":   "The application's event_exchange.",
+	"control-exchange": "The application's control_exchange.",
+	"log-level":        "DEBUG, INFO, WARNING or ERROR.",
+	"native-histograms": "" +
+		"Add native histograms to the classic ones, for scrapers that ask for protobuf. " +
+		"Each counts as 160 series.",
+	"max-series":     "Limit of the series of tasks. What is beyond is counted under \"overflow\".",
+	"worker-timeout": "Seconds without a heartbeat after which a worker counts as lost. 0: never.",
 	"purge-offline-worker-metrics": "" +
 		"Seconds without a heartbeat after which the series of a worker's host are removed. 0: " +
 		"never.",
 	"generic-hostname-task-sent-metric": "Put \"generic\" in place of the client's host name in task_sent.",
+	"hostname": "" +
+		"What the label hostname shows: \"worker\": the worker's host, which is a new one for each Pod; \"node\": what is before " +
+		"the @ of its node name, which the Pods of a Deployment share; \"none\": generic. Clients are generic in the last two.",
+	"purge-idle-task-metrics": "" +
+		"Seconds without an event after which the series of a task are removed on a host that lives. 0: never.",
 	"generic-hostname-worker-task-metric": "" +
 		"Put \"generic\" in place of the worker's host name in all other series of tasks.",
 	"queues":             "Queues to show even before a worker consumes them, separated by commas.",

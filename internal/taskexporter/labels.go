@@ -52,10 +52,26 @@ func cut(raw []byte, end int) []byte {
 	return raw[:end]
 }
 
-// hostOf returns the part of a node name behind the "@", all of it if there is none, as Celery's nodesplit does.
-func hostOf(node []byte) []byte {
-	if _, host, found := bytes.Cut(node, []byte("@")); found {
-		return host
+// HostLabel is what the label hostname shows.
+type HostLabel string
+
+// Hosts in the label: the worker's host, in Kubernetes its Pod; what is before the "@" of a worker's node name, which is
+// the same for all Pods of a Deployment; or nothing.
+const (
+	HostOfWorker HostLabel = "worker"
+	HostByNode   HostLabel = "node"
+	HostNone     HostLabel = "none"
+)
+
+// of returns the label of a worker.
+func (l HostLabel) of(node []byte) []byte {
+	before, host, found := bytes.Cut(node, []byte("@"))
+	switch {
+	case l == HostNone:
+		return []byte(genericHost)
+	// As Celery's nodesplit does.
+	case l == HostByNode || !found:
+		return before
 	}
-	return node
+	return host
 }

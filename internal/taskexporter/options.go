@@ -50,6 +50,8 @@ type Options struct {
 	// peer's.
 	GenericClientHost bool `name:"generic-hostname-task-sent-metric"`
 	GenericWorkerHost bool `name:"generic-hostname-worker-task-metric"`
+	// Hostname is what the label of that name shows in all series.
+	Hostname HostLabel `enum:"worker,node,none" default:"worker"`
 	// Queues are learnt from workers and from task-sent. What neither names is not known: in Redis an empty queue does
 	// not even exist, so nothing can be listed.
 	Queues []string `short:"Q"`
@@ -95,7 +97,7 @@ func (a *arguments) checkNumbers() error {
 		return errors.New("--enable-events: needs questions to workers, which --no-inspect leaves out")
 	}
 	if a.PurgeAfter == 0 {
-		a.PurgeClientsAfter = 0 // "never" is meant for all
+		a.PurgeClientsAfter, a.Series.MaxIdle = 0, 0 // "never" is meant for all
 	}
 	if err := web.Validate(a.WebConfigFile); err != nil {
 		return fmt.Errorf("--web.config.file: %w", err)

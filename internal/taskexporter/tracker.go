@@ -91,15 +91,16 @@ func (t *tracker) event(e *wire.Event) {
 
 // workerHost returns the label of a worker's host, and notes that it was heard of.
 func (t *tracker) workerHost(e *wire.Event) string {
-	return t.workerHosts.seen(t.labels.label(hostOf(e.Hostname)), t.now)
+	return t.workerHosts.seen(t.labels.label(t.options.Hostname.of(e.Hostname)), t.now)
 }
 
-// clientHost is the same for a client. Hosts that are not shown need not be remembered.
+// clientHost is the same for a client. Hosts that are not shown need not be remembered. What is before the "@" of a
+// client's node name is made of its process id.
 func (t *tracker) clientHost(e *wire.Event) string {
-	if t.options.GenericClientHost {
+	if t.options.GenericClientHost || t.options.Hostname != HostOfWorker {
 		return genericHost
 	}
-	return t.clientHosts.seen(t.labels.label(hostOf(e.Hostname)), t.now)
+	return t.clientHosts.seen(t.labels.label(HostOfWorker.of(e.Hostname)), t.now)
 }
 
 // sent handles a client's task-sent, the one event that knows the queue.

@@ -51,6 +51,7 @@ func (t *tracker) known(k wire.KnownTask) {
 // tick does what time demands, about once a second; connected tells whether workers can be heard at all.
 func (t *tracker) tick(now time.Time, connected bool) {
 	t.now = now
+	t.store.Expire(now)
 	for {
 		o, due := t.waiting.due(now)
 		if !due {

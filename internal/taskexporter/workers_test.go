@@ -202,3 +202,29 @@ func TestTheAgeOfTheLastHeartbeatGrows(t *testing.T) {
 	b.connected.Store(false)
 	b.want("celery_worker_last_heartbeat_age_seconds")
 }
+
+func TestHostnamesCanBeLeftOut(t *testing.T) {
+	for option, want := range map[string][2]string{"worker": {"pod-1", "web-1"}, "node": {"emails", "generic"}, "none": {"generic", "generic"}} {
+		b := newBench(t, "--hostname", option)
+		for range 2 {
+			b.send(beat("emails@pod-1", 1, 1), event("task-sent", "gen7@web-1", 0, sentTo("u", "n", "q")), event("task-started", "emails@pod-1", 0, of("u")))
+		}
+		b.want("celery_worker_up", fmt.Sprintf(`celery_worker_up{hostname=%q} 1`, want[0]))
+		b.want("celery_task_started", fmt.Sprintf(`celery_task_started_total{name="n",hostname=%q,queue_name="q"} 2`, want[0]))
+		b.want("celery_task_sent", fmt.Sprintf(`celery_task_sent_total{name="n",hostname=%q,queue_name="q"} 2`, want[1]))
+	}
+	if _, err := ParseOptions([]string{"--broker-url", "redis://localhost", "--hostname", "pod"}, noEnv, nil); err == nil {
+		t.Error("an unknown value is accepted")
+	}
+}
+
+func TestIdleSeriesOfALiveHostExpire(t *testing.T) {
+	b := newBench(t, "--purge-idle-task-metrics", "3600")
+	b.send(beat("w@host", 1, 1), event("task-received", "w@host", 0, named("u", "idle")))
+	for range 8 {
+		b.wait(10 * time.Minute)
+		b.send(beat("w@host", 1, 1), event("task-received", "w@host", 0, named("v", "busy")))
+	}
+	b.wait(2 * waitForMore)
+	b.want("celery_task_received", `celery_task_received_total{name="busy",hostname="host",queue_name="celery"} 8`)
+}

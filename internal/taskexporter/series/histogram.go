@@ -32,5 +32,16 @@ func (h *histogram) observe(value float64) {
 	}
 }
 
-// cost is the number of Prometheus series that a histogram with these bounds takes.
-func cost(bounds []float64) int { return len(bounds) + 3 }
+// nativeBuckets bounds the buckets of a native histogram. It takes up to 15 KiB with all of them, a hundred times as much
+// as a classic one.
+const nativeBuckets = 160
+
+// cost is the number of Prometheus series that a histogram with these bounds takes, each bucket of a native one counted
+// as a series too.
+func (s *Store) cost(bounds []float64) int {
+	classic := len(bounds) + 3
+	if s.config.Native {
+		return classic + nativeBuckets
+	}
+	return classic
+}

@@ -6,6 +6,7 @@ package series
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -35,6 +36,8 @@ type Config struct {
 	RuntimeBuckets, WaitBuckets []float64
 	// MaxSeries bounds the series kept, counted as Prometheus counts them. Label sets beyond it are folded into Overflow.
 	MaxSeries int
+	// MaxIdle is after which time without an event a label set is forgotten; zero for never.
+	MaxIdle time.Duration
 	// Native adds native histograms to the classic ones, for scrapes in the protobuf format.
 	Native bool
 }
@@ -51,12 +54,15 @@ type Store struct {
 
 	kept    atomic.Int64
 	refused atomic.Uint64
+	// minute is the time, as far as idle label sets go, in minutes.
+	minute uint32
 }
 
 // sent is a label set of the client side, which has only this counter.
 type sent struct {
 	key    Key
 	labels string
+	used   uint32 // in the minute
 	count  atomic.Uint64
 }
 
@@ -65,6 +71,7 @@ type Task struct {
 	store    *Store
 	key      Key
 	labels   string
+	used     uint32 // in the minute
 	counters [counterCount]atomic.Uint64
 
 	runtime, failedRuntime, wait atomic.Pointer[histogram]
@@ -117,6 +124,7 @@ func (s *Store) Sent(key Key) {
 		entry = &sent{key: key, labels: key.render(s.static)}
 		s.sent.add(key, entry)
 	}
+	entry.used = s.minute
 	entry.count.Add(1)
 }
 
@@ -127,12 +135,14 @@ const taskCost = int(counterCount) + 1
 func (s *Store) Task(key Key) *Task {
 	task := s.tasks.get(key)
 	if task != nil {
+		task.used = s.minute
 		return task
 	}
 	if !s.reserve(taskCost) {
 		return s.spill()
 	}
 	task = s.newTask(key)
+	task.used = s.minute
 	s.show(task)
 	return task
 }
@@ -201,7 +211,7 @@ func (t *Task) observe(family *histogramFamily, seconds float64) {
 	h := slot.Load()
 	if h == nil {
 		bounds := family.bounds(&t.store.config)
-		if t != t.store.overflow && !t.store.reserve(cost(bounds)) {
+		if t != t.store.overflow && !t.store.reserve(t.store.cost(bounds)) {
 			t.store.spill().observe(family, seconds)
 			return
 		}
@@ -219,14 +229,31 @@ func (s *Store) native(family *histogramFamily, key Key) prometheus.Histogram {
 	labels := prometheus.Labels{"name": key.Name, "hostname": key.Hostname, "queue_name": key.Queue}
 	return prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: s.config.Prefix + family.name, Help: family.help, ConstLabels: labels, Buckets: family.bounds(&s.config),
-		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160,
+		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: nativeBuckets,
 	})
+}
+
+// Expire forgets the label sets that had no event for too long. It looks once a minute, however often it is called.
+func (s *Store) Expire(now time.Time) {
+	minute := uint32(now.Unix() / 60) // #nosec G115 -- there is room for 8,000 years.
+	if minute == s.minute {
+		return
+	}
+	s.minute = minute
+	if idle := uint32(s.config.MaxIdle.Minutes()); idle > 0 {
+		s.purgeSent(func(entry *sent) bool { return minute-entry.used > idle })
+		s.purge(func(task *Task) bool { return task != s.overflow && minute-task.used > idle })
+	}
 }
 
 // PurgeClients forgets what the hosts of these names have sent, and returns the series to the budget.
 func (s *Store) PurgeClients(hosts map[string]bool) {
+	s.purgeSent(func(entry *sent) bool { return hosts[entry.key.Hostname] })
+}
+
+func (s *Store) purgeSent(unwanted func(*sent) bool) {
 	// What is purged may still be read by a scrape that began before; it holds its own list.
-	freed := s.sent.removeIf(func(key Key, _ *sent) bool { return key != overflowKey && hosts[key.Hostname] })
+	freed := s.sent.removeIf(func(key Key, entry *sent) bool { return key != overflowKey && unwanted(entry) })
 	s.kept.Add(-int64(freed))
 }
 
@@ -254,7 +281,7 @@ func (s *Store) purge(unwanted func(*Task) bool) {
 		freed += taskCost
 		for _, family := range histogramFamilies {
 			if h := family.of(task).Load(); h != nil {
-				freed += cost(h.bounds)
+				freed += s.cost(h.bounds)
 			}
 		}
 		return true

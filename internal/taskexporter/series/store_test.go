@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 func newStore(limit int) *Store {
@@ -80,6 +81,42 @@ func TestTheLimitHoldsAndNothingIsLost(t *testing.T) {
 	purge(s, Overflow)
 	if !strings.Contains(text(t, s), `hostname="overflow"`) {
 		t.Error("the overflow was purged")
+	}
+}
+
+func TestIdleLabelSetsAreForgotten(t *testing.T) {
+	s := newStore(1000)
+	s.config.MaxIdle = time.Hour
+	start := time.Unix(1_700_000_000, 0)
+	s.Expire(start)
+	fill(s, "idle")
+	fill(s, "busy")
+	for minute := range 62 {
+		s.Expire(start.Add(time.Duration(minute) * time.Minute))
+		fill(s, "busy")
+	}
+	if got := text(t, s); strings.Contains(got, "idle") || !strings.Contains(got, `started_total{name="n",hostname="busy",queue_name="q"} 63`) {
+		t.Errorf("after an hour:\n%s", got)
+	}
+	if got := samples(text(t, s)); got != s.Kept() {
+		t.Errorf("%d samples, but %d kept", got, s.Kept())
+	}
+}
+
+func TestNativeHistogramsAreInTheBudget(t *testing.T) {
+	s := newStore(1000)
+	s.config.Native = true
+	for i := range 100 {
+		fill(s, fmt.Sprint("host", i))
+	}
+	if shown := strings.Count(text(t, s), "runtime_count{"); shown > 1000/nativeBuckets || s.Kept() > 1000 {
+		t.Errorf("%d native histograms, %d series kept", shown, s.Kept())
+	}
+	for i := range 100 {
+		purge(s, fmt.Sprint("host", i))
+	}
+	if s.Kept() != 0 {
+		t.Errorf("%d series kept after the purge", s.Kept())
 	}
 }
 
