@@ -68,6 +68,21 @@ func TestEachQuestionFailsAlone(t *testing.T) {
 	}
 }
 
+func TestALostConnectionFailsItsQuestions(t *testing.T) {
+	f := &fakeBroker{}
+	during(t, f, time.Minute, func(b *bench) {
+		if got := len(b.scrape("celery_exporter_control_up")); got != 3 {
+			t.Errorf("%d questions work, want 3", got)
+		}
+		f.away = &broker.ConnectError{Err: errors.New("no route to host")}
+		f.unacked = func() (int64, error) { return 0, errors.New("broken pipe") }
+		time.Sleep(time.Minute)
+		b.want("celery_exporter_control_up", `celery_exporter_control_up{question="inspect"} 1`)
+		b.want("celery_exporter_connection_up", `celery_exporter_connection_up{connection="events"} 1`, `celery_exporter_connection_up{connection="workers"} 1`)
+		b.want("celery_queue_length")
+	}, "-Q", "q")
+}
+
 func TestQueuesThatCannotBeReadAreAbsentAndCounted(t *testing.T) {
 	f := &fakeBroker{lengths: func(queues []string) (depths []broker.Depth, _ error) {
 		for _, queue := range queues {

@@ -22,7 +22,7 @@ func (e *Exporter) untilReachable(ctx context.Context) {
 
 // watchDepths reads the depths of queues on a schedule, for ever.
 func (e *Exporter) watchDepths(ctx context.Context) {
-	e.keep(ctx, e.depthsLink, func() error {
+	e.keep(ctx, e.depthsLink, []*state{e.lengths, e.unacked}, func() error {
 		connection, err := e.broker.Depths(ctx)
 		if err != nil {
 			return err
@@ -34,8 +34,9 @@ func (e *Exporter) watchDepths(ctx context.Context) {
 	})
 }
 
-// keep uses a connection until it fails, and then makes it again. Its work notes by itself what succeeds.
-func (e *Exporter) keep(ctx context.Context, link *state, work func() error) {
+// keep uses a connection until it fails, and then makes it again. Its work notes by itself what succeeds. The questions are
+// those that are asked over it, nil for one that is turned off.
+func (e *Exporter) keep(ctx context.Context, link *state, questions []*state, work func() error) {
 	for {
 		e.untilReachable(ctx)
 		if ctx.Err() != nil {
@@ -46,7 +47,13 @@ func (e *Exporter) keep(ctx context.Context, link *state, work func() error) {
 			return
 		}
 		e.metrics.controlErrors.WithLabelValues(link.name).Inc()
-		sleep(ctx, link.fail(err))
+		pause := link.fail(err)
+		for _, question := range questions {
+			if question != nil {
+				question.lose(err)
+			}
+		}
+		sleep(ctx, pause)
 	}
 }
 

@@ -19,6 +19,7 @@ type fakeBroker struct {
 	unacked func() (int64, error)
 	replies func(wire.Request) []broker.Reply
 	refuse  error // of every broadcast
+	away    error // of every connection for questions
 
 	connects []time.Time
 	asked    map[string][]time.Time // broadcasts by method
@@ -41,7 +42,7 @@ func (f *fakeBroker) Workers(context.Context) (broker.Workers, error) { return f
 
 func (f *fakeBroker) connect() (*fakeBroker, error) {
 	f.connects = append(f.connects, time.Now())
-	return f, nil
+	return f, f.away
 }
 
 func (f *fakeBroker) Close() {}

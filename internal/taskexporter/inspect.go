@@ -15,7 +15,7 @@ import (
 
 // inspect asks workers on a schedule, for ever, and never during a scrape.
 func (e *Exporter) inspect(ctx context.Context) {
-	e.keep(ctx, e.workersLink, func() error {
+	e.keep(ctx, e.workersLink, []*state{e.workers}, func() error {
 		connection, err := e.broker.Workers(ctx)
 		if err != nil {
 			return err

@@ -92,6 +92,16 @@ func (s *state) fail(err error) (pause time.Duration) {
 	return pause
 }
 
+// lose notes that it does not work because its connection does not, which the log has already.
+func (s *state) lose(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.up || !s.known {
+		s.since = time.Now()
+	}
+	s.known, s.up, s.reason = true, false, brief(err)
+}
+
 // tooSoon reports whether the pause after a failure is not over yet.
 func (s *state) tooSoon() bool {
 	s.mu.Lock()

@@ -48,7 +48,7 @@ func TestStatusSaysWhatWorks(t *testing.T) {
 		}
 		tooLong := "false " + strings.Repeat("ö", maxReason/2)
 		want := map[string]string{
-			"events": "true ", "depths": tooLong, "workers": "true ", "queue_lengths": tooLong,
+			"events": "true ", "depths": tooLong, "workers": "true ", "queue_lengths": tooLong, "unacked": tooLong,
 			"inspect": "false broadcast active_queues: " + errRefused{}.Error(),
 		}
 		if diff := cmp.Diff(want, shown); diff != "" {
