@@ -25,6 +25,9 @@ func TestABrokerThatRefusesIsLeftAlone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := &fakeBroker{receive: func() error { return err }}
+			if name == "login" {
+				f.away = err
+			}
 			during(t, f, time.Hour, nil)
 			// Where the user may log in, the two connections for questions are made once.
 			allowed := 5 + 60 + 2

@@ -104,10 +104,10 @@ func TestRepliesInPickleAreRefused(t *testing.T) {
 			t.Errorf("%s = %v", name, got)
 		}
 	}
+	eventually(t, "the inspection counts as failed", func() bool { return e.counts("celery_exporter_control_up")["{inspect}"] == 0 })
 	if got := bytes.Count(e.output(), []byte("task_serializer")); got != 1 {
 		t.Errorf("the log says %d times what to do", got)
 	}
-	eventually(t, "the inspection counts as failed", func() bool { return e.counts("celery_exporter_control_up")["{inspect}"] == 0 })
 }
 
 // fleet replies to remote control as many workers would, over Redis.
