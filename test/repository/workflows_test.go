@@ -4,8 +4,11 @@ package repository
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/yaml"
 )
 
 var (
@@ -64,5 +67,52 @@ func TestBaseImagesArePinned(t *testing.T) {
 	}
 	if found == 0 {
 		t.Error("found no base image")
+	}
+}
+
+// TestReleaseIsScannedBeforeItIsTagged: what has a tag is what people get.
+func TestReleaseIsScannedBeforeItIsTagged(t *testing.T) {
+	var release struct {
+		Jobs map[string]struct {
+			Needs    any
+			Strategy struct {
+				Matrix struct{ Architecture []string }
+			}
+			Steps []struct {
+				Uses, Run string
+				With      map[string]any
+			}
+		}
+	}
+	if err := yaml.Unmarshal([]byte(read(t, ".github/workflows/release.yaml")), &release); err != nil {
+		t.Fatal(err)
+	}
+	var platforms []string
+	for _, architecture := range release.Jobs["scan"].Strategy.Matrix.Architecture {
+		platforms = append(platforms, "linux/"+architecture)
+	}
+	for _, step := range release.Jobs["image"].Steps {
+		if !strings.HasPrefix(step.Uses, "docker/build-push-action@") {
+			continue
+		}
+		if got, want := step.With["platforms"], strings.Join(platforms, ","); got != want {
+			t.Errorf("built for %v, scanned for %v", got, want)
+		}
+		if outputs, _ := step.With["outputs"].(string); !strings.Contains(outputs, "push-by-digest=true") ||
+			step.With["tags"] != nil {
+			t.Errorf("the build pushes %q with the tags %v, want it by digest alone", outputs, step.With["tags"])
+		}
+		platforms = nil
+	}
+	if platforms != nil {
+		t.Error("the job image builds nothing")
+	}
+	for name, job := range release.Jobs {
+		for _, step := range job.Steps {
+			needs, _ := job.Needs.([]any)
+			if strings.Contains(step.Run, "imagetools create") && !slices.Contains(needs, any("scan")) {
+				t.Errorf("the job %s sets a tag and waits for %v, not for scan", name, job.Needs)
+			}
+		}
 	}
 }
