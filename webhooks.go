@@ -15,9 +15,7 @@ import (
 	"strings"
 
 	"github.com/open-policy-agent/cert-controller/pkg/rotator"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -25,6 +23,7 @@ import (
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers"
+	"obstack.dev/obstack/controllers/metadata"
 )
 
 // certFile is the certificate in --webhook-cert-dir.
@@ -99,13 +98,11 @@ func (o *webhookOptions) parseAddress() error {
 
 // parseName reads NAMESPACE/NAME of an object.
 func parseName(flagName, value string) (types.NamespacedName, error) {
-	namespace, name, _ := strings.Cut(value, "/")
-	problems := append(validation.IsDNS1123Label(namespace), validation.IsDNS1123Subdomain(name)...)
-	if len(problems) > 0 {
-		return types.NamespacedName{}, fmt.Errorf("--%s=%s: must be NAMESPACE/NAME, such as obstack-system/obstack-webhook",
-			flagName, value)
+	name, ok := metadata.ParseName(value, "")
+	if !ok {
+		return name, fmt.Errorf("--%s=%s: must be NAMESPACE/NAME, such as obstack-system/obstack-webhook", flagName, value)
 	}
-	return types.NamespacedName{Namespace: namespace, Name: name}, nil
+	return name, nil
 }
 
 // addWebhooks serves the webhooks, in every replica, as soon as there is a certificate.
@@ -121,17 +118,17 @@ func addWebhooks(ctx context.Context, mgr ctrl.Manager, opts *options) error {
 		return err
 	}
 	server := webhook.NewServer(webhook.Options{Host: o.host, Port: o.port, CertDir: o.certDir})
-	controllers.AddWebhooks(mgr, server, opts.namespaces())
+	if err := controllers.AddWebhooks(mgr, server, opts.namespaces()); err != nil {
+		return err
+	}
 	certifiedServer := &webhookServer{server: server, options: o, certified: certified}
 	return errors.Join(mgr.Add(certifiedServer), mgr.AddReadyzCheck("webhook", certifiedServer.ready))
 }
 
 // addRotator makes and renews the certificate. Every replica may: they share the Secret.
 func addRotator(ctx context.Context, mgr ctrl.Manager, o *webhookOptions, certified chan struct{}) error {
-	secret := &metav1.PartialObjectMetadata{}
-	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	// obstack may not create it: Kubernetes cannot grant that for one name.
-	switch err := mgr.GetAPIReader().Get(ctx, o.secret, secret); {
+	switch err := mgr.GetAPIReader().Get(ctx, o.secret, metadata.Of(metadata.Secret)); {
 	case apierrors.IsNotFound(err):
 		return fmt.Errorf("--webhook-cert-secret=%s: there is no such Secret: create it, empty; obstack fills it in",
 			o.secret)

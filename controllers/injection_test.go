@@ -144,7 +144,7 @@ func TestRolloutSkipsAWorkloadForWhichTheWebhookDoesNotRespond(t *testing.T) {
 	t.Cleanup(func() { _ = errors.Join(live.Delete(t.Context(), d), live.Delete(t.Context(), stack)) })
 	result := f.reconcileStack(t, stack)
 	wantStamp(t, d, "", "")
-	message := wantCondition(t, stack, obsv1.InjectionReady, metav1.ConditionFalse, obsv1.ReasonWebhookSilent)
+	message := wantCondition(t, stack, obsv1.InjectionReady, metav1.ConditionFalse, obsv1.ReasonWebhookUnavailable)
 	if !strings.Contains(message, "Deployment kube-system/api") {
 		t.Errorf("message = %q, want the workload in it", message)
 	}

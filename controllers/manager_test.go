@@ -214,22 +214,18 @@ func rollsTheExporter(t *testing.T, stack *obsv1.ObservabilityStack) {
 }
 
 func followsAnAPI(t *testing.T, stack *obsv1.ObservabilityStack) {
-	definitions, err := client.New(restConfig, client.Options{Scheme: definitionScheme(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
 	crd := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: "grafanadashboards.grafana.integreatly.org"}}
-	if err := definitions.Get(t.Context(), client.ObjectKeyFromObject(crd), crd); err != nil {
+	if err := live.Get(t.Context(), client.ObjectKeyFromObject(crd), crd); err != nil {
 		t.Fatal(err)
 	}
-	if err := definitions.Delete(t.Context(), crd.DeepCopy()); err != nil {
+	if err := live.Delete(t.Context(), crd.DeepCopy()); err != nil {
 		t.Fatal(err)
 	}
 	eventuallyCondition(t, stack, obsv1.DashboardsReady, obsv1.ReasonMissingAPI)
 
 	crd.ResourceVersion, crd.UID = "", ""
 	crd.Status = apiextensionsv1.CustomResourceDefinitionStatus{}
-	eventually(t, "install the definition again", func() error { return definitions.Create(t.Context(), crd.DeepCopy()) })
+	eventually(t, "install the definition again", func() error { return live.Create(t.Context(), crd.DeepCopy()) })
 	eventuallyCondition(t, stack, obsv1.DashboardsReady, obsv1.ReasonAvailable)
 	wantChildren(t, stack, fullStackChildren)
 }

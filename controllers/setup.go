@@ -114,6 +114,6 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 }
 
 // AddWebhooks registers the webhooks of injection with a server.
-func AddWebhooks(mgr ctrl.Manager, server webhook.Server, namespaces map[string]cache.Config) {
-	injection.RegisterWebhooks(server, injection.NewLookup(mgr, namespaces))
+func AddWebhooks(mgr ctrl.Manager, server webhook.Server, namespaces map[string]cache.Config) error {
+	return injection.AddWebhooks(mgr, server, namespaces)
 }

@@ -10,15 +10,10 @@ import (
 	"slices"
 	"testing"
 
-	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	corev1 "k8s.io/api/core/v1"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -36,16 +31,8 @@ import (
 var (
 	restConfig *rest.Config
 	live       client.WithWatch
-	scheme     = testScheme()
+	scheme     = testenv.Scheme()
 )
-
-func testScheme() *runtime.Scheme {
-	s := runtime.NewScheme()
-	utilruntime.Must(clientgoscheme.AddToScheme(s))
-	utilruntime.Must(monitoringv1.AddToScheme(s))
-	utilruntime.Must(obsv1.AddToScheme(s))
-	return s
-}
 
 func TestMain(m *testing.M) {
 	plane, err := testenv.StartControlPlane(context.Background(), testenv.Options{
@@ -228,14 +215,4 @@ func wantCondition(t *testing.T, stack *obsv1.ObservabilityStack, conditionType 
 		t.Errorf("condition %s is about generation %d, want %d", conditionType, got.ObservedGeneration, stack.Generation)
 	}
 	return got.Message
-}
-
-// definitionScheme knows CustomResourceDefinitions.
-func definitionScheme(t *testing.T) *runtime.Scheme {
-	t.Helper()
-	s := runtime.NewScheme()
-	if err := apiextensionsv1.AddToScheme(s); err != nil {
-		t.Fatal(err)
-	}
-	return s
 }

@@ -34,9 +34,7 @@ func serveWebhooks(config *rest.Config) error {
 	server := webhook.NewServer(webhook.Options{
 		Host: options.LocalServingHost, Port: options.LocalServingPort, CertDir: options.LocalServingCertDir,
 	})
-	injection.RegisterWebhooks(server, injection.Lookup{
-		Reader: &injection.Reader{Main: live, Watched: func(string) bool { return true }}, Live: live,
-	})
+	injection.RegisterWebhooks(server, injection.NewLookup(&injection.Reader{Main: live, Watched: func(string) bool { return true }}, live))
 	ctx := context.Background()
 	go func() {
 		if err := server.Start(ctx); err != nil {

@@ -55,8 +55,8 @@ const (
 	ReasonWaitingForSettings = "WaitingForSettings"
 	// ReasonInvalidSelector: a label selector of the spec is not valid.
 	ReasonInvalidSelector = "InvalidSelector"
-	// ReasonWebhookSilent: the webhook does not answer, so rolling workloads would inject nothing.
-	ReasonWebhookSilent = "WebhookSilent"
+	// ReasonWebhookUnavailable: the webhook does not respond, so a rollout would inject nothing.
+	ReasonWebhookUnavailable = "WebhookUnavailable"
 	// ReasonRolloutRequired: workloads run an old configuration, and spec.injection.rollout
 	// leaves it to their owners to roll them.
 	ReasonRolloutRequired = "RolloutRequired"

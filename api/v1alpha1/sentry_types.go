@@ -31,6 +31,19 @@ type SentrySpec struct {
 	Release string `json:"release,omitempty"`
 }
 
+// VariableRelease is what Sentry's SDKs read the release from.
+const VariableRelease = "SENTRY_RELEASE"
+
+// ReleasesFromImage reports whether the release is taken from each container's image.
+func (s *SentrySpec) ReleasesFromImage() bool {
+	return s != nil && s.Release == ReleaseFromImage
+}
+
+// HasSettings reports whether there is anything for workloads.
+func (s *ObservabilityStackSpec) HasSettings() bool {
+	return s.Sentry != nil || s.Logging != nil || s.Environment != ""
+}
+
 // LoggingSpec says how workloads log. structlog is set up from it by the application.
 type LoggingSpec struct {
 	// level is given to workloads as LOG_LEVEL. Absent: the variable is not set.

@@ -25,7 +25,7 @@ type Workloads struct {
 // injection copies the settings to where the stack's workloads are, and says how
 // many of them have the current ones.
 func injection(stack *obsv1.ObservabilityStack, in Inputs) Output {
-	if in.Workloads == nil || !hasSettings(&stack.Spec) {
+	if in.Workloads == nil || !stack.Spec.HasSettings() {
 		return Output{}
 	}
 	if problem := invalidSelector(stack.Spec.Injection); problem != nil {
@@ -65,7 +65,7 @@ func injectionState(stack *obsv1.ObservabilityStack, in Inputs, copies []client.
 	case len(found.Rolling)+len(found.Outdated) > 0:
 		return wait(obsv1.ReasonRollingOut, append(found.Rolling, found.Outdated...), "are rolling out or wait for their turn; see them with kubectl rollout status")
 	case len(found.Missed) > 0:
-		return wait(obsv1.ReasonRollingOut, found.Missed, "have Pods that started while the webhook was away; obstack rolls them again, or restart them")
+		return wait(obsv1.ReasonRollingOut, found.Missed, "have Pods that started while the webhook was away; obstack retries the injection, or restart them")
 	case len(found.Stale) > 0:
 		return wait(obsv1.ReasonRolloutRequired, found.Stale, "have Pods with an old configuration that Kubernetes keeps; delete these Pods")
 	}
@@ -76,11 +76,11 @@ func injectionState(stack *obsv1.ObservabilityStack, in Inputs, copies []client.
 	return available(copies, message)
 }
 
-// WebhookSilent is the condition of a stack whose workloads cannot be rolled
-// because the webhook does not answer.
-func WebhookSilent(which []string) Output {
-	return unavailable(nil, obsv1.ReasonWebhookSilent, fmt.Sprintf(
-		"the webhook does not answer for %s, so rolling would inject nothing: see whether obstack's Pods are ready, "+
+// WebhookUnavailable is the condition of a stack whose workloads cannot be patched
+// because the webhook does not respond.
+func WebhookUnavailable(which []string) Output {
+	return unavailable(nil, obsv1.ReasonWebhookUnavailable, fmt.Sprintf(
+		"the webhook does not respond for %s, so a rollout would inject nothing: see whether obstack's Pods are ready, "+
 			"its Service has endpoints and its MutatingWebhookConfiguration has a caBundle; obstack tries again", some(which)))
 }
 

@@ -21,7 +21,7 @@ import (
 // sentry makes the Secret with the settings of the stack's workloads: the DSN,
 // the environment and release, and the log settings.
 func sentry(stack *obsv1.ObservabilityStack, in Inputs) Output {
-	if !hasSettings(&stack.Spec) {
+	if !stack.Spec.HasSettings() {
 		return Output{}
 	}
 	settings, problem := settingsSecret(stack, in)
@@ -35,11 +35,6 @@ func sentry(stack *obsv1.ObservabilityStack, in Inputs) Output {
 		return Output{Objects: objects, Status: metav1.ConditionTrue, Reason: obsv1.ReasonDisabled, Message: sentryIsOff(stack.Spec.Sentry, settings)}
 	}
 	return available(objects, fmt.Sprintf("Secret %s holds the DSN and the other settings", settings.Name))
-}
-
-// hasSettings tells whether there is anything for workloads.
-func hasSettings(spec *obsv1.ObservabilityStackSpec) bool {
-	return spec.Sentry != nil || spec.Logging != nil || spec.Environment != ""
 }
 
 // settingsSecret is the Secret in the stack's namespace, or what keeps it from being made.
@@ -87,7 +82,7 @@ func SettingsVersionOf(annotations map[string]string) SettingsVersion {
 func NewSettingsVersion(
 	stack *obsv1.ObservabilityStack, in Inputs, written SettingsVersion,
 ) (version SettingsVersion, decided bool) {
-	if !hasSettings(&stack.Spec) {
+	if !stack.Spec.HasSettings() {
 		return SettingsVersion{}, true
 	}
 	dsn, problem := sentryDSN(stack.Spec.Sentry, in)
@@ -109,8 +104,8 @@ func NewSettingsVersion(
 // hashOf the settings, with the DSN or what stands for it.
 func hashOf(spec *obsv1.ObservabilityStackSpec, dsn string) string {
 	data := settingsData(spec, dsn)
-	if spec.Sentry != nil && spec.Sentry.Release == obsv1.ReleaseFromImage {
-		data[variableRelease] = []byte(obsv1.ReleaseFromImage)
+	if spec.Sentry.ReleasesFromImage() {
+		data[obsv1.VariableRelease] = []byte(obsv1.ReleaseFromImage)
 	}
 	sum := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(data)) {
@@ -185,11 +180,8 @@ func secretValue(ref obsv1.SecretKeySelector, in Inputs, field string) (SecretVa
 	return SecretValue{}, &problem
 }
 
-// Variables by which Sentry's SDKs are set up.
-const (
-	variableDSN     = "SENTRY_DSN"
-	variableRelease = "SENTRY_RELEASE"
-)
+// variableDSN is what Sentry's SDKs read the DSN from.
+const variableDSN = "SENTRY_DSN"
 
 // settingsData are the variables that workloads get.
 func settingsData(spec *obsv1.ObservabilityStackSpec, dsn string) map[string][]byte {
@@ -204,8 +196,8 @@ func settingsData(spec *obsv1.ObservabilityStackSpec, dsn string) map[string][]b
 	set(variableDSN, dsn)
 	if spec.Sentry != nil {
 		set("SENTRY_TRACES_SAMPLE_RATE", spec.Sentry.TracesSampleRate)
-		if spec.Sentry.Release != obsv1.ReleaseFromImage { // else the webhook sets it for each container
-			set(variableRelease, spec.Sentry.Release)
+		if !spec.Sentry.ReleasesFromImage() { // else the webhook sets it for each container
+			set(obsv1.VariableRelease, spec.Sentry.Release)
 		}
 	}
 	if spec.Logging != nil {

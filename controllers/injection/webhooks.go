@@ -10,12 +10,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	utilcache "k8s.io/apimachinery/pkg/util/cache"
+	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -24,6 +26,7 @@ import (
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/injection/policy"
+	"obstack.dev/obstack/controllers/metadata"
 )
 
 // The paths under which the webhooks are served.
@@ -37,11 +40,35 @@ type Lookup struct {
 	*Reader
 	// Live reads the metadata of Secrets that the cache does not show yet.
 	Live client.Reader
+	// absent are the Secrets that were not there either, for absentFor.
+	absent *utilcache.Expiring
 }
 
-// NewLookup reads through the caches of a manager, which may be those of some namespaces.
-func NewLookup(mgr ctrl.Manager, namespaces map[string]cache.Config) Lookup {
-	return Lookup{Reader: newReader(mgr, nil, namespaces), Live: mgr.GetAPIReader()}
+const (
+	// absentFor is how long a Secret that is not there is not looked for again but in the cache.
+	absentFor = 3 * time.Second
+	// lookupsPerSecond bounds the requests that calls of the webhooks make.
+	lookupsPerSecond = 20
+)
+
+// NewLookup makes a Lookup.
+func NewLookup(reader *Reader, live client.Reader) Lookup {
+	return Lookup{Reader: reader, Live: live, absent: utilcache.NewExpiring()}
+}
+
+// AddWebhooks registers the webhooks with a server. They read through the caches of a
+// manager, which may be those of some namespaces.
+func AddWebhooks(mgr ctrl.Manager, server webhook.Server, namespaces map[string]cache.Config) error {
+	config := rest.CopyConfig(mgr.GetConfig())
+	config.QPS, config.Burst = lookupsPerSecond, 2*lookupsPerSecond
+	live, err := client.New(config, client.Options{
+		Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient(),
+	})
+	if err != nil {
+		return fmt.Errorf("make the webhooks' client: %w", err)
+	}
+	RegisterWebhooks(server, NewLookup(newReader(mgr, nil, namespaces), live))
+	return nil
 }
 
 // RegisterWebhooks registers the handlers with a server.
@@ -86,10 +113,11 @@ func (h *PodWebhook) Handle(ctx context.Context, req admission.Request) admissio
 	grant := policy.Grant{
 		Stamp:            stamp,
 		Secret:           obsv1.SettingsName(stack.Namespace, stack.Name),
-		ReleaseFromImage: stack.Spec.Sentry != nil && stack.Spec.Sentry.Release == obsv1.ReleaseFromImage,
+		ReleaseFromImage: stack.Spec.Sentry.ReleasesFromImage(),
 	}
-	if grant.SecretExists, err = h.secretExists(ctx, req.Namespace, grant.Secret); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "Could not look for the settings", "namespace", req.Namespace, "secret", grant.Secret)
+	settings := types.NamespacedName{Namespace: req.Namespace, Name: grant.Secret}
+	if grant.SecretExists, err = h.secretExists(ctx, settings); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Could not look for the settings", "secret", settings)
 	}
 	countInjection("injected", "")
 	return withWarning(admission.Patched("", policy.PodPatch(pod, grant, claim.Containers)...), decision)
@@ -197,21 +225,28 @@ func (l *Lookup) decide(ctx context.Context, claim policy.Claim, namespace strin
 	return policy.Decide(claim, namespace, meta.Labels, stack), stack, nil
 }
 
-// secretExists asks the cache, and the API server if that shows none: the first
+// secretExists looks in the cache, and asks the API server if that shows none: the first
 // Pods of a namespace come right after the copy.
-func (l *Lookup) secretExists(ctx context.Context, namespace, name string) (bool, error) {
-	for _, reader := range []client.Reader{l.Main, l.Live} {
-		meta := &metav1.PartialObjectMetadata{}
-		meta.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-		err := reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, meta)
-		if err == nil {
-			return true, nil
-		}
-		if !apierrors.IsNotFound(err) {
-			return false, fmt.Errorf("read metadata of Secret %s/%s: %w", namespace, name, err)
-		}
+func (l *Lookup) secretExists(ctx context.Context, name types.NamespacedName) (bool, error) {
+	if found, err := exists(ctx, l.Main, name); found || err != nil {
+		return found, err
 	}
-	return false, nil
+	if _, absent := l.absent.Get(name); absent {
+		return false, nil
+	}
+	found, err := exists(ctx, l.Live, name)
+	if !found && err == nil {
+		l.absent.Set(name, nil, absentFor)
+	}
+	return found, err
+}
+
+func exists(ctx context.Context, reader client.Reader, secret types.NamespacedName) (bool, error) {
+	err := reader.Get(ctx, secret, metadata.Of(metadata.Secret))
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("read metadata of Secret %s: %w", secret, err)
+	}
+	return err == nil, nil
 }
 
 // failed lets the request pass as it is. An error would do the same by way of

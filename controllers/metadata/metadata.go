@@ -6,11 +6,14 @@ package metadata
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -82,4 +85,14 @@ func ControllerUID(obj client.Object) []string {
 		return []string{string(owner.UID)}
 	}
 	return nil
+}
+
+// ParseName reads NAMESPACE/NAME, or NAME of an object in the default namespace, if there is one.
+func ParseName(text, defaultNamespace string) (name types.NamespacedName, ok bool) {
+	name = types.NamespacedName{Namespace: defaultNamespace, Name: text}
+	if before, after, found := strings.Cut(text, "/"); found {
+		name.Namespace, name.Name = before, after
+	}
+	ok = len(validation.IsDNS1123Label(name.Namespace)) == 0 && len(validation.IsDNS1123Subdomain(name.Name)) == 0
+	return name, ok
 }

@@ -40,7 +40,7 @@ func (r *Reconciler) rollout(ctx context.Context, stack *obsv1.ObservabilityStac
 	}
 	unreachable, err := r.Injection.Rollout(ctx, client.ObjectKeyFromObject(stack), *plan.workloads)
 	if len(unreachable) > 0 {
-		injected.Output, injected.recheck = desired.WebhookSilent(unreachable), webhookRecheck
+		injected.Output, injected.recheck = desired.WebhookUnavailable(unreachable), webhookRecheck
 	}
 	return done, err
 }

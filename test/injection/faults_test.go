@@ -69,7 +69,7 @@ func (c *cluster) webhookDown(t *testing.T) {
 	c.awaitPods(t, namespace, "", 50, started)
 	c.awaitPods(t, namespace, "", 50, hasSettings)
 	c.awaitWorkloads(t, stack, "0/5", 0)
-	c.awaitCondition(t, stack, obsv1.InjectionReady, obsv1.ReasonWebhookSilent)
+	c.awaitCondition(t, stack, obsv1.InjectionReady, obsv1.ReasonWebhookUnavailable)
 	// Rolling now would inject nothing.
 	for _, d := range known {
 		c.wantGeneration(t, d, 2)

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/metadata"
 )
 
 // Claim is what a workload or Pod asks for.
@@ -93,12 +94,14 @@ func claim(namespace string, sources []map[string]string) Claim {
 			return Claim{Problem: problem(obsv1.AnnotationInject, value, `write "false" to opt out, or remove it`)}
 		}
 	}
-	reference, hint := parseReference(stack, namespace)
-	if hint != "" {
-		return Claim{Problem: problem(obsv1.AnnotationStack, stack, hint)}
+	reference, ok := metadata.ParseName(stack, namespace)
+	if !ok || strings.Contains(reference.Name, ".") {
+		return Claim{Problem: problem(obsv1.AnnotationStack, stack,
+			"write the NAME of an ObservabilityStack in this namespace, or NAMESPACE/NAME")}
 	}
 	claimed := Claim{Stack: reference}
 	if value, set := first(sources, obsv1.AnnotationContainers); set {
+		var hint string
 		if claimed.Containers, hint = parseContainers(value); hint != "" {
 			return Claim{Problem: problem(obsv1.AnnotationContainers, value, hint)}
 		}
@@ -113,18 +116,6 @@ func first(sources []map[string]string, key string) (string, bool) {
 		}
 	}
 	return "", false
-}
-
-// parseReference reads NAME or NAMESPACE/NAME; hint says what to write instead.
-func parseReference(value, namespace string) (reference types.NamespacedName, hint string) {
-	reference = types.NamespacedName{Namespace: namespace, Name: value}
-	if before, after, found := strings.Cut(value, "/"); found {
-		reference.Namespace, reference.Name = before, after
-	}
-	if len(validation.IsDNS1123Label(reference.Namespace)) > 0 || len(validation.IsDNS1123Label(reference.Name)) > 0 {
-		return types.NamespacedName{}, "write the NAME of an ObservabilityStack in this namespace, or NAMESPACE/NAME"
-	}
-	return reference, ""
 }
 
 func parseContainers(value string) (names []string, hint string) {

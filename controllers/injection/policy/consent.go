@@ -37,7 +37,7 @@ func Decide(claim Claim, namespace string, labels map[string]string, stack *obsv
 	case !Admits(stack, namespace, labels):
 		return Decision{Reason: obsv1.ReasonNamespaceNotAdmitted, Message: fmt.Sprintf(
 			"ObservabilityStack %s does not admit workloads of namespace %s: its owner must list it in spec.injection.namespaces", claim.Stack, namespace)}
-	case !HasSettings(stack):
+	case !stack.Spec.HasSettings():
 		return Decision{Reason: obsv1.ReasonNothingToInject, Message: fmt.Sprintf(
 			"ObservabilityStack %s has no settings for workloads: add spec.environment, spec.sentry or spec.logging to it", claim.Stack)}
 	default:
@@ -76,11 +76,6 @@ func (d Decision) Check(claim Claim, containers []string) Decision {
 
 // maxProblem bounds a message about containers, of which there may be a hundred, in bytes.
 const maxProblem = 512
-
-// HasSettings reports whether a stack has anything for workloads.
-func HasSettings(stack *obsv1.ObservabilityStack) bool {
-	return stack.Spec.Sentry != nil || stack.Spec.Logging != nil || stack.Spec.Environment != ""
-}
 
 // ContainerNames are the names of a template's containers.
 func (t *Template) ContainerNames() []string {

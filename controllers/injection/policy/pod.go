@@ -24,9 +24,6 @@ type Grant struct {
 	ReleaseFromImage bool
 }
 
-// releaseVariable is what Sentry's SDKs read the release from.
-const releaseVariable = "SENTRY_RELEASE"
-
 // PodPatch adds a grant to a Pod: one envFrom entry for each chosen container, in
 // front of the others and optional, so that what a container sets itself wins and
 // a Secret that is missing keeps nothing from starting. Repeated on its own result
@@ -42,9 +39,9 @@ func PodPatch(pod *corev1.Pod, grant Grant, containers []string) []webhook.JSONP
 		if !readsFrom(container, grant.Secret) {
 			ops = append(ops, addEnvFrom(path, container, grant.Secret))
 		}
-		if grant.ReleaseFromImage && !sets(container, releaseVariable) {
+		if grant.ReleaseFromImage && !sets(container, obsv1.VariableRelease) {
 			if release := releaseOf(container.Image); release != "" {
-				ops = append(ops, addEnv(path, container, corev1.EnvVar{Name: releaseVariable, Value: release}))
+				ops = append(ops, addEnv(path, container, corev1.EnvVar{Name: obsv1.VariableRelease, Value: release}))
 			}
 		}
 	}
