@@ -10,6 +10,7 @@ type AlertsSpec struct {
 	// +kubebuilder:validation:MaxProperties=16
 	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^[a-zA-Z_][a-zA-Z0-9_]*$'))",message="the labels of alerts are Prometheus labels: letters, digits and '_', not starting with a digit"
 	// +kubebuilder:validation:XValidation:rule="!('severity' in self) && !('alertname' in self)",message="severity is set for each alert by its severity field, and alertname by obstack; remove them from labels"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !(k in ['namespace', 'queue_name', 'task', 'slo']) && !k.startsWith('obstack_'))",message="namespace, queue_name, task, slo and labels that begin with obstack_ say what an alert is about, and are set by obstack; choose other keys"
 	Labels map[string]AlertLabelValue `json:"labels,omitempty"`
 
 	// latency tunes ObstackHighLatency: the 95th percentile of the response time of a monitor.
@@ -60,9 +61,11 @@ type AlertsSpec struct {
 	BrokerUnreachable BrokerUnreachableAlert `json:"brokerUnreachable,omitzero"`
 }
 
-// AlertLabelValue is the value of a label on an alert.
+// AlertLabelValue is the value of a label on an alert. It is taken literally: Prometheus' templates
+// could read series of other stacks.
 //
 // +kubebuilder:validation:MaxLength=256
+// +kubebuilder:validation:XValidation:rule="!self.contains('{{')",message="the value of an alert's label is taken literally: remove the template {{ }}"
 type AlertLabelValue string
 
 // Severity of an alert, as Alertmanager's routes see it.

@@ -37,6 +37,8 @@ const (
 	ReasonInvalidDSN = "InvalidDSN"
 	// ReasonInvalidURL: the Secret's key holds something that is not a broker URL.
 	ReasonInvalidURL = "InvalidURL"
+	// ReasonInvalidArgument: an argument of a broker's exporter is not valid.
+	ReasonInvalidArgument = "InvalidArgument"
 	// ReasonInvalidThreshold: the threshold of an SLO is no boundary of a bucket of its histogram.
 	ReasonInvalidThreshold = "InvalidThreshold"
 	// ReasonScrapedTooSeldom: the monitor of an SLO is scraped too seldom for its shortest window.

@@ -36,7 +36,7 @@ type DashboardsSpec struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^/@?# ]+(/[^?#@ ]*)?$')",message="grafanaURL is the address at which people open Grafana, without a user, a query or a fragment: write for example https://grafana.example.com"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^/@?#{}\\\\s]+(/[^?#@{}\\\\s]*)?$')",message="grafanaURL is the address at which people open Grafana, without a user, a query, a fragment or braces: write for example https://grafana.example.com"
 	GrafanaURL string `json:"grafanaURL,omitempty"`
 
 	// labels by which Grafana's sidecar finds the ConfigMaps.

@@ -126,22 +126,71 @@ type Monitor struct {
 	// +optional
 	Authorization *monitoringv1.SafeAuthorization `json:"authorization,omitempty"`
 
-	// relabelings are applied to targets before the scrape, as in a ServiceMonitor.
-	// The labels that select this stack's series are set after them.
+	// relabelings are applied to targets before the scrape, as in a ServiceMonitor. What
+	// Prometheus scrapes, and how, they cannot change. The labels that select this stack's
+	// series, namespace among them, are set after them.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
-	Relabelings []monitoringv1.RelabelConfig `json:"relabelings,omitempty"`
+	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.action) || !(r.action in ['labelmap', 'LabelMap']))",message="labelmap must not be used before the scrape, because it could change what Prometheus scrapes: write one relabeling with sourceLabels and targetLabel for each label, or use labelmap in metricRelabelings"
+	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.targetLabel) || !r.targetLabel.startsWith('__') || r.targetLabel.startsWith('__tmp_'))",message="targetLabel must not begin with __, because such labels say what Prometheus scrapes: choose another label, or begin it with __tmp_ if only later relabelings need it"
+	Relabelings []Relabeling `json:"relabelings,omitempty"`
 
 	// metricRelabelings are applied to samples before they are stored, as in a ServiceMonitor.
+	// The labels that select this stack's series, namespace among them, are set after them.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
-	MetricRelabelings []monitoringv1.RelabelConfig `json:"metricRelabelings,omitempty"`
+	MetricRelabelings []Relabeling `json:"metricRelabelings,omitempty"`
 
 	// sampleLimit is the highest number of samples that one scrape may yield;
 	// beyond it the scrape fails as a whole. Absent: no limit.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	SampleLimit *int64 `json:"sampleLimit,omitempty"`
+}
+
+// Relabeling changes the labels of targets or samples, as in a ServiceMonitor.
+type Relabeling struct {
+	// sourceLabels are those whose values, joined by the separator, the regex is matched against.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=256
+	SourceLabels []string `json:"sourceLabels,omitempty"`
+
+	// separator between the values of sourceLabels. Absent: ";".
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Separator *string `json:"separator,omitempty"`
+
+	// targetLabel is the label that is written.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z_][a-zA-Z0-9_]*$')",message="targetLabel is the name of a label: letters, digits and '_', without references to the regex such as ${1}"
+	TargetLabel string `json:"targetLabel,omitempty"`
+
+	// regex that the values are matched against, as a whole. Absent: "(.*)".
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=4096
+	Regex string `json:"regex,omitempty"`
+
+	// modulus of the hash of the values, with the action hashmod.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	Modulus int64 `json:"modulus,omitempty"`
+
+	// replacement for the value of targetLabel, where $1 stands for the first group of the regex.
+	// Absent: "$1".
+	// +optional
+	// +kubebuilder:validation:MaxLength=4096
+	Replacement *string `json:"replacement,omitempty"`
+
+	// action that is taken. Absent: replace.
+	// +optional
+	// +kubebuilder:validation:Enum=replace;Replace;keep;Keep;drop;Drop;hashmod;HashMod;labelmap;LabelMap;labeldrop;LabelDrop;labelkeep;LabelKeep;lowercase;Lowercase;uppercase;Uppercase;keepequal;KeepEqual;dropequal;DropEqual
+	Action string `json:"action,omitempty"`
 }

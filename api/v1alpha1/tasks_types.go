@@ -56,6 +56,7 @@ type Broker struct {
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule="self.all(a, a.startsWith('--') && !a.startsWith('--broker-url') && !a.startsWith('--port'))",message="args are options of the form --NAME or --NAME=VALUE; the broker is set by url or urlFrom, and the port is always 9808"
+	// +kubebuilder:validation:XValidation:rule="self.all(a, !a.startsWith('--metric-prefix') || a.matches('^--metric-prefix=[a-zA-Z_:][a-zA-Z0-9_:]*$'))",message="the prefix of metrics consists of letters, digits, '_' and ':' and does not start with a digit: write for example --metric-prefix=celery_"
 	Args []string `json:"args,omitempty"`
 
 	// queues whose length is always reported, even before a worker consumes from

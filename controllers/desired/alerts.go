@@ -4,6 +4,7 @@ package desired
 
 import (
 	"fmt"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +29,12 @@ func alerts(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	}
 	if in.MissingAPIs[PrometheusRuleKind.GroupKind()] {
 		return missingAPI(nil, PrometheusRuleKind, prometheusOperator)
+	}
+	brokers := brokersOf(stack)
+	for i := range brokers {
+		if problem := invalidPrefix(&brokers[i]); problem != nil {
+			return *problem
+		}
 	}
 	groups := alertGroups(stack, spec)
 	if len(groups) == 0 {
@@ -114,14 +121,14 @@ func (s subject) by(more ...string) string {
 	return "by (" + strings.Join(append([]string{"namespace", obsv1.SeriesStack, s.label}, more...), ", ") + ")"
 }
 
-// alert is a rule about the subject. It carries the subject as a label, as its
-// series do: promtool calls two alerts that have a name and all labels in common
-// duplicates.
+// alert is a rule about the subject. It carries the subject as a label, as its series do: promtool
+// calls two alerts that have a name and all labels in common duplicates. Summary and description
+// are templates.
 func (s subject) alert(name, expr string, hold obsv1.Duration, severity obsv1.Severity, summary, description string) monitoringv1.Rule {
 	rule := monitoringv1.Rule{
 		Alert:  name,
 		Expr:   intstr.FromString(expr),
-		Labels: map[string]string{"severity": string(severity), s.label: s.name},
+		Labels: map[string]string{"severity": string(severity), s.label: literal(s.name)},
 		Annotations: map[string]string{
 			"summary":     summary,
 			"description": description,
@@ -132,16 +139,11 @@ func (s subject) alert(name, expr string, hold obsv1.Duration, severity obsv1.Se
 		rule.For = new(monitoringv1.Duration(hold))
 	}
 	if spec := s.stack.Spec.Dashboards; spec != nil {
-		rule.Annotations["dashboard_url"] = fmt.Sprintf("%s/d/%s?var-%s=%s", strings.TrimRight(spec.GrafanaURL, "/"),
-			dashboards.UID(s.stack.Namespace, s.stack.Name, s.dashboard), strings.TrimPrefix(s.label, "obstack_"), s.name)
+		rule.Annotations["dashboard_url"] = annotation("%s/d/%s?var-%s=%s", strings.TrimRight(spec.GrafanaURL, "/"),
+			dashboards.UID(s.stack.Namespace, s.stack.Name, s.dashboard),
+			strings.TrimPrefix(s.label, "obstack_"), url.QueryEscape(s.name))
 	}
 	return rule
-}
-
-func addLabels(rule *monitoringv1.Rule, labels map[string]obsv1.AlertLabelValue) {
-	for key, value := range labels {
-		rule.Labels[key] = string(value)
-	}
 }
 
 // countAlerts counts as people do: an alert that several groups have, each for its own subjects, is one.
@@ -160,21 +162,28 @@ func countAlerts(groups []monitoringv1.RuleGroup) int {
 func targetDown(s subject, tuning obsv1.TargetDownAlert) monitoringv1.Rule {
 	expr := fmt.Sprintf("1 - avg %s (up{%s}) > %g\nor absent(up{%s})", s.by(), s.series(), share(tuning.Threshold), s.series())
 	return s.alert(alertTargetDown, expr, tuning.For, tuning.Severity,
-		fmt.Sprintf("Prometheus cannot scrape %s of stack %s/%s", s.name, s.stack.Namespace, s.stack.Name),
-		fmt.Sprintf("{{ $value | humanizePercentage }} of the targets cannot be scraped or are not there, above the threshold of %s. Other alerts about them are blind.", percent(tuning.Threshold)))
+		annotation("Prometheus cannot scrape %s of stack %s/%s", s.name, s.stack.Namespace, s.stack.Name),
+		annotation("{{ $value | humanizePercentage }} of the targets cannot be scraped or are not there, "+
+			"above the threshold of %s. Other alerts about them are blind.", percent(tuning.Threshold)))
 }
 
 // window of an alert on a monitor: what the spec says, and at least four scrapes,
 // because with fewer one missed scrape leaves rate() without data.
 func window(set obsv1.Window, monitor *obsv1.Monitor) string {
-	span, err := time.ParseDuration(string(set))
-	if err != nil {
-		span = 5 * time.Minute
-	}
+	span := span(set, 5*time.Minute)
 	if interval, err := time.ParseDuration(string(monitor.Interval)); err == nil {
 		span = max(span, 4*interval)
 	}
 	return model.Duration(span).String()
+}
+
+// span is the length of a window, or the fallback where none is set.
+func span(set obsv1.Window, fallback time.Duration) time.Duration {
+	parsed, err := time.ParseDuration(string(set))
+	if err != nil {
+		return fallback
+	}
+	return parsed
 }
 
 // seconds of a duration that CEL has checked.

@@ -41,8 +41,8 @@ func highLatency(s subject, monitor *obsv1.Monitor, tuning obsv1.LatencyAlert) m
 	expr := fmt.Sprintf("histogram_quantile(0.95, sum %s (rate(%s_bucket{%s}[%s]))) > %g\nand sum %s (increase(%s_count{%s}[%s])) >= %d",
 		s.by("le"), f.Duration, series, window, seconds(tuning.Threshold), s.by(), f.Duration, series, window, minimumRequests)
 	return s.alert(alertHighLatency, expr, tuning.For, tuning.Severity,
-		fmt.Sprintf("%s of stack %s/%s answers slowly", s.name, s.stack.Namespace, s.stack.Name),
-		fmt.Sprintf("The 95th percentile of the response time is {{ $value | humanizeDuration }}, above the threshold of %s.", tuning.Threshold))
+		annotation("%s of stack %s/%s answers slowly", s.name, s.stack.Namespace, s.stack.Name),
+		annotation("The 95th percentile of the response time is {{ $value | humanizeDuration }}, above the threshold of %s.", tuning.Threshold))
 }
 
 func highErrorRatio(s subject, monitor *obsv1.Monitor, tuning obsv1.RatioAlert) monitoringv1.Rule {
@@ -52,6 +52,6 @@ func highErrorRatio(s subject, monitor *obsv1.Monitor, tuning obsv1.RatioAlert) 
 	expr := fmt.Sprintf("%s (rate(%s)) / %s (rate(%s{%s}[%s])) > %g\nand %s (increase(%s)) >= %d",
 		by, errors, by, f.Requests, series, window, share(tuning.Threshold), by, errors, minimumFailures)
 	return s.alert(alertHighErrorRatio, expr, tuning.For, tuning.Severity,
-		fmt.Sprintf("%s of stack %s/%s answers with server errors", s.name, s.stack.Namespace, s.stack.Name),
-		fmt.Sprintf("{{ $value | humanizePercentage }} of the requests are answered with 5xx, above the threshold of %s.", percent(tuning.Threshold)))
+		annotation("%s of stack %s/%s answers with server errors", s.name, s.stack.Namespace, s.stack.Name),
+		annotation("{{ $value | humanizePercentage }} of the requests are answered with 5xx, above the threshold of %s.", percent(tuning.Threshold)))
 }

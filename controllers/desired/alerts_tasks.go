@@ -3,7 +3,6 @@
 package desired
 
 import (
-	"cmp"
 	"fmt"
 	"regexp"
 	"strings"
@@ -47,9 +46,14 @@ func brokerAlerts(stack *obsv1.ObservabilityStack, broker *obsv1.Broker, spec *o
 		choice{spec.BrokerUnreachable.Disabled, brokerUnreachable(s, broker, spec.BrokerUnreachable)})
 }
 
+// taskWindow is the window of an alert on tasks: 10m where the spec sets none.
+func taskWindow(set obsv1.Window) string {
+	return model.Duration(span(set, 10*time.Minute)).String()
+}
+
 func highTaskFailureRatio(s subject, broker *obsv1.Broker, tuning obsv1.RatioAlert) monitoringv1.Rule {
 	by := "sum " + s.by()
-	window := fmt.Sprintf("{%s}[%s]", s.series(), cmp.Or(tuning.Window, "10m"))
+	window := fmt.Sprintf("{%s}[%s]", s.series(), taskWindow(tuning.Window))
 	failures := taskMetric(broker, "task_failed_total") + window
 	failed := fmt.Sprintf("%s (rate(%s))", by, failures)
 	succeeded := fmt.Sprintf("%s (rate(%s%s))", by, taskMetric(broker, "task_succeeded_total"), window)
@@ -57,16 +61,16 @@ func highTaskFailureRatio(s subject, broker *obsv1.Broker, tuning obsv1.RatioAle
 	expr := fmt.Sprintf("%s / (%s + (%s or 0 * %s)) > %g\nand %s (increase(%s)) >= %d",
 		failed, failed, succeeded, failed, share(tuning.Threshold), by, failures, minimumFailures)
 	return s.alert(alertHighTaskFailureRatio, expr, tuning.For, tuning.Severity,
-		fmt.Sprintf("Tasks of broker %s of stack %s/%s fail", s.name, s.stack.Namespace, s.stack.Name),
-		fmt.Sprintf("{{ $value | humanizePercentage }} of the finished tasks failed, above the threshold of %s.", percent(tuning.Threshold)))
+		annotation("Tasks of broker %s of stack %s/%s fail", s.name, s.stack.Namespace, s.stack.Name),
+		annotation("{{ $value | humanizePercentage }} of the finished tasks failed, above the threshold of %s.", percent(tuning.Threshold)))
 }
 
 func queueBacklog(s subject, broker *obsv1.Broker, tuning obsv1.QueueBacklogAlert) monitoringv1.Rule {
 	expr := fmt.Sprintf("max %s (%s{%s%s}) > %d",
 		s.by(labelQueue), taskMetric(broker, "queue_length"), s.series(), otherQueues(tuning.IgnoredQueues), tuning.Threshold)
 	return s.alert(alertQueueBacklog, expr, tuning.For, tuning.Severity,
-		fmt.Sprintf("Messages pile up in queue {{ $labels.queue_name }} of broker %s of stack %s/%s", s.name, s.stack.Namespace, s.stack.Name),
-		fmt.Sprintf(`{{ $value | printf "%%.0f" }} messages wait, above the threshold of %d.`, tuning.Threshold))
+		annotation("Messages pile up in queue {{ $labels.queue_name }} of broker %s of stack %s/%s", s.name, s.stack.Namespace, s.stack.Name),
+		annotation(`{{ $value | printf "%%.0f" }} messages wait, above the threshold of %d.`, tuning.Threshold))
 }
 
 // queueStalled fires when messages waited through the whole window and no task
@@ -76,19 +80,19 @@ func queueBacklog(s subject, broker *obsv1.Broker, tuning obsv1.QueueBacklogAler
 // Where no start was ever counted for a queue, its getting shorter counts as one.
 func queueStalled(s subject, broker *obsv1.Broker, tuning obsv1.QueueStalledAlert) monitoringv1.Rule {
 	by, series := s.by(labelQueue), s.series()
-	window := cmp.Or(tuning.Window, "10m")
+	window := taskWindow(tuning.Window)
 	length := fmt.Sprintf("%s{%s%s}", taskMetric(broker, "queue_length"), series, otherQueues(tuning.IgnoredQueues))
 	started := fmt.Sprintf("%s{%s}", taskMetric(broker, "task_started_total"), series)
 	expr := strings.Join([]string{
 		fmt.Sprintf("min %s (min_over_time(%s[%s])) > 0", by, length, window),
 		// Else an exporter that has just started would know of nothing but the messages.
 		fmt.Sprintf("and max %s (%s offset %s) > 0", by, length, window),
-		fmt.Sprintf("unless %s", happened(by, started, string(window))),
+		fmt.Sprintf("unless %s", happened(by, started, window)),
 		fmt.Sprintf("unless (max %s (resets(%s[%s])) > 0 unless sum %s (%s))", by, length, window, by, started),
 	}, "\n")
 	return s.alert(alertQueueStalled, expr, tuning.For, tuning.Severity,
-		fmt.Sprintf("Nothing works on queue {{ $labels.queue_name }} of broker %s of stack %s/%s", s.name, s.stack.Namespace, s.stack.Name),
-		fmt.Sprintf(`{{ $value | printf "%%.0f" }} messages or more have been waiting for %s, and no task of the queue was started.`, window))
+		annotation("Nothing works on queue {{ $labels.queue_name }} of broker %s of stack %s/%s", s.name, s.stack.Namespace, s.stack.Name),
+		annotation(`{{ $value | printf "%%.0f" }} messages or more have been waiting for %s, and no task of the queue was started.`, window))
 }
 
 // happened is not empty if a counter rose within the window. increase() does not
@@ -102,12 +106,12 @@ func happened(by, counter, window string) string {
 // workersLost counts by the exporter's counter: the series of the lost workers
 // themselves are purged, and those of workers that left in peace look the same.
 func workersLost(s subject, broker *obsv1.Broker, tuning obsv1.WorkersLostAlert) monitoringv1.Rule {
-	window := cmp.Or(tuning.Window, "15m")
+	window := taskWindow(tuning.Window)
 	expr := fmt.Sprintf("round(sum %s (increase(%s{%s}[%s]))) >= %d",
 		s.by(), taskMetric(broker, "worker_lost_total"), s.series(), window, tuning.Threshold)
 	return s.alert(alertWorkersLost, expr, "", tuning.Severity,
-		fmt.Sprintf("Workers of broker %s of stack %s/%s were lost", s.name, s.stack.Namespace, s.stack.Name),
-		fmt.Sprintf(`Workers lost within %s: {{ $value | printf "%%.0f" }}. They fell silent without a goodbye; what they were working on is lost or runs again.`, window))
+		annotation("Workers of broker %s of stack %s/%s were lost", s.name, s.stack.Namespace, s.stack.Name),
+		annotation(`Workers lost within %s: {{ $value | printf "%%.0f" }}. They fell silent without a goodbye; what they were working on is lost or runs again.`, window))
 }
 
 // schedulerSilent fires when a periodic task was neither sent nor received within
@@ -128,16 +132,16 @@ func schedulerSilent(s subject, broker *obsv1.Broker, task obsv1.PeriodicTask, t
 	// restart takes seconds and must not blind the alert for a day.
 	lines = append(lines, fmt.Sprintf("unless max %s (avg_over_time(%s{%s}[%s])) < 0.9", by, taskMetric(broker, "exporter_broker_up"), series, window))
 	rule := s.alert(alertSchedulerSilent, strings.Join(lines, "\n"), tuning.For, tuning.Severity,
-		fmt.Sprintf("The scheduler of stack %s/%s does not send %s", s.stack.Namespace, s.stack.Name, task.Name),
-		fmt.Sprintf("%s, expected every %s, was neither sent nor received on broker %s within that time.", task.Name, task.Interval, s.name))
-	rule.Labels[labelTask] = task.Name
+		annotation("The scheduler of stack %s/%s does not send %s", s.stack.Namespace, s.stack.Name, task.Name),
+		annotation("%s, expected every %s, was neither sent nor received on broker %s within that time.", task.Name, task.Interval, s.name))
+	rule.Labels[labelTask] = literal(task.Name)
 	return rule
 }
 
 func brokerUnreachable(s subject, broker *obsv1.Broker, tuning obsv1.BrokerUnreachableAlert) monitoringv1.Rule {
 	expr := fmt.Sprintf("max %s (%s{%s}) == 0", s.by(), taskMetric(broker, "exporter_broker_up"), s.series())
 	return s.alert(alertBrokerUnreachable, expr, tuning.For, tuning.Severity,
-		fmt.Sprintf("The task exporter of stack %s/%s does not reach broker %s", s.stack.Namespace, s.stack.Name, s.name),
+		annotation("The task exporter of stack %s/%s does not reach broker %s", s.stack.Namespace, s.stack.Name, s.name),
 		"The task exporter runs and is not connected. Other alerts on tasks and queues are blind, and if the workers do not reach the broker either, no task runs.")
 }
 
@@ -155,7 +159,27 @@ func otherQueues(ignored []string) string {
 
 // taskMetric is the name that a broker's exporter gives a metric.
 func taskMetric(broker *obsv1.Broker, name string) string {
-	return exporterOption(broker, "metric-prefix", "celery_") + name
+	return metricPrefix(broker) + name
+}
+
+func metricPrefix(broker *obsv1.Broker) string {
+	return exporterOption(broker, "metric-prefix", "celery_")
+}
+
+// prefixFormat is that of a metric's name: the prefix becomes part of every expression.
+var prefixFormat = regexp.MustCompile(`^[a-zA-Z_:][a-zA-Z0-9_:]*$`)
+
+// invalidPrefix says what is wrong with the prefix of a broker's metrics, if anything is. CEL checks
+// it, but not in stacks that were written before it did.
+func invalidPrefix(broker *obsv1.Broker) *Output {
+	if prefixFormat.MatchString(metricPrefix(broker)) {
+		return nil
+	}
+	problem := unavailable(nil, obsv1.ReasonInvalidArgument, fmt.Sprintf(
+		"the args of broker %s give its metrics a prefix that is no name of a metric: write for example --metric-prefix=celery_",
+		broker.Name))
+	problem.Hold = true
+	return &problem
 }
 
 // exporterOption is the value of an option in the exporter's arguments; the last one wins, as there.

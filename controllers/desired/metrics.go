@@ -4,7 +4,7 @@ package desired
 
 import (
 	"fmt"
-	"slices"
+	"strings"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -44,15 +44,14 @@ func monitorsOf(stack *obsv1.ObservabilityStack) []obsv1.Monitor {
 
 func serviceMonitor(stack *obsv1.ObservabilityStack, monitor *obsv1.Monitor) *monitoringv1.ServiceMonitor {
 	endpoint := monitoringv1.Endpoint{
-		Port:                 monitor.Port,
-		Path:                 monitor.Path,
-		Interval:             monitoringv1.Duration(monitor.Interval),
-		ScrapeTimeout:        monitoringv1.Duration(monitor.ScrapeTimeout),
-		MetricRelabelConfigs: monitor.MetricRelabelings,
-		// Ours come last, so that no relabeling can take a series away from its stack.
-		RelabelConfigs: append(slices.Clone(monitor.Relabelings),
-			targetLabel(obsv1.SeriesStack, stack.Name),
-			targetLabel(obsv1.SeriesMonitor, monitor.Name)),
+		Port:           monitor.Port,
+		Path:           monitor.Path,
+		Interval:       monitoringv1.Duration(monitor.Interval),
+		ScrapeTimeout:  monitoringv1.Duration(monitor.ScrapeTimeout),
+		RelabelConfigs: append(relabelConfigs(monitor.Relabelings), ownLabels(stack, monitor)...),
+	}
+	if len(monitor.MetricRelabelings) > 0 {
+		endpoint.MetricRelabelConfigs = append(relabelConfigs(monitor.MetricRelabelings), ownLabels(stack, monitor)...)
 	}
 	if monitor.Scheme != "" {
 		// Lower case: prometheus-operator before 0.86 knows no other.
@@ -73,9 +72,38 @@ func serviceMonitor(stack *obsv1.ObservabilityStack, monitor *obsv1.Monitor) *mo
 	}
 }
 
+// ownLabels are set last, so that no relabeling can take a series away from its stack, or make it
+// another's: the rules of every stack select their series by them.
+func ownLabels(stack *obsv1.ObservabilityStack, monitor *obsv1.Monitor) []monitoringv1.RelabelConfig {
+	return []monitoringv1.RelabelConfig{
+		targetLabel("namespace", stack.Namespace),
+		targetLabel(obsv1.SeriesStack, stack.Name),
+		targetLabel(obsv1.SeriesMonitor, monitor.Name),
+	}
+}
+
 // targetLabel puts a fixed label on every series of a target.
 func targetLabel(name, value string) monitoringv1.RelabelConfig {
-	return monitoringv1.RelabelConfig{Action: "replace", TargetLabel: name, Replacement: &value}
+	// Prometheus reads $1 as a reference to the regular expression.
+	return monitoringv1.RelabelConfig{
+		Action: "replace", TargetLabel: name, Replacement: new(strings.ReplaceAll(value, "$", "$$")),
+	}
+}
+
+// relabelConfigs are the user's relabelings as a ServiceMonitor has them.
+func relabelConfigs(relabelings []obsv1.Relabeling) []monitoringv1.RelabelConfig {
+	var configs []monitoringv1.RelabelConfig
+	for _, r := range relabelings {
+		config := monitoringv1.RelabelConfig{
+			Separator: r.Separator, TargetLabel: r.TargetLabel, Regex: r.Regex,
+			Modulus: r.Modulus, Replacement: r.Replacement, Action: r.Action,
+		}
+		for _, label := range r.SourceLabels {
+			config.SourceLabels = append(config.SourceLabels, monitoringv1.LabelName(label))
+		}
+		configs = append(configs, config)
+	}
+	return configs
 }
 
 // Where a missing kind comes from, for messages.

@@ -194,9 +194,9 @@ func (r sloRules) burnAlert(name string, burns []burn, severity obsv1.Severity, 
 	about := r.subject
 	about.dashboard = dashboards.Overview
 	rule := about.alert(name, expr, "", severity,
-		fmt.Sprintf("SLO %s of stack %s/%s uses up its error budget %s", r.slo.Name, r.stack.Namespace, r.stack.Name, pace),
-		fmt.Sprintf(`The error budget burns {{ $value | printf "%%.1f" }} times as fast as the objective of %s %% within %s allows.`, r.slo.Objective, r.slo.Window))
-	rule.Labels[obsv1.SeriesSLO] = r.slo.Name
+		annotation("SLO %s of stack %s/%s uses up its error budget %s", r.slo.Name, r.stack.Namespace, r.stack.Name, pace),
+		annotation(`The error budget burns {{ $value | printf "%%.1f" }} times as fast as the objective of %s %% within %s allows.`, r.slo.Objective, r.slo.Window))
+	rule.Labels[obsv1.SeriesSLO] = literal(r.slo.Name)
 	if alerts := r.stack.Spec.Alerts; alerts != nil {
 		addLabels(&rule, alerts.Labels)
 	}

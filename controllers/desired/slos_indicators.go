@@ -59,6 +59,10 @@ func measureTasks(stack *obsv1.ObservabilityStack, slo *obsv1.SLO) (measured, *O
 			broker = &b
 		}
 	}
+	if problem := invalidPrefix(broker); problem != nil {
+		problem.Message = fmt.Sprintf("SLO %s: %s", slo.Name, problem.Message)
+		return measured{}, problem
+	}
 	s := brokerSubject(stack, broker)
 	series := s.series()
 	if slo.Task != "" {

@@ -36,6 +36,9 @@ func tasks(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	for i := range stack.Spec.Tasks.Brokers {
 		broker := &stack.Spec.Tasks.Brokers[i]
 		revision, problem := brokerRevision(broker, in)
+		if invalid := invalidPrefix(broker); invalid != nil {
+			problem = invalid
+		}
 		if problem != nil {
 			// The broker's objects stay as they are: the exporter may still work with the old value.
 			problem.Hold = true
