@@ -8,10 +8,11 @@ import (
 )
 
 const (
-	// broadcastGap is the least time between two rounds of questions to workers: every broadcast reaches all of them.
+	// broadcastGap is the least time between two rounds of questions to workers: every broadcast
+	// reaches all of them.
 	broadcastGap = 30 * time.Second
-	// settleTime is how long a worker that says hello may take until it listens to remote control. Others that start at
-	// the same time are asked with it.
+	// settleTime is how long a worker that says hello may take until it listens to remote control.
+	// Others that start at the same time are asked with it.
 	settleTime = 2 * time.Second
 )
 
@@ -56,7 +57,8 @@ func (a *agenda) next() time.Time {
 	return due
 }
 
-// begin begins a round and returns whom to ask: everyone for what is asked regularly, and for what is asked once.
+// begin begins a round and returns whom to ask: everyone for what is asked regularly, and for what
+// is asked once.
 func (a *agenda) begin(now time.Time) (everyone, greetAll bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -8,7 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// stateCollector shows workers, queues and limits as they are at the moment of the scrape. It reads memory only.
+// stateCollector shows workers, queues and limits as they are at the moment of the scrape. It reads
+// memory only.
 type stateCollector struct {
 	*Exporter
 
@@ -22,25 +23,60 @@ func newStateCollector(e *Exporter) *stateCollector {
 		return prometheus.NewDesc(e.metrics.prefix+name, help, labels, nil)
 	}
 	return &stateCollector{
-		Exporter:        e,
-		workerUp:        desc("worker_up", "Whether a worker of the host gave a sign of life within the timeout.", "hostname"),
-		workerActive:    desc("worker_tasks_active", "Tasks that the host's workers are processing, by their last heartbeats.", "hostname"),
-		heartbeatAge:    desc("worker_last_heartbeat_age_seconds", "Time since a worker of the host that has not said goodbye gave a sign of life, the longest.", "hostname"),
-		queueLength:     desc("queue_length", "Messages waiting in the queue, of all priorities.", "queue_name"),
-		consumers:       desc("active_consumer_count", "Consumers of the queue (RabbitMQ only).", "queue_name"),
-		queueWorkers:    desc("active_worker_count", "Live workers that consume the queue.", "queue_name"),
-		queueProcesses:  desc("active_process_count", "Processes, or threads, of the live workers that consume the queue.", "queue_name"),
-		unackedMessages: desc("unacked_messages", "Messages delivered to workers and not acknowledged, of all queues (Redis only)."),
-		eventsEnabled:   desc("exporter_task_events_enabled", "0 if live workers process tasks without sending task events; absent while nothing tells."),
+		Exporter: e,
+		workerUp: desc(
+			"worker_up",
+			"Whether a worker of the host gave a sign of life within the timeout.",
+			"hostname",
+		),
+		workerActive: desc(
+			"worker_tasks_active",
+			"Tasks that the host's workers are processing, by their last heartbeats.",
+			"hostname",
+		),
+		heartbeatAge: desc(
+			"worker_last_heartbeat_age_seconds",
+			"Time since a worker of the host that has not said goodbye gave a sign of life, the longest.",
+			"hostname",
+		),
+		queueLength:  desc("queue_length", "Messages waiting in the queue, of all priorities.", "queue_name"),
+		consumers:    desc("active_consumer_count", "Consumers of the queue (RabbitMQ only).", "queue_name"),
+		queueWorkers: desc("active_worker_count", "Live workers that consume the queue.", "queue_name"),
+		queueProcesses: desc(
+			"active_process_count",
+			"Processes, or threads, of the live workers that consume the queue.",
+			"queue_name",
+		),
+		unackedMessages: desc(
+			"unacked_messages",
+			"Messages delivered to workers and not acknowledged, of all queues (Redis only).",
+		),
+		eventsEnabled: desc(
+			"exporter_task_events_enabled",
+			"0 if live workers process tasks without sending task events; absent while nothing tells.",
+		),
 		workersByEvents: desc("exporter_workers", "Live workers, by whether they send task events.", "task_events"),
 		tasksTracked:    desc("exporter_tasks_tracked", "Tasks that are remembered."),
-		tasksEvicted:    desc("exporter_tasks_evicted_total", "Tasks forgotten before they finished, because of the limit."),
-		seriesKept:      desc("exporter_series", "Series of tasks that are kept."),
-		seriesRefused:   desc("exporter_series_refused_total", "Events counted under \"overflow\" because of the limit of series."),
-		backlogBytes:    desc("exporter_backlog_bytes", "Messages read and not processed yet."),
-		connectionUp:    desc("exporter_connection_up", "Whether a connection to the broker is there.", "connection"),
-		controlUp:       desc("exporter_control_up", "Whether a question to the broker or to workers was answered when it was last asked.", "question"),
-		inspectionAge:   desc("exporter_inspection_age_seconds", "Time since all live workers replied to a question about their queues and pools."),
+		tasksEvicted: desc(
+			"exporter_tasks_evicted_total",
+			"Tasks forgotten before they finished, because of the limit.",
+		),
+		seriesKept: desc("exporter_series", "Series of tasks that are kept."),
+		seriesRefused: desc(
+			"exporter_series_refused_total",
+			"Events counted under \"overflow\" because of the limit of series.",
+		),
+		backlogBytes: desc("exporter_backlog_bytes", "Messages read and not processed yet."),
+		connectionUp: desc("exporter_connection_up", "Whether a connection to the broker is there.", "connection"),
+		controlUp: desc(
+			"exporter_control_up",
+			"Whether a question to the broker or to workers was answered when it was last asked.",
+			"question",
+		),
+		inspectionAge: desc(
+			"exporter_inspection_age_seconds",
+			"Time since all live workers replied to a question about their queues and pools.",
+		),
 	}
 }
 
@@ -52,8 +88,8 @@ func (c *stateCollector) Collect(out chan<- prometheus.Metric) {
 	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
 	}
-	// Two workers on one host share the label, as with the peer, which shows the last heartbeat alone: up is true if one of
-	// them is, and the running tasks are a sum.
+	// Two workers on one host share the label, as with the peer, which shows the last heartbeat
+	// alone: up is true if one of them is, and the running tasks are a sum.
 	picture := c.tracker.workers.picture(c.clock())
 	connected := c.connected.Load()
 	for host, state := range picture.hosts {
@@ -83,8 +119,8 @@ func (c *stateCollector) Collect(out chan<- prometheus.Metric) {
 	counter(c.seriesRefused, c.tracker.store.Refused())
 }
 
-// collectQueues shows the queues that were asked for, seen in events or consumed by workers. What could not be read, or
-// no worker has said, is left out.
+// collectQueues shows the queues that were asked for, seen in events or consumed by workers. What
+// could not be read, or no worker has said, is left out.
 func (c *stateCollector) collectQueues(picture fleet, gauge func(*prometheus.Desc, float64, ...string)) {
 	depths := c.tracker.queues.depths()
 	// Workers may consume a queue that no client was seen to send to.

@@ -17,7 +17,8 @@ import (
 	"obstack.dev/obstack/internal/taskexporter/wire"
 )
 
-// TestABrokerThatRefusesIsLeftAlone: from the fifth failure on there is at most one connection a minute.
+// TestABrokerThatRefusesIsLeftAlone: from the fifth failure on there is at most one connection a
+// minute.
 func TestABrokerThatRefusesIsLeftAlone(t *testing.T) {
 	for name, err := range map[string]error{
 		"login":     &broker.ConnectError{Err: errRefused{}},
@@ -59,7 +60,8 @@ func TestEachQuestionFailsAlone(t *testing.T) {
 		b.want("celery_unacked")
 		b.want("celery_exporter_control_up", `celery_exporter_control_up{question="queue_lengths"} 1`)
 		body := b.get("/ready").Body.String()
-		if !strings.Contains(body, "inspect: ") || !strings.Contains(body, "unacked: ") || strings.Contains(body, "queue_lengths: ") {
+		if !strings.Contains(body, "inspect: ") || !strings.Contains(body, "unacked: ") ||
+			strings.Contains(body, "queue_lengths: ") {
 			t.Errorf("/ready says %q", body)
 		}
 	}, "-Q", "q")
@@ -81,14 +83,20 @@ func TestALostConnectionFailsItsQuestions(t *testing.T) {
 		f.unacked = func() (int64, error) { return 0, errors.New("broken pipe") }
 		time.Sleep(time.Minute)
 		b.want("celery_exporter_control_up", `celery_exporter_control_up{question="inspect"} 1`)
-		b.want("celery_exporter_connection_up", `celery_exporter_connection_up{connection="events"} 1`, `celery_exporter_connection_up{connection="workers"} 1`)
+		b.want(
+			"celery_exporter_connection_up",
+			`celery_exporter_connection_up{connection="events"} 1`,
+			`celery_exporter_connection_up{connection="workers"} 1`,
+		)
 		b.want("celery_queue_length")
 	}, "-Q", "q")
 }
 
 func TestQueuesThatCannotBeReadAreAbsentAndCounted(t *testing.T) {
+	asked := map[string]int{}
 	f := &fakeBroker{lengths: func(queues []string) (depths []broker.Depth, _ error) {
 		for _, queue := range queues {
+			asked[queue]++
 			depth := broker.Depth{Messages: 3, Consumers: 1}
 			switch queue {
 			case "locked":
@@ -100,9 +108,11 @@ func TestQueuesThatCannotBeReadAreAbsentAndCounted(t *testing.T) {
 		}
 		return depths, nil
 	}}
-	during(t, f, time.Minute, func(b *bench) {
+	during(t, f, 10*time.Minute, func(b *bench) {
 		text := b.metricsText()
-		for _, line := range []string{`celery_queue_length{queue_name="missing"} 0`, `celery_queue_length{queue_name="good"} 3`} {
+		for _, line := range []string{
+			`celery_queue_length{queue_name="missing"} 0`, `celery_queue_length{queue_name="good"} 3`,
+		} {
 			if !strings.Contains(text, line+"\n") {
 				t.Errorf("%s is missing", line)
 			}
@@ -115,9 +125,14 @@ func TestQueuesThatCannotBeReadAreAbsentAndCounted(t *testing.T) {
 			t.Errorf("errors = %v", got)
 		}
 	}, "-Q", "good,locked,missing")
+	// RabbitMQ closes a channel for each of these, and writes a line in its log.
+	if asked["good"] < 60 || asked["locked"] > 16 || asked["missing"] > 16 || asked["missing"] < 10 {
+		t.Errorf("asked in ten minutes: %v", asked)
+	}
 }
 
-// TestStartingWorkersAreGathered: whatever workers do, each question is broadcast once in thirty seconds at most.
+// TestStartingWorkersAreGathered: whatever workers do, each question is broadcast once in thirty
+// seconds at most.
 func TestStartingWorkersAreGathered(t *testing.T) {
 	f := &fakeBroker{}
 	started := 0
@@ -131,7 +146,10 @@ func TestStartingWorkersAreGathered(t *testing.T) {
 		b.post(func(*tracker) { b.send(beat("old@host", 0, 0)) })
 		for range 600 {
 			b.post(func(*tracker) {
-				b.send(event("worker-online", fmt.Sprintf("w%d@host", started), 0, ""), event("worker-online", "w@restarts", 0, ""))
+				b.send(
+					event("worker-online", fmt.Sprintf("w%d@host", started), 0, ""),
+					event("worker-online", "w@restarts", 0, ""),
+				)
 			})
 			started++
 			time.Sleep(time.Second)
@@ -162,7 +180,8 @@ func TestRepliesThatCannotBeReadShowNothing(t *testing.T) {
 	during(t, f, time.Second, func(b *bench) {
 		b.post(func(*tracker) { b.send(beat("w@host", 0, 0)) })
 		time.Sleep(time.Minute)
-		if text := b.metricsText(); strings.Contains(text, "celery_active_worker_count{") || strings.Contains(text, "celery_active_process_count{") {
+		if text := b.metricsText(); strings.Contains(text, "celery_active_worker_count{") ||
+			strings.Contains(text, "celery_active_process_count{") {
 			t.Error("zero workers are shown where nothing is known")
 		}
 		b.want("celery_exporter_control_up{question=\"inspect\"}")
@@ -191,7 +210,10 @@ func TestGeneratedQueuesAreSkipped(t *testing.T) {
 	b.tracker.now = b.now
 	b.send(beat("w@host", 0, 0))
 	b.tracker.learnQueues(map[string][]wire.Queue{"w@host": {
-		{Name: "emails"}, {Name: "bcast.6f2c8b1e-95a3-4b6e-8a0f-0c2d4e6f8a1b"}, {Name: "bcast.0f2c8b1e-95a3-4b6e-8a0f-0c2d4e6f8a1b"}, {Name: "w@host.dq"},
+		{
+			Name: "emails",
+		}, {Name: "bcast.6f2c8b1e-95a3-4b6e-8a0f-0c2d4e6f8a1b"}, {Name: "bcast.0f2c8b1e-95a3-4b6e-8a0f-0c2d4e6f8a1b"},
+		{Name: "w@host.dq"},
 		{Name: "celery@host.celery.pidbox"}, {Name: "amq.gen-JzTY20BRgKO-HjmUJj0wLg"}, {Name: "x.dq"},
 	}})
 	want := []string{"bcast.6f2c8b1e-95a3-4b6e-8a0f-0c2d4e6f8a1b", "emails", "x.dq"}
@@ -230,7 +252,8 @@ func TestUnusedQueuesAreForgotten(t *testing.T) {
 	}
 }
 
-// TestQueuesBeyondTheLimitFindRoomAgain: what somebody sent once to thousands of queues does not stay in the way.
+// TestQueuesBeyondTheLimitFindRoomAgain: what somebody sent once to thousands of queues does not
+// stay in the way.
 func TestQueuesBeyondTheLimitFindRoomAgain(t *testing.T) {
 	b := newBench(t)
 	for i := range maxQueues + 1 {

@@ -13,7 +13,8 @@ import (
 // questionTimeout bounds one round of questions to the broker or to workers.
 const questionTimeout = 20 * time.Second
 
-// untilReachable waits while nobody can connect to the broker, so that one connection tries and not three.
+// untilReachable waits while nobody can connect to the broker, so that one connection tries and not
+// three.
 func (e *Exporter) untilReachable(ctx context.Context) {
 	for !e.reachable.Load() && ctx.Err() == nil {
 		sleep(ctx, shortestPause)
@@ -34,8 +35,8 @@ func (e *Exporter) watchDepths(ctx context.Context) {
 	})
 }
 
-// keep uses a connection until it fails, and then makes it again. Its work notes by itself what succeeds. The questions are
-// those that are asked over it, nil for one that is turned off.
+// keep uses a connection until it fails, and then makes it again. Its work notes by itself what
+// succeeds. The questions are those that are asked over it, nil for one that is turned off.
 func (e *Exporter) keep(ctx context.Context, link *state, questions []*state, work func() error) {
 	for {
 		e.untilReachable(ctx)

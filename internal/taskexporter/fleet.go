@@ -8,8 +8,8 @@ import "time"
 type hostState struct {
 	up     bool
 	active float64
-	// silence is the time since the last sign of life of a worker that has not said goodbye, the longest of the host;
-	// negative if there is none.
+	// silence is the time since the last sign of life of a worker that has not said goodbye, the
+	// longest of the host; negative if there is none.
 	silence time.Duration
 }
 
@@ -73,14 +73,14 @@ func (f *fleet) count(k *worker) {
 	}
 }
 
-// eventsEnabled reports whether live workers send events of tasks; known is false while nothing tells, because no
-// worker has had a task yet.
+// eventsEnabled reports whether live workers send events of tasks; known is false while nothing
+// tells, because no worker has had a task yet.
 func (f *fleet) eventsEnabled() (enabled, known bool) {
 	return f.off == 0, f.on+f.off > 0
 }
 
-// consumersKnown reports whether anything is known of who consumes which queue: zero workers is a fact only if those
-// that live have replied.
+// consumersKnown reports whether anything is known of who consumes which queue: zero workers is a
+// fact only if those that live have replied.
 func (f *fleet) consumersKnown() bool { return f.live == 0 || f.answered > 0 }
 
 func (f *fleet) processesKnown() bool { return f.live == 0 || f.sized > 0 }

@@ -12,9 +12,9 @@ import (
 // maxHosts bounds the hosts that are remembered, of workers and of clients each.
 const maxHosts = 50_000
 
-// hosts remembers when each host was heard of, so that the series of those that are gone can be purged. Workers and
-// clients have one each: a host may be both, and clients must not take the place of workers. It belongs to the tracker's
-// goroutine.
+// hosts remembers when each host was heard of, so that the series of those that are gone can be
+// purged. Workers and clients have one each: a host may be both, and clients must not take the
+// place of workers. It belongs to the tracker's goroutine.
 type hosts struct {
 	last      map[string]*time.Time
 	lastSweep time.Time
@@ -39,7 +39,8 @@ func (h *hosts) seen(host string, now time.Time) string {
 // sweepInterval is how often idle hosts are looked for, because that looks at all hosts.
 const sweepInterval = 10 * time.Second
 
-// expire forgets the hosts without a sign for that long, unless they are kept, and returns them; zero turns it off.
+// expire forgets the hosts without a sign for that long, unless they are kept, and returns them;
+// zero turns it off.
 func (h *hosts) expire(now time.Time, span time.Duration, kept func() map[string]bool) (idle map[string]bool) {
 	if span <= 0 || now.Sub(h.lastSweep) < sweepInterval {
 		return nil

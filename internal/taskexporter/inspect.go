@@ -54,7 +54,8 @@ func (e *Exporter) round(ctx context.Context, connection broker.Workers) error {
 	live, unanswered := e.tracker.workers.toAsk()
 	requests := questions(unanswered, everyone, greetAll)
 	if e.options.EnableEvents {
-		// Only workers that did not send events so far are told, and again each round, because it lasts until the worker ends.
+		// Only workers that did not send events so far are told, and again each round, because it
+		// lasts until the worker ends.
 		if nodes := e.tracker.workers.unheard(time.Now(), e.options.InspectInterval); len(nodes) > 0 {
 			e.log.Debug("telling workers to send task events", "workers", nodes)
 			requests = append(requests, wire.Request{Method: "enable_events", Destination: nodes})
@@ -78,8 +79,8 @@ func (e *Exporter) round(ctx context.Context, connection broker.Workers) error {
 	return r.verdict()
 }
 
-// questions are the requests of a round. Active, reserved and scheduled tasks come with their names and routing, and are
-// asked for once: they are for the tasks whose first events were missed.
+// questions are the requests of a round. Active, reserved and scheduled tasks come with their names
+// and routing, and are asked for once: they are for the tasks whose first events were missed.
 func questions(unanswered []string, everyone, greetAll bool) []wire.Request {
 	var requests []wire.Request
 	ask := func(all bool, methods ...string) {
@@ -95,8 +96,9 @@ func questions(unanswered []string, everyone, greetAll bool) []wire.Request {
 		}
 	}
 	if greetAll {
-		// Celery's own receivers ask for heartbeats too when they begin (celery/events/receiver.py), so that worker_up is right
-		// within a second and not after the next beat. The reply is the beat.
+		// Celery's own receivers ask for heartbeats too when they begin
+		// (celery/events/receiver.py), so that worker_up is right within a second and not after the
+		// next beat. The reply is the beat.
 		requests = append(requests, wire.Request{Method: "heartbeat"})
 	}
 	ask(everyone, "active_queues", "stats")
@@ -137,7 +139,8 @@ func (r *round) missing() (count int) {
 	return count
 }
 
-// verdict is the error of a round in which nothing could be read, or that shows what is to be changed.
+// verdict is the error of a round in which nothing could be read, or that shows what is to be
+// changed.
 func (r *round) verdict() error {
 	if r.unread != nil && (r.read == 0 || errors.Is(r.unread, wire.ErrPickle)) {
 		return fmt.Errorf("%w replies of workers: %w", errUnreadable, r.unread)
@@ -145,7 +148,8 @@ func (r *round) verdict() error {
 	return nil
 }
 
-// reply hands a worker's reply to the goroutine that owns the tracker. One that is not understood is counted.
+// reply hands a worker's reply to the goroutine that owns the tracker. One that is not understood
+// is counted.
 func (e *Exporter) reply(r *round, reply broker.Reply) {
 	e.metrics.replies.Inc()
 	command, nodes, err := e.understand(reply)
@@ -174,7 +178,8 @@ func (e *Exporter) understand(reply broker.Reply) (command func(*tracker), nodes
 	case "stats":
 		stats, err := wire.ParseStats(reply.Body)
 		return func(t *tracker) {
-			// A worker whose pool does not reply, such as a busy solo one, keeps what it said before.
+			// A worker whose pool does not reply, such as a busy solo one, keeps what it said
+			// before.
 			for node, stats := range stats {
 				t.workers.setProcesses(node, stats.Processes(), t.now)
 			}

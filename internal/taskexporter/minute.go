@@ -4,7 +4,8 @@ package taskexporter
 
 import "sync/atomic"
 
-// minute counts events, and those of the last sixty seconds. One goroutine changes it and any number read.
+// minute counts events, and those of the last sixty seconds. One goroutine changes it and any
+// number read.
 type minute struct {
 	total atomic.Uint64
 	// before are the totals of the last sixty seconds, a ring.

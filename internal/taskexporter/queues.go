@@ -44,11 +44,14 @@ func newQueues(configured []string) *queues {
 	return q
 }
 
-// generatedName matches the names of queues that Celery or the broker make up for one process: broadcast queues, those of
-// worker_direct, of remote control and its replies, of events.
-var generatedName = regexp.MustCompile(`[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|@.*\.dq$|\.celery\.pidbox$|^amq\.gen-`)
+// generatedName matches the names of queues that Celery or the broker make up for one process:
+// broadcast queues, those of worker_direct, of remote control and its replies, of events.
+var generatedName = regexp.MustCompile(
+	`[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|@.*\.dq$|\.celery\.pidbox$|^amq\.gen-`,
+)
 
-// skips reports whether a queue is left out because its name was made up for one process. They come and go with Pods.
+// skips reports whether a queue is left out because its name was made up for one process. They come
+// and go with Pods.
 func (q *queues) skips(name string) bool {
 	if !generatedName.MatchString(name) {
 		return false
@@ -92,8 +95,8 @@ func (q *queues) due(now time.Time) []string {
 	return names
 }
 
-// set records a reading of depths. What cannot be read, and what is not there, is looked at less and less often, because
-// RabbitMQ closes a channel and writes a line in its log each time.
+// set records a reading of depths. What cannot be read, and what is not there, is looked at less
+// and less often, because RabbitMQ closes a channel and writes a line in its log each time.
 func (q *queues) set(names []string, depths []broker.Depth, now time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -148,9 +151,9 @@ func (q *queues) depths() map[string]queueState {
 	return all
 }
 
-// expire forgets the queues that nobody uses any more: those that are not there after a first time, others after a
-// longer one. A queue that scales its workers to zero is empty and idle for days. Zero means never. The names are those
-// that workers consume.
+// expire forgets the queues that nobody uses any more: those that are not there after a first time,
+// others after a longer one. A queue that scales its workers to zero is empty and idle for days.
+// Zero means never. The names are those that workers consume.
 func (q *queues) expire(now time.Time, missing, idle time.Duration, consumed func() map[string]queueWorkers) {
 	if now.Sub(q.lastSweep) < sweepInterval {
 		return

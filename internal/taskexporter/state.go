@@ -11,7 +11,8 @@ import (
 	"obstack.dev/obstack/internal/taskexporter/broker"
 )
 
-// state is how a connection or a question fares, either of which may fail. It may be used from any goroutine.
+// state is how a connection or a question fares, either of which may fail. It may be used from any
+// goroutine.
 type state struct {
 	name string
 	log  *slog.Logger
@@ -75,7 +76,8 @@ func (s *state) work() {
 	s.known, s.up = true, true
 }
 
-// fail notes a failure and returns the pause before the next try. The log has each cause once until it works again.
+// fail notes a failure and returns the pause before the next try. The log has each cause once until
+// it works again.
 func (s *state) fail(err error) (pause time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,13 +111,14 @@ func (s *state) tooSoon() bool {
 	return time.Now().Before(s.next)
 }
 
-// maxReason bounds the text of an error that is kept and shown, in bytes: much of it is from outside.
+// maxReason bounds the text of an error that is kept and shown, in bytes: much of it is from
+// outside.
 const maxReason = 300
 
 func brief(err error) string { return string(cut([]byte(err.Error()), maxReason)) }
 
-// Pauses between tries grow from the shortest to the longest. What was refused is tried once a minute in the end: it
-// takes a person to change that, and a broker that logs each refusal.
+// Pauses between tries grow from the shortest to the longest. What was refused is tried once a
+// minute in the end: it takes a person to change that, and a broker that logs each refusal.
 const (
 	shortestPause = 250 * time.Millisecond
 	longestPause  = 15 * time.Second
@@ -124,8 +127,8 @@ const (
 	refusals = 5
 )
 
-// backoff returns the pause after a number of earlier failures. A part of it is random, so that many exporters do not
-// come back at once.
+// backoff returns the pause after a number of earlier failures. A part of it is random, so that
+// many exporters do not come back at once.
 func backoff(failures int, refused bool) time.Duration {
 	switch {
 	case refused && failures+1 >= refusals:

@@ -8,15 +8,19 @@ import (
 	"time"
 )
 
-// Status is what /status answers, for programs. It has no secret, and its texts and lists are bounded. Fields may be added.
+// Status is what /status answers, for programs. It has no secret, and its texts and lists are
+// bounded. Fields may be added.
 type Status struct {
 	Version   string    `json:"version"`
 	StartedAt time.Time `json:"startedAt"`
-	// Connections to the broker: "events", "depths" and "workers"; those that are not wanted are left out.
+	// Connections to the broker: "events", "depths" and "workers"; those that are not wanted are
+	// left out.
 	Connections []StateStatus `json:"connections"`
-	// Questions are "queue_lengths", "unacked" and "inspect"; those that are turned off, and not asked yet, are left out.
+	// Questions are "queue_lengths", "unacked" and "inspect"; those that are turned off, and not
+	// asked yet, are left out.
 	Questions []StateStatus `json:"questions"`
-	// EventsLastMinute are those of the last sixty seconds, of all types; EventsTotal those since the start.
+	// EventsLastMinute are those of the last sixty seconds, of all types; EventsTotal those since
+	// the start.
 	EventsLastMinute uint64        `json:"eventsLastMinute"`
 	EventsTotal      uint64        `json:"eventsTotal"`
 	Workers          WorkersStatus `json:"workers"`
@@ -38,7 +42,8 @@ type StateStatus struct {
 type WorkersStatus struct {
 	// Live workers gave a sign of life within the timeout.
 	Live int `json:"live"`
-	// EventsOff are live workers that process tasks without sending task events; EventsUnknown had no task yet.
+	// EventsOff are live workers that process tasks without sending task events; EventsUnknown had
+	// no task yet.
 	EventsOff     int `json:"eventsOff"`
 	EventsUnknown int `json:"eventsUnknown"`
 	// EventsOffNames are some of those with events off, at most 10, sorted.
@@ -52,10 +57,12 @@ const maxNames = 10
 func (e *Exporter) Status() Status {
 	picture := e.tracker.workers.picture(e.clock())
 	status := Status{
-		Version: e.options.Version, StartedAt: e.started.UTC(), Connections: states(e.connections()), Questions: states(e.questions()),
+		Version: e.options.Version, StartedAt: e.started.UTC(),
+		Connections: states(e.connections()), Questions: states(e.questions()),
 		EventsLastMinute: e.tracker.minute.recent(), EventsTotal: e.tracker.minute.total.Load(),
 		Workers: WorkersStatus{
-			Live: picture.live, EventsOff: picture.off, EventsUnknown: picture.unknown, EventsOffNames: e.tracker.workers.eventsOff(maxNames),
+			Live: picture.live, EventsOff: picture.off, EventsUnknown: picture.unknown,
+			EventsOffNames: e.tracker.workers.eventsOff(maxNames),
 		},
 	}
 	if at := e.inspected.Load(); at > 0 {

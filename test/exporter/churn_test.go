@@ -11,7 +11,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// live publishes a worker's life: it beats, runs three tasks and says goodbye, and the last task ends after that.
+// live publishes a worker's life: it beats, runs three tasks and says goodbye, and the last task
+// ends after that.
 func live(t testing.TB, client *redis.Client, node string, leaves bool) {
 	t.Helper()
 	pipe := client.Pipeline()
@@ -34,11 +35,19 @@ func live(t testing.TB, client *redis.Client, node string, leaves bool) {
 	}
 }
 
-// TestChurnOfWorkersLeavesNothing: after 5,000 worker names, series and memory are back once the purge time has passed.
+// TestChurnOfWorkersLeavesNothing: after 5,000 worker names, series and memory are back once the
+// purge time has passed.
 func TestChurnOfWorkersLeavesNothing(t *testing.T) {
 	port := freePort(t)
 	startRedis(t, port)
-	e := startReady(t, fmt.Sprintf("redis://127.0.0.1:%d/0", port), "--purge-offline-worker-metrics", "20", "--log-level", "INFO")
+	e := startReady(
+		t,
+		fmt.Sprintf("redis://127.0.0.1:%d/0", port),
+		"--purge-offline-worker-metrics",
+		"20",
+		"--log-level",
+		"INFO",
+	)
 	client := redisAt(t, port, "")
 	steady := func() {
 		for i := range 20 {

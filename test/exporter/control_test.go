@@ -18,7 +18,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// TestAnAlarmOfRabbitMQ stops publishers. Depths are read all the same, and everything goes on afterwards.
+// TestAnAlarmOfRabbitMQ stops publishers. Depths are read all the same, and everything goes on
+// afterwards.
 func TestAnAlarmOfRabbitMQ(t *testing.T) {
 	server := newRabbit(t)
 	server.start(t)
@@ -29,7 +30,11 @@ func TestAnAlarmOfRabbitMQ(t *testing.T) {
 	e.becomes("celery_queue_length", map[string]float64{"{emails}": 3})
 	e.becomes("celery_active_worker_count", map[string]float64{"{celery}": 1})
 	server.ctl(t, "set_vm_memory_high_watermark", "0.00001")
-	eventually(t, "the alarm is noticed", func() bool { return e.counts("celery_exporter_control_up")["{inspect}"] == 0 })
+	eventually(
+		t,
+		"the alarm is noticed",
+		func() bool { return e.counts("celery_exporter_control_up")["{inspect}"] == 0 },
+	)
 	channel := channelOf(t, server.URL("shop"))
 	if _, err := channel.QueuePurge("emails", false); err != nil {
 		t.Fatal(err)
@@ -56,25 +61,28 @@ func channelOf(t testing.TB, url string) *amqp.Channel {
 	return channel
 }
 
-// TestQueuesOfTheExporterAreClassic where the default of the virtual host is another type, and a queue that may not be read
-// is absent.
+// TestQueuesOfTheExporterAreClassic where the default of the virtual host is another type, and a
+// queue that may not be read is absent.
 func TestQueuesOfTheExporterAreClassic(t *testing.T) {
 	server := newRabbit(t)
 	server.start(t)
 	server.ctl(t, "add_vhost", "replicated", "--default-queue-type", "quorum")
 	server.ctl(t, "set_permissions", "-p", "replicated", "guest", ".*", ".*", ".*")
 	channel := channelOf(t, server.URL("replicated"))
-	// What a worker makes, so that there is somebody to ask; and what another connection keeps for itself.
+	// What a worker makes, so that there is somebody to ask; and what another connection keeps for
+	// itself.
 	if err := channel.ExchangeDeclare("celery.pidbox", "fanout", false, false, false, false, nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := channel.QueueDeclare("locked", false, false, true, false, amqp.Table{"x-queue-type": "classic"}); err != nil {
+	classic := amqp.Table{"x-queue-type": "classic"}
+	if _, err := channel.QueueDeclare("locked", false, false, true, false, classic); err != nil {
 		t.Fatal(err)
 	}
 	e := startReady(t, server.URL("replicated"), "-Q", "locked,nowhere")
 	eventually(t, "workers are asked", func() bool { return e.counts("celery_exporter_control_up")["{inspect}"] == 1 })
 	list := server.ctl(t, "list_queues", "-p", "replicated", "name", "type")
-	if strings.Contains(list, "quorum") || !strings.Contains(list, "celeryev.") || !strings.Contains(list, ".reply.celery.pidbox") {
+	if strings.Contains(list, "quorum") || !strings.Contains(list, "celeryev.") ||
+		!strings.Contains(list, ".reply.celery.pidbox") {
 		t.Errorf("queues:\n%s", list)
 	}
 	for _, metric := range e.scrape()["celery_queue_length"].GetMetric() {
@@ -98,15 +106,45 @@ func TestRepliesInPickleAreRefused(t *testing.T) {
 	}}
 	c.worker("w@host", "-c", "1", "-P", "solo")
 	e.becomes("celery_worker_up", map[string]float64{"{}": 1})
-	eventually(t, "the replies are counted", func() bool { return e.counts("celery_exporter_malformed")["{content_type}"] > 0 })
+	eventually(
+		t,
+		"the replies are counted",
+		func() bool { return e.counts("celery_exporter_malformed")["{content_type}"] > 0 },
+	)
 	for _, name := range []string{"celery_active_worker_count", "celery_active_process_count"} {
 		if got := e.scrape()[name]; got != nil {
 			t.Errorf("%s = %v", name, got)
 		}
 	}
-	eventually(t, "the inspection counts as failed", func() bool { return e.counts("celery_exporter_control_up")["{inspect}"] == 0 })
+	eventually(
+		t,
+		"the inspection counts as failed",
+		func() bool { return e.counts("celery_exporter_control_up")["{inspect}"] == 0 },
+	)
 	if got := bytes.Count(e.output(), []byte("task_serializer")); got != 1 {
 		t.Errorf("the log says %d times what to do", got)
+	}
+}
+
+// TestAKeyOfAnotherTypeIsNoQueue: its length is absent and not zero, and that of others is read.
+func TestAKeyOfAnotherTypeIsNoQueue(t *testing.T) {
+	port := freePort(t)
+	startRedis(t, port)
+	if err := redisAt(t, port, "").Set(t.Context(), "other", "x", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	e := startReady(t, fmt.Sprintf("redis://127.0.0.1:%d/0", port), "-Q", "celery,other")
+	eventually(
+		t,
+		"it is counted",
+		func() bool { return e.counts("celery_exporter_control_errors")["{queue_lengths}"] > 0 },
+	)
+	lengths := e.scrape()["celery_queue_length"].GetMetric()
+	if len(lengths) != 1 || labels(lengths[0]) != "{celery}" {
+		t.Errorf("lengths %v, want that of celery alone", lengths)
+	}
+	if !bytes.Contains(e.output(), []byte("WRONGTYPE")) {
+		t.Error("the log does not say why")
 	}
 }
 
@@ -134,7 +172,9 @@ func (f fleet) serve(t testing.TB) {
 					RoutingKey string `json:"routing_key"`
 				} `json:"reply_to"`
 			}
-			if json.Unmarshal([]byte(message.Payload), &envelope) == nil && json.Unmarshal(envelope.Body, &request) == nil && request.Ticket != "" {
+			if json.Unmarshal([]byte(message.Payload), &envelope) == nil &&
+				json.Unmarshal(envelope.Body, &request) == nil &&
+				request.Ticket != "" {
 				f.reply(request.Method, request.Ticket, request.ReplyTo.RoutingKey)
 			}
 		}
@@ -145,18 +185,27 @@ func (f fleet) reply(method, ticket, to string) {
 	pipe := f.client.Pipeline()
 	for i := range f.nodes {
 		body := map[string]string{
-			"active_queues": `[{"name": "celery", "routing_key": "celery"}]`, "stats": `{"pool": {"max-concurrency": 2, "processes": [1, 2]}}`,
-			"active": "[]", "reserved": "[]", "scheduled": f.scheduled,
+			"active_queues": `[{"name": "celery", "routing_key": "celery"}]`,
+			"stats":         `{"pool": {"max-concurrency": 2, "processes": [1, 2]}}`,
+			"active":        "[]", "reserved": "[]", "scheduled": f.scheduled,
 		}[method]
-		pipe.LPush(context.Background(), to+".reply.celery.pidbox", enveloped(fmt.Sprintf(`{"w%d@host%d": %s}`, i, i, body), ticket))
+		pipe.LPush(
+			context.Background(),
+			to+".reply.celery.pidbox",
+			enveloped(fmt.Sprintf(`{"w%d@host%d": %s}`, i, i, body), ticket),
+		)
 	}
 	_, _ = pipe.Exec(context.Background()) // the test may be over
 }
 
 // enveloped is a message as kombu's Redis transport sends it.
 func enveloped(body, ticket string) string {
-	return fmt.Sprintf(`{"body": %q, "content-type": "application/json", "content-encoding": "utf-8", "headers": {"ticket": %q},
-		"properties": {"body_encoding": "base64"}}`, base64.StdEncoding.EncodeToString([]byte(body)), ticket)
+	return fmt.Sprintf(
+		`{"body": %q, "content-type": "application/json", "content-encoding": "utf-8", "headers": {"ticket": %q},
+		"properties": {"body_encoding": "base64"}}`,
+		base64.StdEncoding.EncodeToString([]byte(body)),
+		ticket,
+	)
 }
 
 // beats sends a heartbeat of each worker.
@@ -164,7 +213,11 @@ func (f fleet) beats(t testing.TB) {
 	t.Helper()
 	pipe := f.client.Pipeline()
 	for i := range f.nodes {
-		beat := fmt.Sprintf(`{"type": "worker-heartbeat", "hostname": "w%d@host%d", "timestamp": 1, "active": 0, "processed": 0, "freq": 2}`, i, i)
+		beat := fmt.Sprintf(
+			`{"type": "worker-heartbeat", "hostname": "w%d@host%d", "timestamp": 1, "active": 0, "processed": 0, "freq": 2}`,
+			i,
+			i,
+		)
 		pipe.Publish(context.Background(), "/0.celeryev/worker.heartbeat", enveloped(beat, ""))
 	}
 	if _, err := pipe.Exec(context.Background()); err != nil {
@@ -215,7 +268,12 @@ func TestManyWorkersAtADistanceAreAllHeard(t *testing.T) {
 	startRedis(t, port)
 	f := fleet{redisAt(t, port, ""), 300, "[]"}
 	f.serve(t)
-	e := startReady(t, fmt.Sprintf("redis://127.0.0.1:%d/0", startDistance(t, port, time.Millisecond)), "--inspect-interval", "3600")
+	e := startReady(
+		t,
+		fmt.Sprintf("redis://127.0.0.1:%d/0", startDistance(t, port, time.Millisecond)),
+		"--inspect-interval",
+		"3600",
+	)
 	f.beats(t)
 	eventually(t, "all are heard", func() bool { return e.counts("celery_active_worker_count")["{celery}"] == 300 })
 	e.becomes("celery_active_", map[string]float64{"worker_count{celery}": 300, "process_count{celery}": 600})
@@ -227,10 +285,14 @@ func TestManyWorkersAtADistanceAreAllHeard(t *testing.T) {
 
 // scheduledTasks is what a worker replies that holds so many tasks with an ETA.
 func scheduledTasks(count int) string {
-	one := `{"eta": "2030-01-01T00:00:00+00:00", "priority": 6, "request": {"id": "6f2c8b1e-95a3-4b6e-8a0f-0c2d4e6f8a1b", "name": "proj.ok",
+	one := `{"eta": "2030-01-01T00:00:00+00:00", "priority": 6, "request": {
+		"id": "6f2c8b1e-95a3-4b6e-8a0f-0c2d4e6f8a1b", "name": "proj.ok",
 		"args": [], "kwargs": {}, "type": "proj.ok", "hostname": "w0@host0", "delivery_info": {"exchange": "", "routing_key": "celery",
 		"priority": 0, "redelivered": false}, "acknowledged": false, "time_start": null, "worker_pid": null,
-		"padding": "` + strings.Repeat("x", 250) + `"}}`
+		"padding": "` + strings.Repeat(
+		"x",
+		250,
+	) + `"}}`
 	return "[" + strings.Repeat(one+",", count-1) + one + "]"
 }
 
@@ -244,7 +306,11 @@ func TestLargeRepliesCostNoMemory(t *testing.T) {
 	e := startReady(t, fmt.Sprintf("redis://127.0.0.1:%d/0", port), "--inspect-interval", "3600")
 	f.beats(t)
 	e.becomes("celery_active_", map[string]float64{"worker_count{celery}": 3, "process_count{celery}": 6})
-	eventually(t, "the large replies are counted", func() bool { return e.counts("celery_exporter_dropped")["{large_reply}"] == 3 })
+	eventually(
+		t,
+		"the large replies are counted",
+		func() bool { return e.counts("celery_exporter_dropped")["{large_reply}"] == 3 },
+	)
 	e.needsLittleMemory(t)
 }
 
@@ -278,7 +344,8 @@ func TestLargeRepliesOverRabbitMQ(t *testing.T) {
 	}
 	e := startReady(t, server.URL("shop"), "--inspect-interval", "3600")
 	bodies := map[string]string{
-		"active_queues": `[{"name": "celery"}]`, "stats": `{"pool": {"processes": [1]}}`, "active": "[]", "reserved": "[]", "scheduled": scheduledTasks(20_000),
+		"active_queues": `[{"name": "celery"}]`, "stats": `{"pool": {"processes": [1]}}`,
+		"active": "[]", "reserved": "[]", "scheduled": scheduledTasks(20_000),
 	}
 	publish := func(exchange, key, ticket, body string) {
 		if err := channel.PublishWithContext(t.Context(), exchange, key, false, false, amqp.Publishing{
@@ -299,7 +366,12 @@ func TestLargeRepliesOverRabbitMQ(t *testing.T) {
 			t.Fatal(err)
 		}
 		if body := bodies[request.Method]; body != "" {
-			publish("reply.celery.pidbox", request.ReplyTo.RoutingKey, request.Ticket, fmt.Sprintf(`{"w@host": %s}`, body))
+			publish(
+				"reply.celery.pidbox",
+				request.ReplyTo.RoutingKey,
+				request.Ticket,
+				fmt.Sprintf(`{"w@host": %s}`, body),
+			)
 		}
 	}
 	e.becomes("celery_active_", map[string]float64{"worker_count{celery}": 1, "process_count{celery}": 1})

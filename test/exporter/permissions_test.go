@@ -16,10 +16,16 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// features are what needs permissions of its own, with the flag that turns it off; events cannot be turned off.
-var features = map[string]string{"queue_lengths": "--no-queue-lengths", "unacked": "--no-unacked", "inspect": "--no-inspect"}
+// features are what needs permissions of its own, with the flag that turns it off; events cannot be
+// turned off.
+var features = map[string]string{
+	"queue_lengths": "--no-queue-lengths",
+	"unacked":       "--no-unacked",
+	"inspect":       "--no-inspect",
+}
 
-// documented returns the rows of a table of docs/reference/task-exporter.md, by what they are for: the code spans of each.
+// documented returns the rows of a table of docs/reference/task-exporter.md, by what they are for:
+// the code spans of each.
 func documented(t testing.TB, heading string) map[string][]string {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/reference/task-exporter.md")
@@ -82,7 +88,8 @@ func (e *running) works(broker string, want []string) {
 	}
 }
 
-// TestTheSmallestRedisUsers: what the documentation lists is enough, and nothing beyond it is tried.
+// TestTheSmallestRedisUsers: what the documentation lists is enough, and nothing beyond it is
+// tried.
 func TestTheSmallestRedisUsers(t *testing.T) {
 	port := freePort(t)
 	startRedis(t, port)
@@ -95,7 +102,10 @@ func TestTheSmallestRedisUsers(t *testing.T) {
 	for _, allowed := range subsets("queue_lengths", "unacked", "inspect") {
 		t.Run(strings.Join(append([]string{"events"}, allowed...), "+"), func(t *testing.T) {
 			setUser(t, client, rules, allowed)
-			e := start(t, fmt.Sprintf("redis://exporter:pw@127.0.0.1:%d/0", port), append(without(allowed), "-Q", "celery,emails")...)
+			e := start(
+				t,
+				fmt.Sprintf("redis://exporter:pw@127.0.0.1:%d/0", port),
+				append(without(allowed), "-Q", "celery,emails")...)
 			e.works("redis", allowed)
 			refused, err := client.Do(t.Context(), "ACL", "LOG").Slice()
 			if err != nil || len(refused) > 0 {
@@ -122,19 +132,33 @@ func setUser(t testing.TB, client *redis.Client, rules map[string][]string, allo
 	}
 }
 
-// TestARestrictedRedisUserCostsLittle: what the user may not do is no reason to connect again, or to ask the workers again.
+// TestARestrictedRedisUserCostsLittle: what the user may not do is no reason to connect again, or
+// to ask the workers again.
 func TestARestrictedRedisUserCostsLittle(t *testing.T) {
 	rules := documented(t, "Redis")
-	for name, allowed := range map[string][]string{"read only": {"queue_lengths", "unacked"}, "without unacked": {"queue_lengths", "inspect"}} {
+	for name, allowed := range map[string][]string{
+		"read only": {"queue_lengths", "unacked"}, "without unacked": {"queue_lengths", "inspect"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			port := freePort(t)
 			startRedis(t, port)
 			client := redisAt(t, port, "")
 			setUser(t, client, rules, allowed)
-			e := start(t, fmt.Sprintf("redis://exporter:pw@127.0.0.1:%d/0", port), "-Q", "celery,emails", "--inspect-interval", "30")
+			e := start(
+				t,
+				fmt.Sprintf("redis://exporter:pw@127.0.0.1:%d/0", port),
+				"-Q",
+				"celery,emails",
+				"--inspect-interval",
+				"30",
+			)
 			e.ready()
 			broadcasts := client.Subscribe(t.Context(), "/0.celery.pidbox").Channel()
-			eventually(t, "a queue's length is read", func() bool { return len(e.scrape()["celery_queue_length"].GetMetric()) == 2 })
+			eventually(
+				t,
+				"a queue's length is read",
+				func() bool { return len(e.scrape()["celery_queue_length"].GetMetric()) == 2 },
+			)
 			before := connections(t, client)
 			time.Sleep(15 * time.Second)
 			if after := connections(t, client); after != before {
@@ -166,7 +190,8 @@ func (e *running) saysWhatFails(t *testing.T, allowed []string) {
 		t.Fatal(err)
 	}
 	for _, question := range status.Questions {
-		if want := strings.Contains(strings.Join(allowed, " "), question.Name); question.Up != want || !want && !strings.Contains(question.Reason, "NOPERM") {
+		if want := strings.Contains(strings.Join(allowed, " "), question.Name); question.Up != want ||
+			!want && !strings.Contains(question.Reason, "NOPERM") {
 			t.Errorf("question %+v, want up %v", question, want)
 		}
 	}
@@ -211,7 +236,8 @@ func (r rabbit) allow(t testing.TB, features ...string) {
 	r.ctl(t, append([]string{"set_permissions", "-p", "shop", "exporter"}, patterns...)...)
 }
 
-// TestTheSmallestRabbitMQUsers: what the documentation lists is enough, and nothing beyond it is tried.
+// TestTheSmallestRabbitMQUsers: what the documentation lists is enough, and nothing beyond it is
+// tried.
 func TestTheSmallestRabbitMQUsers(t *testing.T) {
 	server := newRabbit(t)
 	p := server.start(t)
@@ -235,7 +261,11 @@ func TestTheSmallestRabbitMQUsers(t *testing.T) {
 		accepted := func() int { return strings.Count(string(p.output()), "task exporter: workers") }
 		before := accepted()
 		e := startReady(t, restricted, "-Q", "emails")
-		eventually(t, "workers are not asked", func() bool { return e.counts("celery_exporter_control_errors")["{inspect}"] > 0 })
+		eventually(
+			t,
+			"workers are not asked",
+			func() bool { return e.counts("celery_exporter_control_errors")["{inspect}"] > 0 },
+		)
 		e.becomes("celery_exporter_control_up", map[string]float64{"{queue_lengths}": 1})
 		e.becomes("celery_queue_length", map[string]float64{"{emails}": 2})
 		// The server writes three lines of each.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package broker connects to Redis and RabbitMQ as kombu does: the same options and names, on well-kept
-// clients. It knows nothing of events or metrics: it delivers bytes. A password is in no error that it returns.
+// Package broker connects to Redis and RabbitMQ as kombu does: the same options and names, on
+// well-kept clients. It knows nothing of events or metrics: it delivers bytes. A password is in no
+// error that it returns.
 package broker
 
 import (
@@ -21,23 +22,25 @@ import (
 // dialTimeout bounds the making of a connection.
 const dialTimeout = 5 * time.Second
 
-// silenceLimit is how long a broker may say nothing at all, asked several times, before the connection counts as dead.
+// silenceLimit is how long a broker may say nothing at all, asked several times, before the
+// connection counts as dead.
 const silenceLimit = 15 * time.Second
 
-// Broker reads Celery's events and talks to its workers. What connects returns a *ConnectError if it could not.
+// Broker reads Celery's events and talks to its workers. What connects returns a *ConnectError if
+// it could not.
 type Broker interface {
-	// Receive subscribes to the events and hands them to the sink, one after the other. It returns when the connection is
-	// lost, with the reason, or the context ends.
+	// Receive subscribes to the events and hands them to the sink, one after the other. It returns
+	// when the connection is lost, with the reason, or the context ends.
 	Receive(ctx context.Context, to Sink) error
 	// Depths connects for reading the depths of queues.
 	Depths(ctx context.Context) (Depths, error)
-	// Workers connects for asking workers. It is not the connection that reads depths, because a broker that runs out of
-	// memory may stop reading from whoever publishes.
+	// Workers connects for asking workers. It is not the connection that reads depths, because a
+	// broker that runs out of memory may stop reading from whoever publishes.
 	Workers(ctx context.Context) (Workers, error)
 }
 
-// Sink takes what a broker delivers. Its functions may be called from different goroutines, and, for a moment, after
-// Receive has returned.
+// Sink takes what a broker delivers. Its functions may be called from different goroutines, and,
+// for a moment, after Receive has returned.
 type Sink struct {
 	// Subscribed is called once the events are subscribed to; the first may be there before.
 	Subscribed func()
@@ -49,9 +52,11 @@ type Sink struct {
 
 // Depths is a connection that reads depths. It is for one goroutine.
 type Depths interface {
-	// Lengths returns the queues' depths in the same order. The error is that of the connection, which must be closed then.
+	// Lengths returns the queues' depths in the same order. The error is that of the connection,
+	// which must be closed then.
 	Lengths(ctx context.Context, queues []string) ([]Depth, error)
-	// Unacked returns the number of messages delivered and not acknowledged, in all queues. RabbitMQ does not say.
+	// Unacked returns the number of messages delivered and not acknowledged, in all queues.
+	// RabbitMQ does not say.
 	Unacked(ctx context.Context) (int64, error)
 	Close()
 }
@@ -70,9 +75,10 @@ type Depth struct {
 
 // Workers is a connection that asks workers. It is for one goroutine.
 type Workers interface {
-	// Ask broadcasts the requests and calls handle for each reply, until none came for a second or the context ends: nobody
-	// knows how many workers there are. The tickets of requests that want replies, and where to, are filled in. A Refused
-	// error leaves the connection usable, after any other it must be closed.
+	// Ask broadcasts the requests and calls handle for each reply, until none came for a second or
+	// the context ends: nobody knows how many workers there are. The tickets of requests that want
+	// replies, and where to, are filled in. A Refused error leaves the connection usable, after any
+	// other it must be closed.
 	Ask(ctx context.Context, requests []wire.Request, handle func(Reply)) error
 	Close()
 }
@@ -89,8 +95,8 @@ type Reply struct {
 const (
 	// replyWait is how long workers may take until the next reply. They need milliseconds.
 	replyWait = time.Second
-	// maxReply bounds one reply, in bytes. A worker lists every task that it holds, those with an ETA too, each in about
-	// 600 bytes.
+	// maxReply bounds one reply, in bytes. A worker lists every task that it holds, those with an
+	// ETA too, each in about 600 bytes.
 	maxReply = 2 << 20
 )
 
@@ -108,7 +114,8 @@ func (e *ConnectError) Error() string { return "connect: " + e.Err.Error() }
 // Unwrap returns the reason.
 func (e *ConnectError) Unwrap() error { return e.Err }
 
-// Refused reports whether the broker answered and does not allow what was asked, so that asking again soon is in vain.
+// Refused reports whether the broker answered and does not allow what was asked, so that asking
+// again soon is in vain.
 func Refused(err error) bool {
 	if answer := redis.Error(nil); errors.As(err, &answer) && !errors.Is(err, redis.Nil) {
 		return !redis.IsLoadingError(answer) && !redis.IsMasterDownError(answer) && !redis.IsTryAgainError(answer) &&
@@ -116,7 +123,10 @@ func Refused(err error) bool {
 	}
 	var reason *amqp.Error
 	if errors.As(err, &reason) {
-		return slices.Contains([]int{amqp.AccessRefused, amqp.NotAllowed, amqp.ResourceLocked, amqp.PreconditionFailed}, reason.Code)
+		return slices.Contains(
+			[]int{amqp.AccessRefused, amqp.NotAllowed, amqp.ResourceLocked, amqp.PreconditionFailed},
+			reason.Code,
+		)
 	}
 	return errors.Is(err, ErrBlocked)
 }
@@ -129,7 +139,8 @@ func New(address brokerurl.Address, options Options, config *tls.Config) Broker 
 	return &redisBroker{address: address, options: options, tls: config}
 }
 
-// ticketed fills in the application and where replies are wanted, and returns the methods by the tickets of their replies.
+// ticketed fills in the application and where replies are wanted, and returns the methods by the
+// tickets of their replies.
 func ticketed(requests []wire.Request, application, replyTo string) map[string]string {
 	tickets := make(map[string]string, len(requests))
 	for i := range requests {

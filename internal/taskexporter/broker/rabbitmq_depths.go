@@ -11,13 +11,15 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// rabbitDepths reads depths. It never publishes, so an alarm of the server does not touch its connection.
+// rabbitDepths reads depths. It never publishes, so an alarm of the server does not touch its
+// connection.
 type rabbitDepths struct {
 	*link
 	channel *amqp.Channel
 }
 
-// Depths connects with a connection of its own: a refused question closes its channel and must not touch the events.
+// Depths connects with a connection of its own: a refused question closes its channel and must not
+// touch the events.
 func (b *rabbitMQ) Depths(ctx context.Context) (Depths, error) {
 	connection, err := b.dial(ctx, "obstack task exporter: depths")
 	if err != nil {
@@ -51,8 +53,9 @@ func (c *rabbitDepths) Lengths(ctx context.Context, queues []string) ([]Depth, e
 		if err != nil {
 			return nil, errors.Join(ctx.Err(), err)
 		}
-		// The management API could say more, but it is a plugin, has another port and another login. To a passive declaration
-		// of a queue that is not there the server answers by closing the channel (AMQP 0-9-1, 404).
+		// The management API could say more, but it is a plugin, has another port and another
+		// login. To a passive declaration of a queue that is not there the server answers by
+		// closing the channel (AMQP 0-9-1, 404).
 		state, err := channel.QueueDeclarePassive(queue, false, false, false, false, nil)
 		switch {
 		case err == nil:

@@ -14,7 +14,8 @@ import (
 	"obstack.dev/obstack/internal/taskexporter/wire"
 )
 
-// rabbitWorkers asks workers. While an alarm is on, a server reads nothing from a connection that has published.
+// rabbitWorkers asks workers. While an alarm is on, a server reads nothing from a connection that
+// has published.
 type rabbitWorkers struct {
 	*link
 	id string // routing key of replies
@@ -48,12 +49,14 @@ func (b *rabbitMQ) Workers(ctx context.Context) (Workers, error) {
 
 func (c *rabbitWorkers) Close() { c.cut() }
 
-// Ask declares a reply queue of its own; without the exchanges, which workers make, there is nobody to ask.
+// Ask declares a reply queue of its own; without the exchanges, which workers make, there is nobody
+// to ask.
 func (c *rabbitWorkers) Ask(ctx context.Context, requests []wire.Request, handle func(Reply)) error {
 	if err := c.free(); err != nil {
 		return err
 	}
-	// The library waits for answers without a limit, and one that is overdue leaves a channel of no use.
+	// The library waits for answers without a limit, and one that is overdue leaves a channel of no
+	// use.
 	setup, done := context.WithTimeout(ctx, dialTimeout)
 	defer done()
 	stop := context.AfterFunc(setup, c.cut)
@@ -65,7 +68,8 @@ func (c *rabbitWorkers) Ask(ctx context.Context, requests []wire.Request, handle
 	tickets := ticketed(requests, c.application, c.id)
 	for _, request := range requests {
 		err := c.channel.PublishWithContext(ctx, wire.ControlExchange(c.application), "", false, false, amqp.Publishing{
-			ContentType: "application/json", ContentEncoding: "utf-8", Body: request.Body(), Headers: amqp.Table(request.Headers()),
+			ContentType: "application/json", ContentEncoding: "utf-8", Body: request.Body(),
+			Headers: amqp.Table(request.Headers()),
 		})
 		if err != nil {
 			stop()
@@ -92,8 +96,9 @@ func (c *rabbitWorkers) free() error {
 	return nil
 }
 
-// prepare makes the channel and the reply queue, unless they are still there. Nobody is there to be asked while there is
-// no exchange: workers make it, not durable, and it goes with the last of them.
+// prepare makes the channel and the reply queue, unless they are still there. Nobody is there to be
+// asked while there is no exchange: workers make it, not durable, and it goes with the last of
+// them.
 func (c *rabbitWorkers) prepare() (nobody bool, err error) {
 	if c.channel == nil || c.channel.IsClosed() {
 		if c.channel, err = c.Channel(); err != nil {
@@ -101,7 +106,15 @@ func (c *rabbitWorkers) prepare() (nobody bool, err error) {
 		}
 		c.replies = nil
 	}
-	err = c.channel.ExchangeDeclarePassive(wire.ControlExchange(c.application), "fanout", false, false, false, false, nil)
+	err = c.channel.ExchangeDeclarePassive(
+		wire.ControlExchange(c.application),
+		"fanout",
+		false,
+		false,
+		false,
+		false,
+		nil,
+	)
 	if notFound(err) {
 		return true, nil
 	}
@@ -118,10 +131,18 @@ func (c *rabbitWorkers) prepare() (nobody bool, err error) {
 	return false, err
 }
 
-// replyExchange makes the exchange of replies as kombu's client does, direct and not durable, if no worker did. A client
-// that may not make one waits for them.
+// replyExchange makes the exchange of replies as kombu's client does, direct and not durable, if no
+// worker did. A client that may not make one waits for them.
 func (c *rabbitWorkers) replyExchange() error {
-	err := c.channel.ExchangeDeclarePassive(wire.ReplyExchange(c.application), "direct", false, false, false, false, nil)
+	err := c.channel.ExchangeDeclarePassive(
+		wire.ReplyExchange(c.application),
+		"direct",
+		false,
+		false,
+		false,
+		false,
+		nil,
+	)
 	if notFound(err) {
 		if c.channel, err = c.Channel(); err != nil {
 			return fmt.Errorf("open a channel: %w", err)
@@ -134,13 +155,14 @@ func (c *rabbitWorkers) replyExchange() error {
 	return nil
 }
 
-// consume makes our queue of replies. It is exclusive, so that it goes with the connection even if we do not, and named by
-// kombu's custom, so that operators who look at the broker know what it is.
+// consume makes our queue of replies. It is exclusive, so that it goes with the connection even if
+// we do not, and named by kombu's custom, so that operators who look at the broker know what it is.
 func (c *rabbitWorkers) consume() (<-chan amqp.Delivery, error) {
 	queue := c.id + "." + wire.ReplyExchange(c.application)
 	arguments := amqp.Table{
 		"x-expires": int32(queueExpires), "x-message-ttl": int32(queueExpires), "x-queue-type": queueType,
-		// The library would read a reply of any size; this way the server refuses one, and those after it still come.
+		// The library would read a reply of any size; this way the server refuses one, and those
+		// after it still come.
 		"x-max-length-bytes": int32(maxReply), "x-overflow": "reject-publish",
 	}
 	if _, err := c.channel.QueueDeclare(queue, false, true, true, false, arguments); err != nil {
@@ -175,7 +197,11 @@ func (c *rabbitWorkers) collect(ctx context.Context, tickets map[string]string, 
 			ticket, _ := message.Headers["ticket"].(string)
 			if method, asked := tickets[ticket]; asked {
 				compression, _ := message.Headers["compression"].(string)
-				format := wire.Format{ContentType: message.ContentType, ContentEncoding: message.ContentEncoding, Compression: compression}
+				format := wire.Format{
+					ContentType:     message.ContentType,
+					ContentEncoding: message.ContentEncoding,
+					Compression:     compression,
+				}
 				body, err := format.JSON(message.Body)
 				handle(Reply{method, body, err})
 			}

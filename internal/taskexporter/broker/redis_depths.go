@@ -11,7 +11,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// redisDepths reads depths over a connection of its own: one that subscribes may do nothing else in RESP version 2.
+// redisDepths reads depths over a connection of its own: one that subscribes may do nothing else in
+// RESP version 2.
 type redisDepths struct {
 	*redisBroker
 	client *redis.Client
@@ -33,9 +34,9 @@ func (c *redisDepths) Lengths(ctx context.Context, queues []string) ([]Depth, er
 	if len(queues) == 0 {
 		return nil, nil
 	}
-	// An empty list does not exist, so a queue that nobody made has a length of zero like one that is empty. Kombu reads the
-	// steps in a transaction; here a message is in one list only at any time, so that no sum can be wrong by more than what
-	// moved meanwhile.
+	// An empty list does not exist, so a queue that nobody made has a length of zero like one that
+	// is empty. Kombu reads the steps in a transaction; here a message is in one list only at any
+	// time, so that no sum can be wrong by more than what moved meanwhile.
 	pipe := c.client.Pipeline()
 	lengths := make([][]*redis.IntCmd, len(queues))
 	for i, queue := range queues {
@@ -43,8 +44,8 @@ func (c *redisDepths) Lengths(ctx context.Context, queues []string) ([]Depth, er
 			lengths[i] = append(lengths[i], pipe.LLen(ctx, c.options.KeyPrefix+c.subQueue(queue, step)))
 		}
 	}
-	// One key of another type, or one that the user may not read, is no reason to lose the other queues; a broken connection
-	// breaks them all.
+	// One key of another type, or one that the user may not read, is no reason to lose the other
+	// queues; a broken connection breaks them all.
 	_, err := pipe.Exec(ctx)
 	var answer redis.Error
 	if err != nil && !errors.As(err, &answer) {
@@ -72,8 +73,9 @@ func (c *redisDepths) subQueue(queue string, step int) string {
 }
 
 func (c *redisDepths) Unacked(ctx context.Context) (int64, error) {
-	// The hash is one for the whole database. The queue of each message is inside its value, and reading thousands of messages
-	// to count them by queue would cost the broker more than the number is worth.
+	// The hash is one for the whole database. The queue of each message is inside its value, and
+	// reading thousands of messages to count them by queue would cost the broker more than the
+	// number is worth.
 	count, err := c.client.HLen(ctx, c.options.KeyPrefix+c.options.UnackedKey).Result()
 	if err != nil {
 		return 0, fmt.Errorf("read the number of unacknowledged messages: %w", err)

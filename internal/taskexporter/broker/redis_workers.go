@@ -37,8 +37,8 @@ func (c *redisWorkers) Ask(ctx context.Context, requests []wire.Request, handle 
 	queue := c.id + "." + wire.ReplyExchange(c.options.ControlExchange)
 	key := c.options.KeyPrefix + queue
 	bindings := c.options.KeyPrefix + "_kombu.binding." + wire.ReplyExchange(c.options.ControlExchange)
-	// Kombu's binding: routing key, pattern and queue; the pattern of a direct exchange is empty. Workers look here for whom
-	// to send their replies to.
+	// Kombu's binding: routing key, pattern and queue; the pattern of a direct exchange is empty.
+	// Workers look here for whom to send their replies to.
 	member := c.id + c.options.Separator + c.options.Separator + queue
 	if err := c.client.SAdd(ctx, bindings, member).Err(); err != nil {
 		return fmt.Errorf("bind the reply queue: %w", err)
@@ -51,9 +51,10 @@ func (c *redisWorkers) Ask(ctx context.Context, requests []wire.Request, handle 
 	}()
 	// All questions are asked at once, because each waits the same time for replies.
 	tickets := ticketed(requests, c.options.ControlExchange, c.id)
+	// The channel of a fanout exchange has no routing key, whatever fanout_patterns says.
+	channel := c.channel(wire.ControlExchange(c.options.ControlExchange))
 	for _, request := range requests {
-		// The channel of a fanout exchange has no routing key, whatever fanout_patterns says.
-		if err := c.client.Publish(ctx, c.channel(wire.ControlExchange(c.options.ControlExchange)), request.Envelope(newID())).Err(); err != nil {
+		if err := c.client.Publish(ctx, channel, request.Envelope(newID())).Err(); err != nil {
 			return fmt.Errorf("broadcast %s: %w", request.Method, err)
 		}
 	}
@@ -64,8 +65,9 @@ func (c *redisWorkers) Ask(ctx context.Context, requests []wire.Request, handle 
 }
 
 const (
-	// replyBatch is how many replies are read in one exchange with the server, which may be milliseconds away while
-	// hundreds of workers reply. Single commands, because RPOP takes a count since Redis 6.2 only.
+	// replyBatch is how many replies are read in one exchange with the server, which may be
+	// milliseconds away while hundreds of workers reply. Single commands, because RPOP takes a
+	// count since Redis 6.2 only.
 	replyBatch = 64
 	// replyPoll is the pause after an exchange that brought nothing.
 	replyPoll = 25 * time.Millisecond
@@ -100,7 +102,8 @@ func (c *redisWorkers) collect(ctx context.Context, key string, tickets map[stri
 	return nil
 }
 
-// reply hands on a message from the reply queue. One without a ticket of ours replies to an earlier question.
+// reply hands on a message from the reply queue. One without a ticket of ours replies to an earlier
+// question.
 func reply(decoder *wire.Decoder, message *element, tickets map[string]string, handle func(Reply)) {
 	if message.excess > 0 {
 		handle(Reply{Err: ErrTooLarge})
@@ -135,8 +138,8 @@ func (c *redisWorkers) pop(ctx context.Context, key string, count int) (popped [
 	return popped, nil
 }
 
-// element takes one bulk string as it is on the wire, and keeps it if it is not too large. A pipeline reads raw replies as
-// they are, errors too.
+// element takes one bulk string as it is on the wire, and keeps it if it is not too large. A
+// pipeline reads raw replies as they are, errors too.
 type element struct {
 	header  []byte // "$5", "$-1" or "-ERR ..."
 	begun   bool   // the line of the header is over
