@@ -73,6 +73,20 @@ func TestEachQuestionFailsAlone(t *testing.T) {
 	}
 }
 
+// TestQuestionsFollowTheSubscription to whichever server it is made with, and are not asked more often for that.
+func TestQuestionsFollowTheSubscription(t *testing.T) {
+	f := &fakeBroker{lasts: 10 * time.Second}
+	during(t, f, 5*time.Minute, nil)
+	if got := len(f.connects); f.subscribed < 10 || got < 3*(f.subscribed-1) || got > 3*f.subscribed {
+		t.Errorf("%d connections, want three for each of %d subscriptions", got, f.subscribed)
+	}
+	for method, times := range f.asked {
+		if len(times) > 11 {
+			t.Errorf("%s is broadcast %d times in five minutes", method, len(times))
+		}
+	}
+}
+
 func TestALostConnectionFailsItsQuestions(t *testing.T) {
 	f := &fakeBroker{}
 	during(t, f, time.Minute, func(b *bench) {

@@ -35,7 +35,7 @@ func (e *Exporter) watchDepths(ctx context.Context) {
 	})
 }
 
-// keep uses a connection until it fails, and then makes it again. Its work notes by itself what
+// keep uses a connection until it fails or is given up, and then makes it again. Its work notes by itself what
 // succeeds. The questions are those that are asked over it, nil for one that is turned off.
 func (e *Exporter) keep(ctx context.Context, link *state, questions []*state, work func() error) {
 	for {
@@ -46,6 +46,9 @@ func (e *Exporter) keep(ctx context.Context, link *state, questions []*state, wo
 		err := work()
 		if ctx.Err() != nil {
 			return
+		}
+		if err == nil {
+			continue
 		}
 		e.metrics.controlErrors.WithLabelValues(link.name).Inc()
 		pause := link.fail(err)
@@ -58,11 +61,12 @@ func (e *Exporter) keep(ctx context.Context, link *state, questions []*state, wo
 	}
 }
 
-// readDepths works on one connection until it fails. Each question fails alone.
+// readDepths works on one connection until it fails, or the subscription was made again: then there
+// may be another server. Each question fails alone.
 func (e *Exporter) readDepths(ctx context.Context, connection broker.Depths) error {
 	ticker := time.NewTicker(e.options.QueueInterval)
 	defer ticker.Stop()
-	for {
+	for subscription := e.subscriptions.Load(); subscription == e.subscriptions.Load(); {
 		if e.lengths != nil {
 			if err := e.judge(e.lengths, e.readLengths(ctx, connection)); err != nil {
 				return err
@@ -81,6 +85,7 @@ func (e *Exporter) readDepths(ctx context.Context, connection broker.Depths) err
 		case <-e.newQueues:
 		}
 	}
+	return nil
 }
 
 // errUnreadable is one of answers that came and are of no use. The connection is.

@@ -39,8 +39,10 @@ type Exporter struct {
 	lengths, unacked, workers       *state
 	// reachable is whether the last try to connect for events came through.
 	reachable atomic.Bool
-	agenda    *agenda
-	inspected atomic.Int64 // Unix nanoseconds of the last round that all workers replied to
+	// subscriptions counts those that were made.
+	subscriptions atomic.Int64
+	agenda        *agenda
+	inspected     atomic.Int64 // Unix nanoseconds of the last round that all workers replied to
 	// greetings wakes the goroutine that asks workers, newQueues the one that reads depths.
 	greetings, newQueues chan struct{}
 	started              time.Time
@@ -137,9 +139,11 @@ func (e *Exporter) subscribed() {
 	// Workers could not be heard while there was no subscription, so their time starts anew.
 	e.post(func(t *tracker) { t.workers.refresh(time.Now()) })
 	e.agenda.greet(time.Now(), true)
+	e.subscriptions.Add(1)
 	e.reachable.Store(true)
 	e.connected.Store(true)
 	wake(e.greetings)
+	wake(e.newQueues)
 }
 
 // put is called by the reading goroutine and never waits.

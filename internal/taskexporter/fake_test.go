@@ -4,6 +4,7 @@ package taskexporter
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,12 +19,14 @@ type fakeBroker struct {
 	lengths func(queues []string) ([]broker.Depth, error)
 	unacked func() (int64, error)
 	replies func(wire.Request) []broker.Reply
-	refuse  error // of every broadcast
-	away    error // of every connection for questions
+	refuse  error         // of every broadcast
+	away    error         // of every connection for questions
+	lasts   time.Duration // a subscription, zero for ever
 
-	connects []time.Time
-	asked    map[string][]time.Time // broadcasts by method
-	last     map[string]wire.Request
+	connects   []time.Time
+	subscribed int
+	asked      map[string][]time.Time // broadcasts by method
+	last       map[string]wire.Request
 }
 
 func (f *fakeBroker) Receive(ctx context.Context, to broker.Sink) error {
@@ -31,7 +34,12 @@ func (f *fakeBroker) Receive(ctx context.Context, to broker.Sink) error {
 	if f.receive != nil {
 		return f.receive()
 	}
+	f.subscribed++
 	to.Subscribed()
+	if f.lasts > 0 {
+		time.Sleep(f.lasts)
+		return errors.New("receive: connection reset by peer")
+	}
 	<-ctx.Done()
 	return ctx.Err()
 }

@@ -25,9 +25,9 @@ func (e *Exporter) inspect(ctx context.Context) {
 	})
 }
 
-// askWorkers works on one connection until it fails.
+// askWorkers works on one connection until it fails, or the subscription was made again.
 func (e *Exporter) askWorkers(ctx context.Context, connection broker.Workers) error {
-	for {
+	for subscription := e.subscriptions.Load(); subscription == e.subscriptions.Load(); {
 		// Whoever waits to be asked cannot be heard without a subscription.
 		if e.connected.Load() && !e.workers.tooSoon() && !time.Now().Before(e.agenda.next()) {
 			if err := e.judge(e.workers, e.round(ctx, connection)); err != nil {
@@ -44,6 +44,7 @@ func (e *Exporter) askWorkers(ctx context.Context, connection broker.Workers) er
 		case <-time.After(max(shortestPause, min(longestPause, time.Until(e.agenda.next())))):
 		}
 	}
+	return nil
 }
 
 // round asks all questions at once.

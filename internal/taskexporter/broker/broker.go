@@ -119,7 +119,9 @@ func (e *ConnectError) Unwrap() error { return e.Err }
 func Refused(err error) bool {
 	if answer := redis.Error(nil); errors.As(err, &answer) && !errors.Is(err, redis.Nil) {
 		return !redis.IsLoadingError(answer) && !redis.IsMasterDownError(answer) && !redis.IsTryAgainError(answer) &&
-			!redis.IsMaxClientsError(answer)
+			!redis.IsMaxClientsError(answer) &&
+			// A server that was the master: the sentinels know the new one.
+			!redis.IsReadOnlyError(answer)
 	}
 	var reason *amqp.Error
 	if errors.As(err, &reason) {

@@ -53,6 +53,16 @@ type link struct {
 // it.
 func (l *link) cut() { l.socket.Close() }
 
+// farewell is how long a server may take to answer to a goodbye. One with an alarm does not.
+const farewell = 200 * time.Millisecond
+
+// Close says goodbye, because a server writes a warning in its log about who just leaves.
+func (l *link) Close() {
+	timer := time.AfterFunc(farewell, l.cut)
+	defer timer.Stop()
+	_ = l.Connection.Close() // it may be closed
+}
+
 // dial connects and logs in. The network's connection is made here, not by the library, for two reasons: it would
 // write the first host's name into the TLS settings that all share; and it would move the deadline of the reads with
 // each frame, which takes a third of its time.

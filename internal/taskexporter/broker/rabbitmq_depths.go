@@ -28,8 +28,6 @@ func (b *rabbitMQ) Depths(ctx context.Context) (Depths, error) {
 	return &rabbitDepths{link: connection}, nil
 }
 
-func (c *rabbitDepths) Close() { c.cut() }
-
 // open returns a usable channel; one that a refusal closed is replaced.
 func (c *rabbitDepths) open() (*amqp.Channel, error) {
 	if c.channel != nil && !c.channel.IsClosed() {

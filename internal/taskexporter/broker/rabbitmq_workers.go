@@ -47,8 +47,6 @@ func (b *rabbitMQ) Workers(ctx context.Context) (Workers, error) {
 	return c, nil
 }
 
-func (c *rabbitWorkers) Close() { c.cut() }
-
 // Ask declares a reply queue of its own; without the exchanges, which workers make, there is nobody
 // to ask.
 func (c *rabbitWorkers) Ask(ctx context.Context, requests []wire.Request, handle func(Reply)) error {
