@@ -96,6 +96,7 @@ generate: tools ## Generate all that is generated: deepcopy, CRD, RBAC, the char
 	cp controllers/desired/dashboards/stacks.json config/grafana/
 	cp config/rbac/*role.yaml $(CHART)/files/rbac/
 	cp config/webhook/manifests.yaml $(CHART)/files/webhook/
+	cp config/policy/policy.yaml $(CHART)/files/policy/
 	$(TOOL) crd-ref-docs --source-path=api/v1alpha1 --renderer=markdown --config=hack/crd-ref-docs/config.yaml \
 		--templates-dir=hack/crd-ref-docs --output-path=docs/reference/api.md --log-level=ERROR
 	go test ./test/packaging -run TestREADME -update

@@ -114,7 +114,7 @@ func TestChartRefusesOldKubernetes(t *testing.T) {
 
 // Copies of generated files lie in the chart; make keeps them equal.
 func TestCopiesAreCurrent(t *testing.T) {
-	for pattern, dir := range map[string]string{"crd/bases/*.yaml": "crds", "rbac/*role.yaml": "rbac", "webhook/manifests.yaml": "webhook"} {
+	for pattern, dir := range map[string]string{"crd/bases/*.yaml": "crds", "rbac/*role.yaml": "rbac", "webhook/manifests.yaml": "webhook", "policy/policy.yaml": "policy"} {
 		sources, err := filepath.Glob(filepath.Join(root, "config", pattern))
 		if err != nil || len(sources) == 0 {
 			t.Fatalf("%s: %v, %v", pattern, sources, err)

@@ -45,6 +45,7 @@ func TestOnAnAPIServer(t *testing.T) {
 	}
 	t.Run("renders only what the API server accepts", s.acceptsEverything)
 	t.Run("runs under the restricted Pod security standard", s.admitsRestrictedPods)
+	t.Run("bounds what the operator's account may write", s.policyBounds)
 	t.Run("kubectl apply -k", s.kubectlApply)
 	t.Run("helm install, upgrade, uninstall", s.helmLifecycle)
 	t.Run("works with the chart's rules", s.operatorWorks)
