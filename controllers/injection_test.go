@@ -49,7 +49,7 @@ func newInjecting(t *testing.T) *injecting {
 	f.Injection = f.injector
 	f.Engine.Children = stack.CachedChildren(indexed{live}, injection.CopiesOf)
 	f.workloads = &injection.WorkloadReconciler{Injector: f.injector}
-	f.copies = &injection.CopyReconciler{Client: live}
+	f.copies = &injection.CopyReconciler{Client: operator}
 	return f
 }
 
@@ -137,7 +137,8 @@ func TestRolloutStampsAWorkloadOnce(t *testing.T) {
 
 func TestRolloutSkipsAWorkloadForWhichTheWebhookDoesNotRespond(t *testing.T) {
 	f := newInjecting(t)
-	const excluded = "kube-system" // not the webhook's
+	const excluded = "obstack-system" // not the webhook's
+	create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: excluded}})
 	stack := settingsStack(t, excluded)
 	d := annotatedDeployment(excluded, "api", "shop")
 	create(t, d)
@@ -145,7 +146,7 @@ func TestRolloutSkipsAWorkloadForWhichTheWebhookDoesNotRespond(t *testing.T) {
 	result := f.reconcileStack(t, stack)
 	wantStamp(t, d, "", "")
 	message := wantCondition(t, stack, obsv1.InjectionReady, metav1.ConditionFalse, obsv1.ReasonWebhookUnavailable)
-	if !strings.Contains(message, "Deployment kube-system/api") {
+	if !strings.Contains(message, "Deployment obstack-system/api") {
 		t.Errorf("message = %q, want the workload in it", message)
 	}
 	if soon := 15 * time.Second; result.RequeueAfter < soon || result.RequeueAfter > 2*soon {

@@ -30,7 +30,7 @@ func startManager(t *testing.T, namespace string) {
 	t.Helper()
 	options := CacheOptions()
 	options.DefaultNamespaces = map[string]cache.Config{namespace: {}}
-	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
+	mgr, err := ctrl.NewManager(operatorConfig, ctrl.Options{
 		Scheme: scheme, Cache: options,
 		Controller: ctrlconfig.Controller{SkipNameValidation: new(true)},
 		Metrics:    server.Options{BindAddress: "0"},

@@ -32,6 +32,10 @@ var (
 	restConfig *rest.Config
 	live       client.WithWatch
 	scheme     = testenv.Scheme()
+
+	// operatorConfig connects as the operator, under its admission policy, and operator writes so.
+	operatorConfig *rest.Config
+	operator       client.WithWatch
 )
 
 func TestMain(m *testing.M) {
@@ -44,6 +48,12 @@ func TestMain(m *testing.M) {
 	}
 	restConfig = plane.Config
 	if live, err = client.NewWithWatch(restConfig, client.Options{Scheme: scheme}); err != nil {
+		panic(err)
+	}
+	if operatorConfig, err = testenv.AsOperator(context.Background(), restConfig); err != nil {
+		panic(err)
+	}
+	if operator, err = client.NewWithWatch(operatorConfig, client.Options{Scheme: scheme}); err != nil {
 		panic(err)
 	}
 	if err := serveWebhooks(restConfig); err != nil {
@@ -76,7 +86,7 @@ type fixture struct {
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{sent: &requests{}, recorded: events.NewFakeRecorder(100)}
-	counted := interceptor.NewClient(live, interceptor.Funcs{
+	counted := interceptor.NewClient(operator, interceptor.Funcs{
 		Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
 			if err := f.before("patch", obj); err != nil {
 				return err

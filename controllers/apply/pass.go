@@ -39,6 +39,12 @@ func (e *NameTakenError) Error() string {
 	return fmt.Sprintf("%s %s exists and belongs to somebody else", e.Kind, e.Name)
 }
 
+// Rejected reports whether the API server refuses a request as it is, so that sending it again
+// does not help: it is invalid, or a quota, an admission policy or missing RBAC forbids it.
+func Rejected(err error) bool {
+	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsForbidden(err)
+}
+
 // Apply makes the objects exist as given, in order. An object that fails does
 // not stop the others; the errors are joined.
 func (p *Pass) Apply(ctx context.Context, objects []client.Object) error {

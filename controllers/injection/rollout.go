@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/apply"
 	"obstack.dev/obstack/controllers/injection/policy"
 )
 
@@ -116,8 +117,7 @@ func (i *Injector) Rollout(ctx context.Context, stack types.NamespacedName, plan
 		switch {
 		case gone(err):
 		case err != nil:
-			i.Events.Eventf(patch.Reference(), nil, corev1.EventTypeWarning, obsv1.ReasonInjectionFailed, "Stamp",
-				"the Pod template could not be changed (%s): obstack tries again, and its log has the details", apierrors.ReasonForError(err))
+			i.recordFailure(patch.Workload, err)
 			failures = append(failures, fmt.Errorf("stamp %s: %w", patch.Workload, err))
 		case !responds:
 			unreachable = append(unreachable, patch.String())
@@ -125,6 +125,20 @@ func (i *Injector) Rollout(ctx context.Context, stack types.NamespacedName, plan
 	}
 	return unreachable, errors.Join(failures...)
 }
+
+// recordFailure records for the owner of a workload why its template was not changed. The
+// response of an admission policy or a webhook says what to change.
+func (i *Injector) recordFailure(w *policy.Workload, err error) {
+	why := fmt.Sprintf(" (%s): obstack tries again, and its log has the details", apierrors.ReasonForError(err))
+	if apply.Rejected(err) {
+		why = ", because the API server refuses it: " + err.Error()
+	}
+	i.Events.Eventf(w.Reference(), nil, corev1.EventTypeWarning, obsv1.ReasonInjectionFailed, "Stamp",
+		"the Pod template could not be changed%s", why[:min(len(why), maxNote)])
+}
+
+// maxNote bounds what an event says of an error, in bytes; an event's note has 1024 at most.
+const maxNote = 900
 
 // gone reports whether the workload was deleted since it was read, or is about to be.
 func gone(err error) bool {

@@ -6,13 +6,19 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"obstack.dev/obstack/controllers/apply"
 	"obstack.dev/obstack/controllers/injection/policy"
 )
+
+// rejectedRecheck is how long to wait until a change that the API server refused is tried again.
+const rejectedRecheck = 10 * time.Minute
 
 // WorkloadReconciler looks at one workload: it records for its owner why it gets no
 // settings, and releases it from a stamp that it should not have. Stamping is the
@@ -52,7 +58,12 @@ func (r *WorkloadReconciler) Reconcile(ctx context.Context, key policy.Key) (ctr
 	if decision.Granted || !stamped {
 		return ctrl.Result{}, nil
 	}
-	if err := r.Release(ctx, w); err != nil {
+	err = r.Release(ctx, w)
+	if apply.Rejected(err) {
+		r.recordFailure(w, err)
+		return ctrl.Result{RequeueAfter: wait.Jitter(rejectedRecheck, 0.5)}, nil
+	}
+	if err != nil {
 		return ctrl.Result{}, fmt.Errorf("release %s: %w", w, err)
 	}
 	return ctrl.Result{}, nil

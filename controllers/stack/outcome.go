@@ -41,10 +41,12 @@ func failure(err error) result {
 // pruneFailure is the result of a pass that could not remove what is wanted no
 // more. It belongs to no component and shows in Ready alone.
 func pruneFailure(err error) result {
-	return result{retry: err, Output: desired.Output{
-		Status: metav1.ConditionFalse, Reason: obsv1.ReasonApplyFailed,
-		Message: "not every object that is wanted no more could be deleted: obstack tries again, and its log has the details",
-	}}
+	failed := failure(err)
+	if failed.retry != nil {
+		failed.Reason = obsv1.ReasonApplyFailed
+		failed.Message = "not every object that is wanted no more could be deleted: obstack tries again, and its log has the details"
+	}
+	return failed
 }
 
 // split undoes errors.Join.
@@ -67,8 +69,7 @@ func explain(err error) (reason, message string, retry bool) {
 			"%s %s exists and does not belong to this stack: delete or rename it, or give the stack another name", taken.Kind, taken.Name), false
 	case meta.IsNoMatchError(err):
 		return obsv1.ReasonMissingAPI, "the cluster does not serve a kind that this part needs: install its CustomResourceDefinition", true
-	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsForbidden(err):
-		// Forbidden is a quota, an admission policy or missing RBAC.
+	case apply.Rejected(err):
 		return obsv1.ReasonRejected, "the API server refuses an object: " + err.Error(), false
 	default:
 		cause := string(apierrors.ReasonForError(err))

@@ -42,5 +42,12 @@ func (r *Reconciler) rollout(ctx context.Context, stack *obsv1.ObservabilityStac
 	if len(unreachable) > 0 {
 		injected.Output, injected.recheck = desired.WebhookUnavailable(unreachable), webhookRecheck
 	}
-	return done, err
+	if err == nil {
+		return done, nil
+	}
+	failed := failure(err)
+	if failed.recheck > 0 { // Something was refused, such as by an admission policy.
+		injected.Output, injected.recheck = failed.Output, failed.recheck
+	}
+	return done, failed.retry
 }

@@ -19,11 +19,7 @@ import (
 	"obstack.dev/obstack/test/testenv"
 )
 
-const (
-	// operatorUser is who the operator is in a cluster.
-	operatorUser = "system:serviceaccount:obstack-system:obstack"
-	fieldOwner   = client.FieldOwner("obstack-demo")
-)
+const fieldOwner = client.FieldOwner("obstack-demo")
 
 func connect(config *rest.Config) (client.Client, error) {
 	api, err := client.New(config, client.Options{Scheme: testenv.Scheme()})
@@ -34,7 +30,8 @@ func connect(config *rest.Config) (client.Client, error) {
 }
 
 // startOperator builds the operator of this checkout and starts it as a process,
-// with the rights that it has in a cluster and with its webhooks registered.
+// with the rights that it has in a cluster, under its admission policy, and with its
+// webhooks registered.
 func (d *demo) startOperator(ctx context.Context) error {
 	program, err := testenv.BuildOperator(ctx, filepath.Join(d.cp.Dir(), "bin"))
 	if err != nil {
@@ -43,7 +40,7 @@ func (d *demo) startOperator(ctx context.Context) error {
 	if err := d.grant(ctx); err != nil {
 		return err
 	}
-	kubeconfig, err := d.cp.User(operatorUser)
+	kubeconfig, err := d.cp.User(testenv.OperatorAccount)
 	if err != nil {
 		return err
 	}
@@ -78,7 +75,7 @@ func (d *demo) grant(ctx context.Context) error {
 		binding := &rbacv1.ClusterRoleBinding{
 			ObjectMeta: metav1.ObjectMeta{Name: role.GetName()},
 			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.GetName()},
-			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: operatorUser}},
+			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: testenv.OperatorAccount}},
 		}
 		if err := errors.Join(d.api.Create(ctx, role), d.api.Create(ctx, binding)); err != nil {
 			return fmt.Errorf("give the operator its rights: %w", err)

@@ -115,8 +115,6 @@ func (s *server) account(t *testing.T, user string) client.Client {
 	return c
 }
 
-const operatorAccount = "system:serviceaccount:" + namespace + ":obstack-controller-manager"
-
 // policyBounds installs the policy as kustomize does, and does as the operator what it
 // may and may not do. All of it is tried by dry runs on the same objects.
 func (s *server) policyBounds(t *testing.T) {
@@ -130,7 +128,7 @@ func (s *server) policyBounds(t *testing.T) {
 		t.Cleanup(func() { s.remove(t, object) })
 	}
 	s.registerMutator(t)
-	operator := s.account(t, operatorAccount)
+	operator := s.account(t, testenv.OperatorAccount)
 	s.waitForPolicy(t, operator)
 	for _, tc := range policyCases(t) {
 		t.Run(tc.Name, func(t *testing.T) {

@@ -57,8 +57,9 @@ type Operator struct {
 	health, metrics, pprof string
 }
 
-// StartOperator starts the program against a control plane, with metrics, probes and
-// profiles on free loopback ports. Operators that run at the same time need different names.
+// StartOperator starts the program against a control plane, as the operator's account, with
+// metrics, probes and profiles on free loopback ports. Operators that run at the same time
+// need different names.
 func StartOperator(plane *ControlPlane, binary, name string, flags ...string) (*Operator, error) {
 	var addresses [3]string
 	for i := range addresses {
@@ -68,8 +69,12 @@ func StartOperator(plane *ControlPlane, binary, name string, flags ...string) (*
 		}
 	}
 	health, metrics, pprof := addresses[0], addresses[1], addresses[2]
+	kubeconfig, err := plane.operatorKubeconfig()
+	if err != nil {
+		return nil, err
+	}
 	cmd := OperatorCommand(binary, append([]string{
-		"--kubeconfig=" + plane.Kubeconfig, "--log-format=console",
+		"--kubeconfig=" + kubeconfig, "--log-format=console",
 		"--health-probe-bind-address=" + health, "--metrics-bind-address=" + metrics, "--metrics-secure=false",
 		"--pprof-bind-address=" + pprof,
 	}, flags...)...)
