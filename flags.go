@@ -48,7 +48,8 @@ func parseFlags(args []string, output io.Writer) (*options, error) {
 	fs.BoolVar(&o.metricsSecure, "metrics-secure", true, "serve /metrics over TLS, to clients that the cluster "+
 		"authenticates and authorizes (get on the non-resource URL /metrics)")
 	fs.StringVar(&o.metricsCertDir, "metrics-cert-dir", "",
-		"`folder` with tls.crt and tls.key for /metrics; a self-signed certificate is made if it is empty")
+		"`folder` with tls.crt and tls.key for /metrics, which may come later; empty: a self-signed certificate is "+
+			"made at every start")
 	fs.StringVar(&o.healthAddress, "health-probe-bind-address", ":8081",
 		"`address` on which /healthz and /readyz are served; 0 turns them off")
 	fs.StringVar(&o.pprofAddress, "pprof-bind-address", "0",

@@ -6,12 +6,14 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
@@ -134,11 +136,24 @@ func newManager(restConfig *rest.Config, opts *options) (ctrl.Manager, error) {
 }
 
 func (o *options) metrics() metricsserver.Options {
-	m := metricsserver.Options{BindAddress: o.metricsAddress, SecureServing: o.metricsSecure, CertDir: o.metricsCertDir}
+	m := metricsserver.Options{BindAddress: o.metricsAddress, SecureServing: o.metricsSecure}
 	if o.metricsSecure {
 		m.FilterProvider = filters.WithAuthenticationAndAuthorization
 	}
+	if o.metricsCertDir != "" {
+		m.TLSOpts = []func(*tls.Config){func(config *tls.Config) { config.GetCertificate = o.metricsCertificate }}
+	}
 	return m
+}
+
+// metricsCertificate reads the certificate of /metrics for each connection, of which there are
+// few: it may come after the start, as the webhooks' does, and be renewed at any time.
+func (o *options) metricsCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	certificate, err := tls.LoadX509KeyPair(filepath.Join(o.metricsCertDir, certFile), filepath.Join(o.metricsCertDir, keyFile))
+	if err != nil {
+		return nil, fmt.Errorf("--metrics-cert-dir: %w", err)
+	}
+	return &certificate, nil
 }
 
 // setup registers the controllers and the probes.

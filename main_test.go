@@ -5,11 +5,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +25,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	certutil "k8s.io/client-go/util/cert"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -125,6 +129,34 @@ func createStack(t *testing.T, cluster client.Client) {
 	}
 	if err := cluster.Create(t.Context(), stack); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestMetricsCertificateMayComeLater(t *testing.T) {
+	dir := t.TempDir()
+	opts, err := parseFlags([]string{"--metrics-cert-dir=" + dir}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := &tls.Config{}
+	for _, set := range opts.metrics().TLSOpts {
+		set(config)
+	}
+	if _, err := config.GetCertificate(nil); err == nil || !strings.Contains(err.Error(), "--metrics-cert-dir") {
+		t.Errorf("without a certificate: %v, want an error that names the flag", err)
+	}
+	for _, name := range []string{"first", "renewed"} {
+		certificate, key, err := certutil.GenerateSelfSignedCertKey(name, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = errors.Join(os.WriteFile(filepath.Join(dir, certFile), certificate, 0o600), os.WriteFile(filepath.Join(dir, keyFile), key, 0o600))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if served, err := config.GetCertificate(nil); err != nil || served.Leaf.VerifyHostname(name) != nil {
+			t.Errorf("with the certificate %q: %v, want it served", name, err)
+		}
 	}
 }
 

@@ -26,8 +26,11 @@ import (
 	"obstack.dev/obstack/controllers/metadata"
 )
 
-// certFile is the certificate in --webhook-cert-dir.
-const certFile = "tls.crt"
+// certFile and keyFile are what a folder of certificates holds.
+const (
+	certFile = "tls.crt"
+	keyFile  = "tls.key"
+)
 
 // webhookOptions are the flags about the webhooks.
 type webhookOptions struct {

@@ -80,7 +80,7 @@ func (s *server) routeWebhooks(t *testing.T) []string {
 			t.Errorf("mount the certificate: %v", err)
 		}
 	})
-	return []string{"--webhook-bind-address=" + address, "--webhook-cert-dir=" + dir}
+	return []string{"--webhook-bind-address=" + address, "--webhook-cert-dir=" + dir, "--metrics-cert-dir=" + dir}
 }
 
 // injects waits until an annotated workload and an annotated Pod would get the

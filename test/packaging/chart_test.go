@@ -85,6 +85,7 @@ func TestBadValuesAreRefused(t *testing.T) {
 		"two makers":               {"webhook.certManager.enabled=true,webhook.certSecret=mine", "exclude each other"},
 		"authority of nobody":      {"webhook.caBundle=bWluZQ==", "webhook.caBundle needs webhook.certSecret"},
 		"one port for two":         {"webhook.port=8443", "webhook.port and metrics.port are both 8443"},
+		"token to anybody":         {"metrics.serviceMonitor.enabled=true,injection.enabled=false", "metrics.serviceMonitor.enabled without injection.enabled"},
 		"replicas without leader":  {"replicaCount=2,leaderElection.enabled=false", "replicaCount > 1 needs leaderElection.enabled"},
 	}
 	for name, tc := range cases {

@@ -23,7 +23,7 @@ func TestArguments(t *testing.T) {
 		"default": {
 			"--log-format=json", "--log-level=info", "--leader-elect=true", "--max-concurrent-reconciles=8",
 			"--exporter-image=ghcr.io/obstack/obstack:" + appVersion(t),
-			"--metrics-bind-address=:8443", "--metrics-secure=true",
+			"--metrics-bind-address=:8443", "--metrics-secure=true", "--metrics-cert-dir=/etc/obstack/webhook-certs",
 			"--webhook-bind-address=:9443", "--webhook-cert-dir=/etc/obstack/webhook-certs",
 			"--webhook-cert-secret=obstack-system/obstack-webhook-cert", "--webhook-service=obstack-system/obstack-webhook",
 			"--webhook-configuration=obstack-webhook",
@@ -117,6 +117,22 @@ func TestNetworkPolicyLetsOnlyMetricsAndWebhooksIn(t *testing.T) {
 	}
 	if want := []int{53, 53, 443, 6443}; !slices.Equal(ports, want) {
 		t.Errorf("egress ports %v, want %v", ports, want)
+	}
+
+	// By default nothing is kept out that could be needed: who may read the metrics, the API server knows.
+	byDefault := only[networkingv1.NetworkPolicy](t, renderChart(t), "NetworkPolicy").Spec
+	byKustomize := only[networkingv1.NetworkPolicy](t, kustomize(t, "default"), "NetworkPolicy").Spec
+	if diff := cmp.Diff(byKustomize.Ingress, byDefault.Ingress); diff != "" {
+		t.Errorf("ingress (-kustomize +chart):\n%s", diff)
+	}
+	if len(byDefault.Egress) > 0 || !slices.Equal(byDefault.PolicyTypes, []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}) ||
+		!slices.Equal(byDefault.PolicyTypes, byKustomize.PolicyTypes) {
+		t.Errorf("policies %v and %v, want both for ingress only", byDefault.PolicyTypes, byKustomize.PolicyTypes)
+	}
+	for _, rule := range byDefault.Ingress {
+		if len(rule.From) > 0 {
+			t.Errorf("ingress %+v, want it from everywhere", rule)
+		}
 	}
 
 	closed := only[networkingv1.NetworkPolicy](t, renderChart(t, values("minimal")), "NetworkPolicy").Spec

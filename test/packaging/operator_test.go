@@ -5,6 +5,7 @@ package packaging
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -160,10 +162,10 @@ func (s *server) metricsAreGuarded(t *testing.T, address string) {
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "obstack-metrics-reader"},
 		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "team-a", Name: "prometheus"}},
 	})
-	if status, _ := scrape(t, address, s.token(t, "obstack")); status != http.StatusForbidden {
+	if status, _ := s.scrape(t, address, s.token(t, "obstack")); status != http.StatusForbidden {
 		t.Errorf("without the role: %d, want %d", status, http.StatusForbidden)
 	}
-	status, metrics := scrape(t, address, s.token(t, "prometheus"))
+	status, metrics := s.scrape(t, address, s.token(t, "prometheus"))
 	if status != http.StatusOK {
 		t.Fatalf("with the role: %d, want %d", status, http.StatusOK)
 	}
@@ -200,16 +202,27 @@ func wantServed(t *testing.T, metrics string) {
 	}
 }
 
-func scrape(t *testing.T, address, token string) (int, string) {
+// scrape reads the metrics as the chart's ServiceMonitor says: it sends the token to nobody but
+// the operator.
+func (s *server) scrape(t *testing.T, address, token string) (int, string) {
 	t.Helper()
+	objects := renderChart(t, "--set", "metrics.serviceMonitor.enabled=true", "--namespace", "team-a")
+	check := only[monitoringv1.ServiceMonitor](t, objects, "ServiceMonitor").Spec.Endpoints[0].TLSConfig
+	secret := &corev1.Secret{}
+	if err := s.Get(t.Context(), client.ObjectKey{Namespace: "team-a", Name: check.CA.Secret.Name}, secret); err != nil {
+		t.Fatal(err)
+	}
+	authorities := x509.NewCertPool()
+	if !authorities.AppendCertsFromPEM(secret.Data[check.CA.Secret.Key]) {
+		t.Fatalf("key %s of the Secret %s holds no authority", check.CA.Secret.Key, secret.Name)
+	}
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+address+"/metrics", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	request.Header.Set("Authorization", "Bearer "+token)
-	// As the ServiceMonitor does: the certificate is self-signed.
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
-	response, err := client.Do(request)
+	verified := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authorities, ServerName: *check.ServerName}}}
+	response, err := verified.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}

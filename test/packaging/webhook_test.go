@@ -196,6 +196,17 @@ func wantMounted(t *testing.T, deployment *appsv1.Deployment, secret string) {
 	if volume < 0 {
 		t.Fatalf("volumes %+v, want one of the Secret %s", volumes, secret)
 	}
+	var keys []string
+	for _, item := range volumes[volume].Secret.Items {
+		keys = append(keys, item.Key)
+	}
+	if !slices.Equal(keys, []string{"tls.crt", "tls.key"}) {
+		t.Errorf("keys %v of the Secret %s are mounted, want those of the certificate and not the authority's", keys, secret)
+	}
+	// The operator fills its own Secret in after the start; for another's, the Pod waits.
+	if optional := volumes[volume].Secret.Optional; (optional != nil && *optional) != (secret == "obstack-webhook-cert") {
+		t.Errorf("the volume of the Secret %s is optional: %v", secret, optional)
+	}
 	mount := slices.IndexFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool {
 		return m.Name == volumes[volume].Name && m.ReadOnly
 	})

@@ -8,8 +8,8 @@
 {{- if .Values.metrics.enabled }}
 - --metrics-bind-address=:{{ .Values.metrics.port }}
 - --metrics-secure={{ .Values.metrics.secure }}
-{{- if .Values.metrics.certSecret }}
-- --metrics-cert-dir=/etc/obstack/metrics-certs
+{{- with include "obstack.metricsCertificate" . }}
+- --metrics-cert-dir=/etc/obstack/{{ . }}
 {{- end }}
 {{- else }}
 - --metrics-bind-address=0
@@ -55,6 +55,14 @@
 {{- end }}
 {{- end }}
 
+{{- /* Volume of the certificate of the metrics: that of the webhooks unless they have one of their own. */ -}}
+{{- define "obstack.metricsCertificate" -}}
+{{- if not .Values.metrics.secure }}
+{{- else if .Values.metrics.certSecret }}metrics-certs
+{{- else if .Values.injection.enabled }}webhook-certs
+{{- end }}
+{{- end }}
+
 {{- /* Secrets that the operator serves with, by the name of the volume. */ -}}
 {{- define "obstack.certificates" -}}
 {{- with .Values.metrics.certSecret }}
@@ -76,11 +84,19 @@ webhook-certs: {{ include "obstack.webhookSecret" . }}
 {{- end }}
 {{- end }}
 
+{{- /* Without the authority's private key, and without waiting for what the operator makes itself. */ -}}
 {{- define "obstack.volumes" -}}
+{{- $own := include "obstack.makesCertificate" . }}
 {{- range $name, $secret := include "obstack.certificates" . | fromYaml }}
 - name: {{ $name }}
   secret:
     secretName: {{ $secret }}
+    items:
+    - {key: tls.crt, path: tls.crt}
+    - {key: tls.key, path: tls.key}
+    {{- if and $own (eq $name "webhook-certs") }}
+    optional: true
+    {{- end }}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}

@@ -29,3 +29,23 @@ stays when the release is uninstalled, and Helm would not take it over.
 {{- $more := .Values.webhook.namespaceSelector }}
 {{- toYaml (merge (dict "matchExpressions" (concat $expressions (default list $more.matchExpressions))) $more) }}
 {{- end }}
+
+{{- /*
+How Prometheus checks the certificate of the metrics before it sends its token: by the
+authority beside the certificate.
+*/ -}}
+{{- define "obstack.metricsTLS" -}}
+{{- $host := printf "%s.%s.svc" (include "obstack.webhookName" .) .Release.Namespace }}
+{{- $secret := include "obstack.webhookSecret" . }}
+{{- if .Values.metrics.certSecret }}
+{{- $host = printf "%s-metrics.%s.svc" (include "obstack.fullname" .) .Release.Namespace }}
+{{- $secret = .Values.metrics.certSecret }}
+{{- end }}
+{{- if .Values.metrics.serviceMonitor.tlsConfig }}
+{{- toYaml .Values.metrics.serviceMonitor.tlsConfig }}
+{{- else if or .Values.metrics.certSecret .Values.injection.enabled }}
+{{- toYaml (dict "serverName" $host "ca" (dict "secret" (dict "name" $secret "key" "ca.crt"))) }}
+{{- else }}
+{{- fail "metrics.serviceMonitor.enabled without injection.enabled: set metrics.certSecret, so that Prometheus can check to whom it sends its token, or metrics.serviceMonitor.tlsConfig" }}
+{{- end }}
+{{- end }}
