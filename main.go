@@ -149,7 +149,8 @@ func (o *options) metrics() metricsserver.Options {
 // metricsCertificate reads the certificate of /metrics for each connection, of which there are
 // few: it may come after the start, as the webhooks' does, and be renewed at any time.
 func (o *options) metricsCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	certificate, err := tls.LoadX509KeyPair(filepath.Join(o.metricsCertDir, certFile), filepath.Join(o.metricsCertDir, keyFile))
+	dir := o.metricsCertDir
+	certificate, err := tls.LoadX509KeyPair(filepath.Join(dir, certFile), filepath.Join(dir, keyFile))
 	if err != nil {
 		return nil, fmt.Errorf("--metrics-cert-dir: %w", err)
 	}

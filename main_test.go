@@ -150,7 +150,9 @@ func TestMetricsCertificateMayComeLater(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = errors.Join(os.WriteFile(filepath.Join(dir, certFile), certificate, 0o600), os.WriteFile(filepath.Join(dir, keyFile), key, 0o600))
+		err = errors.Join(
+			os.WriteFile(filepath.Join(dir, certFile), certificate, 0o600),
+			os.WriteFile(filepath.Join(dir, keyFile), key, 0o600))
 		if err != nil {
 			t.Fatal(err)
 		}

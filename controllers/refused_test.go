@@ -12,6 +12,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -38,7 +39,9 @@ func refuse(t *testing.T, namespace, group, resource string, operation admission
 				MatchConditions: []admissionv1.MatchCondition{{
 					Name: "operator", Expression: "request.userInfo.username == '" + testenv.OperatorAccount + "'",
 				}},
-				Validations: []admissionv1.Validation{{Expression: "false", Reason: new(metav1.StatusReasonForbidden), Message: "not today"}},
+				Validations: []admissionv1.Validation{{
+					Expression: "false", Reason: new(metav1.StatusReasonForbidden), Message: "not today",
+				}},
 			},
 		},
 		&admissionv1.ValidatingAdmissionPolicyBinding{
@@ -71,19 +74,21 @@ func TestRolloutReportsARefusalInsteadOfTryingAgain(t *testing.T) {
 	d := annotatedDeployment(ns, "api", "shop")
 	create(t, d)
 	refuse(t, ns, "apps", "deployments", admissionv1.Update)
-	touch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata": {"annotations": {"inject.obstack.dev/probe": "asked"}}}`))
+	touch := client.RawPatch(types.MergePatchType, []byte(`{"metadata": {"annotations": {"inject.obstack.dev/probe": "asked"}}}`))
 	refused(t, func(ctx context.Context) error { return operator.Patch(ctx, d.DeepCopy(), touch, client.DryRunAll) })
 
 	stack := settingsStack(t, ns)
 	result := f.reconcileStack(t, stack)
 	message := wantCondition(t, stack, obsv1.InjectionReady, metav1.ConditionFalse, obsv1.ReasonRejected)
-	if !strings.Contains(message, "Deployment "+ns+"/api") || !strings.Contains(message, "ValidatingAdmissionPolicy 'freeze-"+ns+"'") {
+	if !strings.Contains(message, "Deployment "+ns+"/api") ||
+		!strings.Contains(message, "ValidatingAdmissionPolicy 'freeze-"+ns+"'") {
 		t.Errorf("message = %q, want the workload and the policy in it", message)
 	}
 	if result.RequeueAfter < time.Minute {
 		t.Errorf("looks again after %s, want a minute or more", result.RequeueAfter)
 	}
-	if events := strings.Join(f.events(), "\n"); !strings.Contains(events, "InjectionFailed") || !strings.Contains(events, "freeze-"+ns) {
+	events := strings.Join(f.events(), "\n")
+	if !strings.Contains(events, "InjectionFailed") || !strings.Contains(events, "freeze-"+ns) {
 		t.Errorf("events %q, want one that names the policy", events)
 	}
 	wantStamp(t, d, "", "")
@@ -100,7 +105,7 @@ func TestWorkloadReconcilerRecordsARefusalInsteadOfTryingAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	refuse(t, ns, "apps", "deployments", admissionv1.Update)
-	touch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata": {"annotations": {"inject.obstack.dev/probe": "asked"}}}`))
+	touch := client.RawPatch(types.MergePatchType, []byte(`{"metadata": {"annotations": {"inject.obstack.dev/probe": "asked"}}}`))
 	refused(t, func(ctx context.Context) error { return operator.Patch(ctx, d.DeepCopy(), touch, client.DryRunAll) })
 
 	key := policy.Key{Kind: policy.KindDeployment, NamespacedName: client.ObjectKeyFromObject(d)}
@@ -123,7 +128,8 @@ func TestPruneReportsARefusalInsteadOfTryingAgain(t *testing.T) {
 	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Tasks = nil })
 	result := f.reconcileStack(t, stack)
 	message := wantCondition(t, stack, obsv1.Ready, metav1.ConditionFalse, obsv1.ReasonRejected)
-	if !strings.Contains(message, exporter.Name) || !strings.Contains(message, "freeze-"+stack.Namespace) || result.RequeueAfter < time.Minute {
+	if !strings.Contains(message, exporter.Name) || !strings.Contains(message, "freeze-"+stack.Namespace) ||
+		result.RequeueAfter < time.Minute {
 		t.Errorf("message %q, again after %s: want the object, the policy and a minute or more", message, result.RequeueAfter)
 	}
 }

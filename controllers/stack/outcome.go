@@ -44,7 +44,8 @@ func pruneFailure(err error) result {
 	failed := failure(err)
 	if failed.retry != nil {
 		failed.Reason = obsv1.ReasonApplyFailed
-		failed.Message = "not every object that is wanted no more could be deleted: obstack tries again, and its log has the details"
+		failed.Message = "not every object that is wanted no more could be deleted: " +
+			"obstack tries again, and its log has the details"
 	}
 	return failed
 }

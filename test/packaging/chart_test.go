@@ -85,7 +85,7 @@ func TestBadValuesAreRefused(t *testing.T) {
 		"two makers":               {"webhook.certManager.enabled=true,webhook.certSecret=mine", "exclude each other"},
 		"authority of nobody":      {"webhook.caBundle=bWluZQ==", "webhook.caBundle needs webhook.certSecret"},
 		"one port for two":         {"webhook.port=8443", "webhook.port and metrics.port are both 8443"},
-		"token to anybody":         {"metrics.serviceMonitor.enabled=true,injection.enabled=false", "metrics.serviceMonitor.enabled without injection.enabled"},
+		"token to anybody":         {"metrics.serviceMonitor.enabled=true,injection.enabled=false", "set metrics.certSecret"},
 		"replicas without leader":  {"replicaCount=2,leaderElection.enabled=false", "replicaCount > 1 needs leaderElection.enabled"},
 	}
 	for name, tc := range cases {
@@ -115,7 +115,9 @@ func TestChartRefusesOldKubernetes(t *testing.T) {
 
 // Copies of generated files lie in the chart; make keeps them equal.
 func TestCopiesAreCurrent(t *testing.T) {
-	for pattern, dir := range map[string]string{"crd/bases/*.yaml": "crds", "rbac/*role.yaml": "rbac", "webhook/manifests.yaml": "webhook", "policy/policy.yaml": "policy"} {
+	for pattern, dir := range map[string]string{
+		"crd/bases/*.yaml": "crds", "rbac/*role.yaml": "rbac", "webhook/manifests.yaml": "webhook", "policy/policy.yaml": "policy",
+	} {
 		sources, err := filepath.Glob(filepath.Join(root, "config", pattern))
 		if err != nil || len(sources) == 0 {
 			t.Fatalf("%s: %v, %v", pattern, sources, err)

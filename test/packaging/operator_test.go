@@ -221,7 +221,9 @@ func (s *server) scrape(t *testing.T, address, token string) (int, string) {
 		t.Fatal(err)
 	}
 	request.Header.Set("Authorization", "Bearer "+token)
-	verified := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authorities, ServerName: *check.ServerName}}}
+	verified := &http.Client{Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: authorities, ServerName: *check.ServerName},
+	}}
 	response, err := verified.Do(request)
 	if err != nil {
 		t.Fatal(err)
