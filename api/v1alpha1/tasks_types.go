@@ -2,7 +2,10 @@
 
 package v1alpha1
 
-import corev1 "k8s.io/api/core/v1"
+import (
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+)
 
 // TasksSpec says which Celery brokers are watched.
 type TasksSpec struct {
@@ -126,6 +129,7 @@ type Broker struct {
 	// securityContext of the exporter's container. Absent: what the Pod security
 	// standard "restricted" asks for, with a read-only root file system.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="(!has(self.privileged) || !self.privileged) && (!has(self.capabilities) || !has(self.capabilities.add) || self.capabilities.add.size() == 0) && (!has(self.procMount) || self.procMount == 'Default')",message="an exporter needs no privilege: leave out privileged, capabilities.add and procMount"
 	SecurityContext *corev1.SecurityContext `json:"securityContext,omitempty"`
 
 	// livenessProbe of the exporter. Absent: the port answers. It must not depend
@@ -137,6 +141,29 @@ type Broker struct {
 	// broker is reached; for another image /health.
 	// +optional
 	ReadinessProbe *corev1.Probe `json:"readinessProbe,omitempty"`
+
+	// networkPolicy restricts the traffic of the exporter's Pod: out to its broker and to
+	// DNS, in to its metrics. Absent: it is not restricted.
+	// +optional
+	NetworkPolicy *BrokerNetworkPolicy `json:"networkPolicy,omitempty"`
+}
+
+// BrokerNetworkPolicy becomes a NetworkPolicy of the exporter's Pod.
+type BrokerNetworkPolicy struct {
+	// broker is where the broker is, as in the "to" of a NetworkPolicy: Pods, or a range of
+	// addresses such as {ipBlock: {cidr: 10.0.0.0/8}}. All its ports are open.
+	// +required
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	Broker []networkingv1.NetworkPolicyPeer `json:"broker,omitempty"`
+
+	// scraper is who may read the metrics, as in the "from" of a NetworkPolicy. Absent: everybody.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	Scraper []networkingv1.NetworkPolicyPeer `json:"scraper,omitempty"`
 }
 
 // PeriodicTask is a task that a scheduler sends at regular intervals.

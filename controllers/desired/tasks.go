@@ -25,7 +25,8 @@ const exporterPort = 9808
 // exporterPortName is the port's name in the Service.
 const exporterPortName = "metrics"
 
-// tasks makes a task exporter for each broker: a Deployment, a Service and a ServiceMonitor.
+// tasks makes a task exporter for each broker: a Deployment, a Service and a ServiceMonitor, and
+// a NetworkPolicy where one is asked for.
 func tasks(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	if stack.Spec.Tasks == nil {
 		return Output{}
@@ -44,6 +45,9 @@ func tasks(stack *obsv1.ObservabilityStack, in Inputs) Output {
 			problem.Hold = true
 			problems = append(problems, *problem)
 			continue
+		}
+		if broker.NetworkPolicy != nil { // in force before the Pod starts
+			objects = append(objects, exporterNetworkPolicy(stack, broker))
 		}
 		objects = append(objects, exporterDeployment(stack, broker, in.ExporterImage, revision), exporterService(stack, broker))
 		if !noMonitors {

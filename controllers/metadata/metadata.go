@@ -10,6 +10,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -25,6 +26,9 @@ var (
 	Namespace  = corev1.SchemeGroupVersion.WithKind("Namespace")
 	Pod        = corev1.SchemeGroupVersion.WithKind("Pod")
 	Deployment = appsv1.SchemeGroupVersion.WithKind("Deployment")
+
+	NetworkPolicy = networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy")
+
 	Definition = schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}
 )
 

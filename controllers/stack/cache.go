@@ -25,7 +25,9 @@ import (
 // The kinds of children: those that every cluster serves, and those that come with
 // other operators, by the names of their CustomResourceDefinitions.
 var (
-	builtinKinds  = []schema.GroupVersionKind{metadata.Secret, metadata.ConfigMap, metadata.Service, metadata.Deployment}
+	builtinKinds = []schema.GroupVersionKind{
+		metadata.Secret, metadata.ConfigMap, metadata.Service, metadata.Deployment, metadata.NetworkPolicy,
+	}
 	optionalKinds = map[string]schema.GroupVersionKind{
 		"servicemonitors.monitoring.coreos.com":     desired.ServiceMonitorKind,
 		"prometheusrules.monitoring.coreos.com":     desired.PrometheusRuleKind,

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package desired
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+)
+
+// portDNS is where names are asked for, wherever the cluster's DNS is.
+const portDNS = 53
+
+// exporterNetworkPolicy lets an exporter reach its broker and DNS, and be scraped.
+func exporterNetworkPolicy(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) *networkingv1.NetworkPolicy {
+	return &networkingv1.NetworkPolicy{
+		ObjectMeta: exporterMeta(stack, broker, nil),
+		Spec: networkingv1.NetworkPolicySpec{
+			PodSelector: metav1.LabelSelector{MatchLabels: exporterSelector(stack, broker)},
+			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress},
+			Ingress: []networkingv1.NetworkPolicyIngressRule{{
+				Ports: []networkingv1.NetworkPolicyPort{policyPort(corev1.ProtocolTCP, exporterPort)},
+				From:  broker.NetworkPolicy.Scraper,
+			}},
+			Egress: []networkingv1.NetworkPolicyEgressRule{
+				{Ports: []networkingv1.NetworkPolicyPort{
+					policyPort(corev1.ProtocolUDP, portDNS), policyPort(corev1.ProtocolTCP, portDNS),
+				}},
+				{To: broker.NetworkPolicy.Broker},
+			},
+		},
+	}
+}
+
+func policyPort(protocol corev1.Protocol, port int32) networkingv1.NetworkPolicyPort {
+	return networkingv1.NetworkPolicyPort{Protocol: &protocol, Port: new(intstr.FromInt32(port))}
+}
