@@ -3,30 +3,19 @@
 package packaging
 
 import (
-	"context"
-	"encoding/json"
-	"encoding/pem"
-	"fmt"
-	"net/http"
-	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	admissionreview "k8s.io/api/admission/v1"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
-
-	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/test/testenv"
 )
 
 const policyKind, bindingKind = "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"
@@ -50,7 +39,8 @@ func TestChartAndKustomizeInstallThePolicyOfTheManifest(t *testing.T) {
 		objects := renderChart(t, "--set", args)
 		got := only[admissionv1.ValidatingAdmissionPolicy](t, objects, policyKind)
 		spec := want.Spec.DeepCopy()
-		spec.MatchConditions[0].Expression = "request.userInfo.username == 'system:serviceaccount:" + namespace + ":" + names[0] + "'"
+		account := "system:serviceaccount:" + namespace + ":" + names[0]
+		spec.MatchConditions[0].Expression = "request.userInfo.username == '" + account + "'"
 		for i := range spec.Variables {
 			if spec.Variables[i].Name == "certificateName" {
 				spec.Variables[i].Expression = "'" + names[1] + "'"
@@ -67,6 +57,43 @@ func TestChartAndKustomizeInstallThePolicyOfTheManifest(t *testing.T) {
 	}
 	if found := ofKind(renderChart(t, "--set", "admissionPolicy.enabled=false"), policyKind); len(found) > 0 {
 		t.Error("the policy is rendered although admissionPolicy.enabled is false")
+	}
+}
+
+// An overlay that installs into another namespace must not leave the operator unbounded.
+func TestPolicyIsAboutTheAccountOfAnyOverlay(t *testing.T) {
+	overlay := t.TempDir()
+	base, err := filepath.Abs(filepath.Join(root, "config", "default"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if base, err = filepath.Rel(overlay, base); err != nil {
+		t.Fatal(err)
+	}
+	kustomization := "namespace: elsewhere\nresources: [" + base + "]\n"
+	if err := os.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte(kustomization), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path, err := kustomizePath()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rendered, err := output(exec.Command(path, "build", overlay))
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects := parse(t, rendered)
+	condition := only[admissionv1.ValidatingAdmissionPolicy](t, objects, policyKind).Spec.MatchConditions[0].Expression
+	account := only[corev1.ServiceAccount](t, objects, "ServiceAccount")
+	_, quoted, _ := strings.Cut(condition, "matches('")
+	expression := regexp.MustCompile(strings.TrimSuffix(quoted, "')"))
+	for name, want := range map[string]bool{
+		"elsewhere:" + account.Name: account.Namespace == "elsewhere",
+		"elsewhere:default":         false, "elsewhere:x:" + account.Name: false,
+	} {
+		if got := expression.MatchString("system:serviceaccount:" + name); got != want {
+			t.Errorf("the policy is about %s: %v, want %v", name, got, want)
+		}
 	}
 }
 
@@ -102,171 +129,5 @@ func TestPolicyIsAboutAllThatTheRolesLetTheOperatorWrite(t *testing.T) {
 	}
 	if diff := cmp.Diff(writable, bounded); diff != "" {
 		t.Errorf("-what the roles let it write +what the policy bounds:\n%s", diff)
-	}
-}
-
-// account is the operator's, with every right there is: what is refused, the policy refuses.
-func (s *server) account(t *testing.T, user string) client.Client {
-	t.Helper()
-	config := rest.CopyConfig(s.plane.Config)
-	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: []string{"system:masters"}}
-	c, err := client.New(config, client.Options{Scheme: s.Scheme()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-// policyBounds installs the policy as kustomize does, and does as the operator what it
-// may and may not do. All of it is tried by dry runs on the same objects.
-func (s *server) policyBounds(t *testing.T) {
-	objects := kustomize(t, "default")
-	for _, object := range slices.Concat(ofKind(objects, policyKind), ofKind(objects, bindingKind)) {
-		testenv.Create(t, s, object)
-		t.Cleanup(func() { s.remove(t, object) })
-	}
-	for _, object := range parse(t, read(t, "testdata/policy/objects.yaml")) {
-		testenv.Create(t, s, object)
-		t.Cleanup(func() { s.remove(t, object) })
-	}
-	s.registerMutator(t)
-	operator := s.account(t, testenv.OperatorAccount)
-	s.waitForPolicy(t, operator)
-	for _, tc := range policyCases(t) {
-		t.Run(tc.Name, func(t *testing.T) {
-			err := tc.do(t.Context(), operator)
-			switch {
-			case tc.Refused == "" && err != nil:
-				t.Errorf("%v, want it allowed", err)
-			case tc.Refused != "" && !refusedBy(err, "obstack-operator", tc.Refused):
-				t.Errorf("%v, want the policy to refuse it, saying %q", err, tc.Refused)
-			}
-			if tc.Refused != "" {
-				if err := tc.do(t.Context(), s.account(t, "somebody")); err != nil {
-					t.Errorf("as somebody else: %v, want it allowed", err)
-				}
-			}
-		})
-	}
-}
-
-// refusedBy reports whether a policy of that name refused a request, with a message.
-func refusedBy(err error, policy, message string) bool {
-	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "'"+policy+"'") && strings.Contains(err.Error(), message)
-}
-
-// policyCase is one request of testdata/policy/cases.yaml.
-type policyCase struct {
-	Name string `json:"name"`
-	// Verb is "create", "apply", "patch" (a merge patch of Object), "json" (a JSON patch of Object by Patch) or "delete".
-	Verb    string          `json:"verb"`
-	Manager string          `json:"manager,omitempty"`
-	Object  map[string]any  `json:"object"`
-	Patch   json.RawMessage `json:"patch,omitempty"`
-	// Refused is what the policy says; empty if it allows the request.
-	Refused string `json:"refused,omitempty"`
-}
-
-func policyCases(t *testing.T) []policyCase {
-	t.Helper()
-	var cases []policyCase
-	if err := yaml.UnmarshalStrict(read(t, "testdata/policy/cases.yaml"), &cases); err != nil {
-		t.Fatal(err)
-	}
-	return cases
-}
-
-func (c *policyCase) do(ctx context.Context, as client.Client) error {
-	object := (&unstructured.Unstructured{Object: c.Object}).DeepCopy()
-	body, err := json.Marshal(c.Object)
-	if err != nil {
-		return err
-	}
-	manager := obsv1.FieldManager
-	if c.Manager != "" {
-		manager = c.Manager
-	}
-	owner := client.FieldOwner(manager)
-	switch c.Verb {
-	case "create":
-		return as.Create(ctx, object, client.DryRunAll, owner)
-	case "apply":
-		apply := client.RawPatch(types.ApplyPatchType, body)
-		return as.Patch(ctx, object, apply, client.DryRunAll, owner, client.ForceOwnership)
-	case "patch":
-		return as.Patch(ctx, object, client.RawPatch(types.MergePatchType, body), client.DryRunAll, owner)
-	case "json":
-		return as.Patch(ctx, object, client.RawPatch(types.JSONPatchType, c.Patch), client.DryRunAll, owner)
-	default:
-		return as.Delete(ctx, object, client.DryRunAll)
-	}
-}
-
-// waitForPolicy waits until the API server knows the policy.
-func (s *server) waitForPolicy(t *testing.T, operator client.Client) {
-	t.Helper()
-	foreign := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "foreign", "namespace": "team-a"},
-	}}
-	testenv.Poll(t, func(ctx context.Context) string {
-		if err := operator.Create(ctx, foreign.DeepCopy(), client.DryRunAll); !apierrors.IsForbidden(err) {
-			return fmt.Sprintf("the policy is not in force: %v", err)
-		}
-		return ""
-	})
-}
-
-// registerMutator has a webhook pin the images of workloads that are labelled "pin", whoever writes them.
-func (s *server) registerMutator(t *testing.T) {
-	t.Helper()
-	mutator := httptest.NewTLSServer(http.HandlerFunc(pinImages))
-	t.Cleanup(mutator.Close)
-	rule := func(group, resource string) admissionv1.RuleWithOperations {
-		return admissionv1.RuleWithOperations{
-			Operations: []admissionv1.OperationType{admissionv1.Update},
-			Rule:       admissionv1.Rule{APIGroups: []string{group}, APIVersions: []string{"v1"}, Resources: []string{resource}},
-		}
-	}
-	configuration := &admissionv1.MutatingWebhookConfiguration{
-		ObjectMeta: metav1.ObjectMeta{Name: "pins-images"},
-		Webhooks: []admissionv1.MutatingWebhook{{
-			Name: "pins-images.example.com", AdmissionReviewVersions: []string{"v1"},
-			SideEffects:    new(admissionv1.SideEffectClassNone),
-			ObjectSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"pin": "images"}},
-			ClientConfig: admissionv1.WebhookClientConfig{
-				URL:      &mutator.URL,
-				CABundle: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: mutator.Certificate().Raw}),
-			},
-			Rules: []admissionv1.RuleWithOperations{rule("apps", "deployments"), rule("batch", "cronjobs")},
-		}},
-	}
-	testenv.Create(t, s, configuration)
-	t.Cleanup(func() { s.remove(t, configuration) })
-}
-
-func pinImages(w http.ResponseWriter, r *http.Request) {
-	review := &admissionreview.AdmissionReview{}
-	if err := json.NewDecoder(r.Body).Decode(review); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	path := "/spec/template/spec/containers/0/image"
-	if review.Request.Kind.Kind == "CronJob" {
-		path = "/spec/jobTemplate" + path
-	}
-	patch := fmt.Sprintf(`[{"op": "replace", "path": %q, "value": "example.com/shop@sha256:%064d"}]`, path, 0)
-	review.Response = &admissionreview.AdmissionResponse{
-		UID: review.Request.UID, Allowed: true, Patch: []byte(patch), PatchType: new(admissionreview.PatchTypeJSONPatch),
-	}
-	review.Request = nil
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(review)
-}
-
-func (s *server) remove(t *testing.T, object client.Object) {
-	t.Helper()
-	// The test's own context has ended when this runs.
-	if err := s.Delete(context.WithoutCancel(t.Context()), object); client.IgnoreNotFound(err) != nil {
-		t.Error(err)
 	}
 }
