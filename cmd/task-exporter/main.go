@@ -69,14 +69,19 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	options.Version = version
 	log.Info("starting", "broker", options.Address.String(), "listen", options.Listen)
 	exporter := taskexporter.New(options, broker.New(options.Address, options.Transport, options.TLS), log)
-	ctx, cancel := context.WithCancel(ctx)
+	// Work goes on after the signal for as long as another exporter needs to take over.
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
+	context.AfterFunc(ctx, func() {
+		exporter.Leave()
+		cancel()
+	})
 	stopped := make(chan struct{})
 	go func() {
-		exporter.Run(ctx)
+		exporter.Run(work)
 		close(stopped)
 	}()
-	err = exporter.Serve(ctx, options.Listen)
+	err = exporter.Serve(work, options.Listen)
 	cancel()
 	waitFor(stopped)
 	return err

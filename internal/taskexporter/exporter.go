@@ -42,6 +42,7 @@ type Exporter struct {
 	// subscriptions counts those that were made.
 	subscriptions atomic.Int64
 	agenda        *agenda
+	handover      *handover
 	inspected     atomic.Int64 // Unix nanoseconds of the last round that all workers replied to
 	// greetings wakes the goroutine that asks workers, newQueues the one that reads depths.
 	greetings, newQueues chan struct{}
@@ -63,6 +64,7 @@ func New(options *Options, b broker.Broker, log *slog.Logger) *Exporter {
 		agenda: newAgenda(options.InspectInterval), greetings: make(chan struct{}, 1), newQueues: make(chan struct{}, 1),
 		started: time.Now(), clock: time.Now,
 	}
+	e.handover = &e.tracker.handover
 	if !options.NoQueueLengths {
 		e.lengths = newState("queue_lengths", log)
 	}
@@ -91,6 +93,9 @@ func (e *Exporter) Run(ctx context.Context) {
 	if e.workers != nil {
 		parts = append(parts, e.inspect)
 	}
+	if e.handover.id != "" {
+		parts = append(parts, e.handOver)
+	}
 	var running sync.WaitGroup
 	for _, part := range parts {
 		running.Go(func() { part(ctx) })
@@ -104,6 +109,7 @@ func (e *Exporter) receive(ctx context.Context) {
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := e.broker.Receive(ctx, broker.Sink{
+			ID: e.handover.id,
 			Subscribed: func() {
 				if !first {
 					e.metrics.reconnects.Inc()
@@ -140,6 +146,7 @@ func (e *Exporter) subscribed() {
 	e.post(func(t *tracker) { t.workers.refresh(time.Now()) })
 	e.agenda.greet(time.Now(), true)
 	e.subscriptions.Add(1)
+	e.handover.resubscribed(time.Now())
 	e.reachable.Store(true)
 	e.connected.Store(true)
 	wake(e.greetings)
@@ -207,8 +214,8 @@ func (e *Exporter) work() {
 	e.mailbox.announce()
 }
 
-// Ready reports whether the broker is connected and events are subscribed to.
-func (e *Exporter) Ready() bool { return e.connected.Load() }
+// Ready reports whether the broker is connected, events are subscribed to, and counting has begun.
+func (e *Exporter) Ready() bool { return e.connected.Load() && e.handover.served.Load() }
 
 // stuckAfter is how long the processing goroutine may be busy before the process counts as ill.
 const stuckAfter = 60 * time.Second

@@ -48,6 +48,8 @@ func (f *fakeBroker) Depths(context.Context) (broker.Depths, error) { return f.c
 
 func (f *fakeBroker) Workers(context.Context) (broker.Workers, error) { return f.connect() }
 
+func (f *fakeBroker) Claim(context.Context, broker.Claim) error { return nil }
+
 func (f *fakeBroker) connect() (*fakeBroker, error) {
 	f.connects = append(f.connects, time.Now())
 	return f, f.away

@@ -39,7 +39,8 @@ type arguments struct {
 	// A wrong name gives silence and no error: whatever exchange is named can be subscribed to.
 	EventExchange    string `default:"celeryev"`
 	ControlExchange  string `default:"celery"`
-	LogLevel         level  `default:"INFO"`
+	Handover         string
+	LogLevel         level `default:"INFO"`
 	NativeHistograms bool
 	// With the default buckets a label set is 42 series and about 1 KiB, so the default allows 12,000 of them: 600 names
 	// on 20 workers, say.
@@ -153,11 +154,17 @@ func (a *arguments) finish(sentinelPassword string) (*Options, error) {
 	return &a.Options, a.setBroker()
 }
 
+// handoverName is part of the names of channels and queues.
+var handoverName = regexp.MustCompile(`^[A-Za-z0-9._-]{0,200}$`)
+
 // setTransport ignores what it does not know, with a warning: an application's options are passed on as a whole,
 // and most are about things that an exporter does not do.
 func (a *arguments) setTransport() error {
 	a.Transport = broker.DefaultOptions()
 	a.Transport.Exchange, a.Transport.ControlExchange = a.EventExchange, a.ControlExchange
+	if a.Transport.Handover = a.Handover; !handoverName.MatchString(a.Handover) {
+		return errors.New("--handover: want letters, digits, dots, underscores and dashes")
+	}
 	for _, option := range a.BrokerTransportOption {
 		name, value, found := strings.Cut(option, "=")
 		if !found {

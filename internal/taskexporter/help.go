@@ -24,7 +24,9 @@ var helpTexts = map[string]string{
 	"static-label":     "Label that every metric carries. May be repeated.",
 	"event-exchange":   "The application's event_exchange.",
 	"control-exchange": "The application's control_exchange.",
-	"log-level":        "DEBUG, INFO, WARNING or ERROR.",
+	"handover": "Name of a group of exporters of which one counts at a time: a new one takes over from the old one " +
+		"without a gap. The broker's user must be allowed to publish.",
+	"log-level": "DEBUG, INFO, WARNING or ERROR.",
 	"native-histograms": "" +
 		"Add native histograms to the classic ones, for scrapers that ask for protobuf. " +
 		"Each counts as 160 series.",

@@ -11,12 +11,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/exporter-toolkit/web"
 )
@@ -43,7 +45,12 @@ func (e *Exporter) Handler() http.Handler {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = io.WriteString(w, index) // the reader may be gone
 	})
-	mux.Handle("GET /metrics", limited(e.scrapes(), maxScrapes))
+	scrapes := e.scrapes()
+	mux.Handle("GET /metrics", limited(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now().UnixNano()
+		scrapes.ServeHTTP(w, r)
+		e.handover.scraped.Store(began)
+	}), maxScrapes))
 	mux.HandleFunc("GET /health", probe(e.Healthy, "the exporter works", "the exporter is stuck"))
 	mux.HandleFunc("GET /ready", e.serveReady)
 	mux.HandleFunc("GET /status", e.serveStatus)
@@ -128,7 +135,7 @@ func (e *Exporter) scrapes() http.Handler {
 		static[label.Name] = label.Value
 	}
 	prometheus.WrapRegistererWith(static, native).MustRegister(e.tracker.store.Collector())
-	protobuf := promhttp.HandlerFor(prometheus.Gatherers{e.metrics.registry, native}, promhttp.HandlerOpts{})
+	protobuf := promhttp.HandlerFor(prometheus.Gatherers{prometheus.GathererFunc(e.gatherOwn), native}, promhttp.HandlerOpts{})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// Prometheus asks for protobuf first as soon as native histograms are turned on in it.
 		if expfmt.NegotiateAccept(r.Header, expfmt.DefaultAcceptedFormats()...).FormatType() == expfmt.TypeProtoDelim {
@@ -165,9 +172,20 @@ func (e *Exporter) scrapeText(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// gatherOwn leaves out the gauges while another exporter of the group counts: one shows them at a time.
+func (e *Exporter) gatherOwn() ([]*dto.MetricFamily, error) {
+	families, err := e.metrics.registry.Gather()
+	if e.handover.counting.Load() {
+		return families, err
+	}
+	return slices.DeleteFunc(families, func(family *dto.MetricFamily) bool {
+		return family.GetType() == dto.MetricType_GAUGE && strings.HasPrefix(family.GetName(), e.options.Series.Prefix)
+	}), err
+}
+
 // writeOwn writes the exporter's own metrics, a few dozen lines, by client_golang.
 func (e *Exporter) writeOwn(out io.Writer, format expfmt.Format) error {
-	families, err := e.metrics.registry.Gather()
+	families, err := e.gatherOwn()
 	if err != nil {
 		return err
 	}

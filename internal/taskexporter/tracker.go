@@ -3,11 +3,13 @@
 package taskexporter
 
 import (
+	"crypto/rand"
 	"errors"
 	"log/slog"
 	"math"
 	"time"
 
+	"obstack.dev/obstack/internal/taskexporter/broker"
 	"obstack.dev/obstack/internal/taskexporter/series"
 	"obstack.dev/obstack/internal/taskexporter/wire"
 )
@@ -34,6 +36,8 @@ type tracker struct {
 	queues  *queues
 	waiting waitingRoom
 	now     time.Time
+	// handover is whether this exporter counts.
+	handover handover
 	// warnedOfPickle is set once the log says what to do.
 	warnedOfPickle bool
 	minute         minute
@@ -44,15 +48,25 @@ type tracker struct {
 }
 
 func newTracker(options *Options, metrics *metrics, log *slog.Logger) *tracker {
-	return &tracker{
+	t := &tracker{
 		options: options, log: log, metrics: metrics, store: series.New(options.Series), labels: newInterner(options.MaxLabelLength),
 		tasks: newTaskCache(options.MaxTasks), workers: newWorkers(), queues: newQueues(options.Queues),
 		waiting: newWaitingRoom(), workerHosts: newHosts(), clientHosts: newHosts(), greet: func() {},
 	}
+	id := ""
+	if options.Transport.Handover != "" {
+		id = rand.Text()
+	}
+	t.handover.init(id)
+	return t
 }
 
 // message handles one message of the broker.
 func (t *tracker) message(body []byte, format wire.Format) {
+	if format.ContentType == broker.ClaimType && t.handover.id != "" {
+		t.handover.read(body, t.now)
+		return
+	}
 	t.metrics.messages.Inc()
 	// A message that is not understood costs a count and nothing else. The peer ends for most of them.
 	events, refused, err := t.decoder.Decode(body, format)
@@ -121,6 +135,9 @@ func (t *tracker) sent(e *wire.Event) {
 	task.sent(readyAt(t.timestamp(e), e.ETA))
 	t.waiting.sent(name)
 	// Only task_sent gets the client's host. The peer makes seven empty counters more for each.
+	if !t.handover.counting.Load() {
+		return
+	}
 	t.store.Sent(series.Key{Name: name, Hostname: t.clientHost(e), Queue: queue})
 }
 
@@ -154,7 +171,8 @@ func (t *tracker) ofTask(e *wire.Event) {
 		return
 	}
 	o := occurrence{
-		kind: e.Type, id: task.id, from: from, host: t.workerHost(e), at: t.timestamp(e), runtime: e.Runtime, deadline: t.now.Add(waitForMore),
+		counted: t.handover.counting.Load(),
+		kind:    e.Type, id: task.id, from: from, host: t.workerHost(e), at: t.timestamp(e), runtime: e.Runtime, deadline: t.now.Add(waitForMore),
 	}
 	t.learn(task, e, &o)
 	if len(e.Exception) > 0 {
@@ -240,6 +258,9 @@ var counters = map[wire.Type]series.Counter{
 
 // count adds to the series. It is the only place that does, so that every event passes the limits of series once.
 func (t *tracker) count(o *occurrence) {
+	if !o.counted { // by us: it is another's
+		return
+	}
 	entry := t.store.Task(t.labelsOf(o))
 	if o.kind == wire.TaskFailed {
 		if o.exception == "" {

@@ -64,7 +64,9 @@ func (t *tracker) tick(now time.Time, connected bool) {
 		return
 	}
 	for _, k := range t.workers.expire(now, t.options.WorkerTimeout, t.options.PurgeAfter) {
-		t.metrics.lost.Inc()
+		if t.handover.counting.Load() {
+			t.metrics.lost.Inc()
+		}
 		t.log.Warn("worker lost: no heartbeat within the timeout", "worker", k.node, "timeout", t.options.WorkerTimeout)
 	}
 	// A host's series outlive its last worker: children send their last events after the worker's goodbye.

@@ -21,6 +21,8 @@ const (
 
 // occurrence is one event of a worker about a task, on its way to being counted.
 type occurrence struct {
+	// counted is false for what another exporter of the group counts, and this one only learns from.
+	counted   bool
 	kind      wire.Type
 	id        taskID
 	from      *worker // nil if the worker is not known

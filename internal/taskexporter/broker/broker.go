@@ -37,11 +37,15 @@ type Broker interface {
 	// Workers connects for asking workers. It is not the connection that reads depths, because a
 	// broker that runs out of memory may stop reading from whoever publishes.
 	Workers(ctx context.Context) (Workers, error)
+	// Claim passes a claim to all exporters of the group, which options.Handover names. A Refused error will not pass.
+	Claim(ctx context.Context, claim Claim) error
 }
 
 // Sink takes what a broker delivers. Its functions may be called from different goroutines, and,
 // for a moment, after Receive has returned.
 type Sink struct {
+	// ID is what our claims bear, empty without a group.
+	ID string
 	// Subscribed is called once the events are subscribed to; the first may be there before.
 	Subscribed func()
 	// Message is called for each message, which is valid during the call.
@@ -130,7 +134,7 @@ func Refused(err error) bool {
 			reason.Code,
 		)
 	}
-	return errors.Is(err, ErrBlocked)
+	return errors.Is(err, ErrBlocked) || errors.Is(err, errNoClaims)
 }
 
 // New returns the broker of an address. Nothing is connected yet.

@@ -36,6 +36,8 @@ type Options struct {
 	UnackedKey string
 	// Exchange is Celery's event_exchange, ControlExchange its control_exchange.
 	Exchange, ControlExchange string
+	// Handover is the name of the group of exporters that take over from each other, empty for none.
+	Handover string
 	// LoginMethod is empty for RabbitMQ's PLAIN, or EXTERNAL (login_method): the client's certificate says who it is.
 	LoginMethod string
 	// SentinelTLS are the settings for the sentinels themselves (sentinel_kwargs), nil for none, as with kombu: the

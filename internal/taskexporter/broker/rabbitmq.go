@@ -40,6 +40,8 @@ type rabbitMQ struct {
 
 	once  sync.Once
 	queue string
+	// claimed is set once a claim was published. The server itself chooses another when one is gone.
+	claimed atomic.Bool
 }
 
 // link is a connection, and the reader below it.
@@ -106,30 +108,53 @@ type stream struct {
 	io.WriteCloser
 }
 
-// Receive consumes a queue of our own, without acknowledgements, that is bound to all events.
+// Receive consumes a queue of our own, or of our group, without acknowledgements, that is bound to all events.
 func (b *rabbitMQ) Receive(ctx context.Context, to Sink) error {
-	b.once.Do(func() { b.queue = "celeryev." + newID() })
+	b.once.Do(func() { b.queue = b.queueName() })
 	connection, err := b.dial(ctx, "obstack task exporter: events")
 	if err != nil {
 		return err
 	}
 	defer connection.Close()
 	closed := connection.NotifyClose(make(chan *amqp.Error, 1))
-	deliveries, err := b.consume(connection.Connection)
+	channel, err := b.declare(connection.Connection)
 	if err != nil {
 		return err
 	}
-	connection.reader.paced.Store(true)
-	to.Subscribed()
-	if deliver(ctx, deliveries, to) {
-		return closeReason(closed)
+	for first := true; ; first = false {
+		// Nothing is acknowledged: an event that is lost with the connection is worth less than a message back for each.
+		deliveries, err := channel.Consume(b.queue, consumerTag, true, false, false, false, nil)
+		if err != nil {
+			return fmt.Errorf("consume: %w", err)
+		}
+		if first {
+			connection.reader.paced.Store(true)
+			to.Subscribed()
+		}
+		claim, err := deliver(ctx, deliveries, to)
+		switch {
+		case errors.Is(err, errEnded):
+			return closeReason(closed)
+		case err != nil:
+			connection.reader.paced.Store(false)
+			return b.abandon(connection.Connection, err)
+		}
+		if err := b.stepBack(ctx, channel, deliveries, claim, to); err != nil {
+			return err
+		}
 	}
-	connection.reader.paced.Store(false)
-	return b.abandon(connection.Connection, ctx.Err())
 }
 
-// deliver hands messages over until the context ends, or the subscription, which it reports.
-func deliver(ctx context.Context, deliveries <-chan amqp.Delivery, to Sink) (ended bool) {
+// consumerTag names our consumer on its channel.
+const consumerTag = "events"
+
+// errEnded is returned when the server, or the network, ended a subscription.
+var errEnded = errors.New("the subscription ended")
+
+// deliver hands messages over until the context ends, the subscription ends, or another of our group claims them, whose
+// claim it returns. Of a group, the server sends the messages to one at a time, so the first means that we count.
+func deliver(ctx context.Context, deliveries <-chan amqp.Delivery, to Sink) (claim *amqp.Delivery, err error) {
+	counting := to.ID == ""
 	for {
 		var message amqp.Delivery
 		open := true
@@ -140,18 +165,32 @@ func deliver(ctx context.Context, deliveries <-chan amqp.Delivery, to Sink) (end
 			select {
 			case message, open = <-deliveries:
 			case <-ctx.Done():
-				return false
+				return nil, ctx.Err()
 			}
 		}
 		if !open {
-			return true
+			return nil, errEnded
 		}
-		// One that is too large is handed over empty, which is counted as not understood, as on Redis.
-		if len(message.Body) > maxElement {
-			message.Body = nil
+		if !counting {
+			to.Message(Claim{ID: to.ID}.Bytes(), wire.Format{ContentType: ClaimType})
+			counting = true
 		}
-		to.Message(message.Body, formatOf(&message))
+		if to.isClaim(&message) {
+			if to.isForeign(&message) {
+				return &message, nil
+			}
+			continue
+		}
+		to.deliver(&message)
 	}
+}
+
+// deliver hands one message over. One that is too large is empty, which is counted as not understood, as on Redis.
+func (s Sink) deliver(message *amqp.Delivery) {
+	if len(message.Body) > maxElement {
+		message.Body = nil
+	}
+	s.Message(message.Body, formatOf(message))
 }
 
 // formatOf returns the properties that kombu puts into its envelope on Redis.
@@ -169,8 +208,12 @@ const maxName = 64
 
 func name(text string) string { return text[:min(len(text), maxName)] }
 
-// abandon deletes the queue when the exporter stops, instead of leaving it to expire.
+// abandon deletes the queue when the exporter stops, instead of leaving it to expire. That of a group holds the events for
+// the next.
 func (b *rabbitMQ) abandon(connection *amqp.Connection, reason error) error {
+	if b.options.Handover != "" {
+		return reason
+	}
 	channel, err := connection.Channel()
 	if err != nil {
 		return reason
@@ -191,9 +234,8 @@ func closeReason(closed <-chan *amqp.Error) error {
 	return errors.New("receive: the server ended the subscription")
 }
 
-// consume declares our queue and begins to receive. What is returned is closed when the subscription ends. Nothing is
-// acknowledged: an event that is lost with the connection is worth less than a message back for each.
-func (b *rabbitMQ) consume(connection *amqp.Connection) (<-chan amqp.Delivery, error) {
+// declare makes our queue, bound to all events.
+func (b *rabbitMQ) declare(connection *amqp.Connection) (*amqp.Channel, error) {
 	channel, err := b.exchange(connection)
 	if err != nil {
 		return nil, err
@@ -204,17 +246,16 @@ func (b *rabbitMQ) consume(connection *amqp.Connection) (<-chan amqp.Delivery, e
 		"x-expires": int32(queueExpires), "x-message-ttl": int32(queueExpires), "x-max-length-bytes": int32(queueMaxBytes),
 		"x-queue-type": queueType,
 	}
+	if b.options.Handover != "" {
+		arguments["x-single-active-consumer"] = true
+	}
 	if _, err := channel.QueueDeclare(b.queue, true, false, false, false, arguments); err != nil {
 		return nil, fmt.Errorf("declare a queue for events: %w", err)
 	}
 	if err := channel.QueueBind(b.queue, "#", b.options.Exchange, false, nil); err != nil {
 		return nil, fmt.Errorf("bind to the exchange %s: %w", b.options.Exchange, err)
 	}
-	deliveries, err := channel.Consume(b.queue, "", true, false, false, false, nil)
-	if err != nil {
-		return nil, fmt.Errorf("consume: %w", err)
-	}
-	return deliveries, nil
+	return channel, nil
 }
 
 // exchange returns a channel on a connection whose broker has the event exchange. One that is there is left as it is,

@@ -25,6 +25,8 @@ type redisBroker struct {
 	options Options
 	tls     *tls.Config
 	next    atomic.Uint32 // which of several hosts to try
+	// noClaims is set if the server refuses the claims' channel.
+	noClaims atomic.Bool
 }
 
 // common are the settings of every connection. Retries are ours, so that each failure is seen and counted; the second

@@ -19,6 +19,7 @@ const (
 var (
 	errProtocol = errors.New("the server does not speak Redis' protocol")
 	errTooLarge = errors.New("an element is larger than 16 MiB")
+	errRefused  = errors.New("the server refuses")
 	// errPartial tells that a reply is not there in full yet.
 	errPartial = errors.New("partial reply")
 )
@@ -97,7 +98,7 @@ func parseReply(data []byte, space [][]byte) (elements [][]byte, length int, err
 	}
 	switch kind {
 	case '-':
-		return nil, 0, fmt.Errorf("the server refuses: %s", line)
+		return nil, 0, fmt.Errorf("%w: %s", errRefused, line)
 	case '+', ':':
 		return append(space, line), pos, nil
 	case '*':

@@ -75,22 +75,33 @@ func dial(ctx context.Context, options *redis.Options) (*redis.Client, *below, e
 	return client, dialled.Load(), nil
 }
 
-// subscribe asks for the events and reads what comes.
+// subscribe asks for the claims, if there are any, and for the events, and reads what comes.
 func (b *redisBroker) subscribe(connection *below, to Sink) error {
+	claims := b.claimChannel()
 	command, channel := "PSUBSCRIBE", b.channel(b.options.Exchange)+"/*"
 	if !b.options.FanoutPatterns {
 		command, channel = "SUBSCRIBE", b.channel(b.options.Exchange)
 	}
+	replies := newReplies(connection, to.Drained)
+	if claims != "" {
+		if err := write(connection, "SUBSCRIBE", claims); err != nil {
+			return fmt.Errorf("subscribe: %w", err)
+		}
+		// A refusal is no reason to do without the events: the next attempt leaves the claims out.
+		if _, err := replies.next(); err != nil {
+			b.noClaims.Store(errors.Is(err, errRefused))
+			return fmt.Errorf("subscribe to %s: %w", claims, err)
+		}
+	}
 	if err := write(connection, command, channel); err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
-	replies := newReplies(connection, to.Drained)
 	for pings := 0; ; {
 		reply, err := replies.next()
 		switch {
 		case err == nil:
 			pings = 0
-			connection.reader.receive(reply, to)
+			connection.reader.receive(reply, claims, to)
 			continue
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return fmt.Errorf("receive: %w", err)
@@ -104,14 +115,18 @@ func (b *redisBroker) subscribe(connection *below, to Sink) error {
 	}
 }
 
-// receive acts on one reply: a message, the confirmation of the subscription, or the answer to a ping.
-func (t *thrifty) receive(reply [][]byte, to Sink) {
+// receive acts on one reply: a message, a claim, the confirmation of the subscription, or the response to a ping.
+func (t *thrifty) receive(reply [][]byte, claims string, to Sink) {
 	if len(reply) < 3 {
 		return
 	}
 	switch string(reply[0]) {
 	case "message", "pmessage":
-		to.Message(reply[len(reply)-1], wire.Format{Enveloped: true})
+		format := wire.Format{Enveloped: true}
+		if claims != "" && string(reply[len(reply)-2]) == claims {
+			format = wire.Format{ContentType: ClaimType}
+		}
+		to.Message(reply[len(reply)-1], format)
 	case "subscribe", "psubscribe":
 		t.paced.Store(true)
 		to.Subscribed()
