@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package exporter
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"math"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// stream publishes the events of tasks at a rate until it is stopped, and counts them.
+type stream struct {
+	publish func(ctx context.Context, bodies [][]byte) error
+	events  float64
+	err     error
+	stopped chan struct{}
+	stop    context.CancelFunc
+}
+
+// streamRate is that of the stream, in events/s.
+const streamRate = 10_000
+
+// taskEvents is how a client and a worker speak of one task: one event alone, three in a list.
+func taskEvents(n int) [][]byte {
+	from := func(kind, more string) string {
+		return fmt.Sprintf(`{"type": "task-%s", "hostname": "w@h", "uuid": "u%d", "timestamp": %d%s}`, kind, n, time.Now().Unix(), more)
+	}
+	return [][]byte{
+		[]byte(from("sent", `, "name": "n", "queue": "q"`)),
+		fmt.Appendf(nil, "[%s, %s, %s]", from("received", `, "name": "n"`), from("started", ""), from("succeeded", `, "runtime": 0.1`)),
+	}
+}
+
+func (s *stream) run(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	s.stop, s.stopped = cancel, make(chan struct{})
+	go func() {
+		defer close(s.stopped)
+		began, sent := time.Now(), 0
+		for ctx.Err() == nil && s.err == nil {
+			var bodies [][]byte
+			for due := int(time.Since(began).Seconds() * streamRate / 4); sent < due; sent++ {
+				bodies = append(bodies, taskEvents(sent)...)
+			}
+			// Heartbeats make the exporter show a worker.
+			bodies = append(bodies, fmt.Appendf(nil, `{"type": "worker-heartbeat", "hostname": "w@h", "timestamp": %d}`, time.Now().Unix()))
+			s.err = s.publish(context.WithoutCancel(ctx), bodies)
+			time.Sleep(10 * time.Millisecond)
+		}
+		s.events = float64(4 * sent)
+	}()
+	t.Cleanup(s.stop)
+}
+
+// prometheus scrapes all exporters that live each half second, the newest first, and keeps what it saw last of each.
+type prometheus struct {
+	t    *testing.T
+	mu   sync.Mutex
+	live []*running
+	last map[*running]float64
+	// both counts the rounds in which more than one showed gauges.
+	rounds, both int
+}
+
+func (p *prometheus) round() {
+	p.mu.Lock()
+	live := append([]*running(nil), p.live...)
+	p.mu.Unlock()
+	showing := 0
+	for i := len(live) - 1; i >= 0; i-- {
+		response, err := http.Get(live[i].url + "/metrics")
+		if err != nil {
+			continue // it has ended
+		}
+		parser := expfmt.NewTextParser(model.LegacyValidation)
+		families, err := parser.TextToMetricFamilies(response.Body)
+		response.Body.Close()
+		if err != nil {
+			continue
+		}
+		tasks := 0.0
+		for name, family := range families {
+			if strings.HasPrefix(name, "celery_task_") && family.GetType() == dto.MetricType_COUNTER {
+				for _, metric := range family.GetMetric() {
+					tasks += value(metric)
+				}
+			}
+		}
+		p.last[live[i]] = tasks
+		if families["celery_worker_up"] != nil {
+			showing++
+		}
+	}
+	p.rounds++
+	if showing > 1 {
+		p.both++
+	}
+}
+
+// rollOut replaces an exporter as a Deployment with the strategy RollingUpdate does.
+func (p *prometheus) rollOut(old *running, broker string) *running {
+	p.t.Helper()
+	next := startReady(p.t, broker, "--handover", "shop")
+	p.mu.Lock()
+	p.live = append(p.live, next)
+	p.mu.Unlock()
+	if old != nil {
+		old.Signal(syscall.SIGTERM)
+		eventually(p.t, "the old exporter ends", func() bool { return old.status("/health") == 0 })
+		if bytes.Contains(old.output(), []byte("panic")) {
+			p.t.Errorf("the old one: %s", old.output())
+		}
+	}
+	return next
+}
+
+// threeRollouts checks that the counters of all processes together are those of what was sent.
+func threeRollouts(t *testing.T, broker string, s *stream) {
+	p := &prometheus{t: t, last: map[*running]float64{}}
+	current := p.rollOut(nil, broker)
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(500 * time.Millisecond):
+				p.round()
+			}
+		}
+	}()
+	s.run(t)
+	for range 3 {
+		time.Sleep(2 * time.Second)
+		current = p.rollOut(current, broker)
+	}
+	s.stop()
+	<-s.stopped
+	if s.err != nil {
+		t.Fatal(s.err)
+	}
+	time.Sleep(4 * time.Second)
+	close(stop)
+	<-ended
+	p.round()
+	sum := 0.0
+	for _, n := range p.last {
+		sum += n
+	}
+	t.Logf("%.0f events sent, %.0f counted by %d processes, %d scrapes, in %d of them more than one showed gauges", s.events, sum, len(p.last), p.rounds, p.both)
+	if math.Abs(sum-s.events) > 0.005*s.events {
+		t.Errorf("%.0f events counted, %.0f sent: more than 0.5 %% apart", sum, s.events)
+	}
+	if p.both > 0 {
+		t.Errorf("in %d of %d scrapes more than one showed gauges", p.both, p.rounds)
+	}
+	if len(current.counts("celery_worker_up")) == 0 {
+		t.Error("the last one shows no gauges")
+	}
+}
+
+func TestHandoverOnRedisLosesNothing(t *testing.T) {
+	port := freePort(t)
+	startRedis(t, port)
+	client := redisAt(t, port, "")
+	threeRollouts(t, fmt.Sprintf("redis://127.0.0.1:%d/0", port), &stream{publish: func(ctx context.Context, bodies [][]byte) error {
+		pipe := client.Pipeline()
+		for _, body := range bodies {
+			pipe.Publish(ctx, "/0.celeryev/task.multi", fmt.Sprintf(
+				`{"body": %q, "content-encoding": "utf-8", "content-type": "application/json", "headers": {}, "properties": {"body_encoding": "base64"}}`,
+				base64.StdEncoding.EncodeToString(body)))
+		}
+		_, err := pipe.Exec(ctx)
+		return err
+	}})
+}
+
+func TestHandoverOnRabbitMQLosesNothing(t *testing.T) {
+	server := newRabbit(t)
+	server.start(t)
+	url := server.URL("/")
+	channel := channelOf(t, url)
+	threeRollouts(t, url, &stream{publish: func(ctx context.Context, bodies [][]byte) error {
+		for _, body := range bodies {
+			err := channel.PublishWithContext(ctx, "celeryev", "task.multi", false, false, amqp.Publishing{ContentType: "application/json", Body: body})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}})
+}
