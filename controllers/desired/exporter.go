@@ -3,6 +3,7 @@
 package desired
 
 import (
+	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -21,10 +22,11 @@ const annotationBrokerRevision = "obstack.dev/broker-revision"
 // exporterDeployment runs the task exporter of one broker.
 func exporterDeployment(stack *obsv1.ObservabilityStack, broker *obsv1.Broker, ownImage, revision string) *appsv1.Deployment {
 	meta := exporterMeta(stack, broker, nil)
+	handover := handoverGroup(stack, broker)
 	template := corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{Labels: meta.Labels},
 		Spec: corev1.PodSpec{
-			Containers:                   []corev1.Container{exporterContainer(broker, ownImage)},
+			Containers:                   []corev1.Container{exporterContainer(broker, ownImage, handover)},
 			AutomountServiceAccountToken: new(false),
 			EnableServiceLinks:           new(false),
 			ImagePullSecrets:             broker.ImagePullSecrets,
@@ -39,19 +41,42 @@ func exporterDeployment(stack *obsv1.ObservabilityStack, broker *obsv1.Broker, o
 	if revision != "" {
 		template.Annotations = map[string]string{annotationBrokerRevision: revision}
 	}
+	// Every exporter receives every event, so two at a time would count twice, unless they take over from each other.
+	strategy := appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType}
+	if handover != "" {
+		strategy = appsv1.DeploymentStrategy{
+			Type: appsv1.RollingUpdateDeploymentStrategyType,
+			RollingUpdate: &appsv1.RollingUpdateDeployment{
+				MaxSurge: new(intstr.FromInt32(1)), MaxUnavailable: new(intstr.FromInt32(0)),
+			},
+		}
+		template.Spec.TerminationGracePeriodSeconds = new(handoverSeconds)
+	}
 	return &appsv1.Deployment{
 		ObjectMeta: meta,
 		Spec: appsv1.DeploymentSpec{
 			Replicas: new(int32(1)),
-			// Every exporter receives every event, so two at a time would count twice.
-			Strategy: appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType},
+			Strategy: strategy,
 			Selector: &metav1.LabelSelector{MatchLabels: exporterSelector(stack, broker)},
 			Template: template,
 		},
 	}
 }
 
-func exporterContainer(broker *obsv1.Broker, ownImage string) corev1.Container {
+// handoverSeconds is longer than an exporter waits for its successor and for its last scrape.
+const handoverSeconds = int64(60)
+
+// handoverGroup is the name under which the exporters of a broker take over from each other, over the broker itself.
+// It is empty where they may not publish, which --no-inspect says, and for other images.
+func handoverGroup(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) string {
+	silent := slices.ContainsFunc(broker.Args, func(arg string) bool { return strings.HasPrefix(arg, "--no-inspect") })
+	if silent || broker.Image != "" {
+		return ""
+	}
+	return stack.Namespace + "." + exporterName(stack, broker.Name)
+}
+
+func exporterContainer(broker *obsv1.Broker, ownImage, handover string) corev1.Container {
 	image, isOwn := exporterImage(broker, ownImage)
 	container := corev1.Container{
 		Name:            "task-exporter",
@@ -64,6 +89,9 @@ func exporterContainer(broker *obsv1.Broker, ownImage string) corev1.Container {
 		SecurityContext: orDefault(broker.SecurityContext, restrictedContainer),
 		LivenessProbe:   orDefault(broker.LivenessProbe, portAnswers),
 		ReadinessProbe:  orDefault(broker.ReadinessProbe, func() *corev1.Probe { return brokerReached(isOwn) }),
+	}
+	if handover != "" {
+		container.Env = append(container.Env, corev1.EnvVar{Name: "CE_HANDOVER", Value: handover})
 	}
 	if isOwn {
 		// The operator's image holds the exporter beside the operator.
