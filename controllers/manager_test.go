@@ -98,7 +98,7 @@ func TestSetupReactsToWhatHappens(t *testing.T) {
 	t.Run("a Secret that goes and comes back", func(t *testing.T) { followsTheDSN(t, stack) })
 	t.Run("a broker URL that changes", func(t *testing.T) { rollsTheExporter(t, stack) })
 	t.Run("a kind that goes and comes back", func(t *testing.T) { followsAnAPI(t, stack) })
-	t.Run("its metrics", func(t *testing.T) { countsStacks(t, stack) })
+	t.Run("its metrics", countsStacks)
 	t.Run("a stack that is deleted", func(t *testing.T) { letsAStackGo(t, stack) })
 }
 
@@ -230,7 +230,7 @@ func followsAnAPI(t *testing.T, stack *obsv1.ObservabilityStack) {
 	wantChildren(t, stack, fullStackChildren)
 }
 
-func countsStacks(t *testing.T, stack *obsv1.ObservabilityStack) {
+func countsStacks(t *testing.T) {
 	for labels, least := range map[[2]string]float64{{"metrics", "succeeded"}: 1, {"sentry", "blocked"}: 1} {
 		if got := counter(t, "obstack_component_total", labels[0], labels[1]); got < least {
 			t.Errorf("obstack_component_total{%s} = %v, want some", labels, got)

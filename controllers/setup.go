@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -82,7 +83,10 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 			HashAnnotation: obsv1.AnnotationApplied, Labels: map[string]string{obsv1.LabelManagedBy: obsv1.ManagedBy},
 			Namespaces: slices.Collect(maps.Keys(opts.Namespaces)),
 		},
-		Secrets:       &stack.SecretReader{Metadata: mgr.GetCache(), Live: mgr.GetAPIReader()},
+		Secrets: &stack.SecretReader{
+			Metadata: mgr.GetCache(), Live: mgr.GetAPIReader(), Now: time.Now,
+			Namespaces: slices.Sorted(maps.Keys(opts.Namespaces)),
+		},
 		Kinds:         kinds.Kinds,
 		Events:        mgr.GetEventRecorder("obstack"),
 		ExporterImage: opts.ExporterImage,

@@ -235,21 +235,36 @@ func TestReconcilePrunesTheObjectsOfRemovedParts(t *testing.T) {
 	wantCondition(t, stack, obsv1.Ready, metav1.ConditionTrue, obsv1.ReasonAvailable)
 }
 
-func TestSecretReaderSharesWhatItReadWithinANamespace(t *testing.T) {
+// What the children were made from is known after a restart, but for what changed since.
+func TestSecretReaderReadsNoSecretAfterARestart(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	f.reconcileStack(t, stack)
-	sibling := stack.DeepCopy()
-	sibling.ObjectMeta = metav1.ObjectMeta{Namespace: stack.Namespace, Name: "sibling"}
-	create(t, sibling)
-	f.sent.reset()
-	f.reconcileStack(t, sibling)
-	if len(f.sent.reads) != 0 {
-		t.Errorf("reads = %v, want none: the Secrets were read already", f.sent.reads)
+	restarted := newFixture(t)
+	result := restarted.reconcileStack(t, stack)
+	if got := restarted.sent.reads; len(got) != 0 {
+		t.Errorf("reads = %v, want none: nothing has changed", got)
 	}
-	f.Secrets.Forget(client.ObjectKeyFromObject(stack))
-	f.reconcileStack(t, sibling)
-	if len(f.sent.reads) != 0 {
-		t.Errorf("reads = %v after a stack is gone, want none: another one refers to the same", f.sent.reads)
+	if result.RequeueAfter == 0 {
+		t.Error("no other pass, want one that reads what was not")
+	}
+	before := versions(t, stack)["Secret/"+obsv1.SettingsName(stack.Namespace, stack.Name)]
+	if err := live.Update(t.Context(), secret(stack.Namespace, "shop-redis", "url", "redis://:hunter3@redis:6379/0")); err != nil {
+		t.Fatal(err)
+	}
+	settings := secret(stack.Namespace, obsv1.SettingsName(stack.Namespace, stack.Name), "", "")
+	refresh(t, settings)
+	settings.Data["SENTRY_DSN"] = []byte("https://edited@sentry.example/1")
+	if err := live.Update(t.Context(), settings); err != nil {
+		t.Fatal(err)
+	}
+	again := newFixture(t)
+	again.reconcileStack(t, stack)
+	if want := []string{" shop-sentry", " shop-redis"}; !slices.Equal(again.sent.reads, want) {
+		t.Errorf("reads = %v, want %v: one has changed, and of the other the settings no longer hold the value",
+			again.sent.reads, want)
+	}
+	if refresh(t, settings); string(settings.Data["SENTRY_DSN"]) != testDSN || settings.ResourceVersion == before {
+		t.Errorf("SENTRY_DSN = %q, want the edit undone", settings.Data["SENTRY_DSN"])
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -120,7 +121,7 @@ func newFixture(t *testing.T) *fixture {
 			HashAnnotation: obsv1.AnnotationApplied, Labels: map[string]string{obsv1.LabelManagedBy: obsv1.ManagedBy},
 		},
 		// What the cache returns in production costs no request, so it is not counted.
-		Secrets: &stack.SecretReader{Metadata: live, Live: reads},
+		Secrets: &stack.SecretReader{Metadata: live, Live: reads, Now: time.Now},
 		Kinds:   kinds, Events: f.recorded, ExporterImage: "ghcr.io/obstack/obstack:test",
 	}
 	return f

@@ -75,6 +75,9 @@ const (
 	ProbeAnswer = "answered"
 )
 
+// AnnotationSources is on objects that are made from Secrets: which versions of them.
+const AnnotationSources = "obstack.dev/sources"
+
 // AnnotationContent is on the Secret with the settings of a stack: a hash of what it holds.
 const AnnotationContent = "obstack.dev/content"
 

@@ -26,7 +26,7 @@ func secretStack(value string) (*obsv1.ObservabilityStack, Inputs) {
 	return stack, Inputs{
 		ExporterImage: "obstack.example/obstack:v1.0.0",
 		Secrets: map[obsv1.SecretKeySelector]SecretValue{
-			ref: {SecretExists: true, KeyExists: true, Value: value, Revision: "revision"},
+			ref: {SecretExists: true, KeyExists: true, Value: value, Source: Source{Revision: "revision"}},
 		},
 	}
 }

@@ -3,7 +3,12 @@
 package desired
 
 import (
+	"encoding/json"
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
@@ -28,11 +33,63 @@ type Inputs struct {
 type SecretValue struct {
 	// SecretExists and KeyExists report what was found.
 	SecretExists, KeyExists bool
-	// Value of the key, without white space around it; empty where SecretRef.NeedsValue is
-	// not set. It reaches the Secrets that obstack makes and nothing else.
+	// Value of the key, without white space around it. It reaches the Secrets that obstack
+	// makes and nothing else. It is empty for UseTLS, and where it is Accepted.
 	Value string
+	// Accepted is set if the exporter that runs was given this value, so that it need not be
+	// looked at again.
+	Accepted bool
+	Source
+}
+
+// Source is the version of a Secret key from which an object was made.
+type Source struct {
+	// ResourceVersion of the Secret.
+	ResourceVersion string `json:"resourceVersion"`
 	// Revision changes with the value and does not reveal it.
-	Revision string
+	Revision string `json:"revision"`
+	// Digest is a hash of the value, which may be seen by those only who may see the value.
+	Digest string `json:"digest,omitempty"`
+}
+
+// Sources of an object, by NAME/KEY of the Secret. It shows them in an annotation, so that
+// after a restart a Secret which has not changed need not be read.
+type Sources map[string]Source
+
+// SourcesOf reads the annotation.
+func SourcesOf(annotations map[string]string) (sources Sources) {
+	if json.Unmarshal([]byte(annotations[obsv1.AnnotationSources]), &sources) != nil {
+		return nil // What is not known is read.
+	}
+	return sources
+}
+
+// Of returns the source that is a Secret key.
+func (s Sources) Of(ref SecretRef) Source { return s[ref.Name+"/"+ref.Key] }
+
+// addSources annotates an object with the versions of the keys that it was made from. Only
+// a Secret may show digests.
+func addSources(obj client.Object, in Inputs, refs ...obsv1.SecretKeySelector) {
+	sources := Sources{}
+	for _, ref := range refs {
+		source := in.Secrets[ref].Source
+		if _, isSecret := obj.(*corev1.Secret); !isSecret {
+			source.Digest = ""
+		}
+		if source.ResourceVersion != "" {
+			sources[ref.Name+"/"+ref.Key] = source
+		}
+	}
+	encoded, err := json.Marshal(sources)
+	if err != nil || len(sources) == 0 {
+		return // Strings can be encoded.
+	}
+	annotations := maps.Clone(obj.GetAnnotations())
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[obsv1.AnnotationSources] = string(encoded)
+	obj.SetAnnotations(annotations)
 }
 
 // Rollout is how far a Deployment is.
@@ -44,26 +101,35 @@ type Rollout struct {
 // SecretRef is a Secret key that a stack refers to.
 type SecretRef struct {
 	obsv1.SecretKeySelector
-	// NeedsValue reports whether a builder looks at the value.
-	NeedsValue bool
+	Use SecretUse
 }
+
+// SecretUse is what becomes of a value.
+type SecretUse int
+
+// The values of SecretUse.
+const (
+	UseDSN       SecretUse = iota // it is part of the settings
+	UseBrokerURL                  // it is checked, and the exporter reads it
+	UseTLS                        // the exporter reads it
+)
 
 // SecretRefs are the Secret keys that a stack refers to, all in its own namespace.
 func SecretRefs(stack *obsv1.ObservabilityStack) []SecretRef {
 	var refs []SecretRef
 	if ref := dsnRef(stack.Spec.Sentry); ref != nil {
-		refs = append(refs, SecretRef{*ref, true})
+		refs = append(refs, SecretRef{*ref, UseDSN})
 	}
 	if stack.Spec.Tasks == nil {
 		return refs
 	}
 	for _, broker := range stack.Spec.Tasks.Brokers {
 		if broker.URLFrom != nil {
-			refs = append(refs, SecretRef{broker.URLFrom.SecretKeyRef, true})
+			refs = append(refs, SecretRef{broker.URLFrom.SecretKeyRef, UseBrokerURL})
 		}
 		if broker.TLS != nil {
 			for _, key := range broker.TLS.Keys() {
-				refs = append(refs, SecretRef{SecretKeySelector: key})
+				refs = append(refs, SecretRef{key, UseTLS})
 			}
 		}
 	}

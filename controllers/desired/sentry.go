@@ -31,7 +31,7 @@ func sentry(stack *obsv1.ObservabilityStack, in Inputs) Output {
 		return *problem
 	}
 	objects := []client.Object{settings}
-	if len(settings.Data[variableDSN]) == 0 {
+	if len(settings.Data[VariableDSN]) == 0 {
 		return Output{Objects: objects, Status: metav1.ConditionTrue, Reason: obsv1.ReasonDisabled, Message: sentryIsOff(stack.Spec.Sentry, settings)}
 	}
 	return available(objects, fmt.Sprintf("Secret %s holds the DSN and the other settings", settings.Name))
@@ -49,6 +49,9 @@ func settingsSecret(stack *obsv1.ObservabilityStack, in Inputs) (*corev1.Secret,
 		Data:       settingsData(&stack.Spec, dsn),
 	}
 	settings.Annotations = in.Settings.annotations()
+	if ref := dsnRef(stack.Spec.Sentry); ref != nil {
+		addSources(settings, in, *ref)
+	}
 	return settings, nil
 }
 
@@ -180,8 +183,11 @@ func secretValue(ref obsv1.SecretKeySelector, in Inputs, field string) (SecretVa
 	return SecretValue{}, &problem
 }
 
-// variableDSN is what Sentry's SDKs read the DSN from.
-const variableDSN = "SENTRY_DSN"
+// VariableDSN is what Sentry's SDKs read the DSN from.
+const VariableDSN = "SENTRY_DSN"
+
+// SettingsLabels choose the settings Secrets in the stacks' own namespaces.
+var SettingsLabels = client.MatchingLabels{obsv1.LabelManagedBy: obsv1.ManagedBy, obsv1.LabelComponent: componentSentry}
 
 // settingsData are the variables that workloads get.
 func settingsData(spec *obsv1.ObservabilityStackSpec, dsn string) map[string][]byte {
@@ -193,7 +199,7 @@ func settingsData(spec *obsv1.ObservabilityStackSpec, dsn string) map[string][]b
 	}
 	set("ENVIRONMENT", spec.Environment)
 	set("SENTRY_ENVIRONMENT", spec.Environment)
-	set(variableDSN, dsn)
+	set(VariableDSN, dsn)
 	if spec.Sentry != nil {
 		set("SENTRY_TRACES_SAMPLE_RATE", spec.Sentry.TracesSampleRate)
 		if !spec.Sentry.ReleasesFromImage() { // else the webhook sets it for each container

@@ -125,7 +125,7 @@ func inputsOf(stack *obsv1.ObservabilityStack, given caseInputs) Inputs {
 			value := in.Secrets[ref.SecretKeySelector]
 			value.SecretExists = true
 			if secret.Key == ref.Key {
-				value = SecretValue{SecretExists: true, KeyExists: true, Value: secret.Value, Revision: "revision-of-" + ref.Name + "-" + ref.Key}
+				value = SecretValue{SecretExists: true, KeyExists: true, Value: secret.Value, Source: Source{Revision: "revision-of-" + ref.Name + "-" + ref.Key}}
 			}
 			in.Secrets[ref.SecretKeySelector] = value
 		}

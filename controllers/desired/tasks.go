@@ -49,7 +49,9 @@ func tasks(stack *obsv1.ObservabilityStack, in Inputs) Output {
 		if broker.NetworkPolicy != nil { // in force before the Pod starts
 			objects = append(objects, exporterNetworkPolicy(stack, broker))
 		}
-		objects = append(objects, exporterDeployment(stack, broker, in.ExporterImage, revision), exporterService(stack, broker))
+		exporter := exporterDeployment(stack, broker, in.ExporterImage, revision)
+		addSources(exporter, in, brokerSecrets(broker)...)
+		objects = append(objects, exporter, exporterService(stack, broker))
 		if !noMonitors {
 			objects = append(objects, exporterMonitor(stack, broker))
 		}
@@ -102,6 +104,18 @@ func passing(problem Output) int {
 // brokerScheme matches the URLs that the task exporter reads.
 var brokerScheme = regexp.MustCompile(`^(redis|rediss|sentinel|redis\+socket|amqps?)://`)
 
+// brokerSecrets are the Secret keys that a broker's exporter reads.
+func brokerSecrets(broker *obsv1.Broker) []obsv1.SecretKeySelector {
+	var refs []obsv1.SecretKeySelector
+	if broker.URLFrom != nil {
+		refs = append(refs, broker.URLFrom.SecretKeyRef)
+	}
+	if broker.TLS != nil {
+		refs = append(refs, broker.TLS.Keys()...)
+	}
+	return refs
+}
+
 // brokerRevision checks the Secrets that a broker refers to and returns what
 // changes with them, empty if there are none.
 func brokerRevision(broker *obsv1.Broker, in Inputs) (revision string, problem *Output) {
@@ -131,6 +145,9 @@ func brokerURL(broker *obsv1.Broker, in Inputs) (SecretValue, *Output) {
 	value, problem := secretValue(ref, in, fmt.Sprintf("urlFrom of broker %s", broker.Name))
 	if problem != nil {
 		return SecretValue{}, problem
+	}
+	if value.Accepted {
+		return value, nil
 	}
 	if !brokerScheme.MatchString(value.Value) {
 		problem := unavailable(nil, obsv1.ReasonInvalidURL, fmt.Sprintf(

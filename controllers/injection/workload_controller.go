@@ -37,25 +37,17 @@ func (r *WorkloadReconciler) Reconcile(ctx context.Context, key policy.Key) (ctr
 		r.isNew(key, "")
 		return ctrl.Result{}, err
 	}
-	stamp, stamped := w.Stamp()
-	// What another operator watches is its own to decide; a Job of a CronJob has its stamp.
-	if !w.DeletionTimestamp.IsZero() || stamped && !r.Reader.Watched(stamp.Stack.Namespace) ||
-		metav1.GetControllerOf(w) != nil && w.Kind == policy.KindJob {
+	if !w.DeletionTimestamp.IsZero() || r.decidedElsewhere(w) {
 		return ctrl.Result{}, nil
 	}
-	claim, namespace, err := r.Reader.Claim(ctx, w)
+	decision, err := r.decide(ctx, w)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	stack, err := r.Reader.stack(ctx, claim)
-	if err != nil {
-		return ctrl.Result{}, err
-	}
-	decision := policy.DecideWorkload(w, claim, namespace, stack)
 	if r.isNew(key, decision.Message) && decision.Message != "" {
 		r.Events.Eventf(w.Reference(), nil, corev1.EventTypeWarning, decision.Reason, "Inject", "%s", decision.Message)
 	}
-	if decision.Granted || !stamped {
+	if _, stamped := w.Stamp(); decision.Granted || !stamped {
 		return ctrl.Result{}, nil
 	}
 	err = r.Release(ctx, w)
@@ -67,6 +59,22 @@ func (r *WorkloadReconciler) Reconcile(ctx context.Context, key policy.Key) (ctr
 		return ctrl.Result{}, fmt.Errorf("release %s: %w", w, err)
 	}
 	return ctrl.Result{}, nil
+}
+
+// decidedElsewhere reports whether another operator watches the stack of the stamp, or a
+// CronJob has the stamp of its Job.
+func (r *WorkloadReconciler) decidedElsewhere(w *policy.Workload) bool {
+	stamp, stamped := w.Stamp()
+	return stamped && !r.Reader.Watched(stamp.Stack.Namespace) || metav1.GetControllerOf(w) != nil && w.Kind == policy.KindJob
+}
+
+func (r *WorkloadReconciler) decide(ctx context.Context, w *policy.Workload) (policy.Decision, error) {
+	claim, namespace, err := r.Reader.Claim(ctx, w)
+	if err != nil {
+		return policy.Decision{}, err
+	}
+	stack, err := r.Reader.stack(ctx, claim)
+	return policy.DecideWorkload(w, claim, namespace, stack), err
 }
 
 // isNew reports whether the message about a workload is another than the one recorded last.

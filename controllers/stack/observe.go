@@ -5,6 +5,8 @@ package stack
 import (
 	"context"
 	"fmt"
+	"maps"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -25,15 +27,29 @@ type observation struct {
 	workloads *policy.State
 }
 
+// recheck is after how long to look again at Secrets that were not read; 0 if all were.
+func (o *observation) recheck() time.Duration {
+	for _, value := range o.inputs.Secrets {
+		if value.Accepted {
+			return readLater
+		}
+	}
+	return 0
+}
+
 // observe reads and writes nothing.
 func (r *Reconciler) observe(ctx context.Context, stack *obsv1.ObservabilityStack) (observation, error) {
-	secrets, err := r.Secrets.Values(ctx, stack)
-	if err != nil {
-		return observation{}, err
-	}
 	observed := observation{inputs: desired.Inputs{
-		ExporterImage: r.ExporterImage, Secrets: secrets, Rollouts: map[string]desired.Rollout{}, MissingAPIs: r.Kinds.Missing(),
+		ExporterImage: r.ExporterImage, Rollouts: map[string]desired.Rollout{}, MissingAPIs: r.Kinds.Missing(),
 	}}
+	settings := metadata.Of(metadata.Secret)
+	key := client.ObjectKey{Namespace: stack.Namespace, Name: obsv1.SettingsName(stack.Namespace, stack.Name)}
+	if err := r.Get(ctx, key, settings); client.IgnoreNotFound(err) != nil {
+		return observed, fmt.Errorf("read metadata of the settings: %w", err)
+	}
+	observed.settings = desired.SettingsVersionOf(settings.Annotations)
+	sources := desired.Sources{}
+	maps.Copy(sources, desired.SourcesOf(settings.Annotations))
 	for _, name := range desired.ExporterNames(stack) {
 		deployment := &appsv1.Deployment{}
 		if err := r.Get(ctx, client.ObjectKey{Namespace: stack.Namespace, Name: name}, deployment); err != nil {
@@ -43,16 +59,12 @@ func (r *Reconciler) observe(ctx context.Context, stack *obsv1.ObservabilityStac
 			return observed, fmt.Errorf("read Deployment %s: %w", name, err)
 		}
 		observed.inputs.Rollouts[name] = desired.Rollout{Available: rolledOut(deployment)}
+		maps.Copy(sources, desired.SourcesOf(deployment.Annotations))
 	}
-	if r.Injection == nil {
-		return observed, nil
+	var err error
+	if observed.inputs.Secrets, err = r.Secrets.Values(ctx, stack, sources); err != nil || r.Injection == nil {
+		return observed, err
 	}
-	settings := metadata.Of(metadata.Secret)
-	key := client.ObjectKey{Namespace: stack.Namespace, Name: obsv1.SettingsName(stack.Namespace, stack.Name)}
-	if err := r.Get(ctx, key, settings); client.IgnoreNotFound(err) != nil {
-		return observed, fmt.Errorf("read metadata of the settings: %w", err)
-	}
-	observed.settings = desired.SettingsVersionOf(settings.Annotations)
 	workloads, err := r.Injection.Observe(ctx, stack)
 	observed.workloads = &workloads
 	return observed, err

@@ -71,7 +71,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, stack *obsv1.ObservabilitySt
 	}
 	rolledOut, rolloutErr := r.rollout(ctx, stack, plan, applied)
 	reportErr := r.report(ctx, stack, plan, rolledOut)
-	return next(rolledOut, rolloutErr, reportErr)
+	return next(rolledOut, observed.recheck(), errors.Join(rolloutErr, reportErr))
 }
 
 const (
@@ -84,8 +84,8 @@ const (
 
 // next is when the stack is looked at again though no event asks for it. The jitter
 // keeps many stacks from being looked at at the same time.
-func next(done outcome, errs ...error) (ctrl.Result, error) {
-	var soonest time.Duration
+func next(done outcome, soonest time.Duration, err error) (ctrl.Result, error) {
+	errs := []error{err}
 	for _, result := range done.results {
 		errs = append(errs, result.retry)
 		after := result.recheck
@@ -96,7 +96,7 @@ func next(done outcome, errs ...error) (ctrl.Result, error) {
 			soonest = after
 		}
 	}
-	err := errors.Join(errs...)
+	err = errors.Join(errs...)
 	if apierrors.IsConflict(err) {
 		// The cache is behind the stack, or a child was replaced meanwhile: look again.
 		return ctrl.Result{RequeueAfter: againAfter}, nil

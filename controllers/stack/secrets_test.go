@@ -6,6 +6,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -67,12 +68,12 @@ func newSecretReader() (*SecretReader, *secrets) {
 	all := &secrets{all: map[types.NamespacedName]*corev1.Secret{}}
 	all.put("sentry", "1", "1", map[string]string{"dsn": "https://k@sentry.example/1"})
 	all.put("broker", "2", "1", map[string]string{"url": "redis://:hunter2@redis", "tls.key": "PRIVATE", "tls.crt": "PUBLIC", "ca.crt": "CA"})
-	return &SecretReader{Metadata: all, Live: all}, all
+	return &SecretReader{Metadata: all, Live: all, Now: time.Now}, all
 }
 
 func (s *SecretReader) values(t *testing.T, stack *obsv1.ObservabilityStack) map[string]desired.SecretValue {
 	t.Helper()
-	values, err := s.Values(t.Context(), stack)
+	values, err := s.Values(t.Context(), stack, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,28 +136,47 @@ func TestSecretReaderKeepsNoMoreThanIsNeeded(t *testing.T) {
 			t.Errorf("key %s exists: %v, its value is kept: %v, want %v", key, got.KeyExists, got.Value != "", want)
 		}
 	}
-	sibling := stack.DeepCopy()
-	sibling.Name = "sibling"
-	reader.values(t, sibling)
-	known := func() (keys int) {
-		for _, version := range reader.known {
-			keys += len(version.keys)
-		}
-		return keys
-	}
-	stack.Spec.Tasks, sibling.Spec.Sentry = nil, nil
+	stack.Spec.Tasks = nil
 	reader.values(t, stack)
-	if got := known(); got != 5 {
-		t.Errorf("%d keys are known, want those 5 that a stack names", got)
-	}
-	sibling.Spec.Tasks.Brokers[0].TLS = nil
-	reader.values(t, sibling)
-	if got := known(); got != 2 {
-		t.Errorf("%d keys are known, want those 2 that a stack names", got)
+	if got := len(reader.known[client.ObjectKeyFromObject(stack)]); got != 1 {
+		t.Errorf("%d keys are known, want the one that the spec names", got)
 	}
 	reader.Forget(client.ObjectKeyFromObject(stack))
-	reader.Forget(client.ObjectKeyFromObject(sibling))
-	if len(reader.known)+len(reader.named) != 0 {
-		t.Errorf("of stacks that are gone there is %v, %v", reader.known, reader.named)
+	if len(reader.known)+len(reader.written) != 0 {
+		t.Errorf("of a stack that is gone there is %v", reader.known)
+	}
+}
+
+// What was not read after a restart is read later, and its revision stays: the version is the same.
+func TestSecretReaderReadsLaterWhatTheExporterReads(t *testing.T) {
+	reader, all := newSecretReader()
+	now := time.Now()
+	reader.Now = func() time.Time { return now }
+	sources := desired.Sources{}
+	for _, key := range []string{"url", "tls.key", "tls.crt", "ca.crt"} {
+		sources["broker/"+key] = desired.Source{ResourceVersion: "1", Revision: "of a former Secret"}
+	}
+	stack := secretStack()
+	stack.Spec.Sentry = nil
+	read := func() desired.SecretValue {
+		values, err := reader.Values(t.Context(), stack, sources)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return values[obsv1.SecretKeySelector{Name: "broker", Key: "url"}]
+	}
+	for _, tc := range []struct {
+		after time.Duration
+		reads int
+		value string
+	}{{0, 0, ""}, {readLater / 2, 0, ""}, {readLater, 1, "redis://:hunter2@redis"}, {readLater, 1, "redis://:hunter2@redis"}} {
+		now = now.Add(tc.after)
+		got := read()
+		if all.reads != tc.reads || got.Value != tc.value || got.Accepted != (tc.value == "") {
+			t.Errorf("after %s there were %d reads and the value is %q, want %d and %q", tc.after, all.reads, got.Value, tc.reads, tc.value)
+		}
+		if got.Revision != "of a former Secret" {
+			t.Errorf("revision = %s, want it kept", got.Revision)
+		}
 	}
 }

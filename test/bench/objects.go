@@ -100,8 +100,8 @@ func (b *bench) requestsFor(stack *obsv1.ObservabilityStack) ([]request, error) 
 	in := desired.Inputs{
 		ExporterImage: "ghcr.io/obstack/obstack:dev",
 		Secrets: map[obsv1.SecretKeySelector]desired.SecretValue{
-			{Name: "shop-sentry", Key: "dsn"}: {SecretExists: true, KeyExists: true, Value: dsn, Revision: "0123456789abcdef0123456789abcdef"},
-			{Name: "shop-redis", Key: "url"}:  {SecretExists: true, KeyExists: true, Value: brokerURL, Revision: "0123456789abcdef0123456789abcdef"},
+			{Name: "shop-sentry", Key: "dsn"}: {SecretExists: true, KeyExists: true, Value: dsn, Source: desired.Source{Revision: "0123456789abcdef0123456789abcdef"}},
+			{Name: "shop-redis", Key: "url"}:  {SecretExists: true, KeyExists: true, Value: brokerURL, Source: desired.Source{Revision: "0123456789abcdef0123456789abcdef"}},
 		},
 	}
 	stack = stack.DeepCopy()
