@@ -26,7 +26,10 @@ import (
 
 func TestApplyLeavesANameTakenInTheLastMoment(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
-	foreign := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: "shop-dashboard-overview"}, Data: map[string]string{"theirs": "1"}}
+	foreign := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: "shop-dashboard-overview"},
+		Data:       map[string]string{"theirs": "1"},
+	}
 	f.fail = func(_ string, obj client.Object) error {
 		if obj.GetName() == foreign.Name && foreign.UID == "" {
 			return live.Create(t.Context(), foreign)
@@ -71,7 +74,8 @@ func TestApplyOwnsOnlyWhatABuilderSets(t *testing.T) {
 func TestPruneFindsAChildThatTheCacheDoesNotShowYet(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	// The cache is behind: it never shows the PrometheusRule.
-	f.Engine.Children = func(ctx context.Context, owner client.Object, kind schema.GroupVersionKind) ([]metav1.PartialObjectMetadata, error) {
+	f.Engine.Children = func(ctx context.Context, owner client.Object,
+		kind schema.GroupVersionKind) ([]metav1.PartialObjectMetadata, error) {
 		if kind == desired.PrometheusRuleKind {
 			return nil, nil
 		}
@@ -125,7 +129,9 @@ func TestEngineExpectsItsOwnWrites(t *testing.T) {
 func childOf(stack *obsv1.ObservabilityStack) *corev1.ConfigMap {
 	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
 		Namespace: stack.Namespace, Name: "shop-dashboard-overview",
-		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(stack, obsv1.GroupVersion.WithKind("ObservabilityStack"))},
+		OwnerReferences: []metav1.OwnerReference{
+			*metav1.NewControllerRef(stack, obsv1.GroupVersion.WithKind("ObservabilityStack")),
+		},
 	}}
 }
 
@@ -144,7 +150,9 @@ func TestApplyRepairsDriftAndKeepsForeignFields(t *testing.T) {
 	if err := live.Update(t.Context(), edited, client.FieldOwner("somebody")); err != nil {
 		t.Fatal(err)
 	}
-	dashboard := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: "shop-dashboard-overview"}}
+	dashboard := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: "shop-dashboard-overview"},
+	}
 	if err := live.Delete(t.Context(), dashboard); err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +196,10 @@ func TestApplyPutsBackALabelTakenFromAChild(t *testing.T) {
 
 func TestApplyNeverTouchesAForeignObjectWithAChildsName(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
-	foreign := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: "shop-dashboard-overview"}, Data: map[string]string{"theirs": "1"}}
+	foreign := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: "shop-dashboard-overview"},
+		Data:       map[string]string{"theirs": "1"},
+	}
 	create(t, foreign)
 	result := f.reconcileStack(t, stack)
 	got := foreign.DeepCopy()
@@ -294,13 +305,16 @@ func TestApplyKeepsTheFieldsThatGrafanaOperatorReads(t *testing.T) {
 	f.reconcileStack(t, stack)
 	got := &unstructured.Unstructured{}
 	got.SetGroupVersionKind(desired.GrafanaDashboardKind)
-	if err := live.Get(t.Context(), client.ObjectKey{Namespace: stack.Namespace, Name: "shop-dashboard-overview"}, got); err != nil {
+	if err := live.Get(t.Context(), client.ObjectKey{Namespace: stack.Namespace, Name: "shop-dashboard-overview"},
+		got); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]any{
 		"instanceSelector": map[string]any{"matchLabels": map[string]any{"app": "grafana"}},
-		"configMapRef":     map[string]any{"name": "shop-dashboard-overview", "key": fmt.Sprintf("%s-shop-overview.json", stack.Namespace)},
-		"folder":           "Shop",
+		"configMapRef": map[string]any{
+			"name": "shop-dashboard-overview", "key": fmt.Sprintf("%s-shop-overview.json", stack.Namespace),
+		},
+		"folder": "Shop",
 	}
 	if diff := cmp.Diff(want, got.Object["spec"]); diff != "" {
 		t.Errorf("spec (-want +got):\n%s", diff)

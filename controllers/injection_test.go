@@ -42,7 +42,9 @@ func newInjecting(t *testing.T) *injecting {
 		t.Fatal(err)
 	}
 	f := &injecting{fixture: newFixture(t), clock: time.Now()}
-	reader := &injection.Reader{Main: indexed{live}, Workloads: indexed{workloads}, Watched: func(string) bool { return true }}
+	reader := &injection.Reader{
+		Main: indexed{live}, Workloads: indexed{workloads}, Watched: func(string) bool { return true },
+	}
 	f.injector = &injection.Injector{
 		Client: f.Client, Reader: reader, Events: f.recorded, Now: func() time.Time { return f.clock },
 	}
@@ -54,7 +56,8 @@ func newInjecting(t *testing.T) *injecting {
 }
 
 // settings make a stack with something to inject.
-func settingsStack(t *testing.T, namespace string, edits ...func(*obsv1.ObservabilityStackSpec)) *obsv1.ObservabilityStack {
+func settingsStack(t *testing.T, namespace string,
+	edits ...func(*obsv1.ObservabilityStackSpec)) *obsv1.ObservabilityStack {
 	t.Helper()
 	stack := &obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop"}}
 	stack.Spec.Environment = "production"
@@ -72,7 +75,9 @@ func admitAll(spec *obsv1.ObservabilityStackSpec) {
 func annotatedDeployment(namespace, name, stack string) *appsv1.Deployment {
 	labels := map[string]string{"app": name}
 	return &appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Annotations: map[string]string{obsv1.AnnotationStack: stack}},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: name, Annotations: map[string]string{obsv1.AnnotationStack: stack},
+		},
 		Spec: appsv1.DeploymentSpec{
 			Selector: &metav1.LabelSelector{MatchLabels: labels},
 			Template: corev1.PodTemplateSpec{

@@ -39,7 +39,8 @@ func startManager(t *testing.T, namespace string) {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	if err := Setup(ctx, mgr, Options{ExporterImage: "ghcr.io/obstack/obstack:test", MaxConcurrentReconciles: 2}); err != nil {
+	if err := Setup(ctx, mgr,
+		Options{ExporterImage: "ghcr.io/obstack/obstack:test", MaxConcurrentReconciles: 2}); err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
@@ -127,7 +128,9 @@ func prunesALateChild(t *testing.T, stack *obsv1.ObservabilityStack) {
 			obsv1.LabelManagedBy: obsv1.ManagedBy, obsv1.LabelComponent: "dashboards",
 			obsv1.LabelStack: stack.Name, obsv1.LabelStackNamespace: stack.Namespace,
 		},
-		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(stack, obsv1.GroupVersion.WithKind("ObservabilityStack"))},
+		OwnerReferences: []metav1.OwnerReference{
+			*metav1.NewControllerRef(stack, obsv1.GroupVersion.WithKind("ObservabilityStack")),
+		},
 	}}
 	create(t, late)
 	eventually(t, "the late ConfigMap to go", func() error {
@@ -159,7 +162,9 @@ func repairsAnEditedChild(t *testing.T, stack *obsv1.ObservabilityStack) {
 
 func followsTheDSN(t *testing.T, stack *obsv1.ObservabilityStack) {
 	dsn := secret(stack.Namespace, "shop-sentry", "dsn", testDSN)
-	settings := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: "obstack." + stack.Namespace + ".shop"}}
+	settings := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: "obstack." + stack.Namespace + ".shop"},
+	}
 	if err := live.Delete(t.Context(), dsn); err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +219,9 @@ func rollsTheExporter(t *testing.T, stack *obsv1.ObservabilityStack) {
 }
 
 func followsAnAPI(t *testing.T, stack *obsv1.ObservabilityStack) {
-	crd := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: "grafanadashboards.grafana.integreatly.org"}}
+	crd := &apiextensionsv1.CustomResourceDefinition{
+		ObjectMeta: metav1.ObjectMeta{Name: "grafanadashboards.grafana.integreatly.org"},
+	}
 	if err := live.Get(t.Context(), client.ObjectKeyFromObject(crd), crd); err != nil {
 		t.Fatal(err)
 	}

@@ -63,7 +63,9 @@ func TestRolloutRetriesAMissedInjection(t *testing.T) {
 func settle(t *testing.T, d *appsv1.Deployment) {
 	t.Helper()
 	refresh(t, d)
-	d.Status = appsv1.DeploymentStatus{ObservedGeneration: d.Generation, Replicas: 1, UpdatedReplicas: 1, AvailableReplicas: 1, ReadyReplicas: 1}
+	d.Status = appsv1.DeploymentStatus{
+		ObservedGeneration: d.Generation, Replicas: 1, UpdatedReplicas: 1, AvailableReplicas: 1, ReadyReplicas: 1,
+	}
 	if err := live.Status().Update(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}

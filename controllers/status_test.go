@@ -68,7 +68,9 @@ func TestReconcileOfASuspendedStackListsWhatItWouldChange(t *testing.T) {
 	f.reconcileStack(t, stack)
 	wantCondition(t, stack, obsv1.Ready, metav1.ConditionTrue, obsv1.ReasonSuspended)
 
-	if err := live.Delete(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: "shop-dashboard-overview"}}); err != nil {
+	if err := live.Delete(t.Context(), &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: "shop-dashboard-overview"},
+	}); err != nil {
 		t.Fatal(err)
 	}
 	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) {
@@ -81,7 +83,9 @@ func TestReconcileOfASuspendedStackListsWhatItWouldChange(t *testing.T) {
 		t.Errorf("a suspended stack changed its children (-before +after):\n%s", diff)
 	}
 	message := wantCondition(t, stack, obsv1.Ready, metav1.ConditionFalse, obsv1.ReasonDrifted)
-	for _, want := range []string{"update ServiceMonitor shop-api", "create ConfigMap shop-dashboard-overview", "delete PrometheusRule shop-alerts"} {
+	for _, want := range []string{
+		"update ServiceMonitor shop-api", "create ConfigMap shop-dashboard-overview", "delete PrometheusRule shop-alerts",
+	} {
 		if !strings.Contains(message, want) {
 			t.Errorf("message %q does not say %q", message, want)
 		}
@@ -141,7 +145,9 @@ func TestReportComparesWithTheStatusThatIsThere(t *testing.T) {
 	f := newFixture(t)
 	stack := &obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: namespace(t), Name: "shop"}}
 	stack.Spec.Environment = "production"
-	stack.Spec.Sentry = &obsv1.SentrySpec{DSNFrom: &obsv1.SecretKeySource{SecretKeyRef: obsv1.SecretKeySelector{Name: "dsn", Key: "dsn"}}}
+	stack.Spec.Sentry = &obsv1.SentrySpec{
+		DSNFrom: &obsv1.SecretKeySource{SecretKeyRef: obsv1.SecretKeySelector{Name: "dsn", Key: "dsn"}},
+	}
 	create(t, stack)
 	f.reconcileStack(t, stack)
 	wantCondition(t, stack, obsv1.SentryReady, metav1.ConditionFalse, obsv1.ReasonSecretNotFound)

@@ -34,7 +34,8 @@ func serveWebhooks(config *rest.Config) error {
 	server := webhook.NewServer(webhook.Options{
 		Host: options.LocalServingHost, Port: options.LocalServingPort, CertDir: options.LocalServingCertDir,
 	})
-	injection.RegisterWebhooks(server, injection.NewLookup(&injection.Reader{Main: live, Watched: func(string) bool { return true }}, live))
+	injection.RegisterWebhooks(server,
+		injection.NewLookup(&injection.Reader{Main: live, Watched: func(string) bool { return true }}, live))
 	ctx := context.Background()
 	go func() {
 		if err := server.Start(ctx); err != nil {
@@ -53,7 +54,8 @@ type indexed struct {
 
 var indexFuncs = func() map[string]client.IndexerFunc {
 	funcs := map[string]client.IndexerFunc{}
-	for _, index := range slices.Concat(stack.Indexes(), injection.Indexes(), injection.WorkloadIndexes(), []metadata.Index{injection.CopyIndex()}) {
+	for _, index := range slices.Concat(stack.Indexes(), injection.Indexes(), injection.WorkloadIndexes(),
+		[]metadata.Index{injection.CopyIndex()}) {
 		funcs[index.Field] = index.Values
 	}
 	return funcs

@@ -57,7 +57,8 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	})
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("kind").
-		WatchesMetadata(metadata.Of(metadata.Definition), &handler.EnqueueRequestForObject{}, builder.WithPredicates(optional)).
+		WatchesMetadata(metadata.Of(metadata.Definition), &handler.EnqueueRequestForObject{},
+			builder.WithPredicates(optional)).
 		Complete(r)
 	if err != nil {
 		return fmt.Errorf("build the kind controller: %w", err)

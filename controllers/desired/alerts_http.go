@@ -38,11 +38,14 @@ func monitorAlerts(stack *obsv1.ObservabilityStack, monitor *obsv1.Monitor, spec
 
 func highLatency(s subject, monitor *obsv1.Monitor, tuning obsv1.LatencyAlert) monitoringv1.Rule {
 	f, series, window := framework.Table[monitor.Framework], s.series(), window(tuning.Window, monitor)
-	expr := fmt.Sprintf("histogram_quantile(0.95, sum %s (rate(%s_bucket{%s}[%s]))) > %g\nand sum %s (increase(%s_count{%s}[%s])) >= %d",
-		s.by("le"), f.Duration, series, window, seconds(tuning.Threshold), s.by(), f.Duration, series, window, minimumRequests)
+	expr := fmt.Sprintf("histogram_quantile(0.95, sum %s (rate(%s_bucket{%s}[%s]))) > %g\nand sum %s "+
+		"(increase(%s_count{%s}[%s])) >= %d",
+		s.by("le"), f.Duration, series, window, seconds(tuning.Threshold), s.by(), f.Duration, series, window,
+		minimumRequests)
 	return s.alert(alertHighLatency, expr, tuning.For, tuning.Severity,
 		annotation("%s of stack %s/%s answers slowly", s.name, s.stack.Namespace, s.stack.Name),
-		annotation("The 95th percentile of the response time is {{ $value | humanizeDuration }}, above the threshold of %s.", tuning.Threshold))
+		annotation("The 95th percentile of the response time is {{ $value | humanizeDuration }}, above the threshold of %s.",
+			tuning.Threshold))
 }
 
 func highErrorRatio(s subject, monitor *obsv1.Monitor, tuning obsv1.RatioAlert) monitoringv1.Rule {
@@ -53,5 +56,6 @@ func highErrorRatio(s subject, monitor *obsv1.Monitor, tuning obsv1.RatioAlert) 
 		by, errors, by, f.Requests, series, window, share(tuning.Threshold), by, errors, minimumFailures)
 	return s.alert(alertHighErrorRatio, expr, tuning.For, tuning.Severity,
 		annotation("%s of stack %s/%s answers with server errors", s.name, s.stack.Namespace, s.stack.Name),
-		annotation("{{ $value | humanizePercentage }} of the requests are answered with 5xx, above the threshold of %s.", percent(tuning.Threshold)))
+		annotation("{{ $value | humanizePercentage }} of the requests are answered with 5xx, above the threshold of %s.",
+			percent(tuning.Threshold)))
 }

@@ -39,7 +39,8 @@ func brokerAlerts(stack *obsv1.ObservabilityStack, broker *obsv1.Broker, spec *o
 		{spec.WorkersLost.Disabled, workersLost(s, broker, spec.WorkersLost)},
 	}
 	for _, task := range broker.PeriodicTasks {
-		choices = append(choices, choice{spec.SchedulerSilent.Disabled, schedulerSilent(s, broker, task, spec.SchedulerSilent)})
+		choices = append(choices,
+			choice{spec.SchedulerSilent.Disabled, schedulerSilent(s, broker, task, spec.SchedulerSilent)})
 	}
 	return append(choices,
 		choice{spec.TargetDown.Disabled, targetDown(s, spec.TargetDown)},
@@ -62,14 +63,16 @@ func highTaskFailureRatio(s subject, broker *obsv1.Broker, tuning obsv1.RatioAle
 		failed, failed, succeeded, failed, share(tuning.Threshold), by, failures, minimumFailures)
 	return s.alert(alertHighTaskFailureRatio, expr, tuning.For, tuning.Severity,
 		annotation("Tasks of broker %s of stack %s/%s fail", s.name, s.stack.Namespace, s.stack.Name),
-		annotation("{{ $value | humanizePercentage }} of the finished tasks failed, above the threshold of %s.", percent(tuning.Threshold)))
+		annotation("{{ $value | humanizePercentage }} of the finished tasks failed, above the threshold of %s.",
+			percent(tuning.Threshold)))
 }
 
 func queueBacklog(s subject, broker *obsv1.Broker, tuning obsv1.QueueBacklogAlert) monitoringv1.Rule {
 	expr := fmt.Sprintf("max %s (%s{%s%s}) > %d",
 		s.by(labelQueue), taskMetric(broker, "queue_length"), s.series(), otherQueues(tuning.IgnoredQueues), tuning.Threshold)
 	return s.alert(alertQueueBacklog, expr, tuning.For, tuning.Severity,
-		annotation("Messages pile up in queue {{ $labels.queue_name }} of broker %s of stack %s/%s", s.name, s.stack.Namespace, s.stack.Name),
+		annotation("Messages pile up in queue {{ $labels.queue_name }} of broker %s of stack %s/%s", s.name,
+			s.stack.Namespace, s.stack.Name),
 		annotation(`{{ $value | printf "%%.0f" }} messages wait, above the threshold of %d.`, tuning.Threshold))
 }
 
@@ -91,8 +94,10 @@ func queueStalled(s subject, broker *obsv1.Broker, tuning obsv1.QueueStalledAler
 		fmt.Sprintf("unless (max %s (resets(%s[%s])) > 0 unless sum %s (%s))", by, length, window, by, started),
 	}, "\n")
 	return s.alert(alertQueueStalled, expr, tuning.For, tuning.Severity,
-		annotation("Nothing works on queue {{ $labels.queue_name }} of broker %s of stack %s/%s", s.name, s.stack.Namespace, s.stack.Name),
-		annotation(`{{ $value | printf "%%.0f" }} messages or more have been waiting for %s, and no task of the queue was started.`, window))
+		annotation("Nothing works on queue {{ $labels.queue_name }} of broker %s of stack %s/%s", s.name, s.stack.Namespace,
+			s.stack.Name),
+		annotation(`{{ $value | printf "%%.0f" }} messages or more have been waiting for %s, and no task of the queue was `+
+			`started.`, window))
 }
 
 // happened is not empty if a counter rose within the window. increase() does not
@@ -111,12 +116,14 @@ func workersLost(s subject, broker *obsv1.Broker, tuning obsv1.WorkersLostAlert)
 		s.by(), taskMetric(broker, "worker_lost_total"), s.series(), window, tuning.Threshold)
 	return s.alert(alertWorkersLost, expr, "", tuning.Severity,
 		annotation("Workers of broker %s of stack %s/%s were lost", s.name, s.stack.Namespace, s.stack.Name),
-		annotation(`Workers lost within %s: {{ $value | printf "%%.0f" }}. They fell silent without a goodbye; what they were working on is lost or runs again.`, window))
+		annotation(`Workers lost within %s: {{ $value | printf "%%.0f" }}. They fell silent without a goodbye; what they `+
+			`were working on is lost or runs again.`, window))
 }
 
 // schedulerSilent fires when a periodic task was neither sent nor received within
 // its interval, and the exporter was there at its beginning and end to see it.
-func schedulerSilent(s subject, broker *obsv1.Broker, task obsv1.PeriodicTask, tuning obsv1.SchedulerSilentAlert) monitoringv1.Rule {
+func schedulerSilent(s subject, broker *obsv1.Broker, task obsv1.PeriodicTask,
+	tuning obsv1.SchedulerSilentAlert) monitoringv1.Rule {
 	by, series := s.by(), s.series()
 	// A minute more than the interval: when a run shows depends on the scrapes, too.
 	window := model.Duration(time.Duration(seconds(task.Interval))*time.Second + time.Minute).String()
@@ -130,10 +137,12 @@ func schedulerSilent(s subject, broker *obsv1.Broker, task obsv1.PeriodicTask, t
 	}
 	// Without the broker nothing is heard, which is another alert's business. A
 	// restart takes seconds and must not blind the alert for a day.
-	lines = append(lines, fmt.Sprintf("unless max %s (avg_over_time(%s{%s}[%s])) < 0.9", by, taskMetric(broker, "exporter_broker_up"), series, window))
+	lines = append(lines, fmt.Sprintf("unless max %s (avg_over_time(%s{%s}[%s])) < 0.9", by,
+		taskMetric(broker, "exporter_broker_up"), series, window))
 	rule := s.alert(alertSchedulerSilent, strings.Join(lines, "\n"), tuning.For, tuning.Severity,
 		annotation("The scheduler of stack %s/%s does not send %s", s.stack.Namespace, s.stack.Name, task.Name),
-		annotation("%s, expected every %s, was neither sent nor received on broker %s within that time.", task.Name, task.Interval, s.name))
+		annotation("%s, expected every %s, was neither sent nor received on broker %s within that time.", task.Name,
+			task.Interval, s.name))
 	rule.Labels[labelTask] = literal(task.Name)
 	return rule
 }
@@ -142,7 +151,8 @@ func brokerUnreachable(s subject, broker *obsv1.Broker, tuning obsv1.BrokerUnrea
 	expr := fmt.Sprintf("max %s (%s{%s}) == 0", s.by(), taskMetric(broker, "exporter_broker_up"), s.series())
 	return s.alert(alertBrokerUnreachable, expr, tuning.For, tuning.Severity,
 		annotation("The task exporter of stack %s/%s does not reach broker %s", s.stack.Namespace, s.stack.Name, s.name),
-		"The task exporter runs and is not connected. Other alerts on tasks and queues are blind, and if the workers do not reach the broker either, no task runs.")
+		"The task exporter runs and is not connected. Other alerts on tasks and queues are blind, and if the workers do "+
+			"not reach the broker either, no task runs.")
 }
 
 // otherQueues is a label matcher for the queues that are not ignored, with a comma before it.
@@ -176,7 +186,8 @@ func invalidPrefix(broker *obsv1.Broker) *Output {
 		return nil
 	}
 	problem := unavailable(nil, obsv1.ReasonInvalidArgument, fmt.Sprintf(
-		"the args of broker %s give its metrics a prefix that is no name of a metric: write for example --metric-prefix=celery_",
+		"the args of broker %s give its metrics a prefix that is no name of a metric: write for example "+
+			"--metric-prefix=celery_",
 		broker.Name))
 	problem.Hold = true
 	return &problem

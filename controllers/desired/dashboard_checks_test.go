@@ -69,7 +69,8 @@ func checkGrid(t *testing.T, name string, panels []schemaPanel) {
 			heights[at.Y] = at.H
 		}
 		if heights[at.Y] != at.H || at.W < 3 || at.H < 1 {
-			t.Errorf("%s: panel %q: panels side by side must be equally high, and wide enough to read: %+v", name, panel.Title, at)
+			t.Errorf("%s: panel %q: panels side by side must be equally high, and wide enough to read: %+v", name, panel.Title,
+				at)
 		}
 		for y := at.Y; y < at.Y+at.H; y++ {
 			for x := at.X; x < at.X+at.W; x++ {
@@ -110,7 +111,8 @@ func checkRanges(t *testing.T, where, expr string) {
 	t.Helper()
 	for _, window := range rangeSelector.FindAllStringSubmatch(expr, -1) {
 		if window[1] != "$__rate_interval" && window[1] != "$__range" {
-			t.Errorf("%s: the range [%s] does not follow what Grafana shows: want $__rate_interval or $__range", where, window[1])
+			t.Errorf("%s: the range [%s] does not follow what Grafana shows: want $__rate_interval or $__range", where,
+				window[1])
 		}
 	}
 }

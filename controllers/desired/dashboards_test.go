@@ -109,7 +109,8 @@ func TestDashboardUIDsAreStable(t *testing.T) {
 	stack := &obsv1.ObservabilityStack{}
 	stack.Namespace, stack.Name = "shop", "shop"
 	for name, want := range map[string]string{
-		"overview": "obstack-bd3e242909301efed1ed8830", "http-fastapi": "obstack-95aeeae9e1c230989255d162", "tasks": "obstack-af60e271d82d4a78bcf2d321",
+		"overview": "obstack-bd3e242909301efed1ed8830", "http-fastapi": "obstack-95aeeae9e1c230989255d162",
+		"tasks": "obstack-af60e271d82d4a78bcf2d321",
 	} {
 		if got := dashboards.UID(stack.Namespace, stack.Name, name); got != want {
 			t.Errorf("uid of %s = %s, want %s", name, got, want)
@@ -126,7 +127,9 @@ func TestPanelsWithoutDataAreLeftOut(t *testing.T) {
 	}
 	always := []string{"Firing alerts", "Alerts that fire", "Targets up"}
 	slos := []string{"Error budget left", "SLO burn rate (1 h)"}
-	http := []string{"Requests", "5xx ratio", "p95 latency", "Latency (p95)", "Errors (5xx)", "Traffic", "Saturation (busiest process)"}
+	http := []string{
+		"Requests", "5xx ratio", "p95 latency", "Latency (p95)", "Errors (5xx)", "Traffic", "Saturation (busiest process)",
+	}
 	tasks := []string{"Failing tasks", "Failing tasks (ratio)", "Queue length", "Workers up", "Tasks finished"}
 	for name, want := range map[string][]string{
 		"dashboards-only-metrics": append(http, always...),
@@ -173,7 +176,8 @@ func TestAFrameworkWithoutASignalSaysSo(t *testing.T) {
 			}
 			for _, target := range panel.Targets {
 				if target.Interval != "2m" {
-					t.Errorf("%s: panel %q: interval %q, want the monitor's, or rate() lacks samples", name, panel.Title, target.Interval)
+					t.Errorf("%s: panel %q: interval %q, want the monitor's, or rate() lacks samples", name, panel.Title,
+						target.Interval)
 				}
 			}
 		}
@@ -193,10 +197,13 @@ func TestAFrameworkWithoutASignalSaysSo(t *testing.T) {
 
 func TestLinksOfTheSpecComeFirst(t *testing.T) {
 	stack := &obsv1.ObservabilityStack{}
-	stack.Spec.Dashboards = &obsv1.DashboardsSpec{Links: []obsv1.DashboardLink{{Title: `Sentry "1"`, URL: "https://sentry.example/issues/?project=1&b=2"}}}
+	stack.Spec.Dashboards = &obsv1.DashboardsSpec{
+		Links: []obsv1.DashboardLink{{Title: `Sentry "1"`, URL: "https://sentry.example/issues/?project=1&b=2"}},
+	}
 	for name, board := range boardsIn(t, stack, Inputs{}) {
 		first := board.Links[0]
-		if first.Title != `Sentry "1"` || first.URL != "https://sentry.example/issues/?project=1&b=2" || !first.TargetBlank || len(board.Links) < 4 {
+		if first.Title != `Sentry "1"` || first.URL != "https://sentry.example/issues/?project=1&b=2" ||
+			!first.TargetBlank || len(board.Links) < 4 {
 			t.Errorf("%s: links = %+v", name, board.Links)
 		}
 	}

@@ -30,7 +30,8 @@ func readDoc(t *testing.T, name string) string {
 // TestEveryConditionIsExplained reads the constants from the source, so that a new one cannot be forgotten.
 func TestEveryConditionIsExplained(t *testing.T) {
 	doc := readDoc(t, "reference/conditions.md")
-	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", "..", "api", "v1alpha1", "conditions.go"), nil, 0)
+	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", "..", "api", "v1alpha1", "conditions.go"), nil,
+		0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +59,9 @@ func TestEveryFrameworkIsExplained(t *testing.T) {
 				t.Errorf("docs/reference/frameworks.md does not name %s of %s", text, name)
 			}
 		}
-		for _, signal := range []string{"status", "method", "route_requests", "route_duration", "in_progress", "exceptions", "exception", "cpu", "memory"} {
+		for _, signal := range []string{
+			"status", "method", "route_requests", "route_duration", "in_progress", "exceptions", "exception", "cpu", "memory",
+		} {
 			text, ok := f.Names[signal]
 			if ok && !strings.Contains(doc, "`"+text+"`") {
 				t.Errorf("docs/reference/frameworks.md does not name %s of %s", text, name)
@@ -76,7 +79,8 @@ func TestBoundariesAreExplained(t *testing.T) {
 			t.Errorf("docs/guides/slos.md lists for %s %q, want %q", name, row, want)
 		}
 	}
-	if want := strings.ReplaceAll(boundaries(defaultWaitBuckets), ", ", " "); !strings.Contains(doc, "| queue wait | "+want+", or") {
+	if want := strings.ReplaceAll(boundaries(defaultWaitBuckets), ", ", " "); !strings.Contains(doc,
+		"| queue wait | "+want+", or") {
 		t.Errorf("docs/guides/slos.md does not list %q for the queue wait", want)
 	}
 }

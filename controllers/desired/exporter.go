@@ -20,7 +20,8 @@ import (
 const annotationBrokerRevision = "obstack.dev/broker-revision"
 
 // exporterDeployment runs the task exporter of one broker.
-func exporterDeployment(stack *obsv1.ObservabilityStack, broker *obsv1.Broker, ownImage, revision string) *appsv1.Deployment {
+func exporterDeployment(stack *obsv1.ObservabilityStack, broker *obsv1.Broker,
+	ownImage, revision string) *appsv1.Deployment {
 	meta := exporterMeta(stack, broker, nil)
 	handover := handoverGroup(stack, broker)
 	template := corev1.PodTemplateSpec{
@@ -79,12 +80,14 @@ func handoverGroup(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) string
 func exporterContainer(broker *obsv1.Broker, ownImage, handover string) corev1.Container {
 	image, isOwn := exporterImage(broker, ownImage)
 	container := corev1.Container{
-		Name:            "task-exporter",
-		Image:           image,
-		Args:            broker.Args,
-		Env:             exporterEnv(broker, isOwn),
-		VolumeMounts:    tlsMounts(broker.TLS),
-		Ports:           []corev1.ContainerPort{{Name: exporterPortName, ContainerPort: exporterPort, Protocol: corev1.ProtocolTCP}},
+		Name:         "task-exporter",
+		Image:        image,
+		Args:         broker.Args,
+		Env:          exporterEnv(broker, isOwn),
+		VolumeMounts: tlsMounts(broker.TLS),
+		Ports: []corev1.ContainerPort{
+			{Name: exporterPortName, ContainerPort: exporterPort, Protocol: corev1.ProtocolTCP},
+		},
 		Resources:       *orDefault(broker.Resources, smallResources),
 		SecurityContext: orDefault(broker.SecurityContext, restrictedContainer),
 		LivenessProbe:   orDefault(broker.LivenessProbe, portAnswers),
@@ -151,7 +154,8 @@ func tlsMounts(tls *obsv1.BrokerTLS) []corev1.VolumeMount {
 func sslOptions(tls *obsv1.BrokerTLS) string {
 	options := []string{"ca_certs=" + tlsFolder + "/" + obsv1.KeyCA, "cert_reqs=CERT_REQUIRED"}
 	if tls.ClientCertificate {
-		options = append(options, "certfile="+tlsFolder+"/"+obsv1.KeyCertificate, "keyfile="+tlsFolder+"/"+obsv1.KeyPrivateKey)
+		options = append(options, "certfile="+tlsFolder+"/"+obsv1.KeyCertificate,
+			"keyfile="+tlsFolder+"/"+obsv1.KeyPrivateKey)
 	}
 	return strings.Join(options, " ")
 }
@@ -173,7 +177,9 @@ func brokerReached(isOwn bool) *corev1.Probe {
 		path = "/ready"
 	}
 	return &corev1.Probe{
-		ProbeHandler:  corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: path, Port: intstr.FromString(exporterPortName)}},
+		ProbeHandler: corev1.ProbeHandler{
+			HTTPGet: &corev1.HTTPGetAction{Path: path, Port: intstr.FromString(exporterPortName)},
+		},
 		PeriodSeconds: 10, TimeoutSeconds: 5, FailureThreshold: 3,
 	}
 }

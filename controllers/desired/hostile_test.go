@@ -36,7 +36,8 @@ spec:
     - name: api
       selector: {matchLabels: {app: shop-api}}
       scrapeTimeout: 10s
-      relabelings: [{sourceLabels: [pod], separator: ",", regex: (.*), replacement: $1, targetLabel: replica, action: replace}]
+      relabelings:
+      - {sourceLabels: [pod], separator: ",", regex: (.*), replacement: $1, targetLabel: replica, action: replace}
       metricRelabelings: [{sourceLabels: [__name__], regex: go_.*, action: drop}]
     - {name: web, selector: {matchLabels: {app: shop-web}}, framework: flask}
   tasks:
@@ -131,7 +132,9 @@ func eachString(v reflect.Value, path string, visit func(path string, set func(s
 func TestStringsOfTheSpecStayStrings(t *testing.T) {
 	full := goldenCase{stack: admit(t, "every string", []byte(everyString))}
 	var paths []string
-	eachString(reflect.ValueOf(&full.stack.Spec), "spec", func(path string, _ func(string)) { paths = append(paths, path) })
+	eachString(reflect.ValueOf(&full.stack.Spec), "spec", func(path string, _ func(string)) {
+		paths = append(paths, path)
+	})
 	if len(paths) < 80 {
 		t.Fatalf("the full stack has only %d strings", len(paths))
 	}
@@ -252,7 +255,9 @@ func actionsOf(t *testing.T, path, text string) []string {
 	t.Helper()
 	none := func(...any) string { return "" }
 	functions := template.FuncMap{}
-	for _, name := range []string{"humanize", "humanizePercentage", "humanizeDuration", "query", "first", "value", "label"} {
+	for _, name := range []string{
+		"humanize", "humanizePercentage", "humanizeDuration", "query", "first", "value", "label",
+	} {
 		functions[name] = none
 	}
 	tree, err := template.New("x").Funcs(functions).Parse(`{{ $labels := . }}{{ $value := . }}` + text)
@@ -331,7 +336,9 @@ func TestRelabelingsCannotChangeTheOwner(t *testing.T) {
 	stack := &obsv1.ObservabilityStack{}
 	stack.Namespace, stack.Name = "shop", "shop"
 	for _, attack := range attacks {
-		monitor := &obsv1.Monitor{Name: "api", Relabelings: []obsv1.Relabeling{attack}, MetricRelabelings: []obsv1.Relabeling{attack}}
+		monitor := &obsv1.Monitor{
+			Name: "api", Relabelings: []obsv1.Relabeling{attack}, MetricRelabelings: []obsv1.Relabeling{attack},
+		}
 		endpoint := serviceMonitor(stack, monitor).Spec.Endpoints[0]
 		for where, configs := range map[string][]monitoringv1.RelabelConfig{
 			"relabelings": endpoint.RelabelConfigs, "metricRelabelings": endpoint.MetricRelabelConfigs,

@@ -45,7 +45,8 @@ func settingsName(stack *obsv1.ObservabilityStack) string {
 }
 
 // objectMeta of a child. The labels of obstack win over extra ones.
-func objectMeta(stack *obsv1.ObservabilityStack, component, name string, extra map[string]obsv1.LabelValue) metav1.ObjectMeta {
+func objectMeta(stack *obsv1.ObservabilityStack, component, name string,
+	extra map[string]obsv1.LabelValue) metav1.ObjectMeta {
 	labels := make(map[string]string, len(extra)+8)
 	for key, value := range extra {
 		labels[key] = string(value)

@@ -134,7 +134,8 @@ func panelRules(t *testing.T, tc goldenCase) []monitoringv1.Rule {
 }
 
 func panelName(board, title string) string {
-	return "panel:" + strings.ReplaceAll(board, "-", "_") + ":" + strings.Trim(notInMetricNames.ReplaceAllString(strings.ToLower(title), "_"), "_")
+	return "panel:" + strings.ReplaceAll(board, "-", "_") + ":" +
+		strings.Trim(notInMetricNames.ReplaceAllString(strings.ToLower(title), "_"), "_")
 }
 
 // TestEveryRuleIsTested: an alert without a unit test is a bug. That every panel

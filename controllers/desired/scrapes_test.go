@@ -68,7 +68,10 @@ func readScrape(t *testing.T, name string) []scraped {
 // ofOthers are metrics that neither a framework nor the task exporter exposes, and who does.
 var ofOthers = []struct{ series, values, source string }{
 	{`up{namespace="shop",obstack_stack="shop",obstack_monitor="MONITOR",pod="p"}`, "1x60", "Prometheus"},
-	{`ALERTS{namespace="shop",obstack_stack="shop",alertname="ObstackHighLatency",alertstate="firing"}`, "1x60", "Prometheus"},
+	{
+		`ALERTS{namespace="shop",obstack_stack="shop",alertname="ObstackHighLatency",alertstate="firing"}`, "1x60",
+		"Prometheus",
+	},
 	{recordBudget + `{namespace="shop",obstack_stack="shop",slo="fast"}`, "0.5x60", "the rules of SLOs"},
 	{recordRatio + `1h{namespace="shop",obstack_stack="shop",slo="fast"}`, "0.01x60", "the rules of SLOs"},
 	{recordObjective + `{namespace="shop",obstack_stack="shop",slo="fast"}`, "0.99x60", "the rules of SLOs"},
@@ -128,7 +131,9 @@ func TestPanelsShowRealSeries(t *testing.T) {
 	writeRules(t, filepath.Join(dir, "panels.yaml"), []monitoringv1.RuleGroup{{Name: "panels", Rules: rules}})
 	tests := map[string]any{
 		"rule_files": []string{"panels.yaml"}, "evaluation_interval": "29m",
-		"tests": []any{map[string]any{"interval": "30s", "input_series": realSeries(t, stack), "promql_expr_test": expectations}},
+		"tests": []any{
+			map[string]any{"interval": "30s", "input_series": realSeries(t, stack), "promql_expr_test": expectations},
+		},
 	}
 	if err := os.WriteFile(filepath.Join(dir, "test.yaml"), []byte(toYAML(t, tests)), 0o600); err != nil {
 		t.Fatal(err)

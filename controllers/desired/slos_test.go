@@ -58,7 +58,8 @@ func rulesIn(groups []monitoringv1.RuleGroup) (rules [][]monitoringv1.Rule) {
 func readsIt(groups []monitoringv1.RuleGroup, recorded monitoringv1.Rule) bool {
 	for _, rule := range slices.Concat(rulesIn(groups)...) {
 		for selector := range strings.SplitSeq(rule.Expr.String(), "}") {
-			if strings.Contains(selector, recorded.Record+"{") && strings.HasSuffix(selector, `slo="`+recorded.Labels["slo"]+`"`) {
+			if strings.Contains(selector, recorded.Record+"{") && strings.HasSuffix(selector,
+				`slo="`+recorded.Labels["slo"]+`"`) {
 				return true
 			}
 		}
@@ -69,7 +70,8 @@ func readsIt(groups []monitoringv1.RuleGroup, recorded monitoringv1.Rule) bool {
 // TestBurnRatesThatCannotComeTrue are left out: there is no share above 1.
 func TestBurnRatesThatCannotComeTrue(t *testing.T) {
 	for objective, want := range map[string]string{
-		"99.9": "1h 6h 1d 3d", "93.1": "1h 6h 1d 3d", "93": "6h 1d 3d", "83.4": "6h 1d 3d", "83.3": "1d 3d", "66.6": "3d", "50": "3d",
+		"99.9": "1h 6h 1d 3d", "93.1": "1h 6h 1d 3d", "93": "6h 1d 3d", "83.4": "6h 1d 3d", "83.3": "1d 3d", "66.6": "3d",
+		"50": "3d",
 	} {
 		r := sloRules{budget: budgetOf(objective)}
 		var long []string

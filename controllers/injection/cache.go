@@ -44,7 +44,9 @@ func newWorkloadCache(mgr ctrl.Manager, namespaces map[string]cache.Config) (cac
 		DefaultNamespaces: namespaces, ByObject: map[client.Object]cache.ByObject{}, ReaderFailOnMissingInformer: true,
 	}
 	for _, kind := range policy.Kinds {
-		options.ByObject[kind.New()] = cache.ByObject{Label: labels.NewSelector().Add(*unmanaged), Transform: keepPartial(kind)}
+		options.ByObject[kind.New()] = cache.ByObject{
+			Label: labels.NewSelector().Add(*unmanaged), Transform: keepPartial(kind),
+		}
 	}
 	workloads, err := cache.New(config, options)
 	if err != nil {

@@ -22,7 +22,9 @@ func CopyIndex() metadata.Index {
 
 // copiedFrom names the stack of a copy of its settings in another namespace.
 func copiedFrom(obj client.Object) []types.NamespacedName {
-	stack := types.NamespacedName{Namespace: obj.GetLabels()[obsv1.LabelStackNamespace], Name: obj.GetLabels()[obsv1.LabelStack]}
+	stack := types.NamespacedName{
+		Namespace: obj.GetLabels()[obsv1.LabelStackNamespace], Name: obj.GetLabels()[obsv1.LabelStack],
+	}
 	if stack.Namespace == obj.GetNamespace() || obj.GetName() != obsv1.SettingsName(stack.Namespace, stack.Name) {
 		return nil
 	}
@@ -30,7 +32,8 @@ func copiedFrom(obj client.Object) []types.NamespacedName {
 }
 
 // CopiesOf lists the copies of a stack's settings in other namespaces, from a cache with CopyIndex.
-func CopiesOf(ctx context.Context, reader client.Reader, stack types.NamespacedName) ([]metav1.PartialObjectMetadata, error) {
+func CopiesOf(ctx context.Context, reader client.Reader,
+	stack types.NamespacedName) ([]metav1.PartialObjectMetadata, error) {
 	list := metadata.ListOf(metadata.Secret)
 	if err := reader.List(ctx, list, client.MatchingFields{indexCopy: stack.String()}); err != nil {
 		return nil, fmt.Errorf("list copies of the settings: %w", err)

@@ -60,7 +60,8 @@ func (i *Injector) Observe(ctx context.Context, stack *obsv1.ObservabilityStack)
 
 // lonePods are the stamped Pods that no workload made. A stamp can be written by
 // anybody, so those of namespaces that are not admitted do not count.
-func (i *Injector) lonePods(ctx context.Context, stack *obsv1.ObservabilityStack, pods map[policy.Key][]policy.Pod) ([]policy.Candidate, error) {
+func (i *Injector) lonePods(ctx context.Context, stack *obsv1.ObservabilityStack,
+	pods map[policy.Key][]policy.Pod) ([]policy.Candidate, error) {
 	var alone []policy.Candidate
 	want := policy.Stamp{Stack: client.ObjectKeyFromObject(stack)}
 	for key, of := range pods {

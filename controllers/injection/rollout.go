@@ -107,7 +107,8 @@ func (i *Injector) Forget(stack types.NamespacedName) {
 
 // Rollout carries out a plan and returns the workloads for which the webhook does not
 // respond: new Pods of those would get nothing, so they are left as they are.
-func (i *Injector) Rollout(ctx context.Context, stack types.NamespacedName, plan policy.Plan) (unreachable []string, err error) {
+func (i *Injector) Rollout(ctx context.Context, stack types.NamespacedName,
+	plan policy.Plan) (unreachable []string, err error) {
 	var failures []error
 	for _, patch := range plan.Patches {
 		responds, err := i.probe(ctx, patch.Workload)
@@ -154,7 +155,8 @@ func (i *Injector) probe(ctx context.Context, w *policy.Workload) (bool, error) 
 }
 
 func (i *Injector) stamp(ctx context.Context, stack types.NamespacedName, patch policy.Patch) error {
-	response, err := i.patch(ctx, patch.Workload, stampPatch(patch.Workload, patch.Stamp.Labels(), patch.Stamp.Annotations()))
+	response, err := i.patch(ctx, patch.Workload,
+		stampPatch(patch.Workload, patch.Stamp.Labels(), patch.Stamp.Annotations()))
 	if err != nil {
 		return err
 	}
@@ -183,7 +185,9 @@ func stampPatch(w *policy.Workload, labels, annotations map[string]string) map[s
 		"annotations": exactly(annotations, policy.StampAnnotations),
 	}}
 	if w.Kind == policy.KindCronJob {
-		return map[string]any{"spec": map[string]any{"jobTemplate": map[string]any{"spec": map[string]any{"template": template}}}}
+		return map[string]any{
+			"spec": map[string]any{"jobTemplate": map[string]any{"spec": map[string]any{"template": template}}},
+		}
 	}
 	return map[string]any{"spec": map[string]any{"template": template}}
 }
@@ -201,7 +205,8 @@ func exactly(want map[string]string, keys []string) map[string]any {
 
 // patch sends a merge patch, which never creates, for this very workload: the API
 // server refuses one with another UID.
-func (i *Injector) patch(ctx context.Context, w *policy.Workload, content map[string]any, opts ...client.PatchOption) (*metav1.PartialObjectMetadata, error) {
+func (i *Injector) patch(ctx context.Context, w *policy.Workload, content map[string]any,
+	opts ...client.PatchOption) (*metav1.PartialObjectMetadata, error) {
 	meta, _ := content["metadata"].(map[string]any)
 	if meta == nil {
 		meta = map[string]any{}

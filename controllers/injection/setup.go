@@ -29,7 +29,8 @@ func New(ctx context.Context, mgr ctrl.Manager, namespaces map[string]cache.Conf
 		return nil, err
 	}
 	err = errors.Join(
-		metadata.AddIndexes(ctx, mgr.GetFieldIndexer(), Indexes()...), metadata.AddIndexes(ctx, workloads, WorkloadIndexes()...))
+		metadata.AddIndexes(ctx, mgr.GetFieldIndexer(), Indexes()...),
+		metadata.AddIndexes(ctx, workloads, WorkloadIndexes()...))
 	return &Injector{
 		Client: mgr.GetClient(), Reader: newReader(mgr, workloads, namespaces),
 		Events: mgr.GetEventRecorder("obstack"), Now: time.Now, workloads: workloads,
@@ -52,9 +53,11 @@ func (i *Injector) Watch(mgr ctrl.Manager, c controller.Controller) error {
 	}
 	main := mgr.GetCache()
 	sources = append(sources,
-		source.Kind(main, client.Object(metadata.Of(metadata.Namespace)), handler.EnqueueRequestsFromMapFunc(i.stacksOfNamespace), metadataChanged),
+		source.Kind(main, client.Object(metadata.Of(metadata.Namespace)),
+			handler.EnqueueRequestsFromMapFunc(i.stacksOfNamespace), metadataChanged),
 		source.Kind(main, client.Object(metadata.Of(metadata.Pod)), i.podHandler(), metadataChanged),
-		source.Kind(main, client.Object(metadata.Of(metadata.Secret)), handler.EnqueueRequestsFromMapFunc(i.stacksBy(copiedFrom)), predicate.Predicate(predicate.ResourceVersionChangedPredicate{})),
+		source.Kind(main, client.Object(metadata.Of(metadata.Secret)), handler.EnqueueRequestsFromMapFunc(
+			i.stacksBy(copiedFrom)), predicate.Predicate(predicate.ResourceVersionChangedPredicate{})),
 	)
 	for _, s := range sources {
 		if err := c.Watch(s); err != nil {
@@ -68,8 +71,10 @@ func (i *Injector) Watch(mgr ctrl.Manager, c controller.Controller) error {
 func (i *Injector) SetupWithManager(mgr ctrl.Manager, maxConcurrentReconciles int) error {
 	err := ctrl.NewControllerManagedBy(mgr).Named("copy").
 		WatchesMetadata(metadata.Of(metadata.Secret), &handler.EnqueueRequestForObject{},
-			builder.WithPredicates(predicate.NewPredicateFuncs(func(obj client.Object) bool { return len(copiedFrom(obj)) > 0 }))).
-		Watches(&obsv1.ObservabilityStack{}, handler.EnqueueRequestsFromMapFunc(i.copies), builder.WithPredicates(stackCameOrWent)).
+			builder.WithPredicates(
+				predicate.NewPredicateFuncs(func(obj client.Object) bool { return len(copiedFrom(obj)) > 0 }))).
+		Watches(&obsv1.ObservabilityStack{}, handler.EnqueueRequestsFromMapFunc(i.copies),
+			builder.WithPredicates(stackCameOrWent)).
 		Complete(&CopyReconciler{Client: mgr.GetClient()})
 	if err != nil {
 		return fmt.Errorf("build the controller of copies: %w", err)
@@ -83,12 +88,14 @@ func (i *Injector) SetupWithManager(mgr ctrl.Manager, maxConcurrentReconciles in
 	}
 	var sources []source.TypedSource[policy.Key]
 	for _, kind := range policy.Kinds {
-		sources = append(sources, source.TypedKind(i.workloads, client.Object(kind.New()), requestsFor(i.itself), specChanged))
+		sources = append(sources,
+			source.TypedKind(i.workloads, client.Object(kind.New()), requestsFor(i.itself), specChanged))
 	}
 	main := mgr.GetCache()
 	sources = append(sources,
 		source.TypedKind(main, client.Object(metadata.Of(metadata.Namespace)), requestsFor(i.inNamespace), metadataChanged),
-		source.TypedKind(main, client.Object(&obsv1.ObservabilityStack{}), requestsFor(i.concerning), predicate.Predicate(predicate.GenerationChangedPredicate{})),
+		source.TypedKind(main, client.Object(&obsv1.ObservabilityStack{}), requestsFor(i.concerning),
+			predicate.Predicate(predicate.GenerationChangedPredicate{})),
 	)
 	for _, s := range sources {
 		if err := c.Watch(s); err != nil {

@@ -126,14 +126,17 @@ func (i *Injector) podHandler() handler.EventHandler {
 		}
 	}
 	return handler.Funcs{
-		CreateFunc: func(ctx context.Context, e event.CreateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		CreateFunc: func(ctx context.Context, e event.CreateEvent,
+			queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 			later(ctx, e.Object, queue)
 		},
-		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent,
+			queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 			later(ctx, e.ObjectOld, queue) // whose stack it may have been
 			later(ctx, e.ObjectNew, queue)
 		},
-		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent,
+			queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 			later(ctx, e.Object, queue)
 		},
 	}
@@ -143,7 +146,8 @@ func (i *Injector) podHandler() handler.EventHandler {
 func (i *Injector) copies(ctx context.Context, stack client.Object) []reconcile.Request {
 	copies, err := CopiesOf(ctx, i.Reader.Main, client.ObjectKeyFromObject(stack))
 	if err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "Could not find the copies of a stack's settings", "stack", client.ObjectKeyFromObject(stack))
+		ctrl.LoggerFrom(ctx).Error(err, "Could not find the copies of a stack's settings", "stack",
+			client.ObjectKeyFromObject(stack))
 	}
 	var requests []reconcile.Request
 	for n := range copies {

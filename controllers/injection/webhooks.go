@@ -108,7 +108,8 @@ func (h *PodWebhook) Handle(ctx context.Context, req admission.Request) admissio
 	stamp := podStamp(pod, claim, stack.Status.ConfigHash)
 	if stamp.ConfigHash == "" {
 		countInjection("skipped", obsv1.ReasonWaitingForSettings)
-		return admission.Allowed("").WithWarnings(fmt.Sprintf("obstack: ObservabilityStack %s has no settings yet: see its status", claim.Stack))
+		return admission.Allowed("").WithWarnings(
+			fmt.Sprintf("obstack: ObservabilityStack %s has no settings yet: see its status", claim.Stack))
 	}
 	grant := policy.Grant{
 		Stamp:            stamp,
@@ -213,7 +214,8 @@ func decodeWorkload(raw []byte, kind string) (*admitted, error) {
 }
 
 // decide about a claim; the stack is nil unless the claim is granted.
-func (l *Lookup) decide(ctx context.Context, claim policy.Claim, namespace string) (policy.Decision, *obsv1.ObservabilityStack, error) {
+func (l *Lookup) decide(ctx context.Context, claim policy.Claim,
+	namespace string) (policy.Decision, *obsv1.ObservabilityStack, error) {
 	stack, err := l.stack(ctx, claim)
 	if stack == nil || err != nil {
 		return policy.Decide(claim, namespace, nil, nil), nil, err

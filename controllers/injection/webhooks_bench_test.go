@@ -57,8 +57,10 @@ func BenchmarkPodWebhook(b *testing.B) {
 		Status: obsv1.ObservabilityStackStatus{ConfigHash: "abc"},
 	}
 	reader := &shelf{stack: stack, metas: map[string]*metav1.PartialObjectMetadata{
-		"Namespace": {ObjectMeta: metav1.ObjectMeta{Name: "team", Labels: map[string]string{"kubernetes.io/metadata.name": "team"}}},
-		"Secret":    {ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: obsv1.SettingsName("team", "shop")}},
+		"Namespace": {
+			ObjectMeta: metav1.ObjectMeta{Name: "team", Labels: map[string]string{"kubernetes.io/metadata.name": "team"}},
+		},
+		"Secret": {ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: obsv1.SettingsName("team", "shop")}},
 	}}
 	handler := &PodWebhook{NewLookup(&Reader{Main: reader, Watched: func(string) bool { return true }}, reader)}
 	for _, containers := range []int{1, 10, 100} {

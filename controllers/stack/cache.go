@@ -119,11 +119,13 @@ func secretNames(obj client.Object) []string {
 }
 
 // copies lists the copies of a stack's settings in other namespaces.
-type copies func(ctx context.Context, reader client.Reader, stack types.NamespacedName) ([]metav1.PartialObjectMetadata, error)
+type copies func(ctx context.Context, reader client.Reader,
+	stack types.NamespacedName) ([]metav1.PartialObjectMetadata, error)
 
 // CachedChildren lists children from the cache, which must have the Indexes.
 func CachedChildren(reader client.Reader, copiesOf copies) apply.Children {
-	return func(ctx context.Context, owner client.Object, kind schema.GroupVersionKind) ([]metav1.PartialObjectMetadata, error) {
+	return func(ctx context.Context, owner client.Object,
+		kind schema.GroupVersionKind) ([]metav1.PartialObjectMetadata, error) {
 		list := metadata.ListOf(kind)
 		opts := []client.ListOption{
 			client.InNamespace(owner.GetNamespace()), client.MatchingFields{metadata.IndexController: string(owner.GetUID())},
@@ -146,7 +148,8 @@ func CachedChildren(reader client.Reader, copiesOf copies) apply.Children {
 }
 
 // deployments lists the metadata of Deployments, which are cached with their status.
-func deployments(ctx context.Context, reader client.Reader, opts ...client.ListOption) ([]metav1.PartialObjectMetadata, error) {
+func deployments(ctx context.Context, reader client.Reader,
+	opts ...client.ListOption) ([]metav1.PartialObjectMetadata, error) {
 	list := &appsv1.DeploymentList{}
 	if err := reader.List(ctx, list, opts...); err != nil {
 		return nil, err

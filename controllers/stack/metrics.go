@@ -18,7 +18,8 @@ import (
 var (
 	componentTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "obstack_component_total",
-		Help: "Passes over one part of a stack, by outcome: succeeded, waiting (Kubernetes is rolling it out), blocked (somebody must change something) or failed (it is tried again).",
+		Help: "Passes over one part of a stack, by outcome: succeeded, waiting (Kubernetes is rolling it out), blocked " +
+			"(somebody must change something) or failed (it is tried again).",
 	}, []string{"component", "outcome"})
 
 	componentDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -66,7 +67,8 @@ var stacksDesc = prometheus.NewDesc("obstack_stacks",
 	"ObservabilityStacks by the status of their condition Ready; Unknown before the first pass.", []string{"ready"}, nil)
 
 var workloadsDesc = prometheus.NewDesc("obstack_workloads",
-	"Workloads that name a stack, by state: injected, pending or refused, as the stack's status counts them.", []string{"namespace", "stack", "state"}, nil)
+	"Workloads that name a stack, by state: injected, pending or refused, as the stack's status counts them.",
+	[]string{"namespace", "stack", "state"}, nil)
 
 // RegisterMetrics counts the stacks of a cache.
 func RegisterMetrics(reader client.Reader) {
@@ -111,7 +113,10 @@ func countWorkloads(stack *obsv1.ObservabilityStack, ch chan<- prometheus.Metric
 	if workloads == nil {
 		return
 	}
-	for state, n := range map[string]int32{"injected": workloads.Injected, "pending": workloads.Pending, "refused": workloads.Refused} {
-		ch <- prometheus.MustNewConstMetric(workloadsDesc, prometheus.GaugeValue, float64(n), stack.Namespace, stack.Name, state)
+	for state, n := range map[string]int32{
+		"injected": workloads.Injected, "pending": workloads.Pending, "refused": workloads.Refused,
+	} {
+		ch <- prometheus.MustNewConstMetric(workloadsDesc, prometheus.GaugeValue, float64(n), stack.Namespace, stack.Name,
+			state)
 	}
 }

@@ -67,9 +67,11 @@ func explain(err error) (reason, message string, retry bool) {
 	switch {
 	case errors.As(err, &taken):
 		return obsv1.ReasonNameConflict, fmt.Sprintf(
-			"%s %s exists and does not belong to this stack: delete or rename it, or give the stack another name", taken.Kind, taken.Name), false
+			"%s %s exists and does not belong to this stack: delete or rename it, or give the stack another name", taken.Kind,
+			taken.Name), false
 	case meta.IsNoMatchError(err):
-		return obsv1.ReasonMissingAPI, "the cluster does not serve a kind that this part needs: install its CustomResourceDefinition", true
+		return obsv1.ReasonMissingAPI, "the cluster does not serve a kind that this part needs: install its " +
+			"CustomResourceDefinition", true
 	case apply.Rejected(err):
 		return obsv1.ReasonRejected, "the API server refuses an object: " + err.Error(), false
 	default:
@@ -77,7 +79,8 @@ func explain(err error) (reason, message string, retry bool) {
 		if cause == "" {
 			cause = "no response"
 		}
-		return obsv1.ReasonApplyFailed, fmt.Sprintf("the API server did not take every object (%s): obstack tries again, and its log has the details", cause), true
+		return obsv1.ReasonApplyFailed, fmt.Sprintf(
+			"the API server did not take every object (%s): obstack tries again, and its log has the details", cause), true
 	}
 }
 

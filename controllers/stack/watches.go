@@ -61,15 +61,18 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts Options) (controlle
 }
 
 // WatchChildren has the controller watch the children of an optional kind.
-func (r *Reconciler) WatchChildren(ctx context.Context, mgr ctrl.Manager, c controller.Controller, kind schema.GroupVersionKind) error {
+func (r *Reconciler) WatchChildren(ctx context.Context, mgr ctrl.Manager, c controller.Controller,
+	kind schema.GroupVersionKind) error {
 	if err := metadata.AddIndexes(ctx, mgr.GetFieldIndexer(), metadata.ByController(metadata.Of(kind))); err != nil {
 		return err
 	}
-	return c.Watch(source.Kind(mgr.GetCache(), client.Object(metadata.Of(kind)), ownerHandler(mgr), childChanged(r.Engine, kind)))
+	return c.Watch(
+		source.Kind(mgr.GetCache(), client.Object(metadata.Of(kind)), ownerHandler(mgr), childChanged(r.Engine, kind)))
 }
 
 func ownerHandler(mgr ctrl.Manager) handler.EventHandler {
-	return handler.EnqueueRequestForOwner(mgr.GetScheme(), mgr.GetRESTMapper(), &obsv1.ObservabilityStack{}, handler.OnlyControllerOwner())
+	return handler.EnqueueRequestForOwner(mgr.GetScheme(), mgr.GetRESTMapper(), &obsv1.ObservabilityStack{},
+		handler.OnlyControllerOwner())
 }
 
 // stackChanged passes new specs and resyncs; a status write of our own is
@@ -100,7 +103,8 @@ func childChanged(engine *apply.Engine, kind schema.GroupVersionKind) predicate.
 			return !e.IsInInitialList && !engine.Expected(e.Object, kind.GroupKind())
 		},
 		UpdateFunc: func(e event.UpdateEvent) bool {
-			return e.ObjectOld.GetResourceVersion() != e.ObjectNew.GetResourceVersion() && !engine.Expected(e.ObjectNew, kind.GroupKind())
+			return e.ObjectOld.GetResourceVersion() != e.ObjectNew.GetResourceVersion() &&
+				!engine.Expected(e.ObjectNew, kind.GroupKind())
 		},
 	}
 }
@@ -123,9 +127,11 @@ func availableDeployment(obj client.Object) bool {
 func stacksReferringTo(reader client.Reader) handler.MapFunc {
 	return func(ctx context.Context, secret client.Object) []reconcile.Request {
 		stacks := &obsv1.ObservabilityStackList{}
-		err := reader.List(ctx, stacks, client.InNamespace(secret.GetNamespace()), client.MatchingFields{indexSecrets: secret.GetName()})
+		err := reader.List(ctx, stacks, client.InNamespace(secret.GetNamespace()),
+			client.MatchingFields{indexSecrets: secret.GetName()})
 		if err != nil {
-			ctrl.LoggerFrom(ctx).Error(err, "Could not find the stacks that refer to a Secret", "secret", client.ObjectKeyFromObject(secret))
+			ctrl.LoggerFrom(ctx).Error(err, "Could not find the stacks that refer to a Secret", "secret",
+				client.ObjectKeyFromObject(secret))
 			return nil
 		}
 		var requests []reconcile.Request

@@ -48,7 +48,8 @@ func (d *demo) startOperator(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if d.operator, err = testenv.StartOperator(d.cp, program, "obstack", append(webhooks.Flags(), "--kubeconfig="+kubeconfig)...); err != nil {
+	if d.operator, err = testenv.StartOperator(d.cp, program, "obstack",
+		append(webhooks.Flags(), "--kubeconfig="+kubeconfig)...); err != nil {
 		return err
 	}
 	say(d.out, "      its log: %s", d.operator.Log)

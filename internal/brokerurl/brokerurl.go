@@ -143,7 +143,8 @@ func parseOne(text string) (Address, error) {
 }
 
 // errEncoding is about a character that ends the password earlier than was meant.
-var errEncoding = errors.New("there is an @ behind the host; write the special characters of the password percent-encoded, such as %2F for /")
+var errEncoding = errors.New(
+	"there is an @ behind the host; write the special characters of the password percent-encoded, such as %2F for /")
 
 // parseRest reads what stands behind the scheme as Python's urlsplit does. Go's net/url refuses some of
 // what kombu takes, such as a password with a bare percent sign or a caret.

@@ -14,10 +14,12 @@ import (
 
 func TestParse(t *testing.T) {
 	tests := map[string]Address{
-		"redis://localhost":                 {Kind: Redis, Hosts: []string{"localhost:6379"}},
-		"redis://":                          {Kind: Redis, Hosts: []string{"localhost:6379"}},
-		"redis://:p%40ss@r:6380/3":          {Kind: Redis, Hosts: []string{"r:6380"}, Password: "p@ss", Database: 3},
-		"redis://user:pw@r/1":               {Kind: Redis, Hosts: []string{"r:6379"}, User: "user", Password: "pw", Database: 1},
+		"redis://localhost":        {Kind: Redis, Hosts: []string{"localhost:6379"}},
+		"redis://":                 {Kind: Redis, Hosts: []string{"localhost:6379"}},
+		"redis://:p%40ss@r:6380/3": {Kind: Redis, Hosts: []string{"r:6380"}, Password: "p@ss", Database: 3},
+		"redis://user:pw@r/1": {
+			Kind: Redis, Hosts: []string{"r:6379"}, User: "user", Password: "pw", Database: 1,
+		},
 		"redis://r?virtual_host=4":          {Kind: Redis, Hosts: []string{"r:6379"}, Database: 4},
 		"rediss://[::1]:1/0":                {Kind: Redis, Hosts: []string{"[::1]:1"}, TLS: true},
 		"redis://a;redis://b:2/5":           {Kind: Redis, Hosts: []string{"a:6379", "b:2"}, Database: 5},
@@ -26,13 +28,15 @@ func TestParse(t *testing.T) {
 		"redis+socket://u:p%2F@/r":          {Kind: Redis, Hosts: []string{"/r"}, Socket: true, User: "u", Password: "p/"},
 		"sentinel://:pw@a;sentinel://b:1/2": {Kind: Sentinel, Hosts: []string{"a:26379", "b:1"}, Password: "pw", Database: 2},
 		"amqp://":                           {Kind: RabbitMQ, Hosts: []string{"localhost:5672"}, VirtualHost: "/"},
-		"amqp://u:secret@mq/":               {Kind: RabbitMQ, Hosts: []string{"mq:5672"}, User: "u", Password: "secret", VirtualHost: "/"},
-		"amqp://mq//":                       {Kind: RabbitMQ, Hosts: []string{"mq:5672"}, VirtualHost: "/"},
-		"pyamqp://mq/shop":                  {Kind: RabbitMQ, Hosts: []string{"mq:5672"}, VirtualHost: "shop"},
-		"librabbitmq://mq":                  {Kind: RabbitMQ, Hosts: []string{"mq:5672"}, VirtualHost: "/"},
-		"redis://:^<>|{}%%zz%4@r":           {Kind: Redis, Hosts: []string{"r:6379"}, Password: "^<>|{}%%zz%4"},
-		"redis://:a b@c\"`\\@r/1#x":         {Kind: Redis, Hosts: []string{"r:6379"}, Password: "a b@c\"`\\", Database: 1},
-		"amqps://mq/%2Fshop":                {Kind: RabbitMQ, Hosts: []string{"mq:5671"}, VirtualHost: "/shop", TLS: true},
+		"amqp://u:secret@mq/": {
+			Kind: RabbitMQ, Hosts: []string{"mq:5672"}, User: "u", Password: "secret", VirtualHost: "/",
+		},
+		"amqp://mq//":               {Kind: RabbitMQ, Hosts: []string{"mq:5672"}, VirtualHost: "/"},
+		"pyamqp://mq/shop":          {Kind: RabbitMQ, Hosts: []string{"mq:5672"}, VirtualHost: "shop"},
+		"librabbitmq://mq":          {Kind: RabbitMQ, Hosts: []string{"mq:5672"}, VirtualHost: "/"},
+		"redis://:^<>|{}%%zz%4@r":   {Kind: Redis, Hosts: []string{"r:6379"}, Password: "^<>|{}%%zz%4"},
+		"redis://:a b@c\"`\\@r/1#x": {Kind: Redis, Hosts: []string{"r:6379"}, Password: "a b@c\"`\\", Database: 1},
+		"amqps://mq/%2Fshop":        {Kind: RabbitMQ, Hosts: []string{"mq:5671"}, VirtualHost: "/shop", TLS: true},
 	}
 	for text, want := range tests {
 		got, err := Parse(text)
@@ -40,7 +44,8 @@ func TestParse(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 			continue
 		}
-		if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Address{}), cmpopts.IgnoreFields(Address{}, "Query")); diff != "" {
+		if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Address{}),
+			cmpopts.IgnoreFields(Address{}, "Query")); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", text, diff)
 		}
 		if got.Password != "" && strings.Contains(got.String(), got.Password) {
@@ -95,9 +100,12 @@ func TestParseRefusesWithoutThePassword(t *testing.T) {
 // error, or in the address as it is printed: not even three characters that do not stand there anyway.
 func FuzzParse(f *testing.F) {
 	for _, seed := range [][3]string{
-		{"redis://u:", "hunter2", "@h:1/2"}, {"redis://:", "hunter2?x", "@h"}, {"redis://:", "hunter2", ""}, {"redis://:", "hun;ter2", "@h"},
-		{"redis://", "hunter2", "@h"}, {"amqp://u:", "12/34", "@h/v"}, {"redis://:", "12#hunter2", "@h"}, {"redis://:", "a%b^<>|{}", "@h"},
-		{"sentinel://a;sentinel://:", "p;sentinel://b", "@b/1"}, {"redis+socket://u:", "hunter2", "@/x?virtual_host=1"}, {"amqps://u:", "[::1", "@h"},
+		{"redis://u:", "hunter2", "@h:1/2"}, {"redis://:", "hunter2?x", "@h"}, {"redis://:", "hunter2", ""},
+		{"redis://:", "hun;ter2", "@h"},
+		{"redis://", "hunter2", "@h"}, {"amqp://u:", "12/34", "@h/v"}, {"redis://:", "12#hunter2", "@h"},
+		{"redis://:", "a%b^<>|{}", "@h"},
+		{"sentinel://a;sentinel://:", "p;sentinel://b", "@b/1"}, {"redis+socket://u:", "hunter2", "@/x?virtual_host=1"},
+		{"amqps://u:", "[::1", "@h"},
 		{"sqs://key:", "hunter2", "@"}, {"", "hunter2", ""}, {"redis://:", "a@b", "@h:x"},
 	} {
 		f.Add(seed[0], seed[1], seed[2])
@@ -112,7 +120,8 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%q: no host", text)
 		}
 		// Without an @ before or behind it, what was meant as a password is a host and a port, or a path.
-		if err == nil && (!strings.HasPrefix(after, "@") || strings.ContainsAny(before, "@/?#;") && !strings.HasSuffix(before, "//:")) {
+		if err == nil && (!strings.HasPrefix(after, "@") ||
+			strings.ContainsAny(before, "@/?#;") && !strings.HasSuffix(before, "//:")) {
 			return
 		}
 		usual := before + after + strings.Join(slices.Collect(maps.Values(unsupported)), " ") + wordsOfErrors
@@ -125,8 +134,10 @@ func FuzzParse(f *testing.F) {
 }
 
 // wordsOfErrors is all that errors say by themselves, and the schemes.
-const wordsOfErrors = "the URL is empty; accepted are the alternatives behind the semicolons have different schemes:// is not supported: " +
-	"the URL has an unknown scheme, or none the URL redis+socket://...: the URL sentinel://...: the URL librabbitmq://...: " +
+const wordsOfErrors = "the URL is empty; accepted are the alternatives behind the semicolons have different " +
+	"schemes:// is not supported: " +
+	"the URL has an unknown scheme, or none the URL redis+socket://...: the URL sentinel://...: the URL " +
+	"librabbitmq://...: " +
 	"there is an @ behind the host; write the special characters of the password percent-encoded, such as %2F for / " +
 	"malformed options behind the question mark the port is not a number from 1 to 65535 the database is not a number " +
 	"the path of the socket is not absolute ***@localhost:6379/0 amqps://..."

@@ -59,7 +59,8 @@ func NewReporter(getenv func(string) string, version string) (*Reporter, error) 
 	})
 	if err != nil {
 		// The parser's error quotes the DSN.
-		return nil, errors.New("SENTRY_DSN does not hold a Sentry DSN: write https://PUBLIC_KEY@HOST/PROJECT_NUMBER, or unset it")
+		return nil, errors.New(
+			"SENTRY_DSN does not hold a Sentry DSN: write https://PUBLIC_KEY@HOST/PROJECT_NUMBER, or unset it")
 	}
 	r.hub = sentry.NewHub(client, sentry.NewScope())
 	return r, nil

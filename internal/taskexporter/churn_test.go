@@ -23,10 +23,12 @@ func (b *bench) live(node string, tasks int) {
 		uuid := fmt.Sprint(node, i, b.now)
 		id := of(uuid)
 		b.send(event("task-received", node, 0, named(uuid, fmt.Sprint("task", i))), event("task-started", node, 0, id))
-		b.send(event("task-succeeded", node, 1, id+`, "runtime": 0.1`), event("task-failed", node, 1, id+`, "exception": "E()"`))
+		b.send(event("task-succeeded", node, 1, id+`, "runtime": 0.1`),
+			event("task-failed", node, 1, id+`, "exception": "E()"`))
 	}
 	sent := fmt.Sprint("sent", node, b.now)
-	b.send(event("task-sent", "client@"+node, 0, sentTo(sent, "task0", "celery")), event("task-revoked", node, 0, of(sent)))
+	b.send(event("task-sent", "client@"+node, 0, sentTo(sent, "task0", "celery")),
+		event("task-revoked", node, 0, of(sent)))
 }
 
 // TestChurnLeavesNothing: after 5,000 workers that came and went, series and memory are as before.

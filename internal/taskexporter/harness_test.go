@@ -30,7 +30,8 @@ const start = 1_700_000_000
 
 func newBench(t *testing.T, args ...string) *bench {
 	t.Helper()
-	options, err := ParseOptions(append([]string{"--broker-url", "redis://localhost"}, args...), func(string) string { return "" }, nil)
+	options, err := ParseOptions(append([]string{"--broker-url", "redis://localhost"}, args...),
+		func(string) string { return "" }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,8 +55,8 @@ func cut(raw []byte, end int) []byte {
 // HostLabel is what the label hostname shows.
 type HostLabel string
 
-// Hosts in the label: the worker's host, in Kubernetes its Pod; what is before the "@" of a worker's node name, which is
-// the same for all Pods of a Deployment; or nothing.
+// Hosts in the label: the worker's host, in Kubernetes its Pod; what is before the "@" of a
+// worker's node name, which is the same for all Pods of a Deployment; or nothing.
 const (
 	HostOfWorker HostLabel = "worker"
 	HostByNode   HostLabel = "node"

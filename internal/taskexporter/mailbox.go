@@ -8,9 +8,10 @@ import (
 	"obstack.dev/obstack/internal/taskexporter/wire"
 )
 
-// mailbox hands messages from the goroutine that reads the broker to the one that processes them. Putting never waits:
-// when the mailbox is full, the message is dropped and the caller told. Bodies are copied into chunks of one size, which
-// are used again, so that a backlog makes no garbage and never has to be moved to grow.
+// mailbox hands messages from the goroutine that reads the broker to the one that processes them.
+// Putting never waits: when the mailbox is full, the message is dropped and the caller told. Bodies
+// are copied into chunks of one size, which are used again, so that a backlog makes no garbage and
+// never has to be moved to grow.
 type mailbox struct {
 	// ready holds a token while there may be something to take.
 	ready chan struct{}
@@ -70,7 +71,8 @@ func (m *mailbox) announce() {
 	}
 }
 
-// room returns the last chunk, a new one if that many bytes do not fit in. What is larger than a chunk has one of its own.
+// room returns the last chunk, a new one if that many bytes do not fit in. What is larger than a
+// chunk has one of its own.
 func (m *mailbox) room(bytes int) *chunk {
 	if n := len(m.waiting); n > 0 && len(m.waiting[n-1].data)+bytes <= chunkBytes {
 		return m.waiting[n-1]
@@ -92,7 +94,8 @@ func (m *mailbox) room(bytes int) *chunk {
 func (m *mailbox) take() *chunk {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.taken != nil && len(m.spare) < spareChunks && cap(m.taken.data) == chunkBytes && cap(m.taken.messages) <= chunkMessages {
+	if m.taken != nil && len(m.spare) < spareChunks &&
+		cap(m.taken.data) == chunkBytes && cap(m.taken.messages) <= chunkMessages {
 		m.taken.data, m.taken.messages = m.taken.data[:0], m.taken.messages[:0]
 		m.spare = append(m.spare, m.taken)
 	}

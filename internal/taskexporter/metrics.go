@@ -48,7 +48,8 @@ func newMetrics(prefix, version string, static map[string]string) *metrics {
 	}
 	m.messages = m.counter("exporter_messages_total", "Messages read from the broker. One holds one event or a list.")
 	malformed := m.vector("exporter_malformed_total",
-		"What was not understood: whole messages (envelope, content_type, body), single events, or fields of events that were counted.", "reason")
+		"What was not understood: whole messages (envelope, content_type, body), single events, or fields of events that "+
+			"were counted.", "reason")
 	// Envelope, content type and body lose a whole message; an event is one item of a list whose others count; a field is
 	// one value that is left out of an event that counts.
 	m.malformedEnvelopes = malformed.WithLabelValues("envelope")
@@ -57,7 +58,8 @@ func newMetrics(prefix, version string, static map[string]string) *metrics {
 	m.malformedEvents = malformed.WithLabelValues("event")
 	m.malformedFields = malformed.WithLabelValues("field")
 	dropped := m.vector("exporter_dropped_total",
-		"Messages dropped because processing fell behind (backlog), events of workers beyond the limit (workers), replies of workers that are too large (large_reply), and events that repeat how a task finished (repeated).", "reason")
+		"Messages dropped because processing fell behind (backlog), events of workers beyond the limit (workers), replies "+
+			"of workers that are too large (large_reply), and events that repeat how a task finished (repeated).", "reason")
 	m.droppedMessages = dropped.WithLabelValues("backlog")
 	// Celery 5.7 tells of a hard time limit twice, once from each side of the pool.
 	m.droppedRepeated = dropped.WithLabelValues("repeated")
@@ -65,14 +67,18 @@ func newMetrics(prefix, version string, static map[string]string) *metrics {
 	m.largeReplies = dropped.WithLabelValues("large_reply")
 	// Zero from the start: before the first subscription the broker is not up.
 	m.brokerUp = m.gauge("exporter_broker_up", "Whether the exporter is connected to the broker and subscribed to events.")
-	m.lagSeconds = m.gauge("exporter_event_lag_seconds", "Age of the last event read, by the clocks of its sender and of this machine.")
+	m.lagSeconds = m.gauge("exporter_event_lag_seconds",
+		"Age of the last event read, by the clocks of its sender and of this machine.")
 	m.reconnects = m.counter("exporter_reconnects_total", "How often the subscription was made again after it was lost.")
 	m.brokerErrors = m.counter("exporter_broker_errors_total", "Failed attempts to subscribe and lost subscriptions.")
-	m.controlErrors = m.vector("exporter_control_errors_total", "Failed connections for questions and failed questions to the broker and to workers.", "question")
-	m.missingReplies = m.counter("exporter_worker_replies_missing_total", "Replies of live workers that were asked for and did not come.")
+	m.controlErrors = m.vector("exporter_control_errors_total",
+		"Failed connections for questions and failed questions to the broker and to workers.", "question")
+	m.missingReplies = m.counter("exporter_worker_replies_missing_total",
+		"Replies of live workers that were asked for and did not come.")
 	m.replies = m.counter("exporter_worker_replies_total", "Replies of workers to questions of the exporter.")
 	// A counter without a host, so that it outlives the purge of that host, and an alert on its increase fires.
-	m.lost = m.counter("worker_lost_total", "Workers that sent no heartbeat within the timeout and had not said that they leave.")
+	m.lost = m.counter("worker_lost_total",
+		"Workers that sent no heartbeat within the timeout and had not said that they leave.")
 	return m
 }
 

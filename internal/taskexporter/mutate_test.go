@@ -81,7 +81,10 @@ func mutate(random *rand.Rand, text string) []byte {
 var randomTypes = wire.Types()
 
 func randomEvent(random *rand.Rand) []byte {
-	return fmt.Appendf(nil, `{"type": %q, "hostname": "w@%x", "uuid": "%x", "name": "n%x", "queue": "q%x", "exception": "E%x()", "runtime": %g, "active": 1, "processed": %d, "timestamp": 1}`,
-		randomTypes[random.IntN(len(randomTypes))].String(), random.IntN(1<<18), random.IntN(1<<22), random.IntN(1<<20), random.IntN(1<<16),
+	return fmt.Appendf(nil,
+		`{"type": %q, "hostname": "w@%x", "uuid": "%x", "name": "n%x", "queue": "q%x", "exception": "E%x()", "runtime": `+
+			`%g, "active": 1, "processed": %d, "timestamp": 1}`,
+		randomTypes[random.IntN(len(randomTypes))].String(), random.IntN(1<<18), random.IntN(1<<22), random.IntN(1<<20),
+		random.IntN(1<<16),
 		random.IntN(1<<20), random.ExpFloat64(), random.IntN(1000))
 }

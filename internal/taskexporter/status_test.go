@@ -72,7 +72,8 @@ func TestStatusNamesSomeWorkersWithoutEvents(t *testing.T) {
 		}
 	}
 	got := b.status().Workers
-	if got.EventsOff != 3*maxNames || len(got.EventsOffNames) != maxNames || !strings.HasPrefix(got.EventsOffNames[0], "w00@") {
+	if got.EventsOff != 3*maxNames || len(got.EventsOffNames) != maxNames || !strings.HasPrefix(got.EventsOffNames[0],
+		"w00@") {
 		t.Errorf("workers = %+v", got)
 	}
 	if length := b.get("/status").Body.Len(); length > 4<<10 {

@@ -16,7 +16,8 @@ type taskID [16]byte
 // newTaskID is called for each event and allocates nothing for a UUID.
 func newTaskID(text []byte) taskID {
 	var id taskID
-	// Celery's ids are UUIDs unless an application sets its own. Sixteen bytes in place of 36 are half of what a task needs.
+	// Celery's ids are UUIDs unless an application sets its own. Sixteen bytes in place of 36 are half
+	// of what a task needs.
 	if len(text) == 36 && text[8] == '-' && text[13] == '-' && text[18] == '-' && text[23] == '-' {
 		var digits [32]byte
 		n := copy(digits[:], text[:8])
@@ -75,8 +76,9 @@ const (
 	none      = int32(-1)
 )
 
-// taskCache remembers tasks: of those that are not finished the most recently used, up to a limit, and of the finished
-// the last few. Its cost per event does not depend on the number of tasks. It is for one goroutine, but for its counters.
+// taskCache remembers tasks: of those that are not finished the most recently used, up to a limit,
+// and of the finished the last few. Its cost per event does not depend on the number of tasks. It
+// is for one goroutine, but for its counters.
 type taskCache struct {
 	limit    int
 	index    map[taskID]int32
@@ -97,11 +99,13 @@ type queue struct {
 }
 
 func newTaskCache(limit int) *taskCache {
-	return &taskCache{limit: limit, index: map[taskID]int32{}, free: none, live: queue{none, none, 0}, finished: queue{none, none, 0}}
+	return &taskCache{
+		limit: limit, index: map[taskID]int32{}, free: none, live: queue{none, none, 0}, finished: queue{none, none, 0},
+	}
 }
 
-// slot is a chunk and a place in it. Numbers instead of pointers keep the index free of them, so that the garbage collector
-// passes over a quarter of a million tasks.
+// slot is a chunk and a place in it. Numbers instead of pointers keep the index free of them, so
+// that the garbage collector passes over a quarter of a million tasks.
 func (c *taskCache) slot(i int32) *task { return &c.chunks[i/chunkSize][i%chunkSize] }
 
 // get returns a task that is remembered, or nil.

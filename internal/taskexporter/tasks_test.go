@@ -16,7 +16,8 @@ import (
 func TestTaskIDsOfUUIDsAndOthersDiffer(t *testing.T) {
 	seen := map[taskID]string{}
 	for _, text := range []string{
-		"20ad2e65-20f3-4667-9dfb-2b42a74452e4", "20ad2e65-20f3-4667-9dfb-2b42a74452e5", "20ad2e65-20f3-4667-9dfb-2b42a74452eX",
+		"20ad2e65-20f3-4667-9dfb-2b42a74452e4", "20ad2e65-20f3-4667-9dfb-2b42a74452e5",
+		"20ad2e65-20f3-4667-9dfb-2b42a74452eX",
 		"20ad2e6520f346679dfb2b42a74452e4", "email-17", "", "x",
 	} {
 		id := newTaskID([]byte(text))
@@ -55,7 +56,8 @@ func TestCacheAgainstAModel(t *testing.T) {
 			use(id)
 		}
 		if c.live.length != len(live) || c.finished.length != len(finished) || len(c.index) != len(live)+len(finished) {
-			t.Fatalf("%d live, %d finished, %d known, want %d and %d", c.live.length, c.finished.length, len(c.index), len(live), len(finished))
+			t.Fatalf("%d live, %d finished, %d known, want %d and %d", c.live.length, c.finished.length, len(c.index), len(live),
+				len(finished))
 		}
 		for _, id := range live {
 			if c.get(id) == nil {
@@ -164,7 +166,8 @@ func TestBackoffGrowsAndIsBounded(t *testing.T) {
 		if pause := backoff(failures, false); pause < shortestPause/2 || pause > longestPause {
 			t.Errorf("pause %v after %d failures", pause, failures)
 		}
-		if pause := backoff(failures, true); pause < shortestPause || pause > 2*refusedPause || failures >= 4 && pause < time.Minute {
+		if pause := backoff(failures, true); pause < shortestPause ||
+			pause > 2*refusedPause || failures >= 4 && pause < time.Minute {
 			t.Errorf("pause %v after %d refusals", pause, failures)
 		}
 	}

@@ -39,7 +39,8 @@ func TestAllCountersOfAKnownTaskAreThereAtZero(t *testing.T) {
 	b.send(event("task-sent", "c@web", 0, sentTo("u", "n", "q")), event("task-received", "w@host", 1, of("u")))
 	text := b.metricsText()
 	for _, state := range []string{"started", "succeeded", "rejected", "revoked", "retried", "cancelled"} {
-		if line := fmt.Sprintf("celery_task_%s_total{name=\"n\",hostname=\"host\",queue_name=\"q\"} 0\n", state); !strings.Contains(text, line) {
+		if line := fmt.Sprintf("celery_task_%s_total{name=\"n\",hostname=\"host\",queue_name=\"q\"} 0\n",
+			state); !strings.Contains(text, line) {
 			t.Errorf("%q is missing", line)
 		}
 	}
@@ -68,7 +69,8 @@ func TestAFailureIsCountedByExceptionAndTimed(t *testing.T) {
 func TestAnOutcomeThatIsToldTwiceCountsOnce(t *testing.T) {
 	b := newBench(t)
 	failed := event("task-failed", "w@host", 2, of("u")+`, "exception": "E()"`)
-	b.send(event("task-sent", "c@web", 0, sentTo("u", "n", "q")), event("task-started", "w@host", 1, of("u")), failed, failed)
+	b.send(event("task-sent", "c@web", 0, sentTo("u", "n", "q")), event("task-started", "w@host", 1, of("u")), failed,
+		failed)
 	b.want("celery_task_failed_total", `celery_task_failed_total{name="n",hostname="host",queue_name="q",exception="E"} 1`)
 	b.want("celery_exporter_dropped", `celery_exporter_dropped_total{reason="repeated"} 1`)
 	b.send(event("task-started", "w@host", 3, of("u")), failed)
@@ -86,7 +88,8 @@ func TestATaskSentThatComesLateStillNamesTheQueue(t *testing.T) {
 	b.want("celery_task_started_total")
 	b.wait(waitForMore)
 	b.want("celery_task_started_total", `celery_task_started_total{name="n",hostname="host",queue_name="emails"} 1`)
-	b.want("celery_task_queue_wait_time_count", `celery_task_queue_wait_time_count{name="n",hostname="host",queue_name="emails"} 1`)
+	b.want("celery_task_queue_wait_time_count",
+		`celery_task_queue_wait_time_count{name="n",hostname="host",queue_name="emails"} 1`)
 }
 
 func TestWithoutTaskSentEventsAreSoonCountedAtOnce(t *testing.T) {
@@ -96,7 +99,8 @@ func TestWithoutTaskSentEventsAreSoonCountedAtOnce(t *testing.T) {
 	}
 	b.wait(waitForMore)
 	b.send(event("task-received", "w@host", 3, named("last", "n")))
-	b.want("celery_task_received_total", fmt.Sprintf(`celery_task_received_total{name="n",hostname="host",queue_name="celery"} %d`, missesAllowed+1))
+	b.want("celery_task_received_total",
+		fmt.Sprintf(`celery_task_received_total{name="n",hostname="host",queue_name="celery"} %d`, missesAllowed+1))
 }
 
 func TestTheQueueOfAWorkerWithOneQueueIsKnown(t *testing.T) {
@@ -127,7 +131,8 @@ func TestTasksWithoutANameAreNeverNone(t *testing.T) {
 		event("task-revoked", "w@host", 0, of("v")+`, "expired": true`),
 	)
 	b.wait(waitForMore)
-	b.want("celery_task_failed_total", `celery_task_failed_total{name="proj.gone",hostname="host",queue_name="celery",exception="NotRegistered"} 1`)
+	b.want("celery_task_failed_total",
+		`celery_task_failed_total{name="proj.gone",hostname="host",queue_name="celery",exception="NotRegistered"} 1`)
 	b.want("celery_task_revoked_total", `celery_task_revoked_total{name="unknown",hostname="host",queue_name="celery"} 1`)
 }
 
@@ -162,7 +167,9 @@ func TestARetrySentBeforeTheNewsOfItsStartIsTimedToo(t *testing.T) {
 func TestABacklogKeepsItsNamesAndQueues(t *testing.T) {
 	b := newBench(t)
 	const tasks = 15_000
-	for _, step := range []struct{ kind, node string }{{"task-sent", "c@web"}, {"task-received", "w@host"}, {"task-started", "w@host"}, {"task-succeeded", "w@host"}} {
+	for _, step := range []struct{ kind, node string }{
+		{"task-sent", "c@web"}, {"task-received", "w@host"}, {"task-started", "w@host"}, {"task-succeeded", "w@host"},
+	} {
 		for i := range tasks {
 			more := of(fmt.Sprint("u", i))
 			if step.kind == "task-sent" {
@@ -171,8 +178,10 @@ func TestABacklogKeepsItsNamesAndQueues(t *testing.T) {
 			b.send(event(step.kind, step.node, float64(i), more))
 		}
 	}
-	b.want("celery_task_succeeded_total", fmt.Sprintf(`celery_task_succeeded_total{name="n",hostname="host",queue_name="emails"} %d`, tasks))
-	b.want("celery_task_queue_wait_time_count", fmt.Sprintf(`celery_task_queue_wait_time_count{name="n",hostname="host",queue_name="emails"} %d`, tasks))
+	b.want("celery_task_succeeded_total",
+		fmt.Sprintf(`celery_task_succeeded_total{name="n",hostname="host",queue_name="emails"} %d`, tasks))
+	b.want("celery_task_queue_wait_time_count",
+		fmt.Sprintf(`celery_task_queue_wait_time_count{name="n",hostname="host",queue_name="emails"} %d`, tasks))
 }
 
 func TestGenericHostNames(t *testing.T) {
@@ -263,7 +272,8 @@ func TestPickleIsRefusedAndTheLogSaysWhatToDoOnce(t *testing.T) {
 	var log bytes.Buffer
 	b.tracker.log = slog.New(slog.NewTextHandler(&log, nil))
 	for range 2 {
-		b.tracker.message([]byte("\x80\x04}."), wire.Format{ContentType: "application/x-python-serialize", ContentEncoding: "binary"})
+		b.tracker.message([]byte("\x80\x04}."),
+			wire.Format{ContentType: "application/x-python-serialize", ContentEncoding: "binary"})
 	}
 	b.want("celery_exporter_malformed_total", `celery_exporter_malformed_total{reason="content_type"} 2`)
 	if got := strings.Count(log.String(), "set event_serializer"); got != 1 {

@@ -207,8 +207,8 @@ func (w *workers) setProcesses(node string, processes int, now time.Time) {
 // maxGreetings is how often a new worker is asked what is asked once.
 const maxGreetings = 5
 
-// toAsk returns the live workers, and those of them that are to be greeted: they came up and have not named their queues
-// yet. A worker announces itself before it listens to remote control.
+// toAsk returns the live workers, and those of them that are to be greeted: they came up and have
+// not named their queues yet. A worker announces itself before it listens to remote control.
 func (w *workers) toAsk() (live, unanswered []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

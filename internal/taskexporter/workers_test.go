@@ -25,7 +25,8 @@ func TestTwoWorkersOfAHostAreOneSeries(t *testing.T) {
 
 func TestAKilledWorkerIsLostAndLaterPurged(t *testing.T) {
 	b := newBench(t)
-	b.send(beat("w@host", 1, 1), event("task-sent", "c@web", 0, sentTo("u", "n", "q")), event("task-started", "w@host", 0, of("u")))
+	b.send(beat("w@host", 1, 1), event("task-sent", "c@web", 0, sentTo("u", "n", "q")),
+		event("task-started", "w@host", 0, of("u")))
 	b.wait(300 * time.Second)
 	b.want("celery_worker_up", `celery_worker_up{hostname="host"} 1`)
 	b.wait(time.Second)
@@ -71,7 +72,8 @@ func TestZeroTurnsTimeoutAndPurgeOff(t *testing.T) {
 
 func TestAWorkersClockDoesNotMatter(t *testing.T) {
 	b := newBench(t)
-	b.send(event("worker-heartbeat", "w@host", -3600, `"active": 1`), event("worker-heartbeat", "w@ahead", 3600, `"active": 1`))
+	b.send(event("worker-heartbeat", "w@host", -3600, `"active": 1`),
+		event("worker-heartbeat", "w@ahead", 3600, `"active": 1`))
 	b.wait(time.Second)
 	b.want("celery_worker_up", `celery_worker_up{hostname="ahead"} 1`, `celery_worker_up{hostname="host"} 1`)
 }
@@ -101,7 +103,8 @@ func TestWorkersWithoutTaskEventsAreFound(t *testing.T) {
 		b.send(beat("mute@a", 1, i+1), beat("idle@b", 0, 7), beat("good@c", 1, i+1))
 	}
 	b.want("celery_exporter_workers",
-		`celery_exporter_workers{task_events="off"} 1`, `celery_exporter_workers{task_events="on"} 1`, `celery_exporter_workers{task_events="unknown"} 1`)
+		`celery_exporter_workers{task_events="off"} 1`, `celery_exporter_workers{task_events="on"} 1`,
+		`celery_exporter_workers{task_events="unknown"} 1`)
 	b.want("celery_exporter_task_events_enabled")
 	got := b.tracker.workers.unheard(b.now, time.Minute)
 	if fmt.Sprint(got) != "[idle@b mute@a]" {
@@ -150,7 +153,8 @@ func TestSeriesOfDeadWorkersAreForgotten(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b := newBench(t)
-			b.send(beat("w@host", 1, 1), event("task-received", "w@host", 0, named("u", "n")), event("task-started", "w@host", 0, of("u")))
+			b.send(beat("w@host", 1, 1), event("task-received", "w@host", 0, named("u", "n")),
+				event("task-started", "w@host", 0, of("u")))
 			tc.end(b)
 			// By what was heard last; each sweep looks every ten seconds.
 			for range 62 {
@@ -167,7 +171,8 @@ func TestSeriesOfDeadWorkersAreForgotten(t *testing.T) {
 
 func TestClientsArePurgedByTheirOwnTime(t *testing.T) {
 	b := newBench(t, "--purge-idle-client-metrics", "60")
-	b.send(beat("w@host", 1, 1), event("task-sent", "c@host", 0, sentTo("u", "n", "q")), event("task-started", "w@host", 0, of("u")))
+	b.send(beat("w@host", 1, 1), event("task-sent", "c@host", 0, sentTo("u", "n", "q")),
+		event("task-started", "w@host", 0, of("u")))
 	b.wait(71 * time.Second)
 	b.want("celery_task_sent")
 	b.want("celery_task_started", `celery_task_started_total{name="n",hostname="host",queue_name="q"} 1`)
@@ -186,7 +191,8 @@ func TestClientsLeaveRoomForWorkers(t *testing.T) {
 		b.send(beat("w@host", 1, 1), event("task-started", "w@host", 0, of("u")))
 		b.want("celery_task_started", `celery_task_started_total{name="n",hostname="host",queue_name="q"} 1`)
 		if generic {
-			b.want("celery_task_sent", fmt.Sprintf(`celery_task_sent_total{name="n",hostname="generic",queue_name="q"} %d`, maxHosts+1))
+			b.want("celery_task_sent",
+				fmt.Sprintf(`celery_task_sent_total{name="n",hostname="generic",queue_name="q"} %d`, maxHosts+1))
 		}
 	}
 }
@@ -198,19 +204,24 @@ func TestTheAgeOfTheLastHeartbeatGrows(t *testing.T) {
 	b.send(beat("w@other", 1, 1))
 	b.wait(time.Second)
 	b.want("celery_worker_last_heartbeat_age_seconds",
-		`celery_worker_last_heartbeat_age_seconds{hostname="host"} 21`, `celery_worker_last_heartbeat_age_seconds{hostname="other"} 1`)
+		`celery_worker_last_heartbeat_age_seconds{hostname="host"} 21`,
+		`celery_worker_last_heartbeat_age_seconds{hostname="other"} 1`)
 	b.connected.Store(false)
 	b.want("celery_worker_last_heartbeat_age_seconds")
 }
 
 func TestHostnamesCanBeLeftOut(t *testing.T) {
-	for option, want := range map[string][2]string{"worker": {"pod-1", "web-1"}, "node": {"emails", "generic"}, "none": {"generic", "generic"}} {
+	for option, want := range map[string][2]string{
+		"worker": {"pod-1", "web-1"}, "node": {"emails", "generic"}, "none": {"generic", "generic"},
+	} {
 		b := newBench(t, "--hostname", option)
 		for range 2 {
-			b.send(beat("emails@pod-1", 1, 1), event("task-sent", "gen7@web-1", 0, sentTo("u", "n", "q")), event("task-started", "emails@pod-1", 0, of("u")))
+			b.send(beat("emails@pod-1", 1, 1), event("task-sent", "gen7@web-1", 0, sentTo("u", "n", "q")),
+				event("task-started", "emails@pod-1", 0, of("u")))
 		}
 		b.want("celery_worker_up", fmt.Sprintf(`celery_worker_up{hostname=%q} 1`, want[0]))
-		b.want("celery_task_started", fmt.Sprintf(`celery_task_started_total{name="n",hostname=%q,queue_name="q"} 2`, want[0]))
+		b.want("celery_task_started",
+			fmt.Sprintf(`celery_task_started_total{name="n",hostname=%q,queue_name="q"} 2`, want[0]))
 		b.want("celery_task_sent", fmt.Sprintf(`celery_task_sent_total{name="n",hostname=%q,queue_name="q"} 2`, want[1]))
 	}
 	if _, err := ParseOptions([]string{"--broker-url", "redis://localhost", "--hostname", "pod"}, noEnv, nil); err == nil {

@@ -56,7 +56,8 @@ func (w *Watchdog) Check() error {
 		return nil
 	}
 	if age := w.now().Sub(longest.began); age > w.limit {
-		return fmt.Errorf("the pass over %s has been running for %s, longer than %s", longest.request, age.Round(time.Second), w.limit)
+		return fmt.Errorf("the pass over %s has been running for %s, longer than %s", longest.request, age.Round(time.Second),
+			w.limit)
 	}
 	return nil
 }

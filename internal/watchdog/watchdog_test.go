@@ -27,7 +27,8 @@ func TestWatchdogNoticesPassesThatNeverEnd(t *testing.T) {
 	results := make(chan reconcile.Result)
 	pass := func(name string) {
 		go func() {
-			result, _ := wrapped.Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "shop", Name: name}})
+			result, _ := wrapped.Reconcile(t.Context(),
+				reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "shop", Name: name}})
 			results <- result
 		}()
 		<-entered

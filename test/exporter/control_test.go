@@ -287,12 +287,9 @@ func TestManyWorkersAtADistanceAreAllHeard(t *testing.T) {
 func scheduledTasks(count int) string {
 	one := `{"eta": "2030-01-01T00:00:00+00:00", "priority": 6, "request": {
 		"id": "6f2c8b1e-95a3-4b6e-8a0f-0c2d4e6f8a1b", "name": "proj.ok",
-		"args": [], "kwargs": {}, "type": "proj.ok", "hostname": "w0@host0", "delivery_info": {"exchange": "", "routing_key": "celery",
-		"priority": 0, "redelivered": false}, "acknowledged": false, "time_start": null, "worker_pid": null,
-		"padding": "` + strings.Repeat(
-		"x",
-		250,
-	) + `"}}`
+		"args": [], "kwargs": {}, "type": "proj.ok", "hostname": "w0@host0",
+		"delivery_info": {"exchange": "", "routing_key": "celery", "priority": 0, "redelivered": false},
+		"acknowledged": false, "time_start": null, "worker_pid": null, "padding": "` + strings.Repeat("x", 250) + `"}}`
 	return "[" + strings.Repeat(one+",", count-1) + one + "]"
 }
 

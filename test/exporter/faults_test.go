@@ -25,7 +25,8 @@ func redisAt(t testing.TB, port int, password string) *redis.Client {
 }
 
 // goodEvent is a task-received without kombu's base64, and badEvents are messages that are not understood.
-const goodEvent = `{"body": "{\"type\": \"task-started\", \"hostname\": \"w@h\", \"uuid\": \"%s\", \"timestamp\": 1}", ` +
+const goodEvent = `{"body": "{\"type\": \"task-started\", \"hostname\": \"w@h\", \"uuid\": \"%s\", ` +
+	`\"timestamp\": 1}", ` +
 	`"content-type": "application/json", "content-encoding": "utf-8", "properties": {}}`
 
 var badEvents = []string{

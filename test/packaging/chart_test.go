@@ -37,7 +37,8 @@ func TestChartRendersTheSameTwice(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(first, second) {
-			t.Errorf("%s: an upgrade renders other objects than the installation:\n%s", name, cmp.Diff(string(first), string(second)))
+			t.Errorf("%s: an upgrade renders other objects than the installation:\n%s", name,
+				cmp.Diff(string(first), string(second)))
 		}
 	}
 }
@@ -45,7 +46,8 @@ func TestChartRendersTheSameTwice(t *testing.T) {
 // What a template asks the cluster, its environment or chance for cannot be rendered
 // twice in different places with one result.
 func TestTemplatesAskForNothingThatChanges(t *testing.T) {
-	changing := regexp.MustCompile(`\b(lookup|gen[A-Z]\w+|rand[A-Z]\w+|now|date\w*|uuidv4|htpasswd|bcrypt|getHostByName|derivePassword)\b`)
+	changing := regexp.MustCompile(
+		`\b(lookup|gen[A-Z]\w+|rand[A-Z]\w+|now|date\w*|uuidv4|htpasswd|bcrypt|getHostByName|derivePassword)\b`)
 	comment, action := regexp.MustCompile(`(?s)\{\{-? /\*.*?\*/`), regexp.MustCompile(`(?s)\{\{.*?\}\}`)
 	files, err := filepath.Glob(filepath.Join(chart, "templates", "*"))
 	if err != nil || len(files) < 10 {
@@ -86,7 +88,9 @@ func TestBadValuesAreRefused(t *testing.T) {
 		"authority of nobody":      {"webhook.caBundle=bWluZQ==", "webhook.caBundle needs webhook.certSecret"},
 		"one port for two":         {"webhook.port=8443", "webhook.port and metrics.port are both 8443"},
 		"token to anybody":         {"metrics.serviceMonitor.enabled=true,injection.enabled=false", "set metrics.certSecret"},
-		"replicas without leader":  {"replicaCount=2,leaderElection.enabled=false", "replicaCount > 1 needs leaderElection.enabled"},
+		"replicas without leader": {
+			"replicaCount=2,leaderElection.enabled=false", "replicaCount > 1 needs leaderElection.enabled",
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -116,7 +120,8 @@ func TestChartRefusesOldKubernetes(t *testing.T) {
 // Copies of generated files lie in the chart; make keeps them equal.
 func TestCopiesAreCurrent(t *testing.T) {
 	for pattern, dir := range map[string]string{
-		"crd/bases/*.yaml": "crds", "rbac/*role.yaml": "rbac", "webhook/manifests.yaml": "webhook", "policy/policy.yaml": "policy",
+		"crd/bases/*.yaml": "crds", "rbac/*role.yaml": "rbac", "webhook/manifests.yaml": "webhook",
+		"policy/policy.yaml": "policy",
 	} {
 		sources, err := filepath.Glob(filepath.Join(root, "config", pattern))
 		if err != nil || len(sources) == 0 {

@@ -101,11 +101,14 @@ func (s *server) admitsRestrictedPods(t *testing.T) {
 	}
 	for name, objects := range rendered {
 		template := only[appsv1.Deployment](t, objects, "Deployment").Spec.Template
-		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "operator", Namespace: namespace, Labels: template.Labels}, Spec: template.Spec}
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: "operator", Namespace: namespace, Labels: template.Labels}, Spec: template.Spec,
+		}
 		if err := s.Create(t.Context(), pod, client.DryRunAll); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if security := pod.Spec.Containers[0].SecurityContext; security.ReadOnlyRootFilesystem == nil || !*security.ReadOnlyRootFilesystem {
+		if security := pod.Spec.Containers[0].SecurityContext; security.ReadOnlyRootFilesystem == nil ||
+			!*security.ReadOnlyRootFilesystem {
 			t.Errorf("%s: the root file system is writable", name)
 		}
 		pod.ResourceVersion, pod.UID, pod.Spec.SecurityContext.RunAsNonRoot = "", "", nil
@@ -125,7 +128,8 @@ func (s *server) kubectlApply(t *testing.T) {
 	}
 	s.kubectl(t, "apply", "-k", filepath.Join(root, "config", "prometheus"))
 	s.kubectl(t, "get", "obs", "--all-namespaces")
-	s.kubectl(t, "--namespace", namespace, "get", "deployment/obstack-controller-manager", "servicemonitor/obstack-metrics")
+	s.kubectl(t, "--namespace", namespace, "get", "deployment/obstack-controller-manager",
+		"servicemonitor/obstack-metrics")
 	s.kubectl(t, "delete", "--wait=false", "-k", folder)
 	s.waitUntilGone(t, crd(t, kustomize(t, "default")))
 }

@@ -147,7 +147,8 @@ func (b *builder) ldflags(s buildable) string {
 	}
 	number := strings.Split(strings.TrimPrefix(b.version, "v"), ".")
 	for _, pkg := range []string{"k8s.io/component-base/version", "k8s.io/client-go/pkg/version"} {
-		flags = append(flags, "-X "+pkg+".gitVersion="+b.version, "-X "+pkg+".gitMajor="+number[0], "-X "+pkg+".gitMinor="+number[1])
+		flags = append(flags, "-X "+pkg+".gitVersion="+b.version, "-X "+pkg+".gitMajor="+number[0],
+			"-X "+pkg+".gitMinor="+number[1])
 	}
 	return strings.Join(flags, " ")
 }

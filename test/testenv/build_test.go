@@ -62,7 +62,8 @@ func fake(t *testing.T, status int) (dir string) {
 	t.Setenv(envAssets, "")
 	t.Setenv(envKubernetes, "")
 
-	internet := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+	internet := httptest.NewServer(
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
 	t.Cleanup(internet.Close)
 	index := envtest.DefaultBinaryAssetsIndexURL
 	envtest.DefaultBinaryAssetsIndexURL = internet.URL
@@ -137,7 +138,8 @@ func TestAFailedBuildSaysWhyAndLeavesNoProgram(t *testing.T) {
 	fake(t, http.StatusServiceUnavailable)
 	t.Setenv("FAKE_BROKEN", "kube-scheduler")
 	dir, err := Assets(t.Context(), &strings.Builder{}, Scheduler)
-	if err == nil || !strings.Contains(err.Error(), "build kube-scheduler") || !strings.Contains(err.Error(), "cannot build") {
+	if err == nil || !strings.Contains(err.Error(), "build kube-scheduler") || !strings.Contains(err.Error(),
+		"cannot build") {
 		t.Errorf("error = %v, want the program and what go said", err)
 	}
 	if missing := lacking(dir, []Program{Scheduler}, intact); len(missing) == 0 {

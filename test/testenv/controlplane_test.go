@@ -73,7 +73,8 @@ func definitions(t *testing.T, api client.Client) {
 		"prometheusrules.monitoring.coreos.com",
 		"grafanadashboards.grafana.integreatly.org",
 	} {
-		if err := api.Get(t.Context(), client.ObjectKey{Name: name}, &apiextensionsv1.CustomResourceDefinition{}); err != nil {
+		if err := api.Get(t.Context(), client.ObjectKey{Name: name},
+			&apiextensionsv1.CustomResourceDefinition{}); err != nil {
 			t.Error(err)
 		}
 	}
@@ -118,7 +119,8 @@ func restart(t *testing.T, cp *testenv.ControlPlane, api client.Client) {
 	}
 	// The other programs must have survived it, too.
 	web := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "default"}}
-	if err := api.Patch(t.Context(), web, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"replicas":5}}`))); err != nil {
+	if err := api.Patch(t.Context(), web,
+		client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"replicas":5}}`))); err != nil {
 		t.Fatal(err)
 	}
 	available(t, api, web, 5)

@@ -42,7 +42,9 @@ func PrometheusOperatorCRDs(ctx context.Context) (string, error) {
 	}
 	dir := filepath.Join(cache, "prometheus-operator-crds-"+version)
 	complete := func() bool {
-		return !slices.ContainsFunc(prometheusOperatorCRDs, func(name string) bool { return !intact(filepath.Join(dir, name)) })
+		return !slices.ContainsFunc(prometheusOperatorCRDs, func(name string) bool {
+			return !intact(filepath.Join(dir, name))
+		})
 	}
 	if complete() {
 		return dir, nil
@@ -69,7 +71,9 @@ func CertManagerCRDs(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	dir := filepath.Join(module, "deploy", "crds")
-	return []string{filepath.Join(dir, "cert-manager.io_certificates.yaml"), filepath.Join(dir, "cert-manager.io_issuers.yaml")}, nil
+	return []string{
+		filepath.Join(dir, "cert-manager.io_certificates.yaml"), filepath.Join(dir, "cert-manager.io_issuers.yaml"),
+	}, nil
 }
 
 // downloadModule is the folder of a Go module in the module cache. Without a version it is the one

@@ -69,10 +69,11 @@ func TestNothingOutlivesAKilledProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
-	err = wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, 2*time.Minute, true, func(context.Context) (bool, error) {
-		_, statErr := os.Stat(dir)
-		return ended(pid) && errors.Is(statErr, os.ErrNotExist), nil
-	})
+	err = wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, 2*time.Minute, true,
+		func(context.Context) (bool, error) {
+			_, statErr := os.Stat(dir)
+			return ended(pid) && errors.Is(statErr, os.ErrNotExist), nil
+		})
 	if err != nil {
 		t.Errorf("process %d or folder %s is left: %v", pid, dir, err)
 	}

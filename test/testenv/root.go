@@ -29,7 +29,8 @@ func Root() (string, error) {
 	if root, ok := findModule(cwd); ok {
 		return root, nil
 	}
-	return "", errors.New("find the checkout: no go.mod of " + mainModule + " in " + cwd + " or above: run this inside the checkout")
+	return "", errors.New(
+		"find the checkout: no go.mod of " + mainModule + " in " + cwd + " or above: run this inside the checkout")
 }
 
 // findModule walks up from dir to the folder that holds the main module.

@@ -24,7 +24,8 @@ import (
 // address, still as their Service: it asks for the certificate of the Service's
 // name and checks it with the authority that is registered. The cluster's network,
 // which is missing, is all that this stands in for.
-func RouteWebhooks(ctx context.Context, api kubernetes.Interface, service types.NamespacedName, configuration, address string) error {
+func RouteWebhooks(ctx context.Context, api kubernetes.Interface, service types.NamespacedName,
+	configuration, address string) error {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return fmt.Errorf("route the webhooks: %w", err)
@@ -42,22 +43,25 @@ func RouteWebhooks(ctx context.Context, api kubernetes.Interface, service types.
 		return fmt.Errorf("change the webhooks' Service: %w", err)
 	}
 	// Replicas write the authority into the registration at the same time.
-	return wait.ExponentialBackoffWithContext(ctx, wait.Backoff{Duration: 50 * time.Millisecond, Factor: 2, Steps: 5}, func(ctx context.Context) (bool, error) {
-		err := setPort(ctx, api, configuration, int32(number))
-		return err == nil, nil
-	})
+	return wait.ExponentialBackoffWithContext(ctx, wait.Backoff{Duration: 50 * time.Millisecond, Factor: 2, Steps: 5},
+		func(ctx context.Context) (bool, error) {
+			err := setPort(ctx, api, configuration, int32(number))
+			return err == nil, nil
+		})
 }
 
 // setPort is the port of an external name's, which the API server takes from the registration.
 func setPort(ctx context.Context, api kubernetes.Interface, configuration string, port int32) error {
-	registered, err := api.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, configuration, metav1.GetOptions{})
+	registered, err := api.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, configuration,
+		metav1.GetOptions{})
 	if err != nil {
 		return fmt.Errorf("read the registration: %w", err)
 	}
 	for i := range registered.Webhooks {
 		registered.Webhooks[i].ClientConfig.Service.Port = &port
 	}
-	if _, err := api.AdmissionregistrationV1().MutatingWebhookConfigurations().Update(ctx, registered, metav1.UpdateOptions{}); err != nil {
+	if _, err := api.AdmissionregistrationV1().MutatingWebhookConfigurations().Update(ctx, registered,
+		metav1.UpdateOptions{}); err != nil {
 		return fmt.Errorf("change the registration: %w", err)
 	}
 	return nil
@@ -69,7 +73,8 @@ func MountSecret(ctx context.Context, api kubernetes.Interface, name types.Names
 	var shown string
 	err := wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		// The API server may be away for a while, which is no reason to stop.
-		if secret, err := api.CoreV1().Secrets(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{}); err == nil && secret.ResourceVersion != shown {
+		if secret, err := api.CoreV1().Secrets(name.Namespace).Get(ctx, name.Name,
+			metav1.GetOptions{}); err == nil && secret.ResourceVersion != shown {
 			shown = secret.ResourceVersion
 			return false, show(dir, shown, secret.Data)
 		}

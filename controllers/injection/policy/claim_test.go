@@ -39,17 +39,23 @@ func TestClaimOfPrecedence(t *testing.T) {
 		template, own, namespace annotations
 		want                     Claim
 	}{
-		"nothing":                                  {},
-		"the Namespace's":                          {namespace: on("ns"), want: named("shop", "ns")},
-		"the workload's over the Namespace's":      {own: on("own"), namespace: on("ns"), want: named("shop", "own")},
-		"the Pod's over the workload's":            {template: on("pod"), own: on("own"), namespace: on("ns"), want: named("shop", "pod")},
-		"another namespace's stack":                {own: on("team/own"), want: named("team", "own")},
-		"opted out by the workload":                {own: optOut, namespace: on("ns")},
-		"opted out by the Pod":                     {template: optOut, own: on("own")},
-		"opted out though the Pod asks":            {template: on("pod"), own: optOut},
-		"an opt-out is not the Namespace's":        {own: on("own"), namespace: optOut, want: named("shop", "own")},
-		"opted in":                                 {own: annotations{obsv1.AnnotationStack: "own", obsv1.AnnotationInject: "true"}, want: named("shop", "own")},
-		"containers of the Namespace are nobody's": {own: on("own"), namespace: annotations{obsv1.AnnotationContainers: "api"}, want: named("shop", "own")},
+		"nothing":                             {},
+		"the Namespace's":                     {namespace: on("ns"), want: named("shop", "ns")},
+		"the workload's over the Namespace's": {own: on("own"), namespace: on("ns"), want: named("shop", "own")},
+		"the Pod's over the workload's": {
+			template: on("pod"), own: on("own"), namespace: on("ns"), want: named("shop", "pod"),
+		},
+		"another namespace's stack":         {own: on("team/own"), want: named("team", "own")},
+		"opted out by the workload":         {own: optOut, namespace: on("ns")},
+		"opted out by the Pod":              {template: optOut, own: on("own")},
+		"opted out though the Pod asks":     {template: on("pod"), own: optOut},
+		"an opt-out is not the Namespace's": {own: on("own"), namespace: optOut, want: named("shop", "own")},
+		"opted in": {
+			own: annotations{obsv1.AnnotationStack: "own", obsv1.AnnotationInject: "true"}, want: named("shop", "own"),
+		},
+		"containers of the Namespace are nobody's": {
+			own: on("own"), namespace: annotations{obsv1.AnnotationContainers: "api"}, want: named("shop", "own"),
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := ClaimOf(workload(KindDeployment, tc.own, tc.template), namespaceMeta(tc.namespace))
@@ -68,7 +74,9 @@ func TestClaimOfWhatIsNoWorkloadOfItsOwn(t *testing.T) {
 	controlled.OwnerReferences = []metav1.OwnerReference{{Kind: KindCronJob, Name: "nightly", Controller: new(true)}}
 	finished := workload(KindJob, own, nil)
 	finished.Status.Conditions = []Condition{{Type: "Complete", Status: corev1.ConditionTrue}}
-	for name, w := range map[string]*Workload{"an exporter of ours": ours, "a Job of a CronJob": controlled, "a finished Job": finished} {
+	for name, w := range map[string]*Workload{
+		"an exporter of ours": ours, "a Job of a CronJob": controlled, "a finished Job": finished,
+	} {
 		if claim := ClaimOf(w, nil); claim.Made() {
 			t.Errorf("%s claims %v", name, claim.Stack)
 		}
@@ -97,7 +105,8 @@ func TestClaimOfExplainsWrongAnnotations(t *testing.T) {
 			given := annotations{obsv1.AnnotationStack: "shop"}
 			given[tc.annotation] = tc.value
 			got := ClaimOf(workload(KindDeployment, given, nil), nil)
-			if got.Made() || !strings.Contains(got.Problem, tc.want) || !strings.Contains(got.Problem, tc.annotation) || len(got.Problem) > 300 {
+			if got.Made() || !strings.Contains(got.Problem, tc.want) ||
+				!strings.Contains(got.Problem, tc.annotation) || len(got.Problem) > 300 {
 				t.Errorf("claim = %+v, want the problem %q", got, tc.want)
 			}
 		})
@@ -105,7 +114,8 @@ func TestClaimOfExplainsWrongAnnotations(t *testing.T) {
 }
 
 func TestClaimOfSortsContainers(t *testing.T) {
-	got := ClaimOf(workload(KindDeployment, annotations{obsv1.AnnotationStack: "shop", obsv1.AnnotationContainers: "worker, api,api"}, nil), nil)
+	got := ClaimOf(workload(KindDeployment,
+		annotations{obsv1.AnnotationStack: "shop", obsv1.AnnotationContainers: "worker, api,api"}, nil), nil)
 	if diff := cmp.Diff([]string{"api", "worker"}, got.Containers); diff != "" {
 		t.Errorf("containers (-want +got):\n%s", diff)
 	}
@@ -117,13 +127,23 @@ func TestPodClaim(t *testing.T) {
 		labels, annotations map[string]string
 		want                Claim
 	}{
-		"nothing":                   {},
-		"stamped":                   {labels: stamped, want: named("team", "shop")},
-		"annotated":                 {annotations: annotations{obsv1.AnnotationStack: "own"}, want: named("shop", "own")},
-		"annotated over stamped":    {labels: stamped, annotations: annotations{obsv1.AnnotationStack: "own"}, want: named("shop", "own")},
-		"stamped and opted out":     {labels: stamped, annotations: annotations{obsv1.AnnotationInject: "false"}},
-		"stamped with a choice":     {labels: stamped, annotations: annotations{obsv1.StampContainers: "api"}, want: Claim{Stack: named("team", "shop").Stack, Containers: []string{"api"}}},
-		"the Pod's choice":          {labels: stamped, annotations: annotations{obsv1.StampContainers: "api", obsv1.AnnotationContainers: "web"}, want: Claim{Stack: named("team", "shop").Stack, Containers: []string{"web"}}},
+		"nothing":   {},
+		"stamped":   {labels: stamped, want: named("team", "shop")},
+		"annotated": {annotations: annotations{obsv1.AnnotationStack: "own"}, want: named("shop", "own")},
+		"annotated over stamped": {
+			labels: stamped, annotations: annotations{obsv1.AnnotationStack: "own"}, want: named("shop", "own"),
+		},
+		"stamped and opted out": {labels: stamped, annotations: annotations{obsv1.AnnotationInject: "false"}},
+		"stamped with a choice": {
+			labels:      stamped,
+			annotations: annotations{obsv1.StampContainers: "api"},
+			want:        Claim{Stack: named("team", "shop").Stack, Containers: []string{"api"}},
+		},
+		"the Pod's choice": {
+			labels:      stamped,
+			annotations: annotations{obsv1.StampContainers: "api", obsv1.AnnotationContainers: "web"},
+			want:        Claim{Stack: named("team", "shop").Stack, Containers: []string{"web"}},
+		},
 		"labelled by hand":          {labels: map[string]string{obsv1.StampStack: "own"}, want: named("shop", "own")},
 		"half a stamp names nobody": {labels: map[string]string{obsv1.StampNamespace: "team"}},
 	} {
@@ -141,7 +161,9 @@ func FuzzClaim(f *testing.F) {
 	f.Add("team/shop", "true", "")
 	f.Add("a/b/c", "", ",")
 	f.Fuzz(func(t *testing.T, stack, inject, containers string) {
-		given := annotations{obsv1.AnnotationStack: stack, obsv1.AnnotationInject: inject, obsv1.AnnotationContainers: containers}
+		given := annotations{
+			obsv1.AnnotationStack: stack, obsv1.AnnotationInject: inject, obsv1.AnnotationContainers: containers,
+		}
 		claim := ClaimOf(workload(KindDeployment, given, nil), nil)
 		if claim.Made() && claim.Problem != "" || len(claim.Problem) > 1000 {
 			t.Errorf("claim = %+v", claim)

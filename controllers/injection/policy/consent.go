@@ -36,21 +36,25 @@ func Decide(claim Claim, namespace string, labels map[string]string, stack *obsv
 			"ObservabilityStack %s does not exist: create it, or change the annotation %s", claim.Stack, obsv1.AnnotationStack)}
 	case !Admits(stack, namespace, labels):
 		return Decision{Reason: obsv1.ReasonNamespaceNotAdmitted, Message: fmt.Sprintf(
-			"ObservabilityStack %s does not admit workloads of namespace %s: its owner must list it in spec.injection.namespaces", claim.Stack, namespace)}
+			"ObservabilityStack %s does not admit workloads of namespace %s: its owner must list it in "+
+				"spec.injection.namespaces", claim.Stack, namespace)}
 	case !stack.Spec.HasSettings():
 		return Decision{Reason: obsv1.ReasonNothingToInject, Message: fmt.Sprintf(
-			"ObservabilityStack %s has no settings for workloads: add spec.environment, spec.sentry or spec.logging to it", claim.Stack)}
+			"ObservabilityStack %s has no settings for workloads: add spec.environment, spec.sentry or spec.logging to it",
+			claim.Stack)}
 	default:
 		return Decision{Granted: true}
 	}
 }
 
 // DecideWorkload decides about the claim of a workload that exists.
-func DecideWorkload(w *Workload, claim Claim, namespace *metav1.PartialObjectMetadata, stack *obsv1.ObservabilityStack) Decision {
+func DecideWorkload(w *Workload, claim Claim, namespace *metav1.PartialObjectMetadata,
+	stack *obsv1.ObservabilityStack) Decision {
 	decision := Decide(claim, w.Namespace, namespace.Labels, stack).Check(claim, w.PodTemplate().ContainerNames())
 	if stamp, _ := w.Stamp(); decision.Granted && w.Kind == KindJob && stamp.Stack != claim.Stack {
-		return Decision{Reason: obsv1.ReasonJobNotInjected, Message: "the Job started without the settings of ObservabilityStack " +
-			claim.Stack.String() + ", and its template cannot be changed any more: delete the Job and create it anew"}
+		return Decision{Reason: obsv1.ReasonJobNotInjected,
+			Message: "the Job started without the settings of ObservabilityStack " +
+				claim.Stack.String() + ", and its template cannot be changed any more: delete the Job and create it anew"}
 	}
 	return decision
 }
@@ -61,7 +65,9 @@ func (d Decision) Check(claim Claim, containers []string) Decision {
 	if !d.Granted || len(claim.Containers) == 0 {
 		return d
 	}
-	missing := slices.DeleteFunc(slices.Clone(claim.Containers), func(name string) bool { return slices.Contains(containers, name) })
+	missing := slices.DeleteFunc(slices.Clone(claim.Containers), func(name string) bool {
+		return slices.Contains(containers, name)
+	})
 	if len(missing) == 0 {
 		return d
 	}

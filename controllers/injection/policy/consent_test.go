@@ -44,17 +44,35 @@ func TestDecideIsTwoSided(t *testing.T) {
 		stack     *obsv1.ObservabilityStack
 		want      string
 	}{
-		"its own namespace":             {namespace: "team", stack: stackWith(nil)},
-		"its own, though not selected":  {namespace: "team", stack: stackWith(admitting(obsv1.NamespacesFromSelector, shop))},
-		"another namespace":             {namespace: "web", stack: stackWith(nil), want: obsv1.ReasonNamespaceNotAdmitted},
-		"another, from Same":            {namespace: "web", stack: stackWith(admitting(obsv1.NamespacesFromSame, nil)), want: obsv1.ReasonNamespaceNotAdmitted},
-		"another, from All":             {namespace: "web", stack: stackWith(admitting(obsv1.NamespacesFromAll, nil))},
-		"another, selected":             {namespace: "web", labels: shop, stack: stackWith(admitting(obsv1.NamespacesFromSelector, shop))},
-		"another, not selected":         {namespace: "web", stack: stackWith(admitting(obsv1.NamespacesFromSelector, shop)), want: obsv1.ReasonNamespaceNotAdmitted},
-		"a selector that is not valid":  {namespace: "web", labels: shop, stack: stackWith(invalid), want: obsv1.ReasonNamespaceNotAdmitted},
-		"no such stack":                 {namespace: "team", want: obsv1.ReasonStackNotFound},
-		"a stack that is being deleted": {namespace: "team", stack: stackWith(func(s *obsv1.ObservabilityStack) { s.DeletionTimestamp = new(metav1.Now()) }), want: obsv1.ReasonStackNotFound},
-		"a stack without settings":      {namespace: "team", stack: stackWith(func(s *obsv1.ObservabilityStack) { s.Spec.Environment = "" }), want: obsv1.ReasonNothingToInject},
+		"its own namespace":            {namespace: "team", stack: stackWith(nil)},
+		"its own, though not selected": {namespace: "team", stack: stackWith(admitting(obsv1.NamespacesFromSelector, shop))},
+		"another namespace":            {namespace: "web", stack: stackWith(nil), want: obsv1.ReasonNamespaceNotAdmitted},
+		"another, from Same": {
+			namespace: "web", stack: stackWith(admitting(obsv1.NamespacesFromSame, nil)), want: obsv1.ReasonNamespaceNotAdmitted,
+		},
+		"another, from All": {namespace: "web", stack: stackWith(admitting(obsv1.NamespacesFromAll, nil))},
+		"another, selected": {
+			namespace: "web", labels: shop, stack: stackWith(admitting(obsv1.NamespacesFromSelector, shop)),
+		},
+		"another, not selected": {
+			namespace: "web",
+			stack:     stackWith(admitting(obsv1.NamespacesFromSelector, shop)),
+			want:      obsv1.ReasonNamespaceNotAdmitted,
+		},
+		"a selector that is not valid": {
+			namespace: "web", labels: shop, stack: stackWith(invalid), want: obsv1.ReasonNamespaceNotAdmitted,
+		},
+		"no such stack": {namespace: "team", want: obsv1.ReasonStackNotFound},
+		"a stack that is being deleted": {
+			namespace: "team",
+			stack:     stackWith(func(s *obsv1.ObservabilityStack) { s.DeletionTimestamp = new(metav1.Now()) }),
+			want:      obsv1.ReasonStackNotFound,
+		},
+		"a stack without settings": {
+			namespace: "team",
+			stack:     stackWith(func(s *obsv1.ObservabilityStack) { s.Spec.Environment = "" }),
+			want:      obsv1.ReasonNothingToInject,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := Decide(named("team", "shop"), tc.namespace, tc.labels, tc.stack)

@@ -49,6 +49,7 @@ func OwnerOf(pod *metav1.ObjectMeta) Key {
 // Reference is what an event about the workload refers to.
 func (w *Workload) Reference() *corev1.ObjectReference {
 	return &corev1.ObjectReference{
-		APIVersion: w.APIVersion, Kind: w.Kind, Namespace: w.Namespace, Name: w.Name, UID: w.UID, ResourceVersion: w.ResourceVersion,
+		APIVersion: w.APIVersion, Kind: w.Kind, Namespace: w.Namespace, Name: w.Name, UID: w.UID,
+		ResourceVersion: w.ResourceVersion,
 	}
 }

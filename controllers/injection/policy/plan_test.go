@@ -56,29 +56,47 @@ func TestProgress(t *testing.T) {
 		edits []func(*Candidate)
 		want  Progress
 	}{
-		"settled":                               {nil, Injected},
-		"the application is being deployed":     {[]func(*Candidate){unobserved}, Injected},
-		"no Pod is made yet":                    {[]func(*Candidate){unobserved, func(c *Candidate) { c.Pods, c.Status = nil, WorkloadStatus{} }}, Rolling},
-		"stamped a moment ago":                  {[]func(*Candidate){justPatched}, Rolling},
-		"an old stamp":                          {[]func(*Candidate){outdatedStamp}, Outdated},
-		"no stamp":                              {[]func(*Candidate){unstamped}, Outdated},
-		"a Pod from before the stamp":           {[]func(*Candidate){unobserved, func(c *Candidate) { c.Pods = c.Pods[:1] }}, Rolling},
-		"scaled down, a Pod is being deleted":   {[]func(*Candidate){func(c *Candidate) { c.Pods[0].Deleting = true }}, Injected},
-		"scaled up, the status is behind":       {[]func(*Candidate){func(c *Candidate) { c.Pods = append(c.Pods, Pod{Mark: "new"}) }}, Injected},
-		"an old Pod while rolling":              {[]func(*Candidate){oldPod, unobserved}, Rolling},
-		"an old Pod that is being deleted":      {[]func(*Candidate){oldPod, func(c *Candidate) { c.Pods[0].Deleting = true }}, Injected},
-		"a Pod missed the webhook":              {[]func(*Candidate){missedOne}, Missed},
-		"a Pod missed the webhook, rolling":     {[]func(*Candidate){missedOne, unobserved}, Rolling},
-		"an old Pod that nobody replaces":       {[]func(*Candidate){oldPod, onDelete}, Stale},
-		"paused with an old Pod":                {[]func(*Candidate){oldPod, paused}, Stale},
-		"stuck with an old Pod":                 {[]func(*Candidate){oldPod, deadline}, Stale},
-		"scaled to nothing":                     {[]func(*Candidate){scaledToZero}, Injected},
-		"a CronJob":                             {[]func(*Candidate){of(KindCronJob)}, Injected},
-		"a Job with the configuration of then":  {[]func(*Candidate){of(KindJob), outdatedStamp, oldPod}, Injected},
-		"a lone Pod":                            {[]func(*Candidate){of(KindPod), scaledToZero, func(c *Candidate) { c.Pods = []Pod{{Mark: "new"}} }}, Injected},
-		"a lone Pod with an old configuration":  {[]func(*Candidate){of(KindPod), scaledToZero, func(c *Candidate) { c.Pods = []Pod{{Mark: "old"}} }}, Stale},
-		"a lone Pod that missed the webhook":    {[]func(*Candidate){of(KindPod), scaledToZero, func(c *Candidate) { c.Pods = []Pod{{}} }}, Stale},
-		"the stamp counts another attempt only": {[]func(*Candidate){func(c *Candidate) { c.Spec.Template.Metadata.Annotations[obsv1.StampAttempt] = "3" }}, Injected},
+		"settled":                           {nil, Injected},
+		"the application is being deployed": {[]func(*Candidate){unobserved}, Injected},
+		"no Pod is made yet": {
+			[]func(*Candidate){unobserved, func(c *Candidate) { c.Pods, c.Status = nil, WorkloadStatus{} }}, Rolling,
+		},
+		"stamped a moment ago": {[]func(*Candidate){justPatched}, Rolling},
+		"an old stamp":         {[]func(*Candidate){outdatedStamp}, Outdated},
+		"no stamp":             {[]func(*Candidate){unstamped}, Outdated},
+		"a Pod from before the stamp": {
+			[]func(*Candidate){unobserved, func(c *Candidate) { c.Pods = c.Pods[:1] }}, Rolling,
+		},
+		"scaled down, a Pod is being deleted": {
+			[]func(*Candidate){func(c *Candidate) { c.Pods[0].Deleting = true }}, Injected,
+		},
+		"scaled up, the status is behind": {
+			[]func(*Candidate){func(c *Candidate) { c.Pods = append(c.Pods, Pod{Mark: "new"}) }}, Injected,
+		},
+		"an old Pod while rolling": {[]func(*Candidate){oldPod, unobserved}, Rolling},
+		"an old Pod that is being deleted": {
+			[]func(*Candidate){oldPod, func(c *Candidate) { c.Pods[0].Deleting = true }}, Injected,
+		},
+		"a Pod missed the webhook":             {[]func(*Candidate){missedOne}, Missed},
+		"a Pod missed the webhook, rolling":    {[]func(*Candidate){missedOne, unobserved}, Rolling},
+		"an old Pod that nobody replaces":      {[]func(*Candidate){oldPod, onDelete}, Stale},
+		"paused with an old Pod":               {[]func(*Candidate){oldPod, paused}, Stale},
+		"stuck with an old Pod":                {[]func(*Candidate){oldPod, deadline}, Stale},
+		"scaled to nothing":                    {[]func(*Candidate){scaledToZero}, Injected},
+		"a CronJob":                            {[]func(*Candidate){of(KindCronJob)}, Injected},
+		"a Job with the configuration of then": {[]func(*Candidate){of(KindJob), outdatedStamp, oldPod}, Injected},
+		"a lone Pod": {
+			[]func(*Candidate){of(KindPod), scaledToZero, func(c *Candidate) { c.Pods = []Pod{{Mark: "new"}} }}, Injected,
+		},
+		"a lone Pod with an old configuration": {
+			[]func(*Candidate){of(KindPod), scaledToZero, func(c *Candidate) { c.Pods = []Pod{{Mark: "old"}} }}, Stale,
+		},
+		"a lone Pod that missed the webhook": {
+			[]func(*Candidate){of(KindPod), scaledToZero, func(c *Candidate) { c.Pods = []Pod{{}} }}, Stale,
+		},
+		"the stamp counts another attempt only": {
+			[]func(*Candidate){func(c *Candidate) { c.Spec.Template.Metadata.Annotations[obsv1.StampAttempt] = "3" }}, Injected,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := candidate("api", tc.edits...)
@@ -114,20 +132,29 @@ func TestNewPlan(t *testing.T) {
 			candidates: []Candidate{candidate("a", unobserved), candidate("b", outdatedStamp), candidate("c", outdatedStamp)},
 			want:       []string{"Deployment shop/b 0"}},
 		"those just patched take room": {rollout: two,
-			candidates: []Candidate{candidate("a", outdatedStamp, justPatched), candidate("b", justPatched), candidate("c", outdatedStamp)}},
+			candidates: []Candidate{
+				candidate("a", outdatedStamp, justPatched), candidate("b", justPatched), candidate("c", outdatedStamp),
+			}},
 		"one that is stuck takes none": {rollout: obsv1.RolloutSpec{MaxConcurrent: 1},
 			candidates: []Candidate{candidate("a", deadline, oldPod), candidate("b", outdatedStamp)},
 			want:       []string{"Deployment shop/b 0"}},
 		"five by default": {
 			candidates: []Candidate{candidate("a", outdatedStamp), candidate("b", outdatedStamp), candidate("c", outdatedStamp),
 				candidate("d", outdatedStamp), candidate("e", outdatedStamp), candidate("f", outdatedStamp)},
-			want: []string{"Deployment shop/a 0", "Deployment shop/b 0", "Deployment shop/c 0", "Deployment shop/d 0", "Deployment shop/e 0"}},
+			want: []string{
+				"Deployment shop/a 0", "Deployment shop/b 0", "Deployment shop/c 0", "Deployment shop/d 0", "Deployment shop/e 0",
+			}},
 		"what rolls no Pods takes no room": {rollout: obsv1.RolloutSpec{MaxConcurrent: 1},
-			candidates: []Candidate{candidate("a", outdatedStamp), candidate("b", of(KindCronJob), outdatedStamp), candidate("c", scaledToZero, outdatedStamp)},
-			want:       []string{"CronJob shop/b 0", "Deployment shop/a 0", "Deployment shop/c 0"}},
+			candidates: []Candidate{
+				candidate("a", outdatedStamp), candidate("b", of(KindCronJob), outdatedStamp),
+				candidate("c", scaledToZero, outdatedStamp),
+			},
+			want: []string{"CronJob shop/b 0", "Deployment shop/a 0", "Deployment shop/c 0"}},
 		"left to their owners, but for what rolls no Pods": {rollout: manual,
-			candidates: []Candidate{candidate("a", outdatedStamp), candidate("b", of(KindCronJob), outdatedStamp), candidate("c", missedOne)},
-			want:       []string{"CronJob shop/b 0"}},
+			candidates: []Candidate{
+				candidate("a", outdatedStamp), candidate("b", of(KindCronJob), outdatedStamp), candidate("c", missedOne),
+			},
+			want: []string{"CronJob shop/b 0"}},
 		"an injection to retry":  {candidates: []Candidate{candidate("a", missedOne)}, want: []string{"Deployment shop/a 1"}},
 		"not to be retried yet":  {candidates: []Candidate{candidate("a", missedOne, tooEarly)}},
 		"a Job is never changed": {candidates: []Candidate{candidate("a", of(KindJob), missedOne)}},
@@ -153,8 +180,12 @@ func TestOwnerOf(t *testing.T) {
 		pod        metav1.ObjectMeta
 		kind, want string
 	}{
-		"alone":         {metav1.ObjectMeta{Name: "p"}, KindPod, "p"},
-		"a Deployment":  {metav1.ObjectMeta{Labels: map[string]string{"pod-template-hash": "5f7c"}, OwnerReferences: owner("ReplicaSet", "api-5f7c")}, KindDeployment, "api"},
+		"alone": {metav1.ObjectMeta{Name: "p"}, KindPod, "p"},
+		"a Deployment": {
+			metav1.ObjectMeta{
+				Labels: map[string]string{"pod-template-hash": "5f7c"}, OwnerReferences: owner("ReplicaSet", "api-5f7c"),
+			}, KindDeployment, "api",
+		},
 		"a ReplicaSet":  {metav1.ObjectMeta{OwnerReferences: owner("ReplicaSet", "api")}, "ReplicaSet", "api"},
 		"a StatefulSet": {metav1.ObjectMeta{OwnerReferences: owner(KindStatefulSet, "db")}, KindStatefulSet, "db"},
 	} {

@@ -51,7 +51,8 @@ func PodPatch(pod *corev1.Pod, grant Grant, containers []string) []webhook.JSONP
 	if grant.SecretExists {
 		marks[obsv1.MarkInjected] = grant.ConfigHash
 	}
-	return append(ops, setKeys("/metadata/annotations", pod.Annotations, marks, []string{obsv1.StampConfigHash, obsv1.MarkInjected})...)
+	return append(ops,
+		setKeys("/metadata/annotations", pod.Annotations, marks, []string{obsv1.StampConfigHash, obsv1.MarkInjected})...)
 }
 
 func readsFrom(container *corev1.Container, secret string) bool {

@@ -53,12 +53,18 @@ func settingsFirst(others ...corev1.EnvFromSource) []corev1.EnvFromSource {
 }
 
 func TestPodPatch(t *testing.T) {
-	own := corev1.EnvFromSource{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "own"}}}
+	own := corev1.EnvFromSource{
+		ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "own"}},
+	}
 	pod := &corev1.Pod{Spec: corev1.PodSpec{
 		InitContainers: []corev1.Container{{Name: "migrate"}},
 		Containers: []corev1.Container{
 			{Name: "api"},
-			{Name: "web", EnvFrom: []corev1.EnvFromSource{own}, Env: []corev1.EnvVar{{Name: "SENTRY_DSN", Value: "https://own@sentry.example/1"}}},
+			{
+				Name:    "web",
+				EnvFrom: []corev1.EnvFromSource{own},
+				Env:     []corev1.EnvVar{{Name: "SENTRY_DSN", Value: "https://own@sentry.example/1"}},
+			},
 		},
 	}}
 	got := patched(t, pod, PodPatch(pod, testGrant, nil))

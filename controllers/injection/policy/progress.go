@@ -149,7 +149,8 @@ func (w *Workload) onDelete() bool {
 
 // partition is how many Pods of a StatefulSet keep the old template.
 func (w *Workload) partition() int32 {
-	if w.Spec.UpdateStrategy == nil || w.Spec.UpdateStrategy.RollingUpdate == nil || w.Spec.UpdateStrategy.RollingUpdate.Partition == nil {
+	if w.Spec.UpdateStrategy == nil ||
+		w.Spec.UpdateStrategy.RollingUpdate == nil || w.Spec.UpdateStrategy.RollingUpdate.Partition == nil {
 		return 0
 	}
 	return min(*w.Spec.UpdateStrategy.RollingUpdate.Partition, w.replicas())

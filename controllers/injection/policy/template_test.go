@@ -38,23 +38,45 @@ func TestTemplatePatch(t *testing.T) {
 		want          *Stamp
 		stamp         *Stamp
 	}{
-		"created and granted":                              {after: template("shop:1", nil), want: want, stamp: want},
-		"created with another's stamp":                     {after: template("shop:1", old), want: want, stamp: want},
-		"created with a stamp that is not granted":         {after: template("shop:1", old)},
-		"created, granted nothing":                         {after: template("shop:1", nil)},
-		"changed by its owner":                             {before: template("shop:1", old), after: template("shop:2", old), want: want, stamp: want},
-		"changed by its owner, who drops the stamp":        {before: template("shop:1", old), after: template("shop:2", nil), want: want, stamp: want},
-		"changed by its owner, granted no more":            {before: template("shop:1", old), after: template("shop:2", old)},
-		"replaced without the stamp":                       {before: template("shop:1", old), after: template("shop:1", nil), want: want, stamp: old},
-		"replaced with half of the stamp":                  {before: template("shop:1", old), after: halfDropped, want: want, stamp: old},
-		"untouched":                                        {before: template("shop:1", old), after: template("shop:1", old), want: want, stamp: old},
-		"annotated, template untouched":                    {before: template("shop:1", nil), after: template("shop:1", nil), want: want},
-		"stamped by the controller":                        {before: template("shop:1", old), after: template("shop:1", want), want: want, stamp: want},
-		"stamped by the controller for the first time":     {before: template("shop:1", nil), after: template("shop:1", want), want: want, stamp: want},
-		"released by the controller":                       {before: template("shop:1", old), after: template("shop:1", nil)},
-		"annotation removed, left to the controller":       {before: template("shop:1", old), after: template("shop:1", old), stamp: old},
-		"rolled back to a template with an older stamp":    {before: template("shop:2", want), after: template("shop:1", old), want: want, stamp: want},
-		"rolled back to a template that was never stamped": {before: template("shop:2", want), after: template("shop:1", nil), want: want, stamp: want},
+		"created and granted":                      {after: template("shop:1", nil), want: want, stamp: want},
+		"created with another's stamp":             {after: template("shop:1", old), want: want, stamp: want},
+		"created with a stamp that is not granted": {after: template("shop:1", old)},
+		"created, granted nothing":                 {after: template("shop:1", nil)},
+		"changed by its owner": {
+			before: template("shop:1", old), after: template("shop:2", old), want: want, stamp: want,
+		},
+		"changed by its owner, who drops the stamp": {
+			before: template("shop:1", old), after: template("shop:2", nil), want: want, stamp: want,
+		},
+		"changed by its owner, granted no more": {before: template("shop:1", old), after: template("shop:2", old)},
+		"replaced without the stamp": {
+			before: template("shop:1", old), after: template("shop:1", nil), want: want, stamp: old,
+		},
+		"replaced with half of the stamp": {
+			before: template("shop:1", old), after: halfDropped, want: want, stamp: old,
+		},
+		"untouched": {
+			before: template("shop:1", old), after: template("shop:1", old), want: want, stamp: old,
+		},
+		"annotated, template untouched": {
+			before: template("shop:1", nil), after: template("shop:1", nil), want: want,
+		},
+		"stamped by the controller": {
+			before: template("shop:1", old), after: template("shop:1", want), want: want, stamp: want,
+		},
+		"stamped by the controller for the first time": {
+			before: template("shop:1", nil), after: template("shop:1", want), want: want, stamp: want,
+		},
+		"released by the controller": {before: template("shop:1", old), after: template("shop:1", nil)},
+		"annotation removed, left to the controller": {
+			before: template("shop:1", old), after: template("shop:1", old), stamp: old,
+		},
+		"rolled back to a template with an older stamp": {
+			before: template("shop:2", want), after: template("shop:1", old), want: want, stamp: want,
+		},
+		"rolled back to a template that was never stamped": {
+			before: template("shop:2", want), after: template("shop:1", nil), want: want, stamp: want,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ops := TemplatePatch(TemplateChange{Path: "/template", Old: tc.before, New: tc.after, Want: tc.want})
@@ -72,7 +94,8 @@ func TestTemplatePatch(t *testing.T) {
 				t.Errorf("the owner's own fields became %+v", got)
 			}
 			// The API server may call again, with what came of the first time.
-			if again := TemplatePatch(TemplateChange{Path: "/template", Old: tc.before, New: got, Want: tc.want}); len(again) > 0 {
+			if again := TemplatePatch(
+				TemplateChange{Path: "/template", Old: tc.before, New: got, Want: tc.want}); len(again) > 0 {
 				t.Errorf("repeated on its own result it does %+v", again)
 			}
 		})

@@ -29,7 +29,9 @@ func TestKeepLeavesLittleOfWhatDoesNotConcernUs(t *testing.T) {
 		Status: WorkloadStatus{Conditions: []Condition{{Type: "Available", Status: corev1.ConditionTrue}}},
 	}
 	w.Keep()
-	want := &Workload{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "shop", UID: "1", ResourceVersion: "2", Generation: 3}}
+	want := &Workload{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "shop", UID: "1", ResourceVersion: "2", Generation: 3},
+	}
 	if diff := cmp.Diff(want, w); diff != "" {
 		t.Errorf("kept (-want +got):\n%s", diff)
 	}
@@ -39,7 +41,9 @@ func TestKeepLeavesLittleOfWhatDoesNotConcernUs(t *testing.T) {
 func TestKeepLeavesWhatDecisionsLookAt(t *testing.T) {
 	annotations := map[string]string{obsv1.AnnotationStack: "shop", obsv1.AnnotationContainers: "api"}
 	w := &Workload{
-		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{obsv1.LabelManagedBy: obsv1.ManagedBy, "app": "shop"}, Annotations: annotations},
+		ObjectMeta: metav1.ObjectMeta{
+			Labels: map[string]string{obsv1.LabelManagedBy: obsv1.ManagedBy, "app": "shop"}, Annotations: annotations,
+		},
 		Spec: WorkloadSpec{Template: &Template{
 			Metadata: TemplateMeta{Labels: map[string]string{"app": "shop", obsv1.StampStack: "shop"}},
 			Spec:     PodSpec{Containers: []Container{{Name: "api"}}},
@@ -47,7 +51,9 @@ func TestKeepLeavesWhatDecisionsLookAt(t *testing.T) {
 	}
 	w.Keep()
 	want := &Workload{
-		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{obsv1.LabelManagedBy: obsv1.ManagedBy}, Annotations: annotations},
+		ObjectMeta: metav1.ObjectMeta{
+			Labels: map[string]string{obsv1.LabelManagedBy: obsv1.ManagedBy}, Annotations: annotations,
+		},
 		Spec: WorkloadSpec{Template: &Template{
 			Metadata: TemplateMeta{Labels: map[string]string{obsv1.StampStack: "shop"}},
 			Spec:     PodSpec{Containers: []Container{{Name: "api"}}},

@@ -52,7 +52,8 @@ func TestRepliesAreReadHoweverTheyArrive(t *testing.T) {
 	stream += "+OK\r\n"
 	for name, from := range map[string]io.Reader{
 		"whole": strings.NewReader(stream), "byte by byte": iotest.OneByteReader(strings.NewReader(stream)),
-		"in halves": iotest.HalfReader(strings.NewReader(stream)), "with the end": iotest.DataErrReader(strings.NewReader(stream)),
+		"in halves":    iotest.HalfReader(strings.NewReader(stream)),
+		"with the end": iotest.DataErrReader(strings.NewReader(stream)),
 	} {
 		got, err := all(from)
 		if diff := cmp.Diff(want, got); diff != "" || !errors.Is(err, io.EOF) {
@@ -79,7 +80,8 @@ func TestAReplyGoesOnAfterATimeout(t *testing.T) {
 }
 
 func TestTheBufferOfALargeMessageIsGivenBack(t *testing.T) {
-	stream := encoded("message", "c", strings.Repeat("x", 4<<20)) + encoded("message", "c", "y") + encoded("message", "c", "z")
+	stream := encoded("message", "c", strings.Repeat("x", 4<<20)) + encoded("message", "c", "y") +
+		encoded("message", "c", "z")
 	r := newReplies(iotest.HalfReader(strings.NewReader(stream)), func() {})
 	for range 3 {
 		if _, err := r.next(); err != nil {
@@ -95,7 +97,9 @@ func TestTheBufferOfALargeMessageIsGivenBack(t *testing.T) {
 func TestAMessageThatIsTooLargeIsPassedOver(t *testing.T) {
 	stream := encoded("message", "c", strings.Repeat("x", maxElement+1)) + encoded("message", "c", "next")
 	want := [][]string{{"message", "c", ""}, {"message", "c", "next"}}
-	for name, from := range map[string]io.Reader{"whole": strings.NewReader(stream), "in halves": iotest.HalfReader(strings.NewReader(stream))} {
+	for name, from := range map[string]io.Reader{
+		"whole": strings.NewReader(stream), "in halves": iotest.HalfReader(strings.NewReader(stream)),
+	} {
 		got, err := all(from)
 		if diff := cmp.Diff(want, got); diff != "" || !errors.Is(err, io.EOF) {
 			t.Errorf("%s: error %v (-want +got):\n%s", name, err, diff)
@@ -108,8 +112,10 @@ func TestWhatIsNoReplyIsRefused(t *testing.T) {
 		text string
 		want string
 	}{
-		"HTTP":              {"HTTP/1.1 400 Bad Request\r\n\r\n", errProtocol.Error()},
-		"an error":          {"-NOPERM this user has no permissions\r\n", "the server refuses: NOPERM this user has no permissions"},
+		"HTTP": {"HTTP/1.1 400 Bad Request\r\n\r\n", errProtocol.Error()},
+		"an error": {
+			"-NOPERM this user has no permissions\r\n", "the server refuses: NOPERM this user has no permissions",
+		},
 		"no length":         {"*x\r\n", errProtocol.Error()},
 		"a negative length": {"*-1\r\n", errProtocol.Error()},
 		"a long array":      {"*9\r\n", errProtocol.Error()},
@@ -132,7 +138,9 @@ func TestWhatIsNoReplyIsRefused(t *testing.T) {
 
 // FuzzReplies checks that any stream is read the same in one piece and byte by byte, and that what is read is there.
 func FuzzReplies(f *testing.F) {
-	for _, text := range []string{encoded("message", "c", "x"), "+PONG\r\n", ":1\r\n", "-ERR x\r\n", "*2\r\n$-1\r\n:5\r\n", "*1\r\n$3\r\nab"} {
+	for _, text := range []string{
+		encoded("message", "c", "x"), "+PONG\r\n", ":1\r\n", "-ERR x\r\n", "*2\r\n$-1\r\n:5\r\n", "*1\r\n$3\r\nab",
+	} {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, stream []byte) {

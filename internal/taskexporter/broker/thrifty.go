@@ -21,9 +21,10 @@ const (
 	gathering = 50 * time.Millisecond
 	// portion is how much is worth waking up for, in bytes: half of what a read takes.
 	portion = readSize / 2
-	// room is how much the kernel may hold for us from the start, in bytes, instead of growing to that over time. It takes
-	// memory only for what waits. A broker that fills it up has to wait for us, and Redis 7 may close a TLS connection then
-	// ("SSL routines::bad length", https://github.com/valkey-io/valkey/issues/1135).
+	// room is how much the kernel may hold for us from the start, in bytes, instead of growing to that
+	// over time. It takes memory only for what waits. A broker that fills it up has to wait for us,
+	// and Redis 7 may close a TLS connection then ("SSL routines::bad length",
+	// https://github.com/valkey-io/valkey/issues/1135).
 	room = 2 << 20
 )
 
@@ -50,7 +51,8 @@ func newThrifty(connection net.Conn, patience time.Duration) *thrifty {
 }
 
 // connect connects to a broker, over TLS if there are settings for that. What is returned second is the reader below.
-func connect(ctx context.Context, network, address string, config *tls.Config, patience time.Duration) (net.Conn, *thrifty, error) {
+func connect(ctx context.Context, network, address string, config *tls.Config,
+	patience time.Duration) (net.Conn, *thrifty, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	socket, err := new(net.Dialer).DialContext(ctx, network, address)
@@ -103,9 +105,9 @@ func (t *thrifty) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// gather waits until a portion came, or for a moment. The runtime's poller wakes a thread whenever a socket becomes
-// readable, even if no goroutine reads it, so the kernel is asked not to call it so for few bytes (SO_RCVLOWAT, socket(7)).
-// What goes wrong here, the read tells of.
+// gather waits until a portion came, or for a moment. The runtime's poller wakes a thread whenever
+// a socket becomes readable, even if no goroutine reads it, so the kernel is asked not to call it
+// so for few bytes (SO_RCVLOWAT, socket(7)). What goes wrong here, the read tells of.
 func (t *thrifty) gather() {
 	if t.socket == nil {
 		return
@@ -126,7 +128,8 @@ func (t *thrifty) gather() {
 	t.readableFrom(1)
 }
 
-// readableFrom asks the kernel to call the socket readable from so many bytes on, for which it makes room if it has less.
+// readableFrom asks the kernel to call the socket readable from so many bytes on, for which it
+// makes room if it has less.
 func (t *thrifty) readableFrom(bytes int) {
 	if t.socket != nil {
 		_ = t.socket.Control(func(socket uintptr) { readableFrom(socket, bytes) }) // the read tells of an error

@@ -50,7 +50,8 @@ func (c collector) counter(family counterFamily, key Key, value uint64, exceptio
 		more = []string{"exception"}
 	}
 	values := append([]string{key.Name, key.Hostname, key.Queue}, exception...)
-	return prometheus.MustNewConstMetric(c.desc(family.name+"_total", family.help, more...), prometheus.CounterValue, float64(value), values...)
+	return prometheus.MustNewConstMetric(c.desc(family.name+"_total", family.help, more...), prometheus.CounterValue,
+		float64(value), values...)
 }
 
 // metric returns the histogram for client_golang, the native one if there is one, which has the classic buckets too.

@@ -32,8 +32,8 @@ func (h *histogram) observe(value float64) {
 	}
 }
 
-// nativeBuckets bounds the buckets of a native histogram. It takes up to 15 KiB with all of them, a hundred times as much
-// as a classic one.
+// nativeBuckets bounds the buckets of a native histogram. It takes up to 15 KiB with all of them, a
+// hundred times as much as a classic one.
 const nativeBuckets = 160
 
 // cost is the number of Prometheus series that a histogram with these bounds takes, each bucket of a native one counted

@@ -77,8 +77,8 @@ type Task struct {
 	runtime, failedRuntime, wait atomic.Pointer[histogram]
 }
 
-// failureKey is a label set of a failure. Exceptions are few for each task, so they are not part of Key, which every event
-// would have to hash.
+// failureKey is a label set of a failure. Exceptions are few for each task, so they are not part of
+// Key, which every event would have to hash.
 type failureKey struct {
 	task      *Task
 	exception string

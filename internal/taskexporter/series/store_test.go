@@ -95,7 +95,8 @@ func TestIdleLabelSetsAreForgotten(t *testing.T) {
 		s.Expire(start.Add(time.Duration(minute) * time.Minute))
 		fill(s, "busy")
 	}
-	if got := text(t, s); strings.Contains(got, "idle") || !strings.Contains(got, `started_total{name="n",hostname="busy",queue_name="q"} 63`) {
+	if got := text(t, s); strings.Contains(got, "idle") || !strings.Contains(got,
+		`started_total{name="n",hostname="busy",queue_name="q"} 63`) {
 		t.Errorf("after an hour:\n%s", got)
 	}
 	if got := samples(text(t, s)); got != s.Kept() {

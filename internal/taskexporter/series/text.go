@@ -27,8 +27,8 @@ var (
 	failureFamily = counterFamily{"task_failed", "Tasks that finished in an error, by the class of the exception."}
 )
 
-// histogramFamily is a histogram of seconds. The unit is not in the names, against Prometheus' custom, because dashboards
-// were made with the peer's.
+// histogramFamily is a histogram of seconds. The unit is not in the names, against Prometheus'
+// custom, because dashboards were made with the peer's.
 type histogramFamily struct {
 	name, help string
 	of         func(*Task) *atomic.Pointer[histogram]
@@ -123,7 +123,8 @@ func (s *Store) WriteText(out io.Writer, openMetrics bool) error {
 	return w.err
 }
 
-// counterHeader writes a counter's header and returns the name of its samples. OpenMetrics names the family without _total.
+// counterHeader writes a counter's header and returns the name of its samples. OpenMetrics names
+// the family without _total.
 func (s *Store) counterHeader(w *textWriter, family counterFamily, openMetrics bool) string {
 	name := s.config.Prefix + family.name
 	if openMetrics {

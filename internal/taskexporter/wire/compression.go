@@ -28,7 +28,8 @@ func decompress(body []byte, method string) ([]byte, error) {
 	case "application/x-bz2", "application/x-bzip2", "bzip2", "bzip":
 		reader = bzip2.NewReader(bytes.NewReader(body))
 	case "application/zstd", "zstd", "zstandard":
-		z, err := zstd.NewReader(bytes.NewReader(body), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxDecompressed))
+		z, err := zstd.NewReader(bytes.NewReader(body), zstd.WithDecoderConcurrency(1),
+			zstd.WithDecoderMaxMemory(maxDecompressed))
 		if err != nil {
 			return nil, ErrBody
 		}

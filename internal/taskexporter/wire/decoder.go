@@ -63,7 +63,8 @@ func (d *Decoder) Reply(message []byte) (body []byte, ticket string, err error) 
 	return body, d.ticket, err
 }
 
-// decodeBody reads one event or a list. One item that is no event does not spoil the others, as long as the whole is JSON.
+// decodeBody reads one event or a list. One item that is no event does not spoil the others, as
+// long as the whole is JSON.
 func (d *Decoder) decodeBody(body []byte) (events []Event, refused int, err error) {
 	s := &d.scan
 	s.reset(body)

@@ -75,7 +75,9 @@ func known(f float64) *float64 {
 
 // envelope returns kombu's envelope around a body.
 func envelope(body string) []byte {
-	return fmt.Appendf(nil, `{"body": %q, "content-encoding": "utf-8", "content-type": "application/json", "headers": {"hostname": "w@h"}, "properties": {"body_encoding": "base64"}}`,
+	return fmt.Appendf(nil,
+		`{"body": %q, "content-encoding": "utf-8", "content-type": "application/json", "headers": {"hostname": "w@h"}, `+
+			`"properties": {"body_encoding": "base64"}}`,
 		base64.StdEncoding.EncodeToString([]byte(body)))
 }
 
@@ -84,22 +86,32 @@ const received = `{"type": "task-received", "uuid": "u", "hostname": "w@h", "nam
 func TestBodiesAreReadHoweverTheyAreWrapped(t *testing.T) {
 	zipped, zstandard := compressed(t, received)
 	wrap := func(body, encoding, headers string) string {
-		return fmt.Sprintf(`{"body": %q, "content-encoding": "utf-8", "content-type": "application/json", "headers": {%s}, "properties": {%s}}`, body, headers, encoding)
+		return fmt.Sprintf(`{"body": %q, "content-encoding": "utf-8", "content-type": "application/json", "headers": {%s}, `+
+			`"properties": {%s}}`, body, headers, encoding)
 	}
 	base := func(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
 	tests := map[string]struct {
 		message string
 		format  Format
 	}{
-		"base64":              {wrap(base([]byte(received)), `"body_encoding": "base64"`, ""), Format{Enveloped: true}},
-		"plain text":          {wrap(received, "", ""), Format{Enveloped: true}},
-		"null encoding":       {wrap(received, `"body_encoding": null`, ""), Format{Enveloped: true}},
-		"zlib":                {wrap(base(zipped), `"body_encoding": "base64"`, `"compression": "application/x-gzip"`), Format{Enveloped: true}},
-		"zstandard":           {wrap(base(zstandard), `"body_encoding": "base64"`, `"compression": "application/zstd"`), Format{Enveloped: true}},
-		"AMQP":                {received, Format{ContentType: "application/json", ContentEncoding: "utf-8"}},
-		"AMQP, zlib":          {string(zipped), Format{ContentType: "application/json", ContentEncoding: "utf-8", Compression: "application/x-gzip"}},
-		"list":                {"[" + received + "]", Format{ContentType: "application/json"}},
-		"escaped base64":      {strings.ReplaceAll(wrap(base([]byte(received)), `"body_encoding": "base64"`, ""), "e", `\u0065`), Format{Enveloped: true}},
+		"base64":        {wrap(base([]byte(received)), `"body_encoding": "base64"`, ""), Format{Enveloped: true}},
+		"plain text":    {wrap(received, "", ""), Format{Enveloped: true}},
+		"null encoding": {wrap(received, `"body_encoding": null`, ""), Format{Enveloped: true}},
+		"zlib": {
+			wrap(base(zipped), `"body_encoding": "base64"`, `"compression": "application/x-gzip"`), Format{Enveloped: true},
+		},
+		"zstandard": {
+			wrap(base(zstandard), `"body_encoding": "base64"`, `"compression": "application/zstd"`), Format{Enveloped: true},
+		},
+		"AMQP": {received, Format{ContentType: "application/json", ContentEncoding: "utf-8"}},
+		"AMQP, zlib": {
+			string(zipped), Format{ContentType: "application/json", ContentEncoding: "utf-8", Compression: "application/x-gzip"},
+		},
+		"list": {"[" + received + "]", Format{ContentType: "application/json"}},
+		"escaped base64": {
+			strings.ReplaceAll(wrap(base([]byte(received)), `"body_encoding": "base64"`, ""), "e", `\u0065`),
+			Format{Enveloped: true},
+		},
 		"space and new lines": {" [\n\t" + received + "\r\n] ", Format{ContentType: "application/json"}},
 	}
 	for name, tc := range tests {
@@ -145,7 +157,8 @@ func TestCompressedBombIsRefused(t *testing.T) {
 func TestExceptionClass(t *testing.T) {
 	tests := map[string]string{
 		"ValueError('it broke')": "ValueError", "my.mod.Err('x')": "Err", "<MyErr: 5>": "MyErr", "KeyError()": "KeyError",
-		"<Err object at 0x7f>": "Err", "reject requeue=False: no": "Reject", "Größe('x')": "Größe", "": "", "some words": "", "Err": "", "('x')": "", "1 + 1": "",
+		"<Err object at 0x7f>": "Err", "reject requeue=False: no": "Reject", "Größe('x')": "Größe", "": "",
+		"some words": "", "Err": "", "('x')": "", "1 + 1": "",
 	}
 	for repr, want := range tests {
 		if got := string(exceptionClass([]byte(repr))); got != want {
@@ -157,7 +170,8 @@ func TestExceptionClass(t *testing.T) {
 func TestAWrappedExceptionIsNamedByItsTraceback(t *testing.T) {
 	tests := map[string]string{
 		`"Traceback:\n  raise X\nbilliard.exceptions.TimeLimitExceeded: TimeLimitExceeded(1,)\n"`: "TimeLimitExceeded",
-		`"ValueError: x"`: "ValueError", `"no class here"`: wrapper, `""`: wrapper, `null`: wrapper, `5`: wrapper, `"a b: c"`: wrapper,
+		`"ValueError: x"`: "ValueError", `"no class here"`: wrapper, `""`: wrapper, `null`: wrapper, `5`: wrapper,
+		`"a b: c"`: wrapper,
 	}
 	for traceback, want := range tests {
 		var d Decoder
@@ -170,7 +184,9 @@ func TestAWrappedExceptionIsNamedByItsTraceback(t *testing.T) {
 }
 
 func TestUnregisteredName(t *testing.T) {
-	for repr, want := range map[string]string{"NotRegistered('proj.gone')": "proj.gone", "NotRegistered(": "", "ValueError('x')": ""} {
+	for repr, want := range map[string]string{
+		"NotRegistered('proj.gone')": "proj.gone", "NotRegistered(": "", "ValueError('x')": "",
+	} {
 		if got := string(unregisteredName([]byte(repr))); got != want {
 			t.Errorf("unregisteredName(%q) = %q, want %q", repr, got, want)
 		}

@@ -13,8 +13,9 @@ import (
 // Type is the kind of an event.
 type Type uint8
 
-// The events of Celery's protocol (docs/userguide/monitoring.rst, celery/worker/request.py, celery/events/dispatcher.py).
-// Unknown stands for every other type, such as those that tasks send themselves.
+// The events of Celery's protocol (docs/userguide/monitoring.rst, celery/worker/request.py,
+// celery/events/dispatcher.py). Unknown stands for every other type, such as those that tasks send
+// themselves.
 const (
 	Unknown Type = iota
 	TaskSent

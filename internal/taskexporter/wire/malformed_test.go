@@ -15,21 +15,23 @@ func TestTextsThatAreNoMessages(t *testing.T) {
 		message string
 		want    error
 	}{
-		"empty":                {"", ErrEnvelope},
-		"null":                 {"null", ErrEnvelope},
-		"number":               {"5", ErrEnvelope},
-		"list":                 {"[]", ErrEnvelope},
-		"string":               {`"x"`, ErrEnvelope},
-		"empty object":         {"{}", ErrEnvelope},
-		"not JSON":             {"hello", ErrEnvelope},
-		"invalid UTF-8 only":   {"\xff\xfe", ErrEnvelope},
-		"cut off":              {good[:len(good)/2], ErrEnvelope},
-		"something behind":     {good + "x", ErrEnvelope},
-		"without properties":   {strings.Replace(good, `"properties"`, `"other"`, 1), ErrEnvelope},
-		"without body":         {strings.Replace(good, `"body"`, `"other"`, 1), ErrEnvelope},
-		"properties a list":    {strings.Replace(good, `{"body_encoding": "base64"}`, `[]`, 1), ErrEnvelope},
-		"unknown encoding":     {strings.Replace(good, `"base64"`, `"base85"`, 1), ErrEnvelope},
-		"body not base64":      {`{"body": "%%%", "content-type": "application/json", "properties": {"body_encoding": "base64"}}`, ErrEnvelope},
+		"empty":              {"", ErrEnvelope},
+		"null":               {"null", ErrEnvelope},
+		"number":             {"5", ErrEnvelope},
+		"list":               {"[]", ErrEnvelope},
+		"string":             {`"x"`, ErrEnvelope},
+		"empty object":       {"{}", ErrEnvelope},
+		"not JSON":           {"hello", ErrEnvelope},
+		"invalid UTF-8 only": {"\xff\xfe", ErrEnvelope},
+		"cut off":            {good[:len(good)/2], ErrEnvelope},
+		"something behind":   {good + "x", ErrEnvelope},
+		"without properties": {strings.Replace(good, `"properties"`, `"other"`, 1), ErrEnvelope},
+		"without body":       {strings.Replace(good, `"body"`, `"other"`, 1), ErrEnvelope},
+		"properties a list":  {strings.Replace(good, `{"body_encoding": "base64"}`, `[]`, 1), ErrEnvelope},
+		"unknown encoding":   {strings.Replace(good, `"base64"`, `"base85"`, 1), ErrEnvelope},
+		"body not base64": {
+			`{"body": "%%%", "content-type": "application/json", "properties": {"body_encoding": "base64"}}`, ErrEnvelope,
+		},
 		"body a number":        {`{"body": 5, "content-type": "application/json", "properties": {}}`, ErrEnvelope},
 		"without content type": {strings.Replace(good, `"content-type"`, `"other"`, 1), ErrContentType},
 		"content type null":    {strings.Replace(good, `"application/json"`, `null`, 1), ErrContentType},
@@ -41,12 +43,14 @@ func TestTextsThatAreNoMessages(t *testing.T) {
 		"deep nesting":         {strings.Repeat("[", 5000), ErrEnvelope},
 		"body cut off":         {string(envelope(received[:40])), ErrBody},
 		"body empty":           {string(envelope("")), ErrBody},
-		"body deep":            {string(envelope(`{"a":` + strings.Repeat("[", 5000) + strings.Repeat("]", 5000) + "}")), ErrBody},
-		"two bodies":           {string(envelope(received + received)), ErrBody},
-		"trailing comma":       {string(envelope("[" + received + ",]")), ErrBody},
-		"missing comma":        {string(envelope("[" + received + received + "]")), ErrBody},
-		"list without an end":  {string(envelope("[" + received)), ErrBody},
-		"too many events":      {string(envelope("[" + strings.Repeat(received+",", maxEvents+1) + received + "]")), ErrBody},
+		"body deep": {
+			string(envelope(`{"a":` + strings.Repeat("[", 5000) + strings.Repeat("]", 5000) + "}")), ErrBody,
+		},
+		"two bodies":          {string(envelope(received + received)), ErrBody},
+		"trailing comma":      {string(envelope("[" + received + ",]")), ErrBody},
+		"missing comma":       {string(envelope("[" + received + received + "]")), ErrBody},
+		"list without an end": {string(envelope("[" + received)), ErrBody},
+		"too many events":     {string(envelope("[" + strings.Repeat(received+",", maxEvents+1) + received + "]")), ErrBody},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -141,7 +145,9 @@ func with(field, value string) string {
 
 func without(field string) string {
 	fields := []string{}
-	for _, pair := range [][2]string{{"type", `"task-received"`}, {"uuid", `"u"`}, {"hostname", `"w@h"`}, {"timestamp", "1"}} {
+	for _, pair := range [][2]string{
+		{"type", `"task-received"`}, {"uuid", `"u"`}, {"hostname", `"w@h"`}, {"timestamp", "1"},
+	} {
 		if pair[0] != field {
 			fields = append(fields, fmt.Sprintf("%q: %s", pair[0], pair[1]))
 		}

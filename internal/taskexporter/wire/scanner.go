@@ -10,8 +10,9 @@ import (
 // maxDepth bounds nesting. Celery's own events are two deep.
 const maxDepth = 64
 
-// scanner reads one JSON text front to back and materialises only what is asked for. It accepts what RFC 8259
-// accepts, and the NaN and Infinity that Python writes. The first error sticks, and every later call yields zero values.
+// scanner reads one JSON text front to back and materialises only what is asked for. It accepts
+// what RFC 8259 accepts, and the NaN and Infinity that Python writes. The first error sticks, and
+// every later call yields zero values.
 type scanner struct {
 	data []byte
 	pos  int

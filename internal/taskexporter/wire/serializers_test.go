@@ -13,8 +13,8 @@ import (
 const (
 	yamlEvents = "- eta: '2026-11-22T00:00:00+00:00'\n  hostname: w@h\n  name: n\n  retries: 0\n  timestamp: 1.5\n" +
 		"  type: task-received\n  uuid: u\n"
-	msgpackEvent = "\x86\xa4type\xadtask-received\xa4uuid\xa1u\xa8hostname\xa3w@h\xa4name\xa1n\xa3eta\xb92026-11-22T00:00:00+00:00" +
-		"\xa9timestamp\xcb\x3f\xf8\x00\x00\x00\x00\x00\x00"
+	msgpackEvent = "\x86\xa4type\xadtask-received\xa4uuid\xa1u\xa8hostname\xa3w@h\xa4name\xa1n" +
+		"\xa3eta\xb92026-11-22T00:00:00+00:00\xa9timestamp\xcb\x3f\xf8\x00\x00\x00\x00\x00\x00"
 )
 
 func TestDecodeReadsOtherSerializers(t *testing.T) {
@@ -25,7 +25,8 @@ func TestDecodeReadsOtherSerializers(t *testing.T) {
 			t.Errorf("%s: %d events, %d refused, error %v", contentType, len(events), refused, err)
 			continue
 		}
-		if e := events[0]; e.Type != TaskReceived || string(e.UUID)+string(e.Name) != "un" || e.Timestamp != 1.5 || e.ETA != 1795305600 || e.Malformed != 0 {
+		if e := events[0]; e.Type != TaskReceived || string(e.UUID)+string(e.Name) != "un" || e.Timestamp != 1.5 ||
+			e.ETA != 1795305600 || e.Malformed != 0 {
 			t.Errorf("%s: %+v", contentType, e)
 		}
 	}
@@ -75,7 +76,8 @@ func TestDecodeReadsUUIDObjects(t *testing.T) {
 }
 
 func TestParseTasksReadsUUIDObjects(t *testing.T) {
-	replies, err := ParseTasks([]byte(`{"w@h": [{"id": {"__type__": "uuid", "__value__": {"hex": "71"}}, "name": "n"}, {"id": "72"}, {"id": 5}]}`))
+	replies, err := ParseTasks(
+		[]byte(`{"w@h": [{"id": {"__type__": "uuid", "__value__": {"hex": "71"}}, "name": "n"}, {"id": "72"}, {"id": 5}]}`))
 	got := replies["w@h"]
 	if err != nil || len(got) != 3 || got[0].ID != "71" || got[1].ID != "72" || got[2].ID != "" {
 		t.Errorf("tasks %+v, error %v", got, err)
@@ -89,7 +91,8 @@ func uuids(events []Event) (ids [][]byte) {
 	return ids
 }
 
-// FuzzSerializers checks that whatever is sent, it is answered in bounded time and memory, and what is converted is JSON.
+// FuzzSerializers checks that whatever is sent, it is answered in bounded time and memory, and what
+// is converted is JSON.
 func FuzzSerializers(f *testing.F) {
 	f.Add([]byte(yamlEvents), typeYAML)
 	f.Add([]byte(msgpackEvent), typeMsgpack)

@@ -16,8 +16,9 @@ var plain = func() (table [256]bool) {
 	return table
 }()
 
-// plainRun returns the first position from pos on that is within eight bytes of one that is not plain. It looks at eight
-// bytes at a time: in a word, (x - n·0x01…) &^ x has the high bit of the lowest byte set that is below n.
+// plainRun returns the first position from pos on that is within eight bytes of one that is not
+// plain. It looks at eight bytes at a time: in a word, (x - n·0x01…) &^ x has the high bit of the
+// lowest byte set that is below n.
 func plainRun(data []byte, pos int) int {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	for ; pos+8 <= len(data); pos += 8 {
@@ -31,8 +32,8 @@ func plainRun(data []byte, pos int) int {
 	return pos
 }
 
-// skipString finds the end of a string and checks its escapes. UTF-8 is not checked: most strings are never looked at, and
-// those that are get mended by unescape.
+// skipString finds the end of a string and checks its escapes. UTF-8 is not checked: most strings
+// are never looked at, and those that are get mended by unescape.
 func (s *scanner) skipString() {
 	data, pos := s.data, s.pos+1
 	for pos < len(data) {
