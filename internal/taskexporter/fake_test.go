@@ -19,9 +19,11 @@ type fakeBroker struct {
 	lengths func(queues []string) ([]broker.Depth, error)
 	unacked func() (int64, error)
 	replies func(wire.Request) []broker.Reply
-	refuse  error         // of every broadcast
-	away    error         // of every connection for questions
-	lasts   time.Duration // a subscription, zero for ever
+	refuse  error // of every broadcast
+	// refuseClaims is what claims are answered with.
+	refuseClaims error
+	away         error         // of every connection for questions
+	lasts        time.Duration // a subscription, zero for ever
 
 	connects   []time.Time
 	subscribed int
@@ -48,7 +50,7 @@ func (f *fakeBroker) Depths(context.Context) (broker.Depths, error) { return f.c
 
 func (f *fakeBroker) Workers(context.Context) (broker.Workers, error) { return f.connect() }
 
-func (f *fakeBroker) Claim(context.Context, broker.Claim) error { return nil }
+func (f *fakeBroker) Claim(context.Context, broker.Claim) error { return f.refuseClaims }
 
 func (f *fakeBroker) connect() (*fakeBroker, error) {
 	f.connects = append(f.connects, time.Now())

@@ -31,6 +31,8 @@ type handover struct {
 	// counting is whether gauges are shown and events counted; served, whether it ever was.
 	counting, served atomic.Bool
 	leaving          atomic.Bool
+	// alone is set where the broker's user may not make claims.
+	alone atomic.Bool
 	// subscribed, claimed, heard, ended and scraped are Unix nanoseconds: of the subscription, our last claim, the last one
 	// of another, the last count, and the end of the last scrape.
 	subscribed, claimed, heard, ended, scraped atomic.Int64
@@ -112,6 +114,7 @@ func (e *Exporter) handOver(ctx context.Context) {
 		case broker.Refused(err):
 			// Without claims it is one among others that count, as without a group.
 			e.log.Warn("cannot take over from another exporter or hand over to one: this one counts by itself", "error", err)
+			e.handover.alone.Store(true)
 			e.post(func(*tracker) { e.handover.setCounting(true, time.Now()) })
 			return
 		default:
@@ -120,10 +123,10 @@ func (e *Exporter) handOver(ctx context.Context) {
 	}
 }
 
-// Leave returns when the exporter may end: at once without a group, else when another has taken over and this one was
+// Leave returns when the exporter may end: at once without a group or claims, else when another has taken over and this one was
 // scraped after its last count, or the time is up.
 func (e *Exporter) Leave() {
-	if e.handover.id == "" || !e.handover.served.Load() {
+	if e.handover.id == "" || e.handover.alone.Load() || !e.handover.served.Load() {
 		return
 	}
 	e.handover.leaving.Store(true)

@@ -3,6 +3,7 @@
 package taskexporter
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,6 +102,26 @@ func TestClaimsWithoutAGroupAreMalformed(t *testing.T) {
 	if !b.handover.counting.Load() {
 		t.Error("it no longer counts")
 	}
+}
+
+func TestHandoverWithoutThePermissionCountsByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, "--handover", "shop")
+		b.broker = &fakeBroker{asked: map[string][]time.Time{}, last: map[string]wire.Request{}, refuseClaims: broker.ErrBlocked}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		b.handover.resubscribed(time.Now())
+		go b.process(ctx)
+		b.handOver(ctx)
+		synctest.Wait()
+		if !b.handover.counting.Load() || !b.Ready() {
+			t.Error("it does not count")
+		}
+		began := time.Now()
+		if b.Leave(); time.Since(began) != 0 {
+			t.Error("it waits for a successor that cannot take over")
+		}
+	})
 }
 
 func TestLeaveWaitsForTheLastScrape(t *testing.T) {
