@@ -64,7 +64,8 @@ func CacheOptions() cache.Options {
 
 // Setup registers the controllers with a manager whose cache was made with CacheOptions.
 func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
-	if err := metadata.AddIndexes(ctx, mgr.GetFieldIndexer(), append(stack.Indexes(), injection.CopyIndex())...); err != nil {
+	if err := metadata.AddIndexes(ctx, mgr.GetFieldIndexer(),
+		append(stack.Indexes(), injection.CopyIndex())...); err != nil {
 		return err
 	}
 	disco, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())

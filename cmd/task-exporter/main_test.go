@@ -49,16 +49,28 @@ func TestExitStatus(t *testing.T) {
 		code           int
 		stdout, stderr string
 	}{
-		"help":          {nil, []string{"--help"}, 0, "--broker-url=STRING", ""},
-		"short help":    {nil, []string{"-h"}, 0, "CE_BROKER_URL", ""},
-		"no broker":     {nil, nil, 2, "", "task-exporter: --broker-url (CE_BROKER_URL) is missing; accepted are redis://"},
-		"unknown flag":  {nil, []string{"--colour", "red"}, 2, "", `task-exporter: unknown flag --colour`},
-		"bad value":     {[]string{"CE_BROKER_URL=redis://h", "CE_PORT=http"}, nil, 2, "", `task-exporter: --port: expected a valid 64 bit int but got "http"`},
-		"scheme":        {[]string{"CE_BROKER_URL=sqs://key:secret@"}, nil, 2, "", `task-exporter: --broker-url: sqs:// is not supported: `},
-		"malformed URL": {nil, []string{"--broker-url", "redis://u:secret@h:port/0"}, 2, "", `the URL redis://...: the port is not a number`},
-		"bad escape":    {nil, []string{"--broker-url", "amqp://u:12/secret@h"}, 2, "", "special characters of the password percent-encoded"},
-		"URL as word":   {nil, []string{"redis://u:secret@h/0"}, 2, "", "an argument is no option"},
-		"port in use":   {[]string{"CE_BROKER_URL=redis://127.0.0.1:1"}, []string{"--host", "127.0.0.1", "--port", taken}, 1, "", "task-exporter: listen: "},
+		"help":         {nil, []string{"--help"}, 0, "--broker-url=STRING", ""},
+		"short help":   {nil, []string{"-h"}, 0, "CE_BROKER_URL", ""},
+		"no broker":    {nil, nil, 2, "", "task-exporter: --broker-url (CE_BROKER_URL) is missing; accepted are redis://"},
+		"unknown flag": {nil, []string{"--colour", "red"}, 2, "", `task-exporter: unknown flag --colour`},
+		"bad value": {
+			[]string{"CE_BROKER_URL=redis://h", "CE_PORT=http"}, nil, 2, "",
+			`task-exporter: --port: expected a valid 64 bit int but got "http"`,
+		},
+		"scheme": {
+			[]string{"CE_BROKER_URL=sqs://key:secret@"}, nil, 2, "", `task-exporter: --broker-url: sqs:// is not supported: `,
+		},
+		"malformed URL": {
+			nil, []string{"--broker-url", "redis://u:secret@h:port/0"}, 2, "", `the URL redis://...: the port is not a number`,
+		},
+		"bad escape": {
+			nil, []string{"--broker-url", "amqp://u:12/secret@h"}, 2, "", "special characters of the password percent-encoded",
+		},
+		"URL as word": {nil, []string{"redis://u:secret@h/0"}, 2, "", "an argument is no option"},
+		"port in use": {
+			[]string{"CE_BROKER_URL=redis://127.0.0.1:1"}, []string{"--host", "127.0.0.1", "--port", taken}, 1, "",
+			"task-exporter: listen: ",
+		},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -70,7 +82,8 @@ func TestExitStatus(t *testing.T) {
 			if !strings.Contains(stdout.String(), tc.stdout) || !strings.Contains(stderr.String(), tc.stderr) {
 				t.Errorf("stdout %q, stderr %q", stdout, stderr)
 			}
-			if text := stdout.String() + stderr.String(); strings.Contains(text, "secret") || strings.Contains(text, "goroutine") {
+			if text := stdout.String() +
+				stderr.String(); strings.Contains(text, "secret") || strings.Contains(text, "goroutine") {
 				t.Errorf("a password or a stack is shown: %s", text)
 			}
 		})
@@ -79,7 +92,8 @@ func TestExitStatus(t *testing.T) {
 
 func TestSignalsEndItWithStatusZero(t *testing.T) {
 	for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
-		command, _, _ := program(t, []string{"CE_BROKER_URL=redis://u:secret@127.0.0.1:1/0\n"}, "--host", "127.0.0.1", "--port", "0", "--retry-interval", "3")
+		command, _, _ := program(t, []string{"CE_BROKER_URL=redis://u:secret@127.0.0.1:1/0\n"}, "--host", "127.0.0.1",
+			"--port", "0", "--retry-interval", "3")
 		command.Stderr = nil
 		output, err := command.StderrPipe()
 		if err != nil {
@@ -107,7 +121,8 @@ func TestSignalsEndItWithStatusZero(t *testing.T) {
 		if took := time.Since(began); took > time.Second {
 			t.Errorf("%v: took %v", signal, took)
 		}
-		if bytes.Contains(text, []byte("secret")) || !bytes.Contains(text, []byte("--retry-interval: the exporter always reconnects")) {
+		if bytes.Contains(text, []byte("secret")) || !bytes.Contains(text,
+			[]byte("--retry-interval: the exporter always reconnects")) {
 			t.Errorf("log: %s", text)
 		}
 	}

@@ -20,7 +20,12 @@ func settingsStack() (*obsv1.ObservabilityStack, Inputs) {
 	}
 	stack.Spec.Logging = &obsv1.LoggingSpec{Level: "INFO", Format: "json"}
 	return stack, Inputs{Secrets: map[obsv1.SecretKeySelector]SecretValue{
-		ref: {SecretExists: true, KeyExists: true, Value: "https://f00dfeed@sentry.example/42", Source: Source{Revision: "revision"}},
+		ref: {
+			SecretExists: true,
+			KeyExists:    true,
+			Value:        "https://f00dfeed@sentry.example/42",
+			Source:       Source{Revision: "revision"},
+		},
 	}}
 }
 

@@ -65,7 +65,8 @@ func (r *WorkloadReconciler) Reconcile(ctx context.Context, key policy.Key) (ctr
 // CronJob has the stamp of its Job.
 func (r *WorkloadReconciler) decidedElsewhere(w *policy.Workload) bool {
 	stamp, stamped := w.Stamp()
-	return stamped && !r.Reader.Watched(stamp.Stack.Namespace) || metav1.GetControllerOf(w) != nil && w.Kind == policy.KindJob
+	return stamped && !r.Reader.Watched(stamp.Stack.Namespace) ||
+		metav1.GetControllerOf(w) != nil && w.Kind == policy.KindJob
 }
 
 func (r *WorkloadReconciler) decide(ctx context.Context, w *policy.Workload) (policy.Decision, error) {

@@ -209,7 +209,8 @@ func (s *SecretReader) namespaces() []string {
 	return s.Namespaces
 }
 
-func (s *SecretReader) listSettings(ctx context.Context, namespace string, written map[types.NamespacedName]string) error {
+func (s *SecretReader) listSettings(ctx context.Context, namespace string,
+	written map[types.NamespacedName]string) error {
 	page := &corev1.SecretList{}
 	for more := true; more; more = page.Continue != "" {
 		opts := []client.ListOption{

@@ -65,7 +65,8 @@ type Options struct {
 	QueueInterval   time.Duration `default:"10"`
 	// Each needs permissions of the broker's user, which docs/reference/task-exporter.md lists.
 	NoInspect, NoQueueLengths, NoUnacked bool
-	// A web application that has nothing to do over night is not gone: hence a day, where workers, which beat, have minutes.
+	// A web application that has nothing to do over night is not gone: hence a day, where workers,
+	// which beat, have minutes.
 	PurgeClientsAfter time.Duration `name:"purge-idle-client-metrics" default:"86400"`
 	// The peer stores 10,000 tasks, finished ones among them, and counts the rest of a backlog under the name None.
 	MaxTasks int `default:"250000"`
@@ -81,14 +82,17 @@ func (a *arguments) checkNumbers() error {
 		option           string
 		value, low, high int
 	}{
-		{"port", a.Port, 0, math.MaxUint16}, {"max-series", a.MaxSeries, 1, math.MaxInt32}, {"max-tasks", a.MaxTasks, 1, math.MaxInt32 / 2},
+		{"port", a.Port, 0, math.MaxUint16}, {"max-series", a.MaxSeries, 1, math.MaxInt32},
+		{"max-tasks", a.MaxTasks, 1, math.MaxInt32 / 2},
 		{"max-label-length", a.MaxLabelLength, 16, 1 << 16}, {"max-backlog-bytes", a.MaxBacklogBytes, 1 << 16, math.MaxInt32},
 	} {
 		if number.value < number.low || number.value > number.high {
 			return fmt.Errorf("--%s: want a number from %d to %d", number.option, number.low, number.high)
 		}
 	}
-	for option, interval := range map[string]time.Duration{"inspect-interval": a.InspectInterval, "queue-interval": a.QueueInterval} {
+	for option, interval := range map[string]time.Duration{
+		"inspect-interval": a.InspectInterval, "queue-interval": a.QueueInterval,
+	} {
 		if interval < time.Second {
 			return fmt.Errorf("--%s: want at least 1s", option)
 		}
@@ -122,7 +126,9 @@ func (a *arguments) setLabels() error {
 	for _, text := range a.StaticLabel {
 		label, err := parseStaticLabel(text)
 		// Prometheus refuses a whole scrape in which one series has a label twice.
-		if err == nil && slices.ContainsFunc(a.Series.Static, func(other series.Label) bool { return other.Name == label.Name }) {
+		if err == nil && slices.ContainsFunc(a.Series.Static, func(other series.Label) bool {
+			return other.Name == label.Name
+		}) {
 			err = fmt.Errorf("the label %q is given twice", label.Name)
 		}
 		if err != nil {

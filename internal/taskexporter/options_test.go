@@ -31,12 +31,14 @@ func TestDefaultsAreThePeers(t *testing.T) {
 		Events, Native, Client, Worker bool
 	}
 	want := defaults{
-		Listen: "0.0.0.0:9808", Prefix: "celery_", Queue: "celery", Timeout: 300 * time.Second, Purge: 600 * time.Second, Clients: 24 * time.Hour,
+		Listen: "0.0.0.0:9808", Prefix: "celery_", Queue: "celery", Timeout: 300 * time.Second, Purge: 600 * time.Second,
+		Clients: 24 * time.Hour,
 		Runtime: []float64{.005, .01, .025, .05, .075, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10},
 		Wait:    []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800},
 	}
 	if diff := cmp.Diff(want, defaults{
-		Listen: got.Listen, Prefix: got.Series.Prefix, Queue: got.DefaultQueue, Timeout: got.WorkerTimeout, Purge: got.PurgeAfter, Clients: got.PurgeClientsAfter,
+		Listen: got.Listen, Prefix: got.Series.Prefix, Queue: got.DefaultQueue, Timeout: got.WorkerTimeout,
+		Purge: got.PurgeAfter, Clients: got.PurgeClientsAfter,
 		Runtime: got.Series.RuntimeBuckets, Wait: got.Series.WaitBuckets,
 		Events: got.EnableEvents, Native: got.Series.Native, Client: got.GenericClientHost, Worker: got.GenericWorkerHost,
 	}); diff != "" {
@@ -46,24 +48,32 @@ func TestDefaultsAreThePeers(t *testing.T) {
 
 func TestArgumentsAndEnvironmentSayTheSame(t *testing.T) {
 	args, err := ParseOptions([]string{
-		"--broker-url=sentinel://a;sentinel://b/3", "--broker-transport-option", "master_name=mymaster", "--broker-transport-option=global_keyprefix=pfx:",
-		"-Qone,two", "--static-label", "env=prod", "--static-label", "team=shop", "--port=1234", "--host", "127.0.0.1", "--log-level", "debug",
-		"--generic-hostname-task-sent-metric", "--retry-interval", "5", "--accept-content", "json", "--buckets", "1,2,inf", "--enable-events",
+		"--broker-url=sentinel://a;sentinel://b/3", "--broker-transport-option", "master_name=mymaster",
+		"--broker-transport-option=global_keyprefix=pfx:",
+		"-Qone,two", "--static-label", "env=prod", "--static-label", "team=shop", "--port=1234", "--host", "127.0.0.1",
+		"--log-level", "debug",
+		"--generic-hostname-task-sent-metric", "--retry-interval", "5", "--accept-content", "json", "--buckets", "1,2,inf",
+		"--enable-events",
 		"--broker-transport-option", "visibility_timeout=18000", "--broker-ssl-option=ssl_ciphers=x",
 	}, noEnv, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	env := map[string]string{
-		"CE_BROKER_URL": "sentinel://a;sentinel://b/3", "CE_BROKER_TRANSPORT_OPTION": "master_name=mymaster global_keyprefix=pfx: visibility_timeout=18000",
-		"CE_QUEUES": "one,two", "CE_STATIC_LABEL": "env=prod team=shop", "CE_PORT": "1234", "CE_HOST": "127.0.0.1", "CE_LOG_LEVEL": "DEBUG",
-		"CE_GENERIC_HOSTNAME_TASK_SENT_METRIC": "true", "CE_RETRY_INTERVAL": "5", "CE_BROKER_SSL_OPTION": "ssl_ciphers=x", "CE_NATIVE_HISTOGRAMS": "off", "CE_METRIC_PREFIX": "", "CE_ACCEPT_CONTENT": "json", "CE_BUCKETS": "1,2", "CE_ENABLE_EVENTS": "1",
+		"CE_BROKER_URL":              "sentinel://a;sentinel://b/3",
+		"CE_BROKER_TRANSPORT_OPTION": "master_name=mymaster global_keyprefix=pfx: visibility_timeout=18000",
+		"CE_QUEUES":                  "one,two", "CE_STATIC_LABEL": "env=prod team=shop", "CE_PORT": "1234",
+		"CE_HOST": "127.0.0.1", "CE_LOG_LEVEL": "DEBUG",
+		"CE_GENERIC_HOSTNAME_TASK_SENT_METRIC": "true", "CE_RETRY_INTERVAL": "5", "CE_BROKER_SSL_OPTION": "ssl_ciphers=x",
+		"CE_NATIVE_HISTOGRAMS": "off", "CE_METRIC_PREFIX": "", "CE_ACCEPT_CONTENT": "json", "CE_BUCKETS": "1,2",
+		"CE_ENABLE_EVENTS": "1",
 	}
 	fromEnv, err := ParseOptions(nil, func(name string) string { return env[name] }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(args, fromEnv, cmp.AllowUnexported(brokerurl.Address{}), cmpopts.IgnoreTypes(&tls.Config{})); diff != "" {
+	if diff := cmp.Diff(args, fromEnv, cmp.AllowUnexported(brokerurl.Address{}),
+		cmpopts.IgnoreTypes(&tls.Config{})); diff != "" {
 		t.Error(diff)
 	}
 	if len(args.Warnings) != 4 {
@@ -91,13 +101,16 @@ func TestSpaceAroundTheURLOfASecretIsCutOff(t *testing.T) {
 			t.Errorf("%q: options %+v, error %v", text, got, err)
 		}
 	}
-	if _, err := ParseOptions([]string{"--broker-url", " \n"}, noEnv, nil); err == nil || !strings.Contains(err.Error(), "the URL is empty") {
+	if _, err := ParseOptions([]string{"--broker-url", " \n"}, noEnv, nil); err == nil || !strings.Contains(err.Error(),
+		"the URL is empty") {
 		t.Errorf("error = %v, want one about an empty URL", err)
 	}
 }
 
 func TestAURLWhereNoneBelongsIsNotRepeated(t *testing.T) {
-	for _, args := range [][]string{{"redis://u:secret@h/0"}, {"--brokerurl=redis://u:secret@h/0"}, {"--redis://u:secret@h"}} {
+	for _, args := range [][]string{
+		{"redis://u:secret@h/0"}, {"--brokerurl=redis://u:secret@h/0"}, {"--redis://u:secret@h"},
+	} {
 		_, err := ParseOptions(args, noEnv, nil)
 		if err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: error = %v", args, err)
@@ -137,16 +150,18 @@ func TestBadOptionsAreRefusedByName(t *testing.T) {
 		"reserved label": {[]string{"--static-label", "hostname=1"}, `the label "hostname" is in use`},
 		"repeated label": {[]string{"--static-label", "a=1", "--static-label", "a=2"}, `the label "a" is given twice`},
 		"transport":      {[]string{"--broker-transport-option", "x"}, "--broker-transport-option: want NAME=VALUE"},
-		"steps":          {[]string{"--broker-transport-option", "priority_steps=3"}, "transport option priority_steps: want a list"},
-		"TLS option":     {[]string{"--broker-ssl-option", "x"}, "--broker-ssl-option: want NAME=VALUE"},
-		"login method":   {[]string{"--broker-transport-option", "login_method=EXTERNAL"}, "login_method EXTERNAL needs"},
-		"no number":      {[]string{"--port", "x"}, `--port: expected a valid 64 bit int but got "x"`},
-		"web file":       {[]string{"--web.config.file", "/does/not/exist"}, "--web.config.file: open /does/not/exist"},
-		"backlog":        {[]string{"--max-backlog-bytes", "1"}, "--max-backlog-bytes: want a number from 65536"},
-		"TLS file":       {[]string{"--broker-ssl-option", "ca_certs=/does/not/exist"}, "--broker-ssl-option: read ca_certs"},
-		"switch":         {[]string{"--enable-events=maybe"}, "--enable-events: bool value must be true"},
-		"scheme":         {[]string{"--broker-url", "sqs://x"}, "sqs:// is not supported"},
-		"sentinel":       {[]string{"--broker-url", "sentinel://x"}, "master_name"},
+		"steps": {
+			[]string{"--broker-transport-option", "priority_steps=3"}, "transport option priority_steps: want a list",
+		},
+		"TLS option":   {[]string{"--broker-ssl-option", "x"}, "--broker-ssl-option: want NAME=VALUE"},
+		"login method": {[]string{"--broker-transport-option", "login_method=EXTERNAL"}, "login_method EXTERNAL needs"},
+		"no number":    {[]string{"--port", "x"}, `--port: expected a valid 64 bit int but got "x"`},
+		"web file":     {[]string{"--web.config.file", "/does/not/exist"}, "--web.config.file: open /does/not/exist"},
+		"backlog":      {[]string{"--max-backlog-bytes", "1"}, "--max-backlog-bytes: want a number from 65536"},
+		"TLS file":     {[]string{"--broker-ssl-option", "ca_certs=/does/not/exist"}, "--broker-ssl-option: read ca_certs"},
+		"switch":       {[]string{"--enable-events=maybe"}, "--enable-events: bool value must be true"},
+		"scheme":       {[]string{"--broker-url", "sqs://x"}, "sqs:// is not supported"},
+		"sentinel":     {[]string{"--broker-url", "sentinel://x"}, "master_name"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -168,18 +183,24 @@ func TestHelpNamesEveryOption(t *testing.T) {
 		t.Fatal(err)
 	}
 	// What the exporter took before its options were kong's, and takes for ever.
-	for option := range strings.FieldsSeq("broker-url broker-transport-option broker-ssl-option accept-content retry-interval host port " +
-		"buckets queue-wait-buckets log-level worker-timeout purge-offline-worker-metrics generic-hostname-task-sent-metric " +
-		"generic-hostname-worker-task-metric queues metric-prefix default-queue-name static-label event-exchange enable-events " +
-		"inspect-interval queue-interval purge-idle-client-metrics native-histograms max-series max-tasks max-label-length max-backlog-bytes") {
-		if !strings.Contains(help.String(), "--"+option) || !strings.Contains(help.String(), variable(option)) || helpTexts[option] == "" {
+	for option := range strings.FieldsSeq("broker-url broker-transport-option broker-ssl-option accept-content " +
+		"retry-interval host port " +
+		"buckets queue-wait-buckets log-level worker-timeout purge-offline-worker-metrics " +
+		"generic-hostname-task-sent-metric " +
+		"generic-hostname-worker-task-metric queues metric-prefix default-queue-name static-label event-exchange " +
+		"enable-events " +
+		"inspect-interval queue-interval purge-idle-client-metrics native-histograms max-series max-tasks max-label-length " +
+		"max-backlog-bytes") {
+		if !strings.Contains(help.String(), "--"+option) ||
+			!strings.Contains(help.String(), variable(option)) || helpTexts[option] == "" {
 			t.Errorf("--%s is not documented", option)
 		}
 	}
 }
 
 func TestControlExchangeAndLoginMethod(t *testing.T) {
-	got, err := ParseOptions([]string{"--broker-url", "amqp://h?login_method=AMQPLAIN", "--control-exchange", "shop"}, noEnv, nil)
+	got, err := ParseOptions([]string{"--broker-url", "amqp://h?login_method=AMQPLAIN", "--control-exchange", "shop"},
+		noEnv, nil)
 	if err != nil || got.Transport.ControlExchange != "shop" || got.Transport.LoginMethod != "AMQPLAIN" {
 		t.Errorf("options %+v, error %v", got, err)
 	}

@@ -60,7 +60,8 @@ func parseText(t *testing.T, text io.Reader) map[string]*dto.MetricFamily {
 func TestTextIsValidAndCarriesStaticLabels(t *testing.T) {
 	b := busy(t, "--static-label", "env=prod", "--metric-prefix", "my_")
 	families := parseText(t, b.get("/metrics").Body)
-	if got := families["my_task_runtime"].GetMetric()[0].GetHistogram(); got.GetSampleCount() != 1 || got.GetSampleSum() != 0.3 {
+	if got := families["my_task_runtime"].GetMetric()[0].GetHistogram(); got.GetSampleCount() != 1 ||
+		got.GetSampleSum() != 0.3 {
 		t.Errorf("runtime = %v", got)
 	}
 	for name, family := range families {
@@ -109,7 +110,9 @@ func TestOpenMetricsByNegotiation(t *testing.T) {
 
 func TestGzip(t *testing.T) {
 	b := busy(t)
-	for header, want := range map[string]bool{"gzip": true, "deflate, gzip;q=0.5": true, "gzip;q=0": false, "identity": false, "": false} {
+	for header, want := range map[string]bool{
+		"gzip": true, "deflate, gzip;q=0.5": true, "gzip;q=0": false, "identity": false, "": false,
+	} {
 		response := b.get("/metrics", "Accept-Encoding", header)
 		if got := response.Header().Get("Content-Encoding") == "gzip"; got != want {
 			t.Errorf("%q: zipped = %v, want %v", header, got, want)
@@ -129,7 +132,8 @@ func TestGzip(t *testing.T) {
 
 func TestNativeHistogramsInProtobuf(t *testing.T) {
 	b := busy(t, "--native-histograms", "--static-label", "env=prod")
-	response := b.get("/metrics", "Accept", "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited")
+	response := b.get("/metrics", "Accept",
+		"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited")
 	decoder := expfmt.NewDecoder(bytes.NewReader(response.Body.Bytes()), expfmt.NewFormat(expfmt.TypeProtoDelim))
 	found := map[string]*dto.MetricFamily{}
 	for {
@@ -145,7 +149,9 @@ func TestNativeHistogramsInProtobuf(t *testing.T) {
 	if histogram.GetSampleCount() != 1 || len(histogram.GetPositiveSpan()) == 0 || len(histogram.GetBucket()) == 0 {
 		t.Errorf("no native and classic histogram: %v", histogram)
 	}
-	for _, name := range []string{"celery_task_sent_total", "celery_task_failed_total", "celery_worker_up", "celery_task_queue_wait_time"} {
+	for _, name := range []string{
+		"celery_task_sent_total", "celery_task_failed_total", "celery_worker_up", "celery_task_queue_wait_time",
+	} {
 		if found[name] == nil {
 			t.Errorf("%s is missing", name)
 		}

@@ -42,7 +42,9 @@ func certificate(t *testing.T, name string) (cert, key string) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	for file, block := range map[string]*pem.Block{"tls.crt": {Type: "CERTIFICATE", Bytes: public}, "tls.key": {Type: "PRIVATE KEY", Bytes: secret}} {
+	for file, block := range map[string]*pem.Block{
+		"tls.crt": {Type: "CERTIFICATE", Bytes: public}, "tls.key": {Type: "PRIVATE KEY", Bytes: secret},
+	} {
 		if err := os.WriteFile(filepath.Join(dir, file), pem.EncodeToMemory(block), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -57,7 +59,8 @@ func serveTLS(t *testing.T, cert, key string) (address string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequestClientCert})
+	listener, err := tls.Listen("tcp", "127.0.0.1:0",
+		&tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequestClientCert})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,17 +88,21 @@ func TestWhatTLSVerifies(t *testing.T) {
 		values map[string]string
 		fails  string // part of the error, empty for none
 	}{
-		"authority and name":            {map[string]string{"ca_certs": cert, "server_hostname": "broker.shop"}, ""},
-		"with a certificate of its own": {map[string]string{"ca_certs": cert, "server_hostname": "broker.shop", "certfile": cert, "keyfile": key}, ""},
-		"prefixed as in URLs":           {map[string]string{"ssl_ca_certs": cert, "ssl_server_hostname": "broker.shop", "ssl_cert_reqs": "required"}, ""},
-		"another name":                  {map[string]string{"ca_certs": cert, "server_hostname": "other"}, "not other"},
-		"the address as a name":         {map[string]string{"ca_certs": cert}, "127.0.0.1"},
-		"name not checked":              {map[string]string{"ca_certs": cert, "check_hostname": "false"}, ""},
-		"name not checked, stranger":    {map[string]string{"ca_certs": other, "check_hostname": "False"}, "certificate"},
-		"another authority":             {map[string]string{"ca_certs": other, "server_hostname": "broker.shop"}, "certificate"},
-		"the system's authorities":      {map[string]string{"server_hostname": "broker.shop"}, "certificate"},
-		"nothing checked":               {map[string]string{"cert_reqs": "CERT_NONE"}, ""},
-		"nothing checked, Python's":     {map[string]string{"cert_reqs": "ssl.CERT_NONE"}, ""},
+		"authority and name": {map[string]string{"ca_certs": cert, "server_hostname": "broker.shop"}, ""},
+		"with a certificate of its own": {
+			map[string]string{"ca_certs": cert, "server_hostname": "broker.shop", "certfile": cert, "keyfile": key}, "",
+		},
+		"prefixed as in URLs": {
+			map[string]string{"ssl_ca_certs": cert, "ssl_server_hostname": "broker.shop", "ssl_cert_reqs": "required"}, "",
+		},
+		"another name":               {map[string]string{"ca_certs": cert, "server_hostname": "other"}, "not other"},
+		"the address as a name":      {map[string]string{"ca_certs": cert}, "127.0.0.1"},
+		"name not checked":           {map[string]string{"ca_certs": cert, "check_hostname": "false"}, ""},
+		"name not checked, stranger": {map[string]string{"ca_certs": other, "check_hostname": "False"}, "certificate"},
+		"another authority":          {map[string]string{"ca_certs": other, "server_hostname": "broker.shop"}, "certificate"},
+		"the system's authorities":   {map[string]string{"server_hostname": "broker.shop"}, "certificate"},
+		"nothing checked":            {map[string]string{"cert_reqs": "CERT_NONE"}, ""},
+		"nothing checked, Python's":  {map[string]string{"cert_reqs": "ssl.CERT_NONE"}, ""},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -147,7 +154,8 @@ func TestBadTLSOptionsAreRefused(t *testing.T) {
 func TestTransportOptions(t *testing.T) {
 	got := DefaultOptions()
 	for _, option := range [][2]string{
-		{"global_keyprefix", `"quoted:"`}, {"master_name", "m"}, {"sep", "|"}, {"unacked_key", "u"}, {"fanout_prefix", "shop-{db}:"}, {"login_method", "external"}, {"fanout_patterns", "0"},
+		{"global_keyprefix", `"quoted:"`}, {"master_name", "m"}, {"sep", "|"}, {"unacked_key", "u"},
+		{"fanout_prefix", "shop-{db}:"}, {"login_method", "external"}, {"fanout_patterns", "0"},
 		{"priority_steps", "[0, 5]"}, {"sentinel_kwargs", `{"username": "n", "password": "p"}`},
 	} {
 		if known, err := got.Set(option[0], option[1]); !known || err != nil {
@@ -155,8 +163,9 @@ func TestTransportOptions(t *testing.T) {
 		}
 	}
 	want := Options{
-		KeyPrefix: "quoted:", MasterName: "m", Separator: "|", UnackedKey: "u", PrioritySteps: []int{0, 5}, SentinelUser: "n", SentinelPassword: "p",
-		FanoutPrefix: "shop-{db}:", Exchange: "celeryev", ControlExchange: "celery", LoginMethod: "EXTERNAL",
+		KeyPrefix: "quoted:", MasterName: "m", Separator: "|", UnackedKey: "u", PrioritySteps: []int{0, 5}, SentinelUser: "n",
+		SentinelPassword: "p",
+		FanoutPrefix:     "shop-{db}:", Exchange: "celeryev", ControlExchange: "celery", LoginMethod: "EXTERNAL",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -165,7 +174,8 @@ func TestTransportOptions(t *testing.T) {
 
 func TestFanoutPrefixNamesTheChannel(t *testing.T) {
 	for value, want := range map[string]string{
-		"": "k:/3.celeryev", "True": "k:/3.celeryev", "false": "k:celeryev", "0": "k:celeryev", "shop": "k:shopceleryev", `"a{db}-"`: "k:a3-celeryev",
+		"": "k:/3.celeryev", "True": "k:/3.celeryev", "false": "k:celeryev", "0": "k:celeryev", "shop": "k:shopceleryev",
+		`"a{db}-"`: "k:a3-celeryev",
 	} {
 		options := DefaultOptions()
 		options.KeyPrefix = "k:"
@@ -213,7 +223,9 @@ func TestTLSOptionsOfPythonOnlyAreIgnored(t *testing.T) {
 
 func TestBadTransportOptionsAreRefused(t *testing.T) {
 	got := DefaultOptions()
-	for name, value := range map[string]string{"fanout_patterns": "maybe", "login_method": "secret", "priority_steps": "[]", "sentinel_kwargs": "secret"} {
+	for name, value := range map[string]string{
+		"fanout_patterns": "maybe", "login_method": "secret", "priority_steps": "[]", "sentinel_kwargs": "secret",
+	} {
 		known, err := got.Set(name, value)
 		if !known || err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: known %v, error %v", name, known, err)

@@ -23,15 +23,17 @@ type Request struct {
 	Method string
 	// Destination are the node names that shall obey, all if empty.
 	Destination []string
-	// WantsReply is whether workers shall reply. Then Ticket marks the replies, and ReplyTo is the routing key that they are
-	// sent to.
+	// WantsReply is whether workers shall reply. Then Ticket marks the replies, and ReplyTo is the
+	// routing key that they are sent to.
 	WantsReply      bool
 	Ticket, ReplyTo string
 }
 
 // Body returns the request as JSON.
 func (r Request) Body() []byte {
-	message := map[string]any{"method": r.Method, "arguments": map[string]any{}, "destination": nil, "pattern": nil, "matcher": nil}
+	message := map[string]any{
+		"method": r.Method, "arguments": map[string]any{}, "destination": nil, "pattern": nil, "matcher": nil,
+	}
 	if len(r.Destination) > 0 {
 		message["destination"] = r.Destination
 	}
