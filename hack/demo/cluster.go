@@ -111,20 +111,20 @@ func (d *demo) apply(ctx context.Context, dir string) (client.ObjectKey, error) 
 func (d *demo) waitReady(ctx context.Context, key client.ObjectKey) (*obsv1.ObservabilityStack, error) {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	stack, told := &obsv1.ObservabilityStack{}, ""
+	stack, said := &obsv1.ObservabilityStack{}, ""
 	err := d.operator.WaitFor(ctx, func(ctx context.Context) (bool, error) {
 		if err := d.api.Get(ctx, key, stack); err != nil {
 			return false, fmt.Errorf("read the stack: %w", err)
 		}
 		status, reason, message := conditionOf(stack, obsv1.Ready)
-		if now := reason + ": " + message; status != "True" && reason != "" && now != told {
+		if now := reason + ": " + message; status != "True" && reason != "" && now != said {
 			say(d.out, "      %s", now)
-			told = now
+			said = now
 		}
 		return status == "True" && stack.Status.ObservedGeneration == stack.Generation, nil
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
-		return nil, fmt.Errorf("the stack did not become Ready within %s: %s", readyTimeout, told)
+		return nil, fmt.Errorf("the stack did not become Ready within %s: %s", readyTimeout, said)
 	}
 	return stack, err
 }

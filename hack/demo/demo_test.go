@@ -46,8 +46,8 @@ func TestDemo(t *testing.T) {
 			t.Errorf("the demo does not say %q", want)
 		}
 	}
-	countsAlertsByName(t, out.String())
-	toldOfRotation(t, out.String())
+	wantAlertsCountedByName(t, out.String())
+	wantRotation(t, out.String())
 	left, err := filepath.Glob(filepath.Join(temporary, "obstack-*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v (%v)", left, err)
@@ -72,8 +72,8 @@ func stderrOf(t *testing.T, f func()) string {
 	return string(printed)
 }
 
-// countsAlertsByName checks that the status counts the alerts that the demo lists.
-func countsAlertsByName(t *testing.T, out string) {
+// wantAlertsCountedByName checks that the status counts the alerts that the demo lists.
+func wantAlertsCountedByName(t *testing.T, out string) {
 	t.Helper()
 	listed := regexp.MustCompile(`alerts: (.+)`).FindStringSubmatch(out)
 	if listed == nil {
@@ -84,17 +84,17 @@ func countsAlertsByName(t *testing.T, out string) {
 	}
 }
 
-// toldOfRotation checks what the demo says about injected Pods before and after the rotation.
-func toldOfRotation(t *testing.T, out string) {
+// wantRotation checks what the demo says about injected Pods before and after the rotation.
+func wantRotation(t *testing.T, out string) {
 	t.Helper()
 	change := regexp.MustCompile(
 		`configuration (\S+) became (\S+), at most 1 of 3 workloads at a time`).FindStringSubmatch(
 		out)
 	if change == nil || change[1] == change[2] {
-		t.Fatalf("the demo tells of no rotation one by one: %q", change)
+		t.Fatalf("the demo shows no rotation one by one: %q", change)
 	}
 	if !strings.Contains(out, "waiting: shop-api, shop-beat, shop-worker; rolling: none; through: none") {
-		t.Error("the demo does not tell that all waited")
+		t.Error("the demo does not say that all waited")
 	}
 	for pod, replicas := range map[string]int{"api": 2, "beat": 1, "worker": 2} {
 		for _, hash := range change[1:] {
@@ -139,7 +139,7 @@ func TestInjectedNamesTheContainersThatReadTheSettings(t *testing.T) {
 	}
 }
 
-func TestPurposeTellsWhatAnObjectIsFor(t *testing.T) {
+func TestPurposeSaysWhatAnObjectIsFor(t *testing.T) {
 	for _, tc := range []struct {
 		object client.Object
 		want   string

@@ -87,7 +87,7 @@ func interruptible() (context.Context, context.CancelFunc) {
 	return ctx, func() { cancel(); stop() }
 }
 
-// say writes one line of what the demo tells.
+// say writes one line of what the demo shows.
 func say(out io.Writer, format string, args ...any) {
 	_, _ = fmt.Fprintf(out, format+"\n", args...)
 }

@@ -21,7 +21,7 @@ import (
 // rotatedDSN is an example, as that of the samples: no such Sentry project exists.
 const rotatedDSN = "https://rotatedPublicKey@o0.ingest.sentry.io/1"
 
-// rotateDSN changes the DSN in the user's Secret, tells how the workloads get it,
+// rotateDSN changes the DSN in the user's Secret, prints how the workloads get it,
 // and shows the Pods when all have it.
 func (d *demo) rotateDSN(ctx context.Context, stack *obsv1.ObservabilityStack) error {
 	source := stack.Spec.Sentry.DSNFrom.SecretKeyRef
@@ -78,13 +78,13 @@ const (
 	through phase = "through"
 )
 
-// rollout tells of the workloads of a stack while they change their configuration.
+// rollout follows the workloads of a stack while they change their configuration.
 type rollout struct {
 	d       *demo
 	before  string
 	started time.Time
 	phases  map[phase][]string // the names of the workloads
-	told    string
+	said    string
 	most    int // how many rolled at a time
 }
 
@@ -130,9 +130,9 @@ func (r *rollout) look(ctx context.Context, stack *obsv1.ObservabilityStack) err
 	for _, phase := range []phase{waiting, rolling, through} {
 		parts = append(parts, fmt.Sprintf("%s: %s", phase, cmp.Or(strings.Join(r.phases[phase], ", "), "none")))
 	}
-	if now := strings.Join(parts, "; "); now != r.told {
+	if now := strings.Join(parts, "; "); now != r.said {
 		say(r.d.out, "      %4.1f s  %s", time.Since(r.started).Seconds(), now)
-		r.told = now
+		r.said = now
 	}
 	return nil
 }

@@ -97,7 +97,7 @@ func (d *demo) observe(ctx context.Context) error {
 	return d.rotateDSN(ctx, stack)
 }
 
-// says announces a step.
+// says prints that a step begins.
 func (d *demo) says(format string, args ...any) {
 	steps := 4
 	if d.rotate {

@@ -118,7 +118,7 @@ func (p *plane) behind(ctx context.Context, namespace string) string {
 	return fmt.Sprintf("%d of %d stacks have not converged; the first: %s", n, len(stacks.Items), first)
 }
 
-// busy tells what an operator is still doing.
+// busy says what an operator is still doing.
 func busy(ctx context.Context, op *testenv.Operator) string {
 	samples, err := op.Metrics(ctx)
 	if err != nil {

@@ -27,7 +27,7 @@ type Process struct {
 	Ended   chan struct{}
 	command *exec.Cmd
 	reaper  *exec.Cmd
-	alive   io.Closer // tells the reaper that we live
+	alive   io.Closer // open as long as we live, for the reaper
 	close   sync.Once
 }
 
@@ -115,7 +115,7 @@ func Listens(port int) bool {
 	return true
 }
 
-// errLate tells that something did not come in time.
+// errLate: something did not come in time.
 var errLate = errors.New("not in time")
 
 // WaitFor polls until a condition holds.

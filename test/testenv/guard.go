@@ -70,7 +70,7 @@ func (g *guard) release() error {
 }
 
 // wrap is a program that does what the one in assets does, and is killed by the
-// guard. envtest starts it, which neither tells the process id nor lets one be set.
+// guard. envtest starts it, which neither names the process id nor lets one be set.
 func (g *guard) wrap(assets string, program Program) (string, error) {
 	wrapper := g.path("bin", string(program))
 	script := fmt.Sprintf("#!/bin/sh\necho $$ >'%s'\nexec '%s' \"$@\"\n",

@@ -25,13 +25,13 @@ func lock(ctx context.Context, dir string, log io.Writer) (func(), error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock the cache folder: %w", err)
 	}
-	told := false
+	said := false
 	err = wait.PollUntilContextCancel(ctx, 200*time.Millisecond, true, func(context.Context) (bool, error) {
 		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			if !told {
+			if !said {
 				_, _ = fmt.Fprintf(log, "another process is filling %s; waiting for it\n", dir)
-				told = true
+				said = true
 			}
 			return false, nil
 		}

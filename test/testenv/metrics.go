@@ -64,7 +64,7 @@ func (s Samples) Passes() float64 {
 	return s.Sum("controller_runtime_reconcile_total", `controller="observabilitystack"`)
 }
 
-// Idle tells whether no stack is being worked on, nor waits for it.
+// Idle reports whether no stack is being worked on, nor waits for it.
 func (s Samples) Idle() bool {
 	return s.Sum("workqueue_depth", `controller="observabilitystack"`) == 0 &&
 		s.Sum("controller_runtime_active_workers", `controller="observabilitystack"`) == 0

@@ -124,7 +124,7 @@ func get(ctx context.Context, url string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("ask the operator: %w", err)
 	}
-	// Nobody needs the answer compressed, which takes more time than all else.
+	// Nobody needs the response compressed, which takes more time than all else.
 	req.Header.Set("Accept-Encoding", "identity")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
