@@ -15,6 +15,8 @@ import (
 
 	admissionreview "k8s.io/api/admission/v1"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -51,6 +53,9 @@ func (s *server) policyBounds(t *testing.T) {
 		testenv.Create(t, s, object)
 		t.Cleanup(func() { s.remove(t, object) })
 	}
+	large := largeDeployment(t)
+	testenv.Create(t, s, large)
+	t.Cleanup(func() { s.remove(t, large) })
 	s.registerMutator(t)
 	operator := s.account(t, testenv.OperatorAccount)
 	s.waitForPolicy(t, operator)
@@ -69,6 +74,27 @@ func (s *server) policyBounds(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// largeDeployment is as large as they get, so that what the policy costs shows: Kubernetes stops
+// an expression that costs too much, and refuses the request.
+func largeDeployment(t *testing.T) *appsv1.Deployment {
+	t.Helper()
+	template := shopTemplate(t, corev1.RestartPolicyAlways)
+	container := template.Spec.Containers[0]
+	for i := range 150 {
+		name := fmt.Sprintf("SOME_VARIABLE_%d", i)
+		container.Env = append(container.Env, corev1.EnvVar{Name: name, Value: strings.Repeat("value", 10)})
+	}
+	template.Spec.Containers = nil
+	for i := range 40 {
+		container.Name = fmt.Sprintf("api-%d", i)
+		template.Spec.Containers = append(template.Spec.Containers, container)
+	}
+	return &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "team-b", Name: "large", Labels: map[string]string{"pin": "images"}},
+		Spec:       appsv1.DeploymentSpec{Selector: metav1.SetAsLabelSelector(template.Labels), Template: template},
 	}
 }
 
