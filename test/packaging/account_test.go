@@ -53,6 +53,11 @@ func (s *server) policyBounds(t *testing.T) {
 		testenv.Create(t, s, object)
 		t.Cleanup(func() { s.remove(t, object) })
 	}
+	untracked := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "team-b", Name: "untracked"}}
+	forget := client.RawPatch(types.MergePatchType, []byte(`{"metadata": {"managedFields": [{}]}}`))
+	if err := s.Patch(t.Context(), untracked, forget); err != nil || len(untracked.ManagedFields) > 0 {
+		t.Fatalf("forget who set which field: %v, %v", untracked.ManagedFields, err)
+	}
 	large := largeDeployment(t)
 	testenv.Create(t, s, large)
 	t.Cleanup(func() { s.remove(t, large) })
