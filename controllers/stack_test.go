@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -37,6 +38,9 @@ func fullStack(t *testing.T) *obsv1.ObservabilityStack {
 			},
 			Tasks: &obsv1.TasksSpec{Brokers: []obsv1.Broker{{
 				Name: "main", URLFrom: from("shop-redis", "url"), Queues: []string{"celery", "emails"},
+				NetworkPolicy: &obsv1.BrokerNetworkPolicy{
+					Broker: []networkingv1.NetworkPolicyPeer{{PodSelector: &metav1.LabelSelector{}}},
+				},
 			}}},
 			Dashboards: &obsv1.DashboardsSpec{
 				Folder:          "Shop",
@@ -59,6 +63,7 @@ var fullStackChildren = []string{
 	"GrafanaDashboard/shop-dashboard-http-fastapi",
 	"GrafanaDashboard/shop-dashboard-overview",
 	"GrafanaDashboard/shop-dashboard-tasks",
+	"NetworkPolicy/shop-tasks-main",
 	"PrometheusRule/shop-alerts",
 	"Secret/obstack.NAMESPACE.shop",
 	"Service/shop-tasks-main",
