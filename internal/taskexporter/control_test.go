@@ -214,9 +214,11 @@ func TestRepliesThatCannotBeReadShowNothing(t *testing.T) {
 func TestAReplyMayComeBeforeTheFirstHeartbeat(t *testing.T) {
 	b := newBench(t)
 	b.tracker.now = b.now
-	b.tracker.learnQueues(map[string][]wire.Queue{"w@host": {{Name: "emails"}}})
-	b.send(beat("w@host", 0, 0))
-	b.want("celery_active_worker_count", `celery_active_worker_count{queue_name="emails"} 1`)
+	for _, node := range []string{"w@host", strings.Repeat("w", 300) + "@long"} {
+		b.tracker.learnQueues(map[string][]wire.Queue{node: {{Name: "emails"}}})
+		b.send(beat(node, 0, 0))
+	}
+	b.want("celery_active_worker_count", `celery_active_worker_count{queue_name="emails"} 2`)
 }
 
 func TestGeneratedQueuesAreSkipped(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -175,16 +176,16 @@ func (e *Exporter) understand(reply broker.Reply) (command func(*tracker), nodes
 	switch reply.Method {
 	case "active_queues":
 		queues, err := wire.ParseActiveQueues(reply.Body)
-		return func(t *tracker) { t.learnQueues(queues) }, keys(queues), err
+		return func(t *tracker) { t.learnQueues(queues) }, slices.Collect(maps.Keys(queues)), err
 	case "stats":
 		stats, err := wire.ParseStats(reply.Body)
 		return func(t *tracker) {
 			// A worker whose pool does not reply, such as a busy solo one, keeps what it said
 			// before.
 			for node, stats := range stats {
-				t.workers.setProcesses(node, stats.Processes(), t.now)
+				t.workers.setProcesses(t.node(node), stats.Processes(), t.now)
 			}
-		}, keys(stats), err
+		}, slices.Collect(maps.Keys(stats)), err
 	case "active", "reserved", "scheduled":
 		tasks, err := wire.ParseTasks(reply.Body)
 		return func(t *tracker) {
@@ -193,17 +194,9 @@ func (e *Exporter) understand(reply broker.Reply) (command func(*tracker), nodes
 					t.known(task)
 				}
 			}
-		}, keys(tasks), err
+		}, slices.Collect(maps.Keys(tasks)), err
 	}
 	return nil, nil, fmt.Errorf("nobody asked for %q", reply.Method)
-}
-
-func keys[V any](m map[string]V) []string {
-	names := make([]string, 0, len(m))
-	for name := range m {
-		names = append(names, name)
-	}
-	return names
 }
 
 // learnQueues records which queues workers consume.
@@ -219,6 +212,9 @@ func (t *tracker) learnQueues(replies map[string][]wire.Queue) {
 		for _, queue := range queues {
 			t.queues.use(queue.Name, t.now)
 		}
-		t.workers.setQueues(node, queues, t.now)
+		t.workers.setQueues(t.node(node), queues, t.now)
 	}
 }
+
+// node returns a node's name as it is known by.
+func (t *tracker) node(name string) string { return string(t.labels.cut([]byte(name))) }
