@@ -284,7 +284,7 @@ func TestQueuesBeyondTheLimitFindRoomAgain(t *testing.T) {
 
 func TestACauseIsLoggedOnce(t *testing.T) {
 	var log strings.Builder
-	s := newState("inspect", textLog(&log))
+	s := newState("question", "inspect", textLog(&log))
 	for range 10 {
 		s.fail(errRefused{})
 	}

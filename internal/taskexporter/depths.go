@@ -97,6 +97,9 @@ func (e *Exporter) judge(question *state, err error) error {
 		question.succeed()
 		return nil
 	}
+	if errors.Is(err, context.Canceled) {
+		return err // the exporter ends
+	}
 	e.metrics.controlErrors.WithLabelValues(question.name).Inc()
 	question.fail(err)
 	if broker.Refused(err) || errors.Is(err, errUnreadable) {

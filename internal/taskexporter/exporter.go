@@ -60,20 +60,20 @@ func New(options *Options, b broker.Broker, log *slog.Logger) *Exporter {
 	e := &Exporter{
 		options: options, log: log, broker: b, metrics: metrics, tracker: newTracker(options, metrics, log),
 		mailbox: newMailbox(options.MaxBacklogBytes), commands: make(chan func(*tracker), 64),
-		events: newState("events", log), depthsLink: newState("depths", log), workersLink: newState("workers", log),
+		events: newState("connection", "events", log), depthsLink: newState("connection", "depths", log), workersLink: newState("connection", "workers", log),
 		agenda: newAgenda(options.InspectInterval), greetings: make(chan struct{}, 1), newQueues: make(chan struct{}, 1),
 		started: time.Now(), clock: time.Now,
 	}
 	e.handover = &e.tracker.handover
 	if !options.NoQueueLengths {
-		e.lengths = newState("queue_lengths", log)
+		e.lengths = newState("question", "queue_lengths", log)
 	}
 	// RabbitMQ does not say.
 	if !options.NoUnacked && options.Address.Kind != brokerurl.RabbitMQ {
-		e.unacked = newState("unacked", log)
+		e.unacked = newState("question", "unacked", log)
 	}
 	if !options.NoInspect {
-		e.workers = newState("inspect", log)
+		e.workers = newState("question", "inspect", log)
 	}
 	e.tracker.greet = func() {
 		e.agenda.greet(time.Now(), false)

@@ -34,8 +34,9 @@ type reading struct {
 	Reason    string
 }
 
-func newState(name string, log *slog.Logger) *state {
-	return &state{name: name, log: log.With("of", name), since: time.Now()}
+// newState returns that of a connection or a question, as kind says.
+func newState(kind, name string, log *slog.Logger) *state {
+	return &state{name: name, log: log.With(kind, name), since: time.Now()}
 }
 
 func (s *state) read() reading {
