@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package taskexporter turns Celery's events into Prometheus metrics, under the names of danihodovic/celery-exporter.
+// Package taskexporter turns Celery's events into Prometheus metrics, under the names of
+// danihodovic/celery-exporter.
 //
-// Four goroutines share the work. One reads the broker and never waits for anything else; one owns all state and turns
-// messages into counts; one asks the broker for depths, and one the workers for their queues. A scrape only reads memory.
+// Four goroutines share the work. One reads the broker and never waits for anything else; one owns
+// all state and turns messages into counts; one asks the broker for depths, and one the workers for
+// their queues. A scrape only reads memory.
 package taskexporter
 
 import (
@@ -33,8 +35,8 @@ type Exporter struct {
 	// commands are carried out by the goroutine that owns the tracker.
 	commands chan func(*tracker)
 
-	// events, depthsLink and workersLink are the connections; lengths, unacked and workers are the questions, nil for those
-	// that are turned off.
+	// events, depthsLink and workersLink are the connections; lengths, unacked and workers are the
+	// questions, nil for those that are turned off.
 	events, depthsLink, workersLink *state
 	lengths, unacked, workers       *state
 	// reachable is whether the last try to connect for events came through.
@@ -60,8 +62,9 @@ func New(options *Options, b broker.Broker, log *slog.Logger) *Exporter {
 	e := &Exporter{
 		options: options, log: log, broker: b, metrics: metrics, tracker: newTracker(options, metrics, log),
 		mailbox: newMailbox(options.MaxBacklogBytes), commands: make(chan func(*tracker), 64),
-		events: newState("connection", "events", log), depthsLink: newState("connection", "depths", log), workersLink: newState("connection", "workers", log),
-		agenda: newAgenda(options.InspectInterval), greetings: make(chan struct{}, 1), newQueues: make(chan struct{}, 1),
+		events: newState("connection", "events", log), depthsLink: newState("connection", "depths", log),
+		workersLink: newState("connection", "workers", log), agenda: newAgenda(options.InspectInterval),
+		greetings: make(chan struct{}, 1), newQueues: make(chan struct{}, 1),
 		started: time.Now(), clock: time.Now,
 	}
 	e.handover = &e.tracker.handover
@@ -201,7 +204,8 @@ func (e *Exporter) process(ctx context.Context) {
 	}
 }
 
-// work handles the messages that wait, a chunk at a time, and no more than some, so that time and commands get their turn.
+// work handles the messages that wait, a chunk at a time, and no more than some, so that time and
+// commands get their turn.
 func (e *Exporter) work() {
 	for range chunksAtOnce {
 		e.tracker.now = time.Now()
