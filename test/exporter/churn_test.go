@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"obstack.dev/obstack/test/integration"
 )
 
 // live publishes a worker's life: it beats, runs three tasks and says goodbye, and the last task
@@ -71,11 +73,14 @@ func TestChurnOfWorkersLeavesNothing(t *testing.T) {
 	}
 	seriesPeak, memoryPeak := series(), memory()
 	began := time.Now()
-	eventually(t, "series and memory are back", func() bool {
+	err := integration.WaitFor("series and memory are back", patience, func() bool {
 		steady()
 		time.Sleep(time.Second)
 		return series() <= 1.1*seriesBefore && memory() <= 1.1*memoryBefore
 	})
+	if err != nil {
+		t.Error(err)
+	}
 	t.Logf("series %v, %v at the peak, %v after; memory %.1f MiB, %.1f at the peak, %.1f after; in %v",
 		seriesBefore, seriesPeak, series(), memoryBefore, memoryPeak, memory(), time.Since(began).Round(time.Second))
 	if seriesPeak < 10*seriesBefore {
