@@ -43,6 +43,7 @@ type tracker struct {
 	minute         minute
 
 	workerHosts, clientHosts *hosts
+	purged                   int // series of workers, since memory was given back
 	// greet is called when a worker came up, which is to be asked what it does.
 	greet func()
 }

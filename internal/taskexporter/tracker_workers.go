@@ -3,6 +3,7 @@
 package taskexporter
 
 import (
+	"runtime/debug"
 	"time"
 
 	"obstack.dev/obstack/internal/taskexporter/wire"
@@ -71,7 +72,7 @@ func (t *tracker) tick(now time.Time, connected bool) {
 	}
 	// A host's series outlive its last worker: children send their last events after the worker's goodbye.
 	if idle := t.workerHosts.expire(now, t.options.PurgeAfter, t.workers.onHosts); len(idle) > 0 {
-		t.store.PurgeWorkers(idle)
+		t.release(t.store.PurgeWorkers(idle))
 		t.labels.empty() // of names that nobody uses any more
 		t.log.Debug("metrics of workers' hosts purged", "hosts", len(idle))
 	}
@@ -80,4 +81,16 @@ func (t *tracker) tick(now time.Time, connected bool) {
 		t.log.Debug("metrics of clients' hosts purged", "hosts", len(idle))
 	}
 	t.queues.expire(now, t.options.PurgeAfter, t.options.PurgeClientsAfter, func() map[string]queueWorkers { return t.workers.picture(now).queues })
+}
+
+// releaseAfter is how many purged series are worth a collection of garbage, about 500 KiB.
+const releaseAfter = 10_000
+
+// release gives memory back to the system after many series were purged. Go would hold it for minutes, and a process with
+// little to do collects its garbage every other one.
+func (t *tracker) release(purged int) {
+	if t.purged += purged; t.purged >= releaseAfter {
+		t.purged = 0
+		go debug.FreeOSMemory()
+	}
 }

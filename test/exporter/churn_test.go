@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"obstack.dev/obstack/test/integration"
+	"obstack.dev/obstack/test/testenv"
 )
 
 // live publishes a worker's life: it beats, runs three tasks and says goodbye, and the last task
@@ -73,7 +74,7 @@ func TestChurnOfWorkersLeavesNothing(t *testing.T) {
 	}
 	seriesPeak, memoryPeak := series(), memory()
 	began := time.Now()
-	err := integration.WaitFor("series and memory are back", patience, func() bool {
+	err := integration.WaitFor("series and memory are back", testenv.Timeout, func() bool {
 		steady()
 		time.Sleep(time.Second)
 		return series() <= 1.1*seriesBefore && memory() <= 1.1*memoryBefore

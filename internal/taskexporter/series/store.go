@@ -257,14 +257,13 @@ func (s *Store) purgeSent(unwanted func(*sent) bool) {
 	s.kept.Add(-int64(freed))
 }
 
-// PurgeWorkers forgets the tasks of these hosts.
-func (s *Store) PurgeWorkers(hosts map[string]bool) {
-	s.purge(func(task *Task) bool { return task != s.overflow && hosts[task.key.Hostname] })
+// PurgeWorkers forgets the tasks of these hosts, and returns how many series that were.
+func (s *Store) PurgeWorkers(hosts map[string]bool) (freed int) {
+	return s.purge(func(task *Task) bool { return task != s.overflow && hosts[task.key.Hostname] })
 }
 
 // purge forgets label sets of tasks.
-func (s *Store) purge(unwanted func(*Task) bool) {
-	freed := 0
+func (s *Store) purge(unwanted func(*Task) bool) (freed int) {
 	s.failures.removeIf(func(key failureKey, _ *failure) bool {
 		if !unwanted(key.task) {
 			return false
@@ -287,4 +286,5 @@ func (s *Store) purge(unwanted func(*Task) bool) {
 		return true
 	})
 	s.kept.Add(-int64(freed))
+	return freed
 }
