@@ -5,6 +5,7 @@ package faults
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -120,7 +121,7 @@ func (p *plane) removeDefinitions(t *testing.T) {
 
 func (p *plane) installDefinitions(t *testing.T) {
 	t.Helper()
-	dir, err := testenv.PrometheusOperatorCRDs(t.Context())
+	dir, err := testenv.PrometheusOperatorCRDs(t.Context(), os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -115,7 +115,7 @@ func TestCRDsOfPrometheusOperator(t *testing.T) {
 	keepGoCache(t)
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	for range 2 { // the second time, they are in the cache
-		dir, err := PrometheusOperatorCRDs(t.Context())
+		dir, err := PrometheusOperatorCRDs(t.Context(), io.Discard)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -111,7 +111,7 @@ func (o Options) crds(ctx context.Context) ([]string, error) {
 	if o.WithoutPrometheusOperator {
 		return paths, nil
 	}
-	dir, err := PrometheusOperatorCRDs(ctx)
+	dir, err := PrometheusOperatorCRDs(ctx, o.Log)
 	return append(paths, dir), err
 }
 

@@ -26,8 +26,8 @@ var prometheusOperatorCRDs = []string{
 
 // PrometheusOperatorCRDs is a folder with prometheus-operator's CustomResourceDefinitions. They are
 // generated from the types that this checkout uses, so that both are of one version and none of them
-// is copied into the repository.
-func PrometheusOperatorCRDs(ctx context.Context) (string, error) {
+// is copied into the repository. The first call takes a while, and says so to log.
+func PrometheusOperatorCRDs(ctx context.Context, log io.Writer) (string, error) {
 	root, err := Root()
 	if err != nil {
 		return "", err
@@ -49,7 +49,7 @@ func PrometheusOperatorCRDs(ctx context.Context) (string, error) {
 	if complete() {
 		return dir, nil
 	}
-	unlock, err := lock(ctx, dir, io.Discard)
+	unlock, err := lock(ctx, dir, log)
 	if err != nil {
 		return "", err
 	}
@@ -57,6 +57,7 @@ func PrometheusOperatorCRDs(ctx context.Context) (string, error) {
 	if complete() { // Whoever held the lock may have made them.
 		return dir, nil
 	}
+	_, _ = fmt.Fprintln(log, "generating the definitions of prometheus-operator (half a minute the first time)")
 	return dir, generateCRDs(ctx, root, dir)
 }
 
