@@ -74,7 +74,8 @@ func TestRolloutReportsARefusalInsteadOfTryingAgain(t *testing.T) {
 	d := annotatedDeployment(ns, "api", "shop")
 	create(t, d)
 	refuse(t, ns, "apps", "deployments", admissionv1.Update)
-	touch := client.RawPatch(types.MergePatchType, []byte(`{"metadata": {"annotations": {"inject.obstack.dev/probe": "asked"}}}`))
+	touch := client.RawPatch(types.MergePatchType,
+		[]byte(`{"metadata": {"annotations": {"inject.obstack.dev/probe": "asked"}}}`))
 	refused(t, func(ctx context.Context) error { return operator.Patch(ctx, d.DeepCopy(), touch, client.DryRunAll) })
 
 	stack := settingsStack(t, ns)
@@ -105,7 +106,8 @@ func TestWorkloadReconcilerRecordsARefusalInsteadOfTryingAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	refuse(t, ns, "apps", "deployments", admissionv1.Update)
-	touch := client.RawPatch(types.MergePatchType, []byte(`{"metadata": {"annotations": {"inject.obstack.dev/probe": "asked"}}}`))
+	touch := client.RawPatch(types.MergePatchType,
+		[]byte(`{"metadata": {"annotations": {"inject.obstack.dev/probe": "asked"}}}`))
 	refused(t, func(ctx context.Context) error { return operator.Patch(ctx, d.DeepCopy(), touch, client.DryRunAll) })
 
 	key := policy.Key{Kind: policy.KindDeployment, NamespacedName: client.ObjectKeyFromObject(d)}

@@ -88,7 +88,8 @@ func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{sent: &requests{}, recorded: events.NewFakeRecorder(100)}
 	counted := interceptor.NewClient(operator, interceptor.Funcs{
-		Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
+		Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch,
+			opts ...client.PatchOption) error {
 			if err := f.before("patch", obj); err != nil {
 				return err
 			}
@@ -100,7 +101,8 @@ func newFixture(t *testing.T) *fixture {
 			}
 			return c.Delete(ctx, obj, opts...)
 		},
-		SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, obj client.Object, opts ...client.SubResourceUpdateOption) error {
+		SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, obj client.Object,
+			opts ...client.SubResourceUpdateOption) error {
 			if err := f.before(sub, obj); err != nil {
 				return err
 			}
@@ -108,7 +110,8 @@ func newFixture(t *testing.T) *fixture {
 		},
 	})
 	reads := interceptor.NewClient(live, interceptor.Funcs{
-		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object,
+			opts ...client.GetOption) error {
 			f.sent.reads = append(f.sent.reads, fmt.Sprintf("%s %s", obj.GetObjectKind().GroupVersionKind().Kind, key.Name))
 			return c.Get(ctx, key, obj, opts...)
 		},
@@ -145,11 +148,15 @@ func (f *fixture) before(verb string, obj client.Object) error {
 }
 
 // liveChildren stands in for the index of the cache.
-func liveChildren(ctx context.Context, owner client.Object, kind schema.GroupVersionKind) ([]metav1.PartialObjectMetadata, error) {
+func liveChildren(ctx context.Context, owner client.Object,
+	kind schema.GroupVersionKind) ([]metav1.PartialObjectMetadata, error) {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
-	err := live.List(ctx, list, client.InNamespace(owner.GetNamespace()), client.MatchingLabels{obsv1.LabelManagedBy: obsv1.ManagedBy})
-	return slices.DeleteFunc(list.Items, func(m metav1.PartialObjectMetadata) bool { return !metav1.IsControlledBy(&m, owner) }), err
+	err := live.List(ctx, list, client.InNamespace(owner.GetNamespace()),
+		client.MatchingLabels{obsv1.LabelManagedBy: obsv1.ManagedBy})
+	return slices.DeleteFunc(list.Items, func(m metav1.PartialObjectMetadata) bool {
+		return !metav1.IsControlledBy(&m, owner)
+	}), err
 }
 
 // reconcileStack runs one pass over the stack as it is on the API server, and reads it back.
@@ -213,7 +220,8 @@ func children(t *testing.T, stack *obsv1.ObservabilityStack) []string {
 }
 
 // wantCondition checks a condition's status and reason, and returns its message.
-func wantCondition(t *testing.T, stack *obsv1.ObservabilityStack, conditionType string, status metav1.ConditionStatus, reason string) string {
+func wantCondition(t *testing.T, stack *obsv1.ObservabilityStack, conditionType string, status metav1.ConditionStatus,
+	reason string) string {
 	t.Helper()
 	got := meta.FindStatusCondition(stack.Status.Conditions, conditionType)
 	if got == nil {

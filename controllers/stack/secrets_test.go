@@ -67,7 +67,8 @@ func secretStack() *obsv1.ObservabilityStack {
 func newSecretReader() (*SecretReader, *secrets) {
 	all := &secrets{all: map[types.NamespacedName]*corev1.Secret{}}
 	all.put("sentry", "1", "1", map[string]string{"dsn": "https://k@sentry.example/1"})
-	all.put("broker", "2", "1", map[string]string{"url": "redis://:hunter2@redis", "tls.key": "PRIVATE", "tls.crt": "PUBLIC", "ca.crt": "CA"})
+	all.put("broker", "2", "1",
+		map[string]string{"url": "redis://:hunter2@redis", "tls.key": "PRIVATE", "tls.crt": "PUBLIC", "ca.crt": "CA"})
 	return &SecretReader{Metadata: all, Live: all, Now: time.Now}, all
 }
 
@@ -120,7 +121,8 @@ func TestSecretReaderReadsAVersionOnce(t *testing.T) {
 	if all.reads != 0 {
 		t.Errorf("%d reads of what was read, want none", all.reads)
 	}
-	all.put("broker", "2", "2", map[string]string{"url": "redis://:other@redis", "tls.key": "PRIVATE", "tls.crt": "PUBLIC", "ca.crt": "CA"})
+	all.put("broker", "2", "2",
+		map[string]string{"url": "redis://:other@redis", "tls.key": "PRIVATE", "tls.crt": "PUBLIC", "ca.crt": "CA"})
 	reader.values(t, secretStack())
 	if all.reads != 1 {
 		t.Errorf("%d reads of a Secret with four keys, want one", all.reads)
@@ -169,11 +171,15 @@ func TestSecretReaderReadsLaterWhatTheExporterReads(t *testing.T) {
 		after time.Duration
 		reads int
 		value string
-	}{{0, 0, ""}, {readLater / 2, 0, ""}, {readLater, 1, "redis://:hunter2@redis"}, {readLater, 1, "redis://:hunter2@redis"}} {
+	}{
+		{0, 0, ""}, {readLater / 2, 0, ""}, {readLater, 1, "redis://:hunter2@redis"},
+		{readLater, 1, "redis://:hunter2@redis"},
+	} {
 		now = now.Add(tc.after)
 		got := read()
 		if all.reads != tc.reads || got.Value != tc.value || got.Accepted != (tc.value == "") {
-			t.Errorf("after %s there were %d reads and the value is %q, want %d and %q", tc.after, all.reads, got.Value, tc.reads, tc.value)
+			t.Errorf("after %s there were %d reads and the value is %q, want %d and %q", tc.after, all.reads, got.Value,
+				tc.reads, tc.value)
 		}
 		if got.Revision != "of a former Secret" {
 			t.Errorf("revision = %s, want it kept", got.Revision)

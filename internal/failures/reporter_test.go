@@ -60,7 +60,9 @@ func newReporter(t *testing.T, env map[string]string) *Reporter {
 var request = reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "shop", Name: "web"}}
 
 func failing(err error) reconcile.Reconciler {
-	return reconcile.Func(func(context.Context, reconcile.Request) (reconcile.Result, error) { return reconcile.Result{}, err })
+	return reconcile.Func(func(context.Context, reconcile.Request) (reconcile.Result, error) {
+		return reconcile.Result{}, err
+	})
 }
 
 func TestReporterReportsErrorsThatRecur(t *testing.T) {
@@ -89,7 +91,8 @@ func TestReporterReportsErrorsThatRecur(t *testing.T) {
 	if event["release"] != "obstack@1.2.3" || event["environment"] != "staging" {
 		t.Errorf("release %v, environment %v, want obstack@1.2.3 and staging", event["release"], event["environment"])
 	}
-	if !strings.Contains(string(text), `"namespace":"shop"`) || !strings.Contains(string(text), "failed 5 times in a row") {
+	if !strings.Contains(string(text), `"namespace":"shop"`) || !strings.Contains(string(text),
+		"failed 5 times in a row") {
 		t.Errorf("the event does not say what failed and how often: %s", text)
 	}
 }
@@ -114,7 +117,8 @@ func TestReporterKeepsWhatHoldsNoPassword(t *testing.T) {
 // FuzzWithoutCredentials puts a password of any characters into the URL of an error's text.
 func FuzzWithoutCredentials(f *testing.F) {
 	for _, seed := range [][3]string{
-		{"get https://u:", "hunter2/?", "@h: refused"}, {`parse "redis://:`, "hunter2 x", `": invalid port ":hunter2 x"`}, {"x://a and https://:", "://@", "@"},
+		{"get https://u:", "hunter2/?", "@h: refused"}, {`parse "redis://:`, "hunter2 x", `": invalid port ":hunter2 x"`},
+		{"x://a and https://:", "://@", "@"},
 	} {
 		f.Add(seed[0], seed[1], seed[2])
 	}
@@ -134,7 +138,8 @@ func FuzzWithoutCredentials(f *testing.F) {
 func TestReporterReportsPanicsAndLetsThemGoOn(t *testing.T) {
 	sentry := newReceiver(t)
 	r := newReporter(t, map[string]string{"SENTRY_DSN": sentry.dsn(), "SENTRY_RELEASE": "mine"})
-	panicking := r.Wrap(reconcile.Func(func(context.Context, reconcile.Request) (reconcile.Result, error) { panic("boom") }))
+	panicking := r.Wrap(
+		reconcile.Func(func(context.Context, reconcile.Request) (reconcile.Result, error) { panic("boom") }))
 	func() {
 		defer func() {
 			if p := recover(); p != "boom" {
