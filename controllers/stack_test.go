@@ -115,7 +115,10 @@ func TestReconcileMakesTheChildrenAndThenTheStackReady(t *testing.T) {
 
 	finishRollout(t, stack.Namespace)
 	f.reconcileStack(t, stack)
-	for _, part := range []string{obsv1.MetricsReady, obsv1.TasksReady, obsv1.DashboardsReady, obsv1.AlertsReady, obsv1.SentryReady, obsv1.Ready} {
+	for _, part := range []string{
+		obsv1.MetricsReady, obsv1.TasksReady, obsv1.DashboardsReady, obsv1.AlertsReady,
+		obsv1.SentryReady, obsv1.SettingsReady, obsv1.Ready,
+	} {
 		wantCondition(t, stack, part, metav1.ConditionTrue, obsv1.ReasonAvailable)
 	}
 	if want := "2 monitors, 1 broker, 3 dashboards, 8 alerts, sentry, logging"; stack.Status.Covered != want {

@@ -17,8 +17,11 @@ const (
 	AlertsReady = "AlertsReady"
 	// SLOsReady is about the PrometheusRules of spec.slos.
 	SLOsReady = "SLOsReady"
-	// SentryReady is about the settings Secret: spec.sentry, spec.logging and spec.environment.
+	// SentryReady is about the DSN that spec.sentry.dsnFrom asks for.
 	SentryReady = "SentryReady"
+	// SettingsReady is about the Secret with the settings of workloads: spec.environment,
+	// spec.sentry and spec.logging.
+	SettingsReady = "SettingsReady"
 	// InjectionReady is about the workloads that take the stack's settings.
 	InjectionReady = "InjectionReady"
 )
@@ -27,7 +30,7 @@ const (
 const (
 	// ReasonAvailable: everything that was asked for is there.
 	ReasonAvailable = "Available"
-	// ReasonDisabled: Sentry is off, because there is no DSN or an empty one.
+	// ReasonDisabled: Sentry is off, because the DSN is empty.
 	ReasonDisabled = "Disabled"
 	// ReasonSecretNotFound: a Secret that the spec refers to does not exist.
 	ReasonSecretNotFound = "SecretNotFound"
@@ -41,8 +44,8 @@ const (
 	ReasonInvalidArgument = "InvalidArgument"
 	// ReasonInvalidThreshold: the threshold of an SLO is no boundary of a bucket of its histogram.
 	ReasonInvalidThreshold = "InvalidThreshold"
-	// ReasonScrapedTooSeldom: the monitor of an SLO is scraped too seldom for its shortest window.
-	ReasonScrapedTooSeldom = "ScrapedTooSeldom"
+	// ReasonScrapeIntervalTooLong: the monitor of an SLO is not scraped often enough for its shortest window.
+	ReasonScrapeIntervalTooLong = "ScrapeIntervalTooLong"
 	// ReasonMissingAPI: a CustomResourceDefinition that the part needs is not installed.
 	ReasonMissingAPI = "MissingAPI"
 	// ReasonNameConflict: an object that is not this stack's has the name of one that it needs.
@@ -53,6 +56,8 @@ const (
 	ReasonApplyFailed = "ApplyFailed"
 	// ReasonRollingOut: everything is written, and Kubernetes is still making it available.
 	ReasonRollingOut = "RollingOut"
+	// ReasonWaitingForSentry: the settings cannot be made, because their DSN is not valid.
+	ReasonWaitingForSentry = "WaitingForSentry"
 	// ReasonWaitingForSettings: there is no Secret with settings to inject yet.
 	ReasonWaitingForSettings = "WaitingForSettings"
 	// ReasonInvalidSelector: a label selector of the spec is not valid.

@@ -134,7 +134,7 @@ type ObservabilityStackStatus struct {
 	Workloads *WorkloadsStatus `json:"workloads,omitempty"`
 
 	// conditions are Ready and one for each requested part: MetricsReady,
-	// TasksReady, DashboardsReady, AlertsReady, SLOsReady, SentryReady and
+	// TasksReady, DashboardsReady, AlertsReady, SLOsReady, SentryReady, SettingsReady and
 	// InjectionReady. A condition that is not True says in its message what to change.
 	// +optional
 	// +listType=map

@@ -7,8 +7,8 @@ const ReleaseFromImage = "FromImage"
 
 // SentrySpec says where errors are reported.
 type SentrySpec struct {
-	// dsnFrom takes the DSN from a Secret in the stack's namespace. Absent, or an
-	// empty value: Sentry is off, and the condition SentryReady says so.
+	// dsnFrom takes the DSN from a Secret in the stack's namespace. Absent: Sentry is off.
+	// An empty value turns it off as well, and the condition SentryReady says so.
 	// +optional
 	DSNFrom *SecretKeySource `json:"dsnFrom,omitempty"`
 

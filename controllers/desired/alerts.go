@@ -44,7 +44,10 @@ func alerts(stack *obsv1.ObservabilityStack, in Inputs) Output {
 		ObjectMeta: objectMeta(stack, componentAlerts, alertsName(stack), prometheusLabels(stack)),
 		Spec:       monitoringv1.PrometheusRuleSpec{Groups: groups},
 	}
-	return available([]client.Object{rule}, count(countAlerts(groups), "alert")+" in place")
+	alerts := count(countAlerts(groups), "alert")
+	out := available([]client.Object{rule}, alerts+" in place")
+	out.Covered = alerts
+	return out
 }
 
 func alertGroups(stack *obsv1.ObservabilityStack, spec *obsv1.AlertsSpec) []monitoringv1.RuleGroup {

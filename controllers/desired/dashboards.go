@@ -37,10 +37,12 @@ func dashboardsOf(stack *obsv1.ObservabilityStack, in Inputs) Output {
 			objects = append(objects, grafanaDashboard(stack, configMap))
 		}
 	}
+	out := available(objects, count(len(rendered), "dashboard")+" in place")
 	if wantsOperator && !hasOperator {
-		return missingAPI(objects, GrafanaDashboardKind, grafanaOperator)
+		out = missingAPI(objects, GrafanaDashboardKind, grafanaOperator)
 	}
-	return available(objects, count(len(rendered), "dashboard")+" in place")
+	out.Covered = count(len(rendered), "dashboard")
+	return out
 }
 
 // dashboardData is what the dashboards of a stack are about.

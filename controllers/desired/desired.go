@@ -6,13 +6,10 @@
 package desired
 
 import (
-	"strings"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/controllers/desired/dashboards"
 )
 
 // Component derives one part of a stack.
@@ -25,25 +22,27 @@ type Component struct {
 	Build func(*obsv1.ObservabilityStack, Inputs) Output
 }
 
-// Components are applied in order: a Secret before what refers to it.
+// Components are in the order of the spec, in which they are applied: the settings before their copies.
 var Components = []Component{
-	{componentSentry, obsv1.SentryReady, sentry},
-	{ComponentInjection, obsv1.InjectionReady, injection},
 	{componentMetrics, obsv1.MetricsReady, metrics},
 	{componentTasks, obsv1.TasksReady, tasks},
 	{componentDashboards, obsv1.DashboardsReady, dashboardsOf},
 	{componentAlerts, obsv1.AlertsReady, alerts},
 	{componentSLOs, obsv1.SLOsReady, slos},
+	{componentSentry, obsv1.SentryReady, sentry},
+	{componentSettings, obsv1.SettingsReady, settings},
+	{ComponentInjection, obsv1.InjectionReady, injection},
 }
 
 // The names of the components, as their objects' component label has them.
 const (
-	componentSentry     = "sentry"
 	componentMetrics    = "metrics"
 	componentTasks      = "tasks"
 	componentDashboards = "dashboards"
 	componentAlerts     = "alerts"
 	componentSLOs       = "slos"
+	componentSentry     = "sentry"
+	componentSettings   = "settings"
 	// ComponentInjection is also what the rollouts of workloads belong to.
 	ComponentInjection = "injection"
 )
@@ -61,9 +60,12 @@ type Output struct {
 	Status  metav1.ConditionStatus
 	Reason  string
 	Message string
+
+	// Covered is what the stack provides by this part, such as "2 monitors".
+	Covered string
 }
 
-// Requested tells whether the part is wanted at all.
+// Requested reports whether the part is wanted at all.
 func (o Output) Requested() bool {
 	return o.Status != ""
 }
@@ -76,35 +78,4 @@ func available(objects []client.Object, message string) Output {
 // unavailable is the condition of a part that somebody must do something about.
 func unavailable(objects []client.Object, reason, message string) Output {
 	return Output{Objects: objects, Status: metav1.ConditionFalse, Reason: reason, Message: message}
-}
-
-// Covered says what the stack provides, in the order of the spec, such as
-// "2 monitors, 1 broker, 3 dashboards, 12 alerts, sentry".
-func Covered(stack *obsv1.ObservabilityStack) string {
-	var parts []string
-	spec := &stack.Spec
-	if n := len(monitorsOf(stack)); n > 0 {
-		parts = append(parts, count(n, "monitor"))
-	}
-	if spec.Tasks != nil {
-		parts = append(parts, count(len(spec.Tasks.Brokers), "broker"))
-	}
-	if spec.Dashboards != nil {
-		parts = append(parts, count(len(dashboards.Render(dashboardData(stack))), "dashboard"))
-	}
-	if spec.Alerts != nil {
-		if n := countAlerts(alertGroups(stack, spec.Alerts)); n > 0 {
-			parts = append(parts, count(n, "alert"))
-		}
-	}
-	if n := len(spec.SLOs); n > 0 {
-		parts = append(parts, count(n, "SLO"))
-	}
-	if dsnRef(spec.Sentry) != nil {
-		parts = append(parts, "sentry")
-	}
-	if spec.Logging != nil {
-		parts = append(parts, "logging")
-	}
-	return strings.Join(parts, ", ")
 }

@@ -23,12 +23,14 @@ func secretStack(value string) (*obsv1.ObservabilityStack, Inputs) {
 			Tasks:  &obsv1.TasksSpec{Brokers: []obsv1.Broker{{Name: "main", URLFrom: source}}},
 		},
 	}
-	return stack, Inputs{
+	in := Inputs{
 		ExporterImage: "obstack.example/obstack:v1.0.0",
 		Secrets: map[obsv1.SecretKeySelector]SecretValue{
 			ref: {SecretExists: true, KeyExists: true, Value: value, Source: Source{Revision: "revision"}},
 		},
 	}
+	in.Settings = NewSettings(stack, in.Secrets)
+	return stack, in
 }
 
 // FuzzSecretValue: whatever a Secret holds becomes a condition, never a panic,
@@ -82,7 +84,7 @@ func checkMessages(t *testing.T, stack *obsv1.ObservabilityStack, in Inputs, val
 // checkDSN: a DSN reaches the workloads only if the SDKs will take it.
 func checkDSN(t *testing.T, stack *obsv1.ObservabilityStack, in Inputs, value string) {
 	t.Helper()
-	dsn, problem := sentryDSN(stack.Spec.Sentry, in)
+	dsn, problem := sentryDSN(stack.Spec.Sentry, in.Secrets)
 	if problem != nil || dsn == "" {
 		return
 	}

@@ -31,13 +31,15 @@ func injection(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	if problem := invalidSelector(stack.Spec.Injection); problem != nil {
 		return *problem
 	}
-	settings, problem := settingsSecret(stack, in)
-	if problem != nil {
-		// The condition SentryReady says what is wrong. What was injected stays.
-		out := unavailable(nil, obsv1.ReasonWaitingForSettings, "the settings wait for SentryReady: see its message; workloads keep what they have")
+	made := in.settings(stack)
+	if made.problem != nil {
+		// What was injected stays.
+		out := unavailable(nil, obsv1.ReasonWaitingForSettings,
+			"the settings wait for SentryReady: see its message; workloads keep what they have")
 		out.Hold = true
 		return out
 	}
+	settings := settingsSecret(stack, made, in)
 	var copies []client.Object
 	for _, namespace := range in.Workloads.Namespaces {
 		c := settings.DeepCopy()

@@ -4,6 +4,7 @@ package desired
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,8 +22,10 @@ type Inputs struct {
 	Secrets map[obsv1.SecretKeySelector]SecretValue
 	// Rollouts are those Deployments of ExporterNames that exist.
 	Rollouts map[string]Rollout
-	// Settings is the version of the settings that their Secret gets; zero if injection is off.
-	Settings SettingsVersion
+	// Settings are those that NewSettings makes of these Secrets; nil if nobody needed them before.
+	Settings *Settings
+	// SettingsVersion is what their Secret shows; zero if injection is off.
+	SettingsVersion SettingsVersion
 	// Workloads are those that take their settings from the stack; nil if injection is off.
 	Workloads *Workloads
 	// MissingAPIs are the kinds that the cluster does not serve.
@@ -94,7 +97,7 @@ func addSources(obj client.Object, in Inputs, refs ...obsv1.SecretKeySelector) {
 
 // Rollout is how far a Deployment is.
 type Rollout struct {
-	// Available tells that the newest Pod template is rolled out and available.
+	// Available reports whether the newest Pod template is rolled out and available.
 	Available bool
 }
 
@@ -146,4 +149,23 @@ func ExporterNames(stack *obsv1.ObservabilityStack) []string {
 		names = append(names, exporterName(stack, broker.Name))
 	}
 	return names
+}
+
+// secretValue returns what a key holds, or the condition that says what is missing.
+func secretValue(
+	ref obsv1.SecretKeySelector, secrets map[obsv1.SecretKeySelector]SecretValue, field string,
+) (SecretValue, *Output) {
+	value := secrets[ref]
+	var problem Output
+	switch {
+	case !value.SecretExists:
+		problem = unavailable(nil, obsv1.ReasonSecretNotFound, fmt.Sprintf(
+			"Secret %s does not exist: create it with the key %s, or change %s", ref.Name, ref.Key, field))
+	case !value.KeyExists:
+		problem = unavailable(nil, obsv1.ReasonKeyNotFound, fmt.Sprintf(
+			"Secret %s has no key %s: add it, or change %s", ref.Name, ref.Key, field))
+	default:
+		return value, nil
+	}
+	return SecretValue{}, &problem
 }

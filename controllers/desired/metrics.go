@@ -32,7 +32,9 @@ func metrics(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	for i := range monitors {
 		objects = append(objects, serviceMonitor(stack, &monitors[i]))
 	}
-	return available(objects, fmt.Sprintf("%s in place", count(len(monitors), "ServiceMonitor")))
+	out := available(objects, count(len(monitors), "ServiceMonitor")+" in place")
+	out.Covered = count(len(monitors), "monitor")
+	return out
 }
 
 func monitorsOf(stack *obsv1.ObservabilityStack) []obsv1.Monitor {

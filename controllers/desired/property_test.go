@@ -34,12 +34,12 @@ func everything(t *testing.T, stack *obsv1.ObservabilityStack, in Inputs) string
 	var documents []string
 	for _, component := range Components {
 		out := component.Build(stack, in)
-		documents = append(documents, toYAML(t, conditionOf(out)))
+		documents = append(documents, toYAML(t, conditionOf(out)), out.Covered)
 		for _, obj := range out.Objects {
 			documents = append(documents, toYAML(t, plain(t, obj)))
 		}
 	}
-	return strings.Join(append(documents, Covered(stack)), "---\n")
+	return strings.Join(documents, "---\n")
 }
 
 func TestEqualInputsGiveEqualBytes(t *testing.T) {

@@ -56,10 +56,14 @@ func slos(stack *obsv1.ObservabilityStack, in Inputs) Output {
 			Spec:       monitoringv1.PrometheusRuleSpec{Groups: sloGroups(slo, measured)},
 		})
 	}
+	out := available(objects, count(len(objects), "SLO")+" in place")
 	if len(problems) > 0 {
-		return worst(objects, problems)
+		out = worst(objects, problems)
 	}
-	return available(objects, count(len(objects), "SLO")+" in place")
+	if len(objects) > 0 {
+		out.Covered = count(len(objects), "SLO")
+	}
+	return out
 }
 
 // measured is what an SLO counts.

@@ -36,7 +36,7 @@ func measureRequests(stack *obsv1.ObservabilityStack, slo *obsv1.SLO) (measured,
 	}
 	s := monitorSubject(stack, monitor)
 	if interval, err := time.ParseDuration(string(monitor.Interval)); err == nil && interval > slowestScrape {
-		problem := unavailable(nil, obsv1.ReasonScrapedTooSeldom, fmt.Sprintf(
+		problem := unavailable(nil, obsv1.ReasonScrapeIntervalTooLong, fmt.Sprintf(
 			"SLO %s: monitor %s is scraped every %s, and the shortest window of an SLO is 5m, which needs four scrapes: write interval: 1m or less for the monitor",
 			slo.Name, monitor.Name, monitor.Interval))
 		return measured{}, &problem

@@ -130,6 +130,7 @@ func inputsOf(stack *obsv1.ObservabilityStack, given caseInputs) Inputs {
 			in.Secrets[ref.SecretKeySelector] = value
 		}
 	}
+	in.Settings = NewSettings(stack, in.Secrets)
 	for _, name := range given.Inputs.Available {
 		in.Rollouts[name] = Rollout{Available: true}
 	}

@@ -34,6 +34,7 @@ func tasks(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	noMonitors := in.MissingAPIs[ServiceMonitorKind.GroupKind()]
 	var objects []client.Object
 	var problems []Output
+	made := 0
 	for i := range stack.Spec.Tasks.Brokers {
 		broker := &stack.Spec.Tasks.Brokers[i]
 		revision, problem := brokerRevision(broker, in)
@@ -46,6 +47,7 @@ func tasks(stack *obsv1.ObservabilityStack, in Inputs) Output {
 			problems = append(problems, *problem)
 			continue
 		}
+		made++
 		if broker.NetworkPolicy != nil { // in force before the Pod starts
 			objects = append(objects, exporterNetworkPolicy(stack, broker))
 		}
@@ -62,10 +64,14 @@ func tasks(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	if noMonitors {
 		problems = append(problems, missingAPI(nil, ServiceMonitorKind, prometheusOperator))
 	}
+	out := available(objects, count(len(stack.Spec.Tasks.Brokers), "task exporter")+" available")
 	if len(problems) > 0 {
-		return worst(objects, problems)
+		out = worst(objects, problems)
 	}
-	return available(objects, count(len(stack.Spec.Tasks.Brokers), "task exporter")+" available")
+	if made > 0 {
+		out.Covered = count(made, "broker")
+	}
+	return out
 }
 
 func brokersOf(stack *obsv1.ObservabilityStack) []obsv1.Broker {
@@ -129,7 +135,7 @@ func brokerRevision(broker *obsv1.Broker, in Inputs) (revision string, problem *
 	}
 	if broker.TLS != nil {
 		for _, ref := range broker.TLS.Keys() {
-			value, problem := secretValue(ref, in, fmt.Sprintf("tls of broker %s", broker.Name))
+			value, problem := secretValue(ref, in.Secrets, fmt.Sprintf("tls of broker %s", broker.Name))
 			if problem != nil {
 				return "", problem
 			}
@@ -142,7 +148,7 @@ func brokerRevision(broker *obsv1.Broker, in Inputs) (revision string, problem *
 // brokerURL checks the Secret that holds a broker's URL.
 func brokerURL(broker *obsv1.Broker, in Inputs) (SecretValue, *Output) {
 	ref := broker.URLFrom.SecretKeyRef
-	value, problem := secretValue(ref, in, fmt.Sprintf("urlFrom of broker %s", broker.Name))
+	value, problem := secretValue(ref, in.Secrets, fmt.Sprintf("urlFrom of broker %s", broker.Name))
 	if problem != nil {
 		return SecretValue{}, problem
 	}
@@ -169,7 +175,7 @@ func exporterSelector(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) map
 	return map[string]string{"app.kubernetes.io/name": "obstack-" + componentTasks, obsv1.LabelStack: stack.Name, labelBroker: broker.Name}
 }
 
-// labelBroker tells the exporters of one stack apart.
+// labelBroker distinguishes the exporters of one stack.
 const labelBroker = "obstack.dev/broker"
 
 func exporterMeta(stack *obsv1.ObservabilityStack, broker *obsv1.Broker, extra map[string]obsv1.LabelValue) metav1.ObjectMeta {

@@ -64,7 +64,7 @@ func (r *Reconciler) apply(ctx context.Context, stack *obsv1.ObservabilityStack,
 	held := map[string]bool{}
 	for _, p := range plan.parts {
 		done := measure(p.Name, func() result { return step(ctx, pass, p) })
-		done.component, done.requested = p.Component, p.Requested()
+		done.component, done.requested, done.Covered = p.Component, p.Requested(), p.Covered
 		held[p.Name] = done.Hold
 		applied.results = append(applied.results, done)
 	}

@@ -32,14 +32,15 @@ type part struct {
 func newPlan(stack *obsv1.ObservabilityStack, observed observation) plan {
 	var p plan
 	in := observed.inputs
+	in.Settings = desired.NewSettings(stack, in.Secrets)
 	if observed.workloads != nil {
-		version, decided := desired.NewSettingsVersion(stack, in, observed.settings)
+		version, decided := in.Settings.Version(observed.settings)
 		if !decided {
 			version.Hash = stack.Status.ConfigHash // Bad input: the last good settings stay.
 		}
 		workloads := policy.NewPlan(*observed.workloads, version.Hash, rolloutSpec(stack))
 		p.configHash, p.workloads = version.Hash, &workloads
-		in.Settings = version
+		in.SettingsVersion = version
 		in.Workloads = &desired.Workloads{
 			Namespaces: otherNamespaces(stack, observed.workloads), Status: workloads.Status,
 			Rolling: workloads.By[policy.Rolling], Outdated: workloads.By[policy.Outdated],

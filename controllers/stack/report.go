@@ -55,16 +55,20 @@ var errCacheBehind = errors.New("the cache is behind the status")
 // setStatus writes what the pass found into the stack in memory.
 func setStatus(stack *obsv1.ObservabilityStack, plan plan, done outcome) {
 	status := &stack.Status
+	var covered []string
 	for _, result := range done.results {
 		if result.requested {
 			setCondition(stack, result.component.Condition, result.Output)
 		} else {
 			meta.RemoveStatusCondition(&status.Conditions, result.component.Condition)
 		}
+		if result.Covered != "" {
+			covered = append(covered, result.Covered)
+		}
 	}
 	setCondition(stack, obsv1.Ready, summary(stack, done.results))
 	status.ObservedGeneration = stack.Generation
-	status.Covered = desired.Covered(stack)
+	status.Covered = strings.Join(covered, ", ")
 	status.Workloads = nil
 	if plan.workloads == nil {
 		return

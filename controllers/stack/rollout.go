@@ -31,7 +31,7 @@ func (r *Reconciler) rollout(ctx context.Context, stack *obsv1.ObservabilityStac
 		return done, nil
 	}
 	// Bad input is no failure: the last good settings stay, and are what workloads get.
-	done.settingsWritten = !injected.failed() && !done.of(obsv1.SentryReady).failed()
+	done.settingsWritten = !injected.failed() && !done.of(obsv1.SettingsReady).failed()
 	if !done.settingsWritten || !injected.requested {
 		return done, nil
 	}

@@ -29,30 +29,30 @@ func settingsStack() (*obsv1.ObservabilityStack, Inputs) {
 	}}
 }
 
-// TestNewSettingsVersionPinsTheHash: a hash that changes restarts every injected workload of every cluster.
-func TestNewSettingsVersionPinsTheHash(t *testing.T) {
+// TestSettingsVersionPinsTheHash: a hash that changes restarts every injected workload of every cluster.
+func TestSettingsVersionPinsTheHash(t *testing.T) {
 	stack, in := settingsStack()
-	got, decided := NewSettingsVersion(stack, in, SettingsVersion{})
+	got, decided := NewSettings(stack, in.Secrets).Version(SettingsVersion{})
 	if want := "72b2903b58960d80997eafb75432c486"; got.Hash != want || !decided {
 		t.Errorf("hash = %s, %v, want %s", got.Hash, decided, want)
 	}
 }
 
-func TestNewSettingsVersionKeepsTheHashOfEqualContent(t *testing.T) {
+func TestSettingsVersionKeepsTheHashOfEqualContent(t *testing.T) {
 	stack, in := settingsStack()
-	first, _ := NewSettingsVersion(stack, in, SettingsVersion{})
+	first, _ := NewSettings(stack, in.Secrets).Version(SettingsVersion{})
 	ref := stack.Spec.Sentry.DSNFrom.SecretKeyRef
 	restored := in.Secrets[ref]
 	restored.Revision = "of another Secret"
 	in.Secrets[ref] = restored
-	if got, _ := NewSettingsVersion(stack, in, first); got != first {
+	if got, _ := NewSettings(stack, in.Secrets).Version(first); got != first {
 		t.Errorf("version = %+v for the same content, want %+v", got, first)
 	}
-	if got, _ := NewSettingsVersion(stack, in, SettingsVersion{}); got.Hash == first.Hash {
+	if got, _ := NewSettings(stack, in.Secrets).Version(SettingsVersion{}); got.Hash == first.Hash {
 		t.Error("the hash does not depend on the revision, so nothing was tested")
 	}
 	stack.Spec.Sentry.Release = "1.2.3"
-	if got, _ := NewSettingsVersion(stack, in, first); got.Hash == first.Hash || got.Content == first.Content {
+	if got, _ := NewSettings(stack, in.Secrets).Version(first); got.Hash == first.Hash || got.Content == first.Content {
 		t.Errorf("version = %+v for other content, want another than %+v", got, first)
 	}
 }
