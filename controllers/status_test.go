@@ -135,8 +135,8 @@ func TestReportRecordsConditionsThatChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.reconcileStack(t, stack)
-	if got := recorded(); len(got) != 2 || !strings.HasPrefix(got[0], "Warning SecretNotFound") {
-		t.Errorf("events of a Secret that is gone = %v, want two warnings", got)
+	if got := recorded(); len(got) != 3 || !strings.HasPrefix(got[0], "Warning SecretNotFound") {
+		t.Errorf("events of a Secret that is gone = %v, want those of SentryReady, SettingsReady and Ready", got)
 	}
 }
 
