@@ -53,10 +53,10 @@ func newStateCollector(e *Exporter) *stateCollector {
 		),
 		eventsEnabled: desc(
 			"exporter_task_events_enabled",
-			"0 if live workers process tasks without sending task events; absent while nothing tells.",
+			"0 if live workers process tasks without sending task events; absent while nothing shows it.",
 		),
 		workersByEvents: desc("exporter_workers", "Live workers, by whether they send task events.", "task_events"),
-		tasksTracked:    desc("exporter_tasks_tracked", "Tasks that are remembered."),
+		tasksTracked:    desc("exporter_tasks_tracked", "Tasks that are stored."),
 		tasksEvicted: desc(
 			"exporter_tasks_evicted_total",
 			"Tasks forgotten before they finished, because of the limit.",

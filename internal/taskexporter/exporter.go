@@ -121,9 +121,9 @@ func (e *Exporter) receive(ctx context.Context) {
 				e.subscribed()
 			},
 			Message: e.put,
-			Drained: e.mailbox.announce,
+			Drained: e.mailbox.signal,
 		})
-		e.mailbox.announce()
+		e.mailbox.signal()
 		e.connected.Store(false)
 		e.metrics.brokerUp.Set(0)
 		if ctx.Err() != nil {
@@ -168,7 +168,7 @@ func (e *Exporter) post(command func(*tracker)) {
 	select {
 	// The channel is bounded, so that workers which answer without end do not fill the memory.
 	case e.commands <- command:
-	case <-time.After(longestPause): // it is stuck, which /health tells
+	case <-time.After(longestPause): // it is stuck, which /health shows
 	}
 }
 
@@ -215,7 +215,7 @@ func (e *Exporter) work() {
 		}
 		taken.each(e.tracker.message)
 	}
-	e.mailbox.announce()
+	e.mailbox.signal()
 }
 
 // Ready reports whether the broker is connected, events are subscribed to, and counting has begun.

@@ -9,10 +9,10 @@ import (
 	"obstack.dev/obstack/internal/taskexporter/series"
 )
 
-// maxHosts bounds the hosts that are remembered, of workers and of clients each.
+// maxHosts bounds the hosts that are stored, of workers and of clients each.
 const maxHosts = 50_000
 
-// hosts remembers when each host was heard of, so that the series of those that are gone can be
+// hosts stores when each host was heard of, so that the series of those that are gone can be
 // purged. Workers and clients have one each: a host may be both, and clients must not take the
 // place of workers. It belongs to the tracker's goroutine.
 type hosts struct {

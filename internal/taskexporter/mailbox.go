@@ -9,7 +9,7 @@ import (
 )
 
 // mailbox hands messages from the goroutine that reads the broker to the one that processes them.
-// Putting never waits: when the mailbox is full, the message is dropped and the caller told. Bodies
+// Putting never waits: when the mailbox is full, the message is dropped and the caller knows. Bodies
 // are copied into chunks of one size, which are used again, so that a backlog makes no garbage and
 // never has to be moved to grow.
 type mailbox struct {
@@ -62,9 +62,9 @@ func (m *mailbox) put(body []byte, format wire.Format) bool {
 	return true
 }
 
-// announce tells the processing goroutine that there may be something to take. The reader calls it when it has put in
-// what it had, because waking up for each message would cost more than the message; a full chunk announces itself.
-func (m *mailbox) announce() {
+// signal wakes the processing goroutine, because there may be something to take. The reader calls it when it has put in
+// what it had, because waking up for each message would cost more than the message; a full chunk does it by itself.
+func (m *mailbox) signal() {
 	select {
 	case m.ready <- struct{}{}:
 	default:
@@ -78,7 +78,7 @@ func (m *mailbox) room(bytes int) *chunk {
 		return m.waiting[n-1]
 	}
 	if len(m.waiting) > 0 {
-		m.announce()
+		m.signal()
 	}
 	var last *chunk
 	if n := len(m.spare); n > 0 {

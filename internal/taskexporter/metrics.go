@@ -61,7 +61,7 @@ func newMetrics(prefix, version string, static map[string]string) *metrics {
 		"Messages dropped because processing fell behind (backlog), events of workers beyond the limit (workers), replies "+
 			"of workers that are too large (large_reply), and events that repeat how a task finished (repeated).", "reason")
 	m.droppedMessages = dropped.WithLabelValues("backlog")
-	// Celery 5.7 tells of a hard time limit twice, once from each side of the pool.
+	// Celery 5.7 reports a hard time limit twice, once from each side of the pool.
 	m.droppedRepeated = dropped.WithLabelValues("repeated")
 	m.droppedWorkers = dropped.WithLabelValues("workers")
 	m.largeReplies = dropped.WithLabelValues("large_reply")

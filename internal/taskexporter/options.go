@@ -70,7 +70,7 @@ type Options struct {
 	PurgeClientsAfter time.Duration `name:"purge-idle-client-metrics" default:"86400"`
 	// The peer stores 10,000 tasks, finished ones among them, and counts the rest of a backlog under the name None.
 	MaxTasks int `default:"250000"`
-	// A task name of 1 MB made each of the peer's answers 14 MB.
+	// A task name of 1 MB made each of the peer's responses 14 MB.
 	MaxLabelLength int `default:"200"`
 	// What Redis holds back by default for a subscriber that is slow (client-output-buffer-limit pubsub 32mb 8mb 60).
 	MaxBacklogBytes int `default:"33554432"`

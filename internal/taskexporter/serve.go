@@ -129,7 +129,7 @@ func (e *Exporter) scrapes() http.Handler {
 		return text
 	}
 	native := prometheus.NewRegistry()
-	// The text formats write static labels themselves; the registry has to be told.
+	// The text formats write static labels themselves; the registry has to be given them.
 	static := prometheus.Labels{}
 	for _, label := range e.options.Series.Static {
 		static[label.Name] = label.Value

@@ -35,7 +35,7 @@ func newTaskID(text []byte) taskID {
 	return id
 }
 
-// task is what must be remembered from one event of a task to the next. Empty and zero mean unknown.
+// task is what must be stored from one event of a task to the next. Empty and zero mean unknown.
 type task struct {
 	id          taskID
 	name, queue string
@@ -68,7 +68,7 @@ func (t *task) start() float64 {
 	return ready
 }
 
-// finishedTasks is how many finished tasks are remembered, for late and repeated events.
+// finishedTasks is how many finished tasks are stored, for late and repeated events.
 const finishedTasks = 16_384
 
 const (
@@ -76,7 +76,7 @@ const (
 	none      = int32(-1)
 )
 
-// taskCache remembers tasks: of those that are not finished the most recently used, up to a limit,
+// taskCache stores tasks: of those that are not finished the most recently used, up to a limit,
 // and of the finished the last few. Its cost per event does not depend on the number of tasks. It
 // is for one goroutine, but for its counters.
 type taskCache struct {
@@ -84,7 +84,7 @@ type taskCache struct {
 	index    map[taskID]int32
 	chunks   [][]task // of fixed size, so that growing copies nothing
 	used     int32
-	free     int32 // first of the list of free slots
+	free     int32 // first of the list of free entries
 	live     queue
 	finished queue
 
@@ -92,7 +92,7 @@ type taskCache struct {
 	evicted atomic.Uint64 // tasks forgotten before they were finished
 }
 
-// queue is a list of tasks linked by their slots, the oldest first.
+// queue is a list of tasks linked by their entries, the oldest first.
 type queue struct {
 	head, tail int32
 	length     int
@@ -104,14 +104,14 @@ func newTaskCache(limit int) *taskCache {
 	}
 }
 
-// slot is a chunk and a place in it. Numbers instead of pointers keep the index free of them, so
+// entry is a chunk and a place in it. Numbers instead of pointers keep the index free of them, so
 // that the garbage collector passes over a quarter of a million tasks.
-func (c *taskCache) slot(i int32) *task { return &c.chunks[i/chunkSize][i%chunkSize] }
+func (c *taskCache) entry(i int32) *task { return &c.chunks[i/chunkSize][i%chunkSize] }
 
-// get returns a task that is remembered, or nil.
+// get returns a task that is stored, or nil.
 func (c *taskCache) get(id taskID) *task {
 	if i, known := c.index[id]; known {
-		return c.slot(i)
+		return c.entry(i)
 	}
 	return nil
 }
@@ -119,7 +119,7 @@ func (c *taskCache) get(id taskID) *task {
 // touch returns the task, new if need be, as the most recently used one. The pointer is valid until the next call.
 func (c *taskCache) touch(id taskID) *task {
 	if i, known := c.index[id]; known {
-		t := c.slot(i)
+		t := c.entry(i)
 		if !t.finished {
 			c.unlink(&c.live, i)
 			c.push(&c.live, i)
@@ -128,11 +128,11 @@ func (c *taskCache) touch(id taskID) *task {
 	}
 	c.makeRoom()
 	i := c.allocate()
-	*c.slot(i) = task{id: id}
+	*c.entry(i) = task{id: id}
 	c.index[id] = i
 	c.push(&c.live, i)
 	c.tracked.Store(int64(len(c.index)))
-	return c.slot(i)
+	return c.entry(i)
 }
 
 // finish marks a task as finished: it no longer counts against the limit.
@@ -145,7 +145,7 @@ func (c *taskCache) finish(t *task, outcome wire.Type) {
 	c.unlink(&c.live, i)
 	t.finished = true
 	c.push(&c.finished, i)
-	// Late events of the last few finished tasks still find their names; a worker's events are seldom seconds apart.
+	// Late events of the last few finished tasks still find their names; a worker's events are rarely seconds apart.
 	if c.finished.length > finishedTasks {
 		c.forget(&c.finished)
 	}
@@ -175,8 +175,8 @@ func (c *taskCache) makeRoom() {
 func (c *taskCache) forget(q *queue) {
 	i := q.head
 	c.unlink(q, i)
-	delete(c.index, c.slot(i).id)
-	*c.slot(i) = task{next: c.free}
+	delete(c.index, c.entry(i).id)
+	*c.entry(i) = task{next: c.free}
 	c.free = i
 	c.tracked.Store(int64(len(c.index)))
 }
@@ -184,7 +184,7 @@ func (c *taskCache) forget(q *queue) {
 func (c *taskCache) allocate() int32 {
 	if c.free != none {
 		i := c.free
-		c.free = c.slot(i).next
+		c.free = c.entry(i).next
 		return i
 	}
 	if int(c.used) == len(c.chunks)*chunkSize {
@@ -196,28 +196,28 @@ func (c *taskCache) allocate() int32 {
 }
 
 func (c *taskCache) push(q *queue, i int32) {
-	t := c.slot(i)
+	t := c.entry(i)
 	t.prev, t.next = q.tail, none
 	if q.tail == none {
 		q.head = i
 	} else {
-		c.slot(q.tail).next = i
+		c.entry(q.tail).next = i
 	}
 	q.tail = i
 	q.length++
 }
 
 func (c *taskCache) unlink(q *queue, i int32) {
-	t := c.slot(i)
+	t := c.entry(i)
 	if t.prev == none {
 		q.head = t.next
 	} else {
-		c.slot(t.prev).next = t.next
+		c.entry(t.prev).next = t.next
 	}
 	if t.next == none {
 		q.tail = t.prev
 	} else {
-		c.slot(t.next).prev = t.prev
+		c.entry(t.next).prev = t.prev
 	}
 	q.length--
 }

@@ -101,7 +101,7 @@ func TestMailboxDropsWhatIsBeyondItsLimit(t *testing.T) {
 			t.Errorf("message %d taken = %v, want %v", i, got, want)
 		}
 	}
-	m.announce()
+	m.signal()
 	<-m.ready
 	count := 0
 	m.take().each(func(body []byte, got wire.Format) {

@@ -109,7 +109,7 @@ func (t *tracker) workerHost(e *wire.Event) string {
 	return t.workerHosts.seen(t.labels.label(t.options.Hostname.of(e.Hostname)), t.now)
 }
 
-// clientHost is the same for a client. Hosts that are not shown need not be remembered. What is before the "@" of a
+// clientHost is the same for a client. Hosts that are not shown need not be stored. What is before the "@" of a
 // client's node name is made of its process id.
 func (t *tracker) clientHost(e *wire.Event) string {
 	if t.options.GenericClientHost || t.options.Hostname != HostOfWorker {
@@ -179,7 +179,7 @@ func (t *tracker) ofTask(e *wire.Event) {
 	if len(e.Exception) > 0 {
 		o.exception = t.labels.label(e.Exception)
 	}
-	o.recall(task)
+	o.load(task)
 	// Counters cannot be taken back, so an event whose labels may be learnt in a moment is not counted yet.
 	if t.waiting.wanted(&o) {
 		if oldest, full := t.waiting.put(o); full {
@@ -190,13 +190,13 @@ func (t *tracker) ofTask(e *wire.Event) {
 	t.count(&o)
 }
 
-// repeated reports whether an event says again how a task finished: newer releases of Celery tell of a hard time limit
+// repeated reports whether an event says again how a task finished: newer releases of Celery report a hard time limit
 // twice. Several workers may revoke one task, as with the peer, so that counts each time.
 func repeated(t *task, kind wire.Type) bool {
 	return t.finished && t.outcome == kind && kind != wire.TaskRevoked
 }
 
-// learn updates what is remembered of a task by one of its events.
+// learn updates what is stored of a task by one of its events.
 func (t *tracker) learn(task *task, e *wire.Event, o *occurrence) {
 	switch e.Type {
 	// The only event of a worker that has the name.
@@ -226,7 +226,7 @@ func (t *tracker) learn(task *task, e *wire.Event, o *occurrence) {
 // settle counts an occurrence that waited for its task's name or queue, with what is known by now.
 func (t *tracker) settle(o occurrence) {
 	if task := t.tasks.get(o.id); task != nil {
-		o.recall(task)
+		o.load(task)
 	}
 	t.waiting.missed(&o)
 	t.count(&o)

@@ -35,7 +35,7 @@ func (t *tracker) ofWorker(e *wire.Event) {
 	t.workers.beat(from, e, t.now)
 }
 
-// known records a task that a worker told of when asked.
+// known records a task that a worker named when asked.
 func (t *tracker) known(k wire.KnownTask) {
 	if k.ID == "" {
 		return
@@ -49,7 +49,7 @@ func (t *tracker) known(k wire.KnownTask) {
 	}
 }
 
-// tick does what time demands, about once a second; connected tells whether workers can be heard at all.
+// tick does what time demands, about once a second; connected is whether workers can be heard at all.
 func (t *tracker) tick(now time.Time, connected bool) {
 	t.now = now
 	t.store.Expire(now)

@@ -32,13 +32,13 @@ type occurrence struct {
 	runtime   float64 // seconds, NaN if unknown
 	deadline  time.Time
 
-	// What the task's other events told.
+	// What the task's other events said.
 	name, queue string
 	readyAt     float64
 }
 
-// recall fills in what is remembered of the task.
-func (o *occurrence) recall(t *task) {
+// load fills in what is stored of the task.
+func (o *occurrence) load(t *task) {
 	o.name, o.queue = t.name, t.queue
 	if o.kind == wire.TaskStarted && o.readyAt == 0 {
 		o.readyAt = t.start()
@@ -62,7 +62,7 @@ func (r *waitingRoom) wanted(o *occurrence) bool {
 	return o.name == "" || o.queue == "" && r.misses[o.name] < missesAllowed
 }
 
-// sent notes that clients tell of sending tasks of that name.
+// sent notes that clients report sending tasks of that name.
 func (r *waitingRoom) sent(name string) {
 	if len(r.misses) > 0 {
 		delete(r.misses, name)

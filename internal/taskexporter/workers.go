@@ -11,7 +11,7 @@ import (
 	"obstack.dev/obstack/internal/taskexporter/wire"
 )
 
-// maxWorkers bounds the workers that are remembered.
+// maxWorkers bounds the workers that are stored.
 const maxWorkers = 20_000
 
 // silentBeats is after how many heartbeats with more tasks processed, and no event of a task, a worker counts as one
@@ -73,13 +73,13 @@ func (w *workers) add(node, host string, now time.Time) *worker {
 	return added
 }
 
-// beat records a sign of life, and what it tells about the sending of task events.
+// beat records a sign of life, and what it says about the sending of task events.
 func (w *workers) beat(k *worker, e *wire.Event, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	k.seen, k.up, k.left = now, true, false
 	if e.Type == wire.WorkerOnline {
-		// A new process: what the one before it did, or was told, says nothing.
+		// A new process: what the one before it did, or was asked, says nothing.
 		k.active, k.processed, k.sends, k.silentFor, k.askedAt = 0, 0, false, 0, time.Time{}
 		k.answered, k.sized, k.greetings = false, false, 0
 	}
@@ -89,7 +89,7 @@ func (w *workers) beat(k *worker, e *wire.Event, now time.Time) {
 	switch {
 	case k.sinceBeat:
 		k.sends, k.silentFor = true, 0
-	// It has processed tasks since the last beat and told of none.
+	// It has processed tasks since the last beat and reported none.
 	case e.Processed > k.processed:
 		k.silentFor++
 	}
@@ -108,7 +108,7 @@ func (w *workers) heard(k *worker, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	k.sinceBeat = true
-	// Children may still tell of tasks after their worker said goodbye; that does not bring it back.
+	// Children may still report tasks after their worker said goodbye; that does not bring it back.
 	if k.up {
 		k.seen = now
 	}
@@ -208,7 +208,7 @@ func (w *workers) setProcesses(node string, processes int, now time.Time) {
 const maxGreetings = 5
 
 // toAsk returns the live workers, and those of them that are to be greeted: they came up and have
-// not named their queues yet. A worker announces itself before it listens to remote control.
+// not named their queues yet. A worker says that it is there before it listens to remote control.
 func (w *workers) toAsk() (live, unanswered []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -258,7 +258,7 @@ func (k *worker) onlyQueue() string {
 	return k.queues[0].Name
 }
 
-// queueOf returns the queue that a routing key leads to, as far as the worker's queues tell.
+// queueOf returns the queue that a routing key leads to, as far as the worker's queues show.
 func (k *worker) queueOf(routingKey string) string {
 	if k == nil {
 		return ""

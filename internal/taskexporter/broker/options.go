@@ -228,7 +228,7 @@ func verification(config *tls.Config, set map[string]string) error {
 			return fmt.Errorf("check_hostname: %w", err)
 		}
 	}
-	// Go's own verification is all or nothing. What it is told to skip here is done in VerifyConnection, if it is wanted.
+	// Go's own verification is all or nothing. What it is asked to skip here is done in VerifyConnection, if it is wanted.
 	config.InsecureSkipVerify = !verify || !checkName
 	if verify && !checkName {
 		config.VerifyConnection = verifyChain(config)

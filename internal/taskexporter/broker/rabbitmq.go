@@ -47,7 +47,7 @@ type rabbitMQ struct {
 // link is a connection, and the reader below it.
 type link struct {
 	*amqp.Connection
-	reader *thrifty
+	reader *connReader
 	socket net.Conn
 }
 

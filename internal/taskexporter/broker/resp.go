@@ -20,7 +20,7 @@ var (
 	errProtocol = errors.New("the server does not speak Redis' protocol")
 	errTooLarge = errors.New("an element is larger than 16 MiB")
 	errRefused  = errors.New("the server refuses")
-	// errPartial tells that a reply is not there in full yet.
+	// errPartial means that a reply is not there in full yet.
 	errPartial = errors.New("partial reply")
 )
 

@@ -17,7 +17,7 @@ import (
 	"obstack.dev/obstack/internal/taskexporter/wire"
 )
 
-// pingAfter is the silence after which the server is asked for a sign of life. A subscriber cannot tell a server that has
+// pingAfter is the silence after which the server is asked for a sign of life. A subscriber cannot distinguish a server that has
 // nothing to say from one that is gone.
 const pingAfter = silenceLimit / 3
 
@@ -50,11 +50,11 @@ func (b *redisBroker) Receive(ctx context.Context, to Sink) error {
 // below is the connection that go-redis uses, and its reader.
 type below struct {
 	net.Conn
-	reader *thrifty
+	reader *connReader
 }
 
 // dial connects with go-redis, which logs in and selects the database. It returns the connection below too, on which every
-// answer was read: what comes next is ours.
+// response was read: what comes next is ours.
 func dial(ctx context.Context, options *redis.Options) (*redis.Client, *below, error) {
 	// Go-redis dials in a goroutine of its own, which may outlive the wait for it.
 	var dialled atomic.Pointer[below]
@@ -116,7 +116,7 @@ func (b *redisBroker) subscribe(connection *below, to Sink) error {
 }
 
 // receive acts on one reply: a message, a claim, the confirmation of the subscription, or the response to a ping.
-func (t *thrifty) receive(reply [][]byte, claims string, to Sink) {
+func (t *connReader) receive(reply [][]byte, claims string, to Sink) {
 	if len(reply) < 3 {
 		return
 	}

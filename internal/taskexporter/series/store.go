@@ -207,8 +207,8 @@ func (t *Task) ObserveWait(seconds float64) {
 
 // observe makes the histogram with its first observation: most tasks never fail, and each histogram is 17 series.
 func (t *Task) observe(family *histogramFamily, seconds float64) {
-	slot := family.of(t)
-	h := slot.Load()
+	stored := family.of(t)
+	h := stored.Load()
 	if h == nil {
 		bounds := family.bounds(&t.store.config)
 		if t != t.store.overflow && !t.store.reserve(t.store.cost(bounds)) {
@@ -216,7 +216,7 @@ func (t *Task) observe(family *histogramFamily, seconds float64) {
 			return
 		}
 		h = newHistogram(bounds, t.store.native(family, t.key))
-		slot.Store(h)
+		stored.Store(h)
 	}
 	h.observe(seconds)
 }

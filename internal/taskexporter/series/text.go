@@ -17,7 +17,7 @@ var counterFamilies = [counterCount]counterFamily{
 	Started:   {"task_started", "Tasks whose execution a worker began."},
 	Succeeded: {"task_succeeded", "Tasks that finished without an error."},
 	Rejected:  {"task_rejected", "Tasks rejected by a worker, to be queued again or moved to a dead letter queue."},
-	Revoked:   {"task_revoked", "Tasks revoked, expired or terminated. Several workers may tell of one."},
+	Revoked:   {"task_revoked", "Tasks revoked, expired or terminated. Several workers may report one."},
 	Retried:   {"task_retried", "Executions that failed and will be retried."},
 	Cancelled: {"task_cancelled", "Executions given up because the worker lost its connection to the broker."},
 }
@@ -35,7 +35,7 @@ type histogramFamily struct {
 	bounds     func(*Config) []float64
 }
 
-// task-succeeded tells the runtime that the worker measured. A failure's is ours: the worker's task-failed has none.
+// task-succeeded has the runtime that the worker measured. A failure's is ours: the worker's task-failed has none.
 var (
 	runtimeFamily = &histogramFamily{
 		"task_runtime", "Runtime of tasks that succeeded, in seconds.",
@@ -58,7 +58,7 @@ var (
 // flushSize is how much text is gathered before it is written, in bytes.
 const flushSize = 32 << 10
 
-// textWriter gathers lines and remembers the first error of the writer below.
+// textWriter gathers lines and keeps the first error of the writer below.
 type textWriter struct {
 	out io.Writer
 	buf []byte
@@ -161,7 +161,7 @@ func (w *textWriter) histogram(name, labels string, le []string, h *histogram) {
 		w.sample(name, "_bucket", labels, le[i], total)
 	}
 	w.sample(name, "_count", labels, "", total)
-	// The sum is read after the buckets, so it may know of an observation more; nobody can tell.
+	// The sum is read after the buckets, so it may know of an observation more; nobody can see that.
 	w.start(name, "_sum", labels, "")
 	w.buf = strconv.AppendFloat(w.buf, math.Float64frombits(h.sum.Load()), 'g', -1, 64)
 	w.buf = append(w.buf, '\n')

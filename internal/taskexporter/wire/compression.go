@@ -38,7 +38,7 @@ func decompress(body []byte, method string) ([]byte, error) {
 	default:
 		return nil, fmt.Errorf("unknown compression: %w", ErrContentType)
 	}
-	// One byte more than allowed tells a body that is too large from one that fits exactly.
+	// One byte more than allowed distinguishes a body that is too large from one that fits exactly.
 	plain, err := io.ReadAll(io.LimitReader(reader, maxDecompressed+1))
 	if err != nil || len(plain) > maxDecompressed {
 		return nil, ErrBody

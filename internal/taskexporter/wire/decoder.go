@@ -127,7 +127,7 @@ func (d *Decoder) envelope(message []byte) ([]byte, Format, error) {
 			s.skip(0)
 		}
 	}
-	// Kombu itself fails without properties. Without them nobody can tell how the body is to be read.
+	// Kombu itself fails without properties. Without them nobody knows how the body is to be read.
 	if !s.end() || !hasBody || !hasProperties {
 		return nil, Format{}, ErrEnvelope
 	}

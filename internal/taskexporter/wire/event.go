@@ -50,7 +50,7 @@ func Types() []Type {
 // String returns the type's name on the wire, and "other" for Unknown.
 func (t Type) String() string { return typeNames[t] }
 
-// OfTask reports whether the type tells of one task and carries its uuid.
+// OfTask reports whether the type is about one task and carries its uuid.
 func (t Type) OfTask() bool { return t >= TaskSent && t <= TaskCancelled }
 
 func parseType(name []byte) Type {
@@ -101,7 +101,7 @@ var blankEvent = Event{
 	Timestamp: math.NaN(), ETA: math.NaN(), Runtime: math.NaN(), Active: math.NaN(), Processed: math.NaN(),
 }
 
-// event reads one event. An error tells that the value, though it may be valid JSON, is none.
+// event reads one event. An error means that the value, though it may be valid JSON, is none.
 func (s *scanner) event(e *Event) error {
 	*e = blankEvent
 	if s.peek() != '{' {
@@ -244,7 +244,7 @@ func ParseTime(text string) (seconds float64, ok bool) {
 }
 
 // exceptionClass returns the class name in an exception's repr: Err in "Err('x')", "pkg.mod.Err('x')", "<Err: 5>" and
-// "<Err object at 0x7f>", and nothing where no class can be told.
+// "<Err object at 0x7f>", and nothing where no class can be found.
 func exceptionClass(repr []byte) []byte {
 	if bytes.HasPrefix(repr, []byte("reject requeue=")) {
 		return []byte("Reject") // celery.exceptions.Reject has a repr of its own
@@ -264,7 +264,7 @@ func exceptionClass(repr []byte) []byte {
 }
 
 // wrapper is the class whose repr, an empty pair of brackets, newer releases of Celery send for time limits and lost
-// workers (billiard/einfo.py). Only the traceback tells what it wraps.
+// workers (billiard/einfo.py). Only the traceback says what it wraps.
 const wrapper = "ExceptionWithTraceback"
 
 // unwrapException takes the class of a wrapped exception from the last line of the traceback: "pkg.Class: text".

@@ -74,7 +74,7 @@ type Queue struct {
 	RoutingKey string `json:"routing_key"`
 }
 
-// Stats is the part of a worker's reply to stats that tells the size of its pool.
+// Stats is the part of a worker's reply to stats that says the size of its pool.
 type Stats struct {
 	Pool struct {
 		MaxConcurrency int               `json:"max-concurrency"`

@@ -3,12 +3,15 @@
 package broker
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"os"
 	"testing"
 	"time"
+
+	"obstack.dev/obstack/internal/brokerurl"
 )
 
 // connected returns the two ends of a connection.
@@ -34,7 +37,7 @@ func connected(t *testing.T) (near, far net.Conn) {
 
 func TestSilenceEndsAReadAndLosesNothing(t *testing.T) {
 	near, far := connected(t)
-	reader := newThrifty(near, 50*time.Millisecond)
+	reader := newConnReader(near, 50*time.Millisecond)
 	for _, want := range []string{"first", "second"} {
 		if _, err := reader.Read(make([]byte, 16)); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatalf("error = %v, want a timeout", err)
@@ -51,7 +54,7 @@ func TestSilenceEndsAReadAndLosesNothing(t *testing.T) {
 
 func TestALittleIsReadInOnePiece(t *testing.T) {
 	near, far := connected(t)
-	reader := newThrifty(near, 5*time.Second)
+	reader := newConnReader(near, 5*time.Second)
 	reader.paced.Store(true)
 	buffer := make([]byte, 4096)
 	go func() {
@@ -77,7 +80,7 @@ func TestALittleIsReadInOnePiece(t *testing.T) {
 
 func TestMuchIsReadWhole(t *testing.T) {
 	near, far := connected(t)
-	reader := newThrifty(near, 5*time.Second)
+	reader := newConnReader(near, 5*time.Second)
 	reader.paced.Store(true)
 	const size = 16 << 20
 	go func() {
@@ -92,7 +95,7 @@ func TestMuchIsReadWhole(t *testing.T) {
 // TestABurstFitsBetweenTwoReads: a broker that has to wait for us may end the connection (room).
 func TestABurstFitsBetweenTwoReads(t *testing.T) {
 	near, far := connected(t)
-	newThrifty(near, 5*time.Second)
+	newConnReader(near, 5*time.Second)
 	if err := far.(*net.TCPConn).SetWriteBuffer(16 << 10); err != nil {
 		t.Fatal(err)
 	}
@@ -101,5 +104,56 @@ func TestABurstFitsBetweenTwoReads(t *testing.T) {
 	}
 	if n, err := far.Write(make([]byte, room/2)); err != nil {
 		t.Errorf("%d of %d bytes written while nobody read: %v", n, room/2, err)
+	}
+}
+
+// counting counts the reads of a connection.
+type counting struct {
+	net.Conn
+	reads int
+}
+
+func (c *counting) Read(p []byte) (int, error) {
+	c.reads++
+	return c.Conn.Read(p)
+}
+
+func TestALittleIsReadInOnePieceOverTLS(t *testing.T) {
+	cert, key := certificate(t, "broker.shop")
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		far, err := listener.Accept()
+		if err != nil {
+			return // the test is over
+		}
+		defer far.Close()
+		for range 40 {
+			_, _ = io.WriteString(far, "x") // an error shows as a missing byte
+			time.Sleep(2 * time.Millisecond)
+		}
+	}()
+	config, err := TLSConfig(brokerurl.Address{TLS: true}, map[string]string{"ca_certs": cert, "server_hostname": "broker.shop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	secure, reader, err := connect(t.Context(), "tcp", listener.Addr().String(), config, 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer secure.Close()
+	below := &counting{Conn: reader.Conn}
+	reader.Conn = below
+	reader.paced.Store(true)
+	got, err := io.ReadAll(secure)
+	if err != nil || len(got) != 40 || below.reads > 12 {
+		t.Errorf("%d bytes in %d reads of the connection below, error %v, want 40 in a few", len(got), below.reads, err)
 	}
 }
