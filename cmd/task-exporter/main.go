@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command task-exporter serves Celery's events as Prometheus metrics. docs/reference/task-exporter.md describes it.
+// Command task-exporter serves Celery's events as Prometheus metrics.
+// docs/reference/task-exporter.md describes it.
 package main
 
 import (
@@ -24,7 +25,8 @@ import (
 // version is set at build time with -ldflags.
 var version = "dev"
 
-// memoryRatio is how much of the container's memory limit the garbage collector may let the process take.
+// memoryRatio is how much of the container's memory limit the garbage collector may let the process
+// take.
 const memoryRatio = 0.9
 
 func main() {

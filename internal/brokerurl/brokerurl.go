@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package brokerurl reads the URLs of Celery's brokers as kombu does. No part of a password is in its
-// errors, which the operator shows in conditions and the task exporter in its log.
+// Package brokerurl reads the URLs of Celery's brokers as kombu does. No part of a password is in
+// its errors, which the operator shows in conditions and the task exporter in its log.
 package brokerurl
 
 import (
@@ -32,7 +32,8 @@ const (
 // Address is where a broker is and how to log in. Its String masks the password.
 type Address struct {
 	Kind Kind
-	// Hosts are host:port pairs: the sentinels, or servers to be tried in turn; for a socket, its path.
+	// Hosts are host:port pairs: the sentinels, or servers to be tried in turn; for a socket, its
+	// path.
 	Hosts []string
 	// Socket is set if Hosts are paths of Unix sockets.
 	Socket bool
@@ -86,11 +87,11 @@ const (
 	otherBroker = "the exporter reads Redis and RabbitMQ only"
 )
 
-// Parse reads a broker URL as kombu does, alternatives separated by semicolons. Space around it is cut
-// off: a Secret made from a file ends in a new line more often than not.
+// Parse reads a broker URL as kombu does, alternatives separated by semicolons. Space around it is
+// cut off: a Secret made from a file ends in a new line more often than not.
 //
-// An error says of the URL nothing but its scheme, because any other part may be a piece of a password
-// whose special characters are not percent-encoded.
+// An error says of the URL nothing but its scheme, because any other part may be a piece of a
+// password whose special characters are not percent-encoded.
 func Parse(text string) (Address, error) {
 	if text = strings.TrimSpace(text); text == "" {
 		return Address{}, errors.New("the URL is empty")
@@ -108,13 +109,15 @@ func Parse(text string) (Address, error) {
 			address = one
 			continue
 		}
-		// Kombu knows alternatives of one transport only, and what follows would have no meaning for others.
+		// Kombu knows alternatives of one transport only, and what follows would have no meaning
+		// for others.
 		address.merge(one)
 	}
 	return address, nil
 }
 
-// merge adds an alternative. Kombu writes the database and the password behind any of several sentinels.
+// merge adds an alternative. Kombu writes the database and the password behind any of several
+// sentinels.
 func (a *Address) merge(other Address) {
 	a.Hosts = append(a.Hosts, other.Hosts...)
 	if other.Database != 0 {
@@ -146,8 +149,8 @@ func parseOne(text string) (Address, error) {
 var errEncoding = errors.New(
 	"there is an @ behind the host; write the special characters of the password percent-encoded, such as %2F for /")
 
-// parseRest reads what stands behind the scheme as Python's urlsplit does. Go's net/url refuses some of
-// what kombu takes, such as a password with a bare percent sign or a caret.
+// parseRest reads what stands behind the scheme as Python's urlsplit does. Go's net/url refuses
+// some of what kombu takes, such as a password with a bare percent sign or a caret.
 func parseRest(address Address, rest, port string) (Address, error) {
 	end := strings.IndexAny(rest, "/?#")
 	if address.Socket { // Its path, which begins with a slash, stands behind the login.
@@ -212,9 +215,9 @@ func hostPort(text, port string) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
-// setPath reads what stands behind the host: kombu's virtual host, which is a database in Redis. In AMQP
-// an empty one and a slash are the same, as kombu has it, and other names may begin with a slash that is
-// percent-encoded.
+// setPath reads what stands behind the host: kombu's virtual host, which is a database in Redis. In
+// AMQP an empty one and a slash are the same, as kombu has it, and other names may begin with a
+// slash that is percent-encoded.
 func (a *Address) setPath(path string) error {
 	if a.Kind == RabbitMQ {
 		a.VirtualHost = path

@@ -96,8 +96,9 @@ func TestParseRefusesWithoutThePassword(t *testing.T) {
 	}
 }
 
-// FuzzParse puts a password of any characters into a URL. Nothing of it, wherever the URL was cut, is in the
-// error, or in the address as it is printed: not even three characters that do not stand there anyway.
+// FuzzParse puts a password of any characters into a URL. Nothing of it, wherever the URL was cut,
+// is in the error, or in the address as it is printed: not even three characters that do not stand
+// there anyway.
 func FuzzParse(f *testing.F) {
 	for _, seed := range [][3]string{
 		{"redis://u:", "hunter2", "@h:1/2"}, {"redis://:", "hunter2?x", "@h"}, {"redis://:", "hunter2", ""},
@@ -119,7 +120,8 @@ func FuzzParse(f *testing.F) {
 		} else if len(address.Hosts) == 0 {
 			t.Errorf("%q: no host", text)
 		}
-		// Without an @ before or behind it, what was meant as a password is a host and a port, or a path.
+		// Without an @ before or behind it, what was meant as a password is a host and a port, or a
+		// path.
 		if err == nil && (!strings.HasPrefix(after, "@") ||
 			strings.ContainsAny(before, "@/?#;") && !strings.HasSuffix(before, "//:")) {
 			return

@@ -18,18 +18,20 @@ import (
 )
 
 // arguments is the command line. Its options have the names, defaults and units of the peer
-// (danihodovic/celery-exporter, src/cli.py), because people keep their arguments when they change the image.
-// Where Prometheus or Celery demand something, it is said beside the option.
+// (danihodovic/celery-exporter, src/cli.py), because people keep their arguments when they change
+// the image. Where Prometheus or Celery demand something, it is said beside the option.
 type arguments struct {
 	BrokerURL             string   `name:"broker-url"`
 	BrokerTransportOption []string `sep:"none" placeholder:"NAME=VALUE"`
 	BrokerSSLOption       []string `name:"broker-ssl-option" sep:"none" placeholder:"NAME=VALUE"`
-	// The peer passes this on to kombu, which needs it to read pickles. Reading a pickle runs what is in it, and anyone
-	// who may publish can send one; so what is read is fixed.
+	// The peer passes this on to kombu, which needs it to read pickles. Reading a pickle runs what
+	// is in it, and anyone who may publish can send one; so what is read is fixed.
 	AcceptContent []string `sep:"none"`
-	// With the peer's default, 0, any error of the broker ends the process, and its counters are gone.
+	// With the peer's default, 0, any error of the broker ends the process, and its counters are
+	// gone.
 	RetryInterval *time.Duration
-	// All addresses, as with the peer: in a pod, nobody could ask for metrics at the loopback alone.
+	// All addresses, as with the peer: in a pod, nobody could ask for metrics at the loopback
+	// alone.
 	Host             string   `default:"0.0.0.0"`
 	Port             int      `default:"9808"`
 	Buckets          buckets  `default:"${runtime_buckets}"`
@@ -42,8 +44,8 @@ type arguments struct {
 	Handover         string
 	LogLevel         level `default:"INFO"`
 	NativeHistograms bool
-	// With the default buckets a label set is 42 series and about 1 KiB, so the default allows 12,000 of them: 600 names
-	// on 20 workers, say.
+	// With the default buckets a label set is 42 series and about 1 KiB, so the default allows
+	// 12,000 of them: 600 names on 20 workers, say.
 	MaxSeries int `default:"500000"`
 	// A task that runs once a week is not gone, so this is longer than a week.
 	PurgeIdleTaskMetrics time.Duration `default:"1209600"`
@@ -54,8 +56,8 @@ type arguments struct {
 // ErrHelp is returned by ParseOptions after it printed the help that was asked for.
 var ErrHelp = errors.New("help was asked for")
 
-// ParseOptions reads arguments and environment; an argument wins over its variable. An error names the option
-// and says what it accepts.
+// ParseOptions reads arguments and environment; an argument wins over its variable. An error names
+// the option and says what it accepts.
 func ParseOptions(args []string, getenv func(string) string, help io.Writer) (*Options, error) {
 	a, helped := &arguments{}, false
 	parser, err := kong.New(a,
@@ -81,8 +83,8 @@ func ParseOptions(args []string, getenv func(string) string, help io.Writer) (*O
 	return a.finish(getenv(EnvSentinelPassword))
 }
 
-// EnvSentinelPassword is the variable with the password for the sentinels themselves. It wins over the one in
-// sentinel_kwargs.
+// EnvSentinelPassword is the variable with the password for the sentinels themselves. It wins over
+// the one in sentinel_kwargs.
 const EnvSentinelPassword = "CE_SENTINEL_PASSWORD"
 
 // describe is an option's line in the help.
@@ -98,8 +100,8 @@ func variable(option string) string {
 	return "CE_" + strings.ToUpper(strings.NewReplacer("-", "_", ".", "_").Replace(option))
 }
 
-// environment sets options by their variables. An empty one is as good as none: charts set all of them, used or
-// not. Options that may be repeated are separated by spaces, as with the peer.
+// environment sets options by their variables. An empty one is as good as none: charts set all of
+// them, used or not. Options that may be repeated are separated by spaces, as with the peer.
 func environment(getenv func(string) string) kong.Resolver {
 	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 		text := getenv(variable(flag.Name))
@@ -157,8 +159,8 @@ func (a *arguments) finish(sentinelPassword string) (*Options, error) {
 // handoverName is part of the names of channels and queues.
 var handoverName = regexp.MustCompile(`^[A-Za-z0-9._-]{0,200}$`)
 
-// setTransport ignores what it does not know, with a warning: an application's options are passed on as a whole,
-// and most are about things that an exporter does not do.
+// setTransport ignores what it does not know, with a warning: an application's options are passed
+// on as a whole, and most are about things that an exporter does not do.
 func (a *arguments) setTransport() error {
 	a.Transport = broker.DefaultOptions()
 	a.Transport.Exchange, a.Transport.ControlExchange = a.EventExchange, a.ControlExchange

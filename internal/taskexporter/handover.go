@@ -11,20 +11,21 @@ import (
 )
 
 const (
-	// learnFor is how long a new exporter reads events before it takes over, so that it knows the names and queues of tasks
-	// that run meanwhile.
+	// learnFor is how long a new exporter reads events before it takes over, so that it knows the
+	// names and queues of tasks that run meanwhile.
 	learnFor = 3 * time.Second
-	// keepEvery is the time between signs of life of the exporter that counts, and silentFor the silence after which another
-	// takes over.
+	// keepEvery is the time between signs of life of the exporter that counts, and silentFor the
+	// silence after which another takes over.
 	keepEvery = 5 * time.Second
 	silentFor = 20 * time.Second
-	// successorWait is how long an exporter that was asked to end waits for one that takes over, and to be scraped after its
-	// last count.
+	// successorWait is how long an exporter that was asked to end waits for one that takes over,
+	// and to be scraped after its last count.
 	successorWait = 45 * time.Second
 )
 
-// handover lets one exporter of a group count at a time. All see the claims at the same place among the events, so one
-// stops exactly where another begins. The zero handover is of an exporter without a group, which always counts.
+// handover lets one exporter of a group count at a time. All see the claims at the same place among
+// the events, so one stops exactly where another begins. The zero handover is of an exporter
+// without a group, which always counts.
 type handover struct {
 	id string // empty without a group
 
@@ -33,8 +34,8 @@ type handover struct {
 	leaving          atomic.Bool
 	// alone is set where the broker's user may not make claims.
 	alone atomic.Bool
-	// subscribed, claimed, heard, ended and scraped are Unix nanoseconds: of the subscription, our last claim, the last one
-	// of another, the last count, and the end of the last scrape.
+	// subscribed, claimed, heard, ended and scraped are Unix nanoseconds: of the subscription, our
+	// last claim, the last one of another, the last count, and the end of the last scrape.
 	subscribed, claimed, heard, ended, scraped atomic.Int64
 	// renew is set while a claim is to be made at once.
 	renew atomic.Bool
@@ -123,8 +124,8 @@ func (e *Exporter) handOver(ctx context.Context) {
 	}
 }
 
-// Leave returns when the exporter may end: at once without a group or claims, else when another has taken over and this one was
-// scraped after its last count, or the time is up.
+// Leave returns when the exporter may end: at once without a group or claims, else when another has
+// taken over and this one was scraped after its last count, or the time is up.
 func (e *Exporter) Leave() {
 	if e.handover.id == "" || e.handover.alone.Load() || !e.handover.served.Load() {
 		return

@@ -78,7 +78,11 @@ func TestHandoverDividesTheEventsAtTheClaim(t *testing.T) {
 		b.tracker.message(take(id).Bytes(), wire.Format{ContentType: broker.ClaimType})
 	}
 	own := b.handover.id
-	b.send(beat("w@h", 1, 1), event("task-sent", "c@web", 0, sentTo("u", "n", "q")), event("task-received", "w@h", 0, named("u", "n")))
+	b.send(
+		beat("w@h", 1, 1),
+		event("task-sent", "c@web", 0, sentTo("u", "n", "q")),
+		event("task-received", "w@h", 0, named("u", "n")),
+	)
 	b.want("celery_task_")
 	b.want("celery_worker_up")
 	claim(own)
@@ -92,7 +96,8 @@ func TestHandoverDividesTheEventsAtTheClaim(t *testing.T) {
 	b.wait(waitForMore)
 	b.want("celery_task_succeeded_total")
 	b.want("celery_worker_up")
-	b.want("celery_task_failed_total", `celery_task_failed_total{name="unknown",hostname="h",queue_name="celery",exception="E"} 1`)
+	b.want("celery_task_failed_total",
+		`celery_task_failed_total{name="unknown",hostname="h",queue_name="celery",exception="E"} 1`)
 }
 
 func TestClaimsWithoutAGroupAreMalformed(t *testing.T) {
@@ -107,7 +112,7 @@ func TestClaimsWithoutAGroupAreMalformed(t *testing.T) {
 func TestHandoverWithoutThePermissionCountsByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, "--handover", "shop")
-		b.broker = &fakeBroker{asked: map[string][]time.Time{}, last: map[string]wire.Request{}, refuseClaims: broker.ErrBlocked}
+		b.broker = &fakeBroker{refuseClaims: broker.ErrBlocked}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		b.handover.resubscribed(time.Now())

@@ -26,7 +26,8 @@ import (
 
 // Options are everything that can be set. The zero value is not usable: see ParseOptions.
 type Options struct {
-	// Address, Transport and TLS say where the broker is and how to speak to it. TLS is nil for none.
+	// Address, Transport and TLS say where the broker is and how to speak to it. TLS is nil for
+	// none.
 	Address   brokerurl.Address `kong:"-"`
 	Transport broker.Options    `kong:"-"`
 	TLS       *tls.Config       `kong:"-"`
@@ -39,28 +40,33 @@ type Options struct {
 	// Warnings are about settings that were accepted for the peer's sake and do nothing.
 	Warnings []string `kong:"-"`
 
-	// WebConfigFile is a web configuration of Prometheus' exporter-toolkit, read anew for each connection.
+	// WebConfigFile is a web configuration of Prometheus' exporter-toolkit, read anew for each
+	// connection.
 	WebConfigFile string `name:"web.config.file"`
 
-	// The peer looks at these two times only when it is scraped, and by the worker's clock: one that is ten minutes
-	// behind is never seen, one that is ahead lives too long. Here a timer looks, by our own clock.
+	// The peer looks at these two times only when it is scraped, and by the worker's clock: one
+	// that is ten minutes behind is never seen, one that is ahead lives too long. Here a timer
+	// looks, by our own clock.
 	WorkerTimeout time.Duration `default:"300"`
 	PurgeAfter    time.Duration `name:"purge-offline-worker-metrics" default:"600"`
-	// In a fleet of pods that come and go each host name is a set of new series: 2,000 client pods made 200,000 of the
-	// peer's.
+	// In a fleet of pods that come and go each host name is a set of new series: 2,000 client pods
+	// made 200,000 of the peer's.
 	GenericClientHost bool `name:"generic-hostname-task-sent-metric"`
 	GenericWorkerHost bool `name:"generic-hostname-worker-task-metric"`
 	// Hostname is what the label of that name shows in all series.
 	Hostname HostLabel `enum:"worker,node,none" default:"worker"`
-	// Queues are learnt from workers and from task-sent. What neither names is not known: in Redis an empty queue does
-	// not even exist, so nothing can be listed.
+	// Queues are learnt from workers and from task-sent. What neither names is not known: in Redis
+	// an empty queue does not even exist, so nothing can be listed.
 	Queues []string `short:"Q"`
-	// Celery's own default queue. The only event that names the queue is the client's task-sent, which is off by default.
+	// Celery's own default queue. The only event that names the queue is the client's task-sent,
+	// which is off by default.
 	DefaultQueue string `name:"default-queue-name" default:"celery"`
 
-	// Off by default, because it changes what workers do for all who listen, and costs each of them a message a step.
+	// Off by default, because it changes what workers do for all who listen, and costs each of them
+	// a message a step.
 	EnableEvents bool
-	// A question reaches every worker and each answers, so they are rare, and a scrape never asks one.
+	// A question reaches every worker and each answers, so they are rare, and a scrape never asks
+	// one.
 	InspectInterval time.Duration `default:"30"`
 	QueueInterval   time.Duration `default:"10"`
 	// Each needs permissions of the broker's user, which docs/reference/task-exporter.md lists.
@@ -68,11 +74,13 @@ type Options struct {
 	// A web application that has nothing to do over night is not gone: hence a day, where workers,
 	// which beat, have minutes.
 	PurgeClientsAfter time.Duration `name:"purge-idle-client-metrics" default:"86400"`
-	// The peer stores 10,000 tasks, finished ones among them, and counts the rest of a backlog under the name None.
+	// The peer stores 10,000 tasks, finished ones among them, and counts the rest of a backlog
+	// under the name None.
 	MaxTasks int `default:"250000"`
 	// A task name of 1 MB made each of the peer's responses 14 MB.
 	MaxLabelLength int `default:"200"`
-	// What Redis holds back by default for a subscriber that is slow (client-output-buffer-limit pubsub 32mb 8mb 60).
+	// What Redis holds back by default for a subscriber that is slow (client-output-buffer-limit
+	// pubsub 32mb 8mb 60).
 	MaxBacklogBytes int `default:"33554432"`
 }
 
@@ -142,7 +150,8 @@ func (a *arguments) setLabels() error {
 // maxBuckets bounds a histogram, and with it what one label set costs.
 const maxBuckets = 200
 
-// Default buckets are the peer's: those of the Python client for runtimes, and wider ones for waits. In seconds.
+// Default buckets are the peer's: those of the Python client for runtimes, and wider ones for
+// waits. In seconds.
 const (
 	runtimeBuckets = "0.005,0.01,0.025,0.05,0.075,0.1,0.25,0.5,0.75,1.0,2.5,5.0,7.5,10.0,inf"
 	waitBuckets    = "0.05,0.1,0.25,0.5,1,2.5,5,10,30,60,120,300,600,1800,inf"
@@ -151,7 +160,8 @@ const (
 // buckets are ascending upper bounds; +Inf may be written and is always there.
 type buckets []float64
 
-// Decode implements kong.MapperValue, and not encoding.TextUnmarshaler, because kong takes slices apart by itself.
+// Decode implements kong.MapperValue, and not encoding.TextUnmarshaler, because kong takes slices
+// apart by itself.
 func (b *buckets) Decode(ctx *kong.DecodeContext) error {
 	var text string
 	if err := ctx.Scan.PopValueInto("bounds", &text); err != nil {
@@ -219,7 +229,8 @@ func (l *level) UnmarshalText(text []byte) (err error) {
 	return nil
 }
 
-// decodeSeconds reads a duration as the peer does, a number of seconds; Go's form, such as 5m, is accepted too.
+// decodeSeconds reads a duration as the peer does, a number of seconds; Go's form, such as 5m, is
+// accepted too.
 func decodeSeconds(ctx *kong.DecodeContext, target reflect.Value) error {
 	var text string
 	if err := ctx.Scan.PopValueInto("seconds", &text); err != nil {

@@ -25,14 +25,16 @@ import (
 
 const index = `<!doctype html><title>obstack task exporter</title>
 <h1>obstack task exporter</h1>
-<p><a href="/metrics">/metrics</a>, <a href="/health">/health</a> (the process), <a href="/ready">/ready</a> (the broker),
+<p><a href="/metrics">/metrics</a>, <a href="/health">/health</a> (the process),
+<a href="/ready">/ready</a> (the broker),
 <a href="/status">/status</a> (for programs)</p>
 `
 
 const (
 	// shutdownTime is how long requests may go on after the end was asked for.
 	shutdownTime = 500 * time.Millisecond
-	// writeTimeout is how long a reader may take for a response. Prometheus gives up after ten seconds by default.
+	// writeTimeout is how long a reader may take for a response. Prometheus gives up after ten
+	// seconds by default.
 	writeTimeout = time.Minute
 	// maxScrapes are written at a time. Each takes a processor while it lasts.
 	maxScrapes = 8
@@ -83,7 +85,8 @@ func probe(ok func() bool, yes, no string) http.HandlerFunc {
 	}
 }
 
-// serveReady says which questions are not answered too; they do not make the exporter unready, because its counters count.
+// serveReady says which questions are not answered too; they do not make the exporter unready,
+// because its counters count.
 func (e *Exporter) serveReady(w http.ResponseWriter, r *http.Request) {
 	text := "subscribed to events of the broker"
 	for _, state := range append(e.connections(), e.questions()...) {
@@ -94,8 +97,8 @@ func (e *Exporter) serveReady(w http.ResponseWriter, r *http.Request) {
 	probe(e.Ready, text, "not connected to the broker\n"+e.events.read().Reason)(w, r)
 }
 
-// Serve answers requests on the address until the context ends, with TLS and basic authentication if there is a file
-// that asks for them.
+// Serve answers requests on the address until the context ends, with TLS and basic authentication
+// if there is a file that asks for them.
 func (e *Exporter) Serve(ctx context.Context, address string) error {
 	// Slow readers and writers do not hold a connection for ever.
 	server := &http.Server{
@@ -135,7 +138,8 @@ func (e *Exporter) scrapes() http.Handler {
 		static[label.Name] = label.Value
 	}
 	prometheus.WrapRegistererWith(static, native).MustRegister(e.tracker.store.Collector())
-	protobuf := promhttp.HandlerFor(prometheus.Gatherers{prometheus.GathererFunc(e.gatherOwn), native}, promhttp.HandlerOpts{})
+	all := prometheus.Gatherers{prometheus.GathererFunc(e.gatherOwn), native}
+	protobuf := promhttp.HandlerFor(all, promhttp.HandlerOpts{})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// Prometheus asks for protobuf first as soon as native histograms are turned on in it.
 		if expfmt.NegotiateAccept(r.Header, expfmt.DefaultAcceptedFormats()...).FormatType() == expfmt.TypeProtoDelim {
@@ -149,7 +153,8 @@ func (e *Exporter) scrapes() http.Handler {
 // scrapeText writes Prometheus' text format or OpenMetrics, whichever is asked for.
 func (e *Exporter) scrapeText(w http.ResponseWriter, r *http.Request) {
 	format := expfmt.NewFormat(expfmt.TypeTextPlain)
-	if negotiated := expfmt.NegotiateAccept(r.Header, expfmt.DefaultOpenMetricsAcceptedFormats()...); negotiated.FormatType() == expfmt.TypeOpenMetrics {
+	negotiated := expfmt.NegotiateAccept(r.Header, expfmt.DefaultOpenMetricsAcceptedFormats()...)
+	if negotiated.FormatType() == expfmt.TypeOpenMetrics {
 		format = negotiated
 	}
 	openMetrics := format.FormatType() == expfmt.TypeOpenMetrics
@@ -172,7 +177,8 @@ func (e *Exporter) scrapeText(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// gatherOwn leaves out the gauges while another exporter of the group counts: one shows them at a time.
+// gatherOwn leaves out the gauges while another exporter of the group counts: one shows them at a
+// time.
 func (e *Exporter) gatherOwn() ([]*dto.MetricFamily, error) {
 	families, err := e.metrics.registry.Gather()
 	if e.handover.counting.Load() {
@@ -189,7 +195,8 @@ func (e *Exporter) writeOwn(out io.Writer, format expfmt.Format) error {
 	if err != nil {
 		return err
 	}
-	// Without its Close, the encoder of OpenMetrics leaves out the final line, for which it is too early.
+	// Without its Close, the encoder of OpenMetrics leaves out the final line, for which it is too
+	// early.
 	encoder := expfmt.NewEncoder(out, format)
 	for _, family := range families {
 		if err := encoder.Encode(family); err != nil {

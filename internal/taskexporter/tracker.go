@@ -15,7 +15,8 @@ import (
 )
 
 const (
-	// unknownName stands for the name of a task whose first events were missed and which no worker could name.
+	// unknownName stands for the name of a task whose first events were missed and which no worker
+	// could name.
 	unknownName = "unknown"
 	// genericHost replaces host names if so asked, as with the peer.
 	genericHost = "generic"
@@ -23,7 +24,8 @@ const (
 	unknownException = "UnknownException"
 )
 
-// tracker turns events into counts. It belongs to one goroutine; others see its parts that lock for themselves.
+// tracker turns events into counts. It belongs to one goroutine; others see its parts that lock for
+// themselves.
 type tracker struct {
 	options *Options
 	log     *slog.Logger
@@ -69,7 +71,8 @@ func (t *tracker) message(body []byte, format wire.Format) {
 		return
 	}
 	t.metrics.messages.Inc()
-	// A message that is not understood costs a count and nothing else. The peer ends for most of them.
+	// A message that is not understood costs a count and nothing else. The peer ends for most of
+	// them.
 	events, refused, err := t.decoder.Decode(body, format)
 	if err != nil {
 		t.metrics.malformed(err)
@@ -109,8 +112,8 @@ func (t *tracker) workerHost(e *wire.Event) string {
 	return t.workerHosts.seen(t.labels.label(t.options.Hostname.of(e.Hostname)), t.now)
 }
 
-// clientHost is the same for a client. Hosts that are not shown need not be stored. What is before the "@" of a
-// client's node name is made of its process id.
+// clientHost is the same for a client. Hosts that are not shown need not be stored. What is before
+// the "@" of a client's node name is made of its process id.
 func (t *tracker) clientHost(e *wire.Event) string {
 	if t.options.GenericClientHost || t.options.Hostname != HostOfWorker {
 		return genericHost
@@ -120,7 +123,8 @@ func (t *tracker) clientHost(e *wire.Event) string {
 
 // sent handles a client's task-sent, the one event that knows the queue.
 func (t *tracker) sent(e *wire.Event) {
-	// A retry is sent under the id of the task that it tries again, so the task may be a finished one.
+	// A retry is sent under the id of the task that it tries again, so the task may be a finished
+	// one.
 	task := t.tasks.touch(newTaskID(e.UUID))
 	t.tasks.resume(task)
 	name, queue := unknownName, t.options.DefaultQueue
@@ -160,8 +164,8 @@ func (t *tracker) timestamp(e *wire.Event) float64 {
 
 // ofTask handles an event of a task that a worker sends.
 func (t *tracker) ofTask(e *wire.Event) {
-	// Events of tasks do not make a worker known: what is shown of workers begins with a heartbeat, as with the peer. They
-	// are a sign of life of one that is known.
+	// Events of tasks do not make a worker known: what is shown of workers begins with a heartbeat,
+	// as with the peer. They are a sign of life of one that is known.
 	from := t.workers.get(e.Hostname)
 	if from != nil {
 		t.workers.heard(from, t.now)
@@ -173,14 +177,16 @@ func (t *tracker) ofTask(e *wire.Event) {
 	}
 	o := occurrence{
 		counted: t.handover.counting.Load(),
-		kind:    e.Type, id: task.id, from: from, host: t.workerHost(e), at: t.timestamp(e), runtime: e.Runtime, deadline: t.now.Add(waitForMore),
+		kind:    e.Type, id: task.id, from: from, host: t.workerHost(e), at: t.timestamp(e), runtime: e.Runtime,
+		deadline: t.now.Add(waitForMore),
 	}
 	t.learn(task, e, &o)
 	if len(e.Exception) > 0 {
 		o.exception = t.labels.label(e.Exception)
 	}
 	o.load(task)
-	// Counters cannot be taken back, so an event whose labels may be learnt in a moment is not counted yet.
+	// Counters cannot be taken back, so an event whose labels may be learnt in a moment is not
+	// counted yet.
 	if t.waiting.wanted(&o) {
 		if oldest, full := t.waiting.put(o); full {
 			t.settle(oldest)
@@ -190,8 +196,9 @@ func (t *tracker) ofTask(e *wire.Event) {
 	t.count(&o)
 }
 
-// repeated reports whether an event says again how a task finished: newer releases of Celery report a hard time limit
-// twice. Several workers may revoke one task, as with the peer, so that counts each time.
+// repeated reports whether an event says again how a task finished: newer releases of Celery report
+// a hard time limit twice. Several workers may revoke one task, as with the peer, so that counts
+// each time.
 func repeated(t *task, kind wire.Type) bool {
 	return t.finished && t.outcome == kind && kind != wire.TaskRevoked
 }
@@ -209,7 +216,8 @@ func (t *tracker) learn(task *task, e *wire.Event, o *occurrence) {
 		t.tasks.resume(task)
 		task.startedAt = o.at
 	case wire.TaskFailed:
-		// A task that the worker does not know has no task-received before, and its name only in the exception's text.
+		// A task that the worker does not know has no task-received before, and its name only in
+		// the exception's text.
 		if task.name == "" && len(e.Unregistered) > 0 {
 			task.name = t.labels.label(e.Unregistered)
 		}
@@ -257,7 +265,8 @@ var counters = map[wire.Type]series.Counter{
 	wire.TaskCancelled: series.Cancelled,
 }
 
-// count adds to the series. It is the only place that does, so that every event passes the limits of series once.
+// count adds to the series. It is the only place that does, so that every event passes the limits
+// of series once.
 func (t *tracker) count(o *occurrence) {
 	if !o.counted { // by us: it is another's
 		return

@@ -49,7 +49,8 @@ func (t *tracker) known(k wire.KnownTask) {
 	}
 }
 
-// tick does what time demands, about once a second; connected is whether workers can be heard at all.
+// tick does what time demands, about once a second; connected is whether workers can be heard at
+// all.
 func (t *tracker) tick(now time.Time, connected bool) {
 	t.now = now
 	t.store.Expire(now)
@@ -70,7 +71,8 @@ func (t *tracker) tick(now time.Time, connected bool) {
 		}
 		t.log.Warn("worker lost: no heartbeat within the timeout", "worker", k.node, "timeout", t.options.WorkerTimeout)
 	}
-	// A host's series outlive its last worker: children send their last events after the worker's goodbye.
+	// A host's series outlive its last worker: children send their last events after the worker's
+	// goodbye.
 	if idle := t.workerHosts.expire(now, t.options.PurgeAfter, t.workers.onHosts); len(idle) > 0 {
 		t.release(t.store.PurgeWorkers(idle))
 		t.labels.empty() // of names that nobody uses any more

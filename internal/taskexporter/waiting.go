@@ -9,19 +9,21 @@ import (
 )
 
 const (
-	// waitForMore is how long an occurrence is held back when its task's name or queue is unknown. A client publishes
-	// task-sent after the task itself, so a worker's first events often overtake it; and after a start, workers are
-	// asked for the names of the tasks that they hold.
+	// waitForMore is how long an occurrence is held back when its task's name or queue is unknown.
+	// A client publishes task-sent after the task itself, so a worker's first events often overtake
+	// it; and after a start, workers are asked for the names of the tasks that they hold.
 	waitForMore = 2 * time.Second
 	// maxWaiting bounds the occurrences held back.
 	maxWaiting = 16_384
-	// missesAllowed is how many occurrences of a task name wait in vain for a task-sent before no more do.
+	// missesAllowed is how many occurrences of a task name wait in vain for a task-sent before no
+	// more do.
 	missesAllowed = 8
 )
 
 // occurrence is one event of a worker about a task, on its way to being counted.
 type occurrence struct {
-	// counted is false for what another exporter of the group counts, and this one only learns from.
+	// counted is false for what another exporter of the group counts, and this one only learns
+	// from.
 	counted   bool
 	kind      wire.Type
 	id        taskID
@@ -50,14 +52,15 @@ type waitingRoom struct {
 	held  []occurrence // a ring once it is full
 	first int
 	count int
-	// misses counts, by task name, the occurrences that waited for a task-sent in vain since the last that came.
+	// misses counts, by task name, the occurrences that waited for a task-sent in vain since the
+	// last that came.
 	misses map[string]int
 }
 
 func newWaitingRoom() waitingRoom { return waitingRoom{misses: map[string]int{}} }
 
-// wanted reports whether it pays to wait: the name is unknown, or the queue is and tasks of this name may have been sent
-// by a client that sends events.
+// wanted reports whether it pays to wait: the name is unknown, or the queue is and tasks of this
+// name may have been sent by a client that sends events.
 func (r *waitingRoom) wanted(o *occurrence) bool {
 	return o.name == "" || o.queue == "" && r.misses[o.name] < missesAllowed
 }

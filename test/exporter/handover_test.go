@@ -36,11 +36,13 @@ const streamRate = 10_000
 // taskEvents is how a client and a worker speak of one task: one event alone, three in a list.
 func taskEvents(n int) [][]byte {
 	from := func(kind, more string) string {
-		return fmt.Sprintf(`{"type": "task-%s", "hostname": "w@h", "uuid": "u%d", "timestamp": %d%s}`, kind, n, time.Now().Unix(), more)
+		const event = `{"type": "task-%s", "hostname": "w@h", "uuid": "u%d", "timestamp": %d%s}`
+		return fmt.Sprintf(event, kind, n, time.Now().Unix(), more)
 	}
 	return [][]byte{
 		[]byte(from("sent", `, "name": "n", "queue": "q"`)),
-		fmt.Appendf(nil, "[%s, %s, %s]", from("received", `, "name": "n"`), from("started", ""), from("succeeded", `, "runtime": 0.1`)),
+		fmt.Appendf(nil, "[%s, %s, %s]",
+			from("received", `, "name": "n"`), from("started", ""), from("succeeded", `, "runtime": 0.1`)),
 	}
 }
 
@@ -56,7 +58,8 @@ func (s *stream) run(t *testing.T) {
 				bodies = append(bodies, taskEvents(sent)...)
 			}
 			// Heartbeats make the exporter show a worker.
-			bodies = append(bodies, fmt.Appendf(nil, `{"type": "worker-heartbeat", "hostname": "w@h", "timestamp": %d}`, time.Now().Unix()))
+			const beat = `{"type": "worker-heartbeat", "hostname": "w@h", "timestamp": %d}`
+			bodies = append(bodies, fmt.Appendf(nil, beat, time.Now().Unix()))
 			s.err = s.publish(context.WithoutCancel(ctx), bodies)
 			time.Sleep(10 * time.Millisecond)
 		}
@@ -65,7 +68,8 @@ func (s *stream) run(t *testing.T) {
 	t.Cleanup(s.stop)
 }
 
-// prometheus scrapes all exporters that live each half second, the newest first, and keeps what it saw last of each.
+// prometheus scrapes all exporters that live each half second, the newest first, and keeps what it
+// saw last of each.
 type prometheus struct {
 	t    *testing.T
 	mu   sync.Mutex
@@ -161,7 +165,8 @@ func threeRollouts(t *testing.T, broker string, s *stream) {
 	for _, n := range p.last {
 		sum += n
 	}
-	t.Logf("%.0f events sent, %.0f counted by %d processes, %d scrapes, in %d of them more than one showed gauges", s.events, sum, len(p.last), p.rounds, p.both)
+	t.Logf("%.0f events sent, %.0f counted by %d processes, %d scrapes, in %d of them more than one showed gauges",
+		s.events, sum, len(p.last), p.rounds, p.both)
 	if math.Abs(sum-s.events) > 0.005*s.events {
 		t.Errorf("%.0f events counted, %.0f sent: more than 0.5 %% apart", sum, s.events)
 	}
@@ -177,12 +182,14 @@ func TestHandoverOnRedisLosesNothing(t *testing.T) {
 	port := freePort(t)
 	startRedis(t, port)
 	client := redisAt(t, port, "")
-	threeRollouts(t, fmt.Sprintf("redis://127.0.0.1:%d/0", port), &stream{publish: func(ctx context.Context, bodies [][]byte) error {
+	url := fmt.Sprintf("redis://127.0.0.1:%d/0", port)
+	const envelope = `{"body": %q, "content-encoding": "utf-8", "content-type": "application/json", "headers": {}, ` +
+		`"properties": {"body_encoding": "base64"}}`
+	threeRollouts(t, url, &stream{publish: func(ctx context.Context, bodies [][]byte) error {
 		pipe := client.Pipeline()
 		for _, body := range bodies {
-			pipe.Publish(ctx, "/0.celeryev/task.multi", fmt.Sprintf(
-				`{"body": %q, "content-encoding": "utf-8", "content-type": "application/json", "headers": {}, "properties": {"body_encoding": "base64"}}`,
-				base64.StdEncoding.EncodeToString(body)))
+			text := fmt.Sprintf(envelope, base64.StdEncoding.EncodeToString(body))
+			pipe.Publish(ctx, "/0.celeryev/task.multi", text)
 		}
 		_, err := pipe.Exec(ctx)
 		return err
@@ -196,7 +203,8 @@ func TestHandoverOnRabbitMQLosesNothing(t *testing.T) {
 	channel := channelOf(t, url)
 	threeRollouts(t, url, &stream{publish: func(ctx context.Context, bodies [][]byte) error {
 		for _, body := range bodies {
-			err := channel.PublishWithContext(ctx, "celeryev", "task.multi", false, false, amqp.Publishing{ContentType: "application/json", Body: body})
+			message := amqp.Publishing{ContentType: "application/json", Body: body}
+			err := channel.PublishWithContext(ctx, "celeryev", "task.multi", false, false, message)
 			if err != nil {
 				return err
 			}

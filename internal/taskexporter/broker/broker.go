@@ -37,7 +37,8 @@ type Broker interface {
 	// Workers connects for asking workers. It is not the connection that reads depths, because a
 	// broker that runs out of memory may stop reading from whoever publishes.
 	Workers(ctx context.Context) (Workers, error)
-	// Claim passes a claim to all exporters of the group, which options.Handover names. A Refused error will not pass.
+	// Claim passes a claim to all exporters of the group, which options.Handover names. A Refused
+	// error will not pass.
 	Claim(ctx context.Context, claim Claim) error
 }
 

@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// ClaimType is the content type under which claims of other exporters, and our own, are handed to the sink, in
-// the order in which the broker has them among the events.
+// ClaimType is the content type under which claims of other exporters, and our own, are handed to
+// the sink, in the order in which the broker has them among the events.
 const ClaimType = "application/vnd.obstack.claim"
 
-// Claim is how an exporter says over the broker that it counts: from the place on where the claim stands among
-// the events, or, as a sign of life, still.
+// Claim is how an exporter says over the broker that it counts: from the place on where the claim
+// stands among the events, or, as a sign of life, still.
 type Claim struct {
 	ID   string
 	Keep bool
@@ -31,7 +31,8 @@ func (c Claim) Bytes() []byte {
 // ParseClaim reads a claim.
 func ParseClaim(text []byte) (claim Claim, ok bool) {
 	kind, id, found := strings.Cut(string(text), " ")
-	return Claim{ID: id, Keep: kind == "keep"}, found && id != "" && len(id) <= maxClaim && (kind == "take" || kind == "keep")
+	ok = found && id != "" && len(id) <= maxClaim && (kind == "take" || kind == "keep")
+	return Claim{ID: id, Keep: kind == "keep"}, ok
 }
 
 // maxClaim bounds an id, in bytes.

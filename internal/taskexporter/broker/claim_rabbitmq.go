@@ -11,10 +11,12 @@ import (
 	"obstack.dev/obstack/internal/taskexporter/wire"
 )
 
-// A group of exporters shares one queue, of which the server lets one consume at a time (x-single-active-consumer) and
-// another as soon as that one is gone. A claim goes through the queue too: whoever consumes steps back behind the others.
+// A group of exporters shares one queue, of which the server lets one consume at a time
+// (x-single-active-consumer) and another as soon as that one is gone. A claim goes through the
+// queue too: whoever consumes steps back behind the others.
 
-// hopsHeader counts how often a claim was passed on, and maxHops bounds it: the one that claimed may be gone.
+// hopsHeader counts how often a claim was passed on, and maxHops bounds it: the one that claimed
+// may be gone.
 const (
 	hopsHeader = "obstack-hops"
 	maxHops    = 5
@@ -37,8 +39,8 @@ func (b *rabbitMQ) Claim(ctx context.Context, claim Claim) error {
 	return err
 }
 
-// publish puts a claim into the queue, over a connection of its own: while an alarm is on, a server reads nothing from one
-// that has published.
+// publish puts a claim into the queue, over a connection of its own: while an alarm is on, a server
+// reads nothing from one that has published.
 func (b *rabbitMQ) publish(ctx context.Context, claim []byte, hops int32) error {
 	connection, err := b.dial(ctx, "obstack task exporter: claims")
 	if err != nil {

@@ -15,7 +15,8 @@ import (
 // readSize is how much is read from a connection at once, in bytes: about two hundred messages.
 const readSize = 128 << 10
 
-// connReader reads a connection in few, large pieces, and gives it up when it is silent for too long.
+// connReader reads a connection in few, large pieces, and gives it up when it is silent for too
+// long.
 type connReader struct {
 	net.Conn
 	socket  syscall.RawConn // nil if there is none below
@@ -37,8 +38,11 @@ func newConnReader(connection net.Conn, timeout time.Duration) *connReader {
 	return t
 }
 
-// connect connects to a broker, over TLS if there are settings for that. What is returned second is the reader below.
-func connect(ctx context.Context, network, address string, config *tls.Config, timeout time.Duration) (net.Conn, *connReader, error) {
+// connect connects to a broker, over TLS if there are settings for that. What is returned second is
+// the reader below.
+func connect(
+	ctx context.Context, network, address string, config *tls.Config, timeout time.Duration,
+) (net.Conn, *connReader, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	socket, err := new(net.Dialer).DialContext(ctx, network, address)
@@ -54,7 +58,8 @@ func connect(ctx context.Context, network, address string, config *tls.Config, t
 	if config.ServerName == "" {
 		config.ServerName, _, _ = net.SplitHostPort(address) // it was dialled, so it is a pair
 	}
-	// Below TLS and not above, where a read brings one record of at most 16 KiB and says nothing of how much waits.
+	// Below TLS and not above, where a read brings one record of at most 16 KiB and says nothing of
+	// how much waits.
 	secure := tls.Client(&buffered{reader, bufio.NewReaderSize(reader, readSize)}, config)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		socket.Close()
@@ -77,7 +82,8 @@ func (t *connReader) Read(p []byte) (int, error) {
 	if 0 < t.last && t.last < min(portion, len(p)) && t.paced.Load() {
 		t.gather()
 	}
-	// Setting a deadline takes longer than a small read. So it is set once a second and is at most that much too early.
+	// Setting a deadline takes longer than a small read. So it is set once a second and is at most
+	// that much too early.
 	if now := time.Now(); t.deadline.Sub(now) < t.timeout-time.Second {
 		t.deadline = now.Add(t.timeout)
 		if err := t.SetReadDeadline(t.deadline); err != nil {

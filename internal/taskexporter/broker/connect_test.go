@@ -140,7 +140,8 @@ func TestALittleIsReadInOnePieceOverTLS(t *testing.T) {
 			time.Sleep(2 * time.Millisecond)
 		}
 	}()
-	config, err := TLSConfig(brokerurl.Address{TLS: true}, map[string]string{"ca_certs": cert, "server_hostname": "broker.shop"})
+	values := map[string]string{"ca_certs": cert, "server_hostname": "broker.shop"}
+	config, err := TLSConfig(brokerurl.Address{TLS: true}, values)
 	if err != nil {
 		t.Fatal(err)
 	}

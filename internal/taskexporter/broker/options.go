@@ -36,12 +36,14 @@ type Options struct {
 	UnackedKey string
 	// Exchange is Celery's event_exchange, ControlExchange its control_exchange.
 	Exchange, ControlExchange string
-	// Handover is the name of the group of exporters that take over from each other, empty for none.
+	// Handover is the name of the group of exporters that take over from each other, empty for
+	// none.
 	Handover string
-	// LoginMethod is empty for RabbitMQ's PLAIN, or EXTERNAL (login_method): the client's certificate says who it is.
+	// LoginMethod is empty for RabbitMQ's PLAIN, or EXTERNAL (login_method): the client's
+	// certificate says who it is.
 	LoginMethod string
-	// SentinelTLS are the settings for the sentinels themselves (sentinel_kwargs), nil for none, as with kombu: the
-	// broker's own are for the master.
+	// SentinelTLS are the settings for the sentinels themselves (sentinel_kwargs), nil for none, as
+	// with kombu: the broker's own are for the master.
 	SentinelTLS *tls.Config
 }
 
@@ -92,7 +94,8 @@ func (o *Options) setFanoutPrefix(value string) {
 	}
 }
 
-// setSentinel reads the arguments that kombu gives to the client of the sentinels: the login, and ssl with its options.
+// setSentinel reads the arguments that kombu gives to the client of the sentinels: the login, and
+// ssl with its options.
 func (o *Options) setSentinel(value string) error {
 	var arguments map[string]any
 	if json.Unmarshal([]byte(value), &arguments) != nil {
@@ -114,8 +117,8 @@ func (o *Options) setSentinel(value string) error {
 	return err
 }
 
-// Set sets one transport option by its name in kombu and reports whether it means anything here. JSON strings may be
-// quoted or not, as with the peer.
+// Set sets one transport option by its name in kombu and reports whether it means anything here.
+// JSON strings may be quoted or not, as with the peer.
 func (o *Options) Set(name, value string) (known bool, err error) {
 	set, known := transportSetters[name]
 	if !known {
@@ -140,10 +143,12 @@ func parseBool(text string) (bool, error) {
 	return value, nil
 }
 
-// tlsNames are the options of Python's ssl module that have a meaning here; the URL's are prefixed with ssl_.
+// tlsNames are the options of Python's ssl module that have a meaning here; the URL's are prefixed
+// with ssl_.
 var tlsNames = []string{"ca_certs", "certfile", "keyfile", "cert_reqs", "check_hostname", "server_hostname"}
 
-// IgnoredTLSOptions returns the names that have a meaning in Python only, such as ssl_ciphers, sorted.
+// IgnoredTLSOptions returns the names that have a meaning in Python only, such as ssl_ciphers,
+// sorted.
 func IgnoredTLSOptions(values map[string]string) []string {
 	var ignored []string
 	for name := range values {
@@ -155,8 +160,8 @@ func IgnoredTLSOptions(values map[string]string) []string {
 	return ignored
 }
 
-// TLSConfig returns the TLS settings of an address and of the --broker-ssl-option values, nil for none.
-// It reads the files, so that an unreadable one is refused at start.
+// TLSConfig returns the TLS settings of an address and of the --broker-ssl-option values, nil for
+// none. It reads the files, so that an unreadable one is refused at start.
 func TLSConfig(address brokerurl.Address, values map[string]string) (*tls.Config, error) {
 	set := map[string]string{}
 	for _, name := range tlsNames {
@@ -179,10 +184,12 @@ func TLSConfig(address brokerurl.Address, values map[string]string) (*tls.Config
 	return config, verification(config, set)
 }
 
-// loadCertificates reads the authority and the client's pair. TLS 1.2 is the least that Celery's own libraries offer today.
+// loadCertificates reads the authority and the client's pair. TLS 1.2 is the least that Celery's
+// own libraries offer today.
 func loadCertificates(config *tls.Config, set map[string]string) error {
 	if file := set["ca_certs"]; file != "" {
-		// Read once: an authority changes with a new configuration, where a certificate is renewed every few weeks.
+		// Read once: an authority changes with a new configuration, where a certificate is renewed
+		// every few weeks.
 		pem, err := os.ReadFile(file) // #nosec G304 -- whoever starts the exporter names the file.
 		if err != nil {
 			return fmt.Errorf("read ca_certs: %w", err)
@@ -209,13 +216,15 @@ func loadCertificates(config *tls.Config, set map[string]string) error {
 	return nil
 }
 
-// requirements are the values of cert_reqs: names of Python's ssl module and of redis-py, and the module's numbers.
+// requirements are the values of cert_reqs: names of Python's ssl module and of redis-py, and the
+// module's numbers.
 var requirements = map[string]bool{
 	"CERT_NONE": false, "none": false, "0": false,
 	"CERT_OPTIONAL": true, "optional": true, "1": true, "CERT_REQUIRED": true, "required": true, "2": true, "": true,
 }
 
-// verification applies cert_reqs and check_hostname. Go has no check of the chain without the name, so that is done here.
+// verification applies cert_reqs and check_hostname. Go has no check of the chain without the name,
+// so that is done here.
 func verification(config *tls.Config, set map[string]string) error {
 	verify, known := requirements[strings.TrimPrefix(set["cert_reqs"], "ssl.")]
 	if !known {
@@ -228,7 +237,8 @@ func verification(config *tls.Config, set map[string]string) error {
 			return fmt.Errorf("check_hostname: %w", err)
 		}
 	}
-	// Go's own verification is all or nothing. What it is asked to skip here is done in VerifyConnection, if it is wanted.
+	// Go's own verification is all or nothing. What it is asked to skip here is done in
+	// VerifyConnection, if it is wanted.
 	config.InsecureSkipVerify = !verify || !checkName
 	if verify && !checkName {
 		config.VerifyConnection = verifyChain(config)
@@ -238,7 +248,8 @@ func verification(config *tls.Config, set map[string]string) error {
 
 func verifyChain(config *tls.Config) func(tls.ConnectionState) error {
 	return func(state tls.ConnectionState) error {
-		// Without roots of our own these are the system's, as when Go verifies by itself. The name is what is not looked at.
+		// Without roots of our own these are the system's, as when Go verifies by itself. The name
+		// is what is not looked at.
 		options := x509.VerifyOptions{Roots: config.RootCAs, Intermediates: x509.NewCertPool()}
 		for _, certificate := range state.PeerCertificates[1:] {
 			options.Intermediates.AddCert(certificate)

@@ -22,7 +22,8 @@ import (
 	"obstack.dev/obstack/internal/brokerurl"
 )
 
-// certificate writes a certificate for a name that signs itself, and returns the files of it and of its key.
+// certificate writes a certificate for a name that signs itself, and returns the files of it and of
+// its key.
 func certificate(t *testing.T, name string) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

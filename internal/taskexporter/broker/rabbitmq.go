@@ -21,17 +21,20 @@ import (
 	"obstack.dev/obstack/internal/taskexporter/wire"
 )
 
-// How long RabbitMQ keeps our queue after its connection broke, and messages in it, in milliseconds; and how many bytes.
-// Celery's own receivers lose what is older than five seconds; ours is found again after a short interruption.
+// How long RabbitMQ keeps our queue after its connection broke, and messages in it, in
+// milliseconds; and how many bytes. Celery's own receivers lose what is older than five seconds;
+// ours is found again after a short interruption.
 const (
 	queueExpires  = 60_000
 	queueMaxBytes = 64 << 20
 )
 
-// queueType is asked for, because the default of a virtual host may be a replicated queue, which writes each event to disks.
+// queueType is asked for, because the default of a virtual host may be a replicated queue, which
+// writes each event to disks.
 const queueType = "classic"
 
-// rabbitMQ is RabbitMQ as Celery uses it: events on a topic exchange, bodies without kombu's envelope.
+// rabbitMQ is RabbitMQ as Celery uses it: events on a topic exchange, bodies without kombu's
+// envelope.
 type rabbitMQ struct {
 	address brokerurl.Address
 	options Options
@@ -40,7 +43,8 @@ type rabbitMQ struct {
 
 	once  sync.Once
 	queue string
-	// claimed is set once a claim was published. The server itself chooses another when one is gone.
+	// claimed is set once a claim was published. The server itself chooses another when one is
+	// gone.
 	claimed atomic.Bool
 }
 
@@ -51,8 +55,8 @@ type link struct {
 	socket net.Conn
 }
 
-// cut closes the network's connection, which ends what waits for the server. The library's own goodbye would wait for
-// it.
+// cut closes the network's connection, which ends what waits for the server. The library's own
+// goodbye would wait for it.
 func (l *link) cut() { l.socket.Close() }
 
 // farewell is how long a server may take to answer to a goodbye. One with an alarm does not.
@@ -65,9 +69,9 @@ func (l *link) Close() {
 	_ = l.Connection.Close() // it may be closed
 }
 
-// dial connects and logs in. The network's connection is made here, not by the library, for two reasons: it would
-// write the first host's name into the TLS settings that all share; and it would move the deadline of the reads with
-// each frame, which takes a third of its time.
+// dial connects and logs in. The network's connection is made here, not by the library, for two
+// reasons: it would write the first host's name into the TLS settings that all share; and it would
+// move the deadline of the reads with each frame, which takes a third of its time.
 func (b *rabbitMQ) dial(ctx context.Context, name string) (*link, error) {
 	host := b.address.Hosts[int(b.next.Add(1)-1)%len(b.address.Hosts)]
 	socket, reader, err := connect(ctx, "tcp", host, b.tls, silenceLimit)
@@ -87,7 +91,8 @@ func (b *rabbitMQ) dial(ctx context.Context, name string) (*link, error) {
 	return &link{connection, reader, socket}, nil
 }
 
-// login returns how the exporter identifies itself: by kombu's default user, by the URL's, or by its certificate.
+// login returns how the exporter identifies itself: by kombu's default user, by the URL's, or by
+// its certificate.
 func (b *rabbitMQ) login() amqp.Authentication {
 	user, password := "guest", "guest"
 	if b.address.User != "" {
@@ -102,13 +107,15 @@ func (b *rabbitMQ) login() amqp.Authentication {
 	return &amqp.PlainAuth{Username: user, Password: password}
 }
 
-// stream is all that the library needs of a connection, and no more: were there a deadline to set, it would.
+// stream is all that the library needs of a connection, and no more: were there a deadline to set,
+// it would.
 type stream struct {
 	io.Reader
 	io.WriteCloser
 }
 
-// Receive consumes a queue of our own, or of our group, without acknowledgements, that is bound to all events.
+// Receive consumes a queue of our own, or of our group, without acknowledgements, that is bound to
+// all events.
 func (b *rabbitMQ) Receive(ctx context.Context, to Sink) error {
 	b.once.Do(func() { b.queue = b.queueName() })
 	connection, err := b.dial(ctx, "obstack task exporter: events")
@@ -122,7 +129,8 @@ func (b *rabbitMQ) Receive(ctx context.Context, to Sink) error {
 		return err
 	}
 	for first := true; ; first = false {
-		// Nothing is acknowledged: an event that is lost with the connection is worth less than a message back for each.
+		// Nothing is acknowledged: an event that is lost with the connection is worth less than a
+		// message back for each.
 		deliveries, err := channel.Consume(b.queue, consumerTag, true, false, false, false, nil)
 		if err != nil {
 			return fmt.Errorf("consume: %w", err)
@@ -151,8 +159,9 @@ const consumerTag = "events"
 // errEnded is returned when the server, or the network, ended a subscription.
 var errEnded = errors.New("the subscription ended")
 
-// deliver hands messages over until the context ends, the subscription ends, or another of our group claims them, whose
-// claim it returns. Of a group, the server sends the messages to one at a time, so the first means that we count.
+// deliver hands messages over until the context ends, the subscription ends, or another of our
+// group claims them, whose claim it returns. Of a group, the server sends the messages to one at a
+// time, so the first means that we count.
 func deliver(ctx context.Context, deliveries <-chan amqp.Delivery, to Sink) (claim *amqp.Delivery, err error) {
 	counting := to.ID == ""
 	for {
@@ -185,7 +194,8 @@ func deliver(ctx context.Context, deliveries <-chan amqp.Delivery, to Sink) (cla
 	}
 }
 
-// deliver hands one message over. One that is too large is empty, which is counted as not understood, as on Redis.
+// deliver hands one message over. One that is too large is empty, which is counted as not
+// understood, as on Redis.
 func (s Sink) deliver(message *amqp.Delivery) {
 	if len(message.Body) > maxElement {
 		message.Body = nil
@@ -202,14 +212,14 @@ func formatOf(message *amqp.Delivery) wire.Format {
 	}
 }
 
-// maxName bounds the name of a content type, an encoding or a compression, in bytes. Longer ones are not known
-// anyway, and are kept with each message that waits.
+// maxName bounds the name of a content type, an encoding or a compression, in bytes. Longer ones
+// are not known anyway, and are kept with each message that waits.
 const maxName = 64
 
 func name(text string) string { return text[:min(len(text), maxName)] }
 
-// abandon deletes the queue when the exporter stops, instead of leaving it to expire. That of a group holds the events for
-// the next.
+// abandon deletes the queue when the exporter stops, instead of leaving it to expire. That of a
+// group holds the events for the next.
 func (b *rabbitMQ) abandon(connection *amqp.Connection, reason error) error {
 	if b.options.Handover != "" {
 		return reason
@@ -240,8 +250,9 @@ func (b *rabbitMQ) declare(connection *amqp.Connection) (*amqp.Channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Durable, because RabbitMQ 4 deprecates queues that are neither durable nor exclusive, and an exclusive one would
-	// not outlive an interruption. The messages in it are transient all the same.
+	// Durable, because RabbitMQ 4 deprecates queues that are neither durable nor exclusive, and an
+	// exclusive one would not outlive an interruption. The messages in it are transient all the
+	// same.
 	arguments := amqp.Table{
 		"x-expires": int32(queueExpires), "x-message-ttl": int32(queueExpires), "x-max-length-bytes": int32(queueMaxBytes),
 		"x-queue-type": queueType,
@@ -258,8 +269,9 @@ func (b *rabbitMQ) declare(connection *amqp.Connection) (*amqp.Channel, error) {
 	return channel, nil
 }
 
-// exchange returns a channel on a connection whose broker has the event exchange. One that is there is left as it is,
-// because a declaration that differs, or that the user may not make, closes the channel.
+// exchange returns a channel on a connection whose broker has the event exchange. One that is there
+// is left as it is, because a declaration that differs, or that the user may not make, closes the
+// channel.
 func (b *rabbitMQ) exchange(connection *amqp.Connection) (*amqp.Channel, error) {
 	channel, err := connection.Channel()
 	if err != nil {

@@ -17,7 +17,8 @@ import (
 func TestDeliverHandsMessagesOver(t *testing.T) {
 	deliveries := make(chan amqp.Delivery, 3)
 	deliveries <- amqp.Delivery{Body: []byte("a"), ContentType: "Application/JSON", ContentEncoding: "utf-8"}
-	deliveries <- amqp.Delivery{Body: []byte("b"), Headers: amqp.Table{"compression": "gzip"}, ContentType: strings.Repeat("x", 1000)}
+	long := strings.Repeat("x", 1000)
+	deliveries <- amqp.Delivery{Body: []byte("b"), Headers: amqp.Table{"compression": "gzip"}, ContentType: long}
 	deliveries <- amqp.Delivery{Body: make([]byte, maxElement+1), Headers: amqp.Table{"compression": 5}}
 	close(deliveries)
 	type message struct {
@@ -54,11 +55,15 @@ func TestDeliverGivesWayToAnotherOfItsGroup(t *testing.T) {
 	claim := func(id string, hops int32) amqp.Delivery {
 		return amqp.Delivery{ContentType: ClaimType, Body: Claim{ID: id}.Bytes(), Headers: amqp.Table{hopsHeader: hops}}
 	}
-	for _, message := range []amqp.Delivery{{Body: []byte("a")}, claim("me", 0), claim("gone", maxHops), claim("other", 1), {Body: []byte("b")}} {
+	for _, message := range []amqp.Delivery{
+		{Body: []byte("a")}, claim("me", 0), claim("gone", maxHops), claim("other", 1), {Body: []byte("b")},
+	} {
 		deliveries <- message
 	}
 	var got []string
-	stopped, err := deliver(t.Context(), deliveries, Sink{ID: "me", Message: func(body []byte, _ wire.Format) { got = append(got, string(body)) }})
+	stopped, err := deliver(t.Context(), deliveries, Sink{
+		ID: "me", Message: func(body []byte, _ wire.Format) { got = append(got, string(body)) },
+	})
 	if err != nil || stopped == nil || string(stopped.Body) != "take other" {
 		t.Errorf("stopped by %v, error %v", stopped, err)
 	}

@@ -18,8 +18,8 @@ import (
 	"obstack.dev/obstack/internal/brokerurl"
 )
 
-// redisBroker is Redis as kombu uses it (kombu/transport/redis.py): fanout exchanges are channels of publish/subscribe,
-// queues are lists.
+// redisBroker is Redis as kombu uses it (kombu/transport/redis.py): fanout exchanges are channels
+// of publish/subscribe, queues are lists.
 type redisBroker struct {
 	address brokerurl.Address
 	options Options
@@ -29,12 +29,14 @@ type redisBroker struct {
 	noClaims atomic.Bool
 }
 
-// common are the settings of every connection. Retries are ours, so that each failure is seen and counted; the second
-// version of the protocol is what the oldest servers speak and what proxies understand.
+// common are the settings of every connection. Retries are ours, so that each failure is seen and
+// counted; the second version of the protocol is what the oldest servers speak and what proxies
+// understand.
 func (b *redisBroker) common() *redis.Options {
 	return &redis.Options{
-		TLSConfig: b.tls, DialTimeout: dialTimeout, DialerRetries: 1, MaxRetries: -1, PoolSize: 2, Protocol: 2, DisableIdentity: true,
-		ReadBufferSize: controlBuffer, WriteBufferSize: controlBuffer,
+		TLSConfig: b.tls, DialTimeout: dialTimeout, DialerRetries: 1, MaxRetries: -1, PoolSize: 2, Protocol: 2,
+		DisableIdentity: true,
+		ReadBufferSize:  controlBuffer, WriteBufferSize: controlBuffer,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
 }
@@ -42,7 +44,8 @@ func (b *redisBroker) common() *redis.Options {
 // controlBuffer is enough for questions; events are read past go-redis' buffer.
 const controlBuffer = 4 << 10
 
-// server returns the settings for the server to use now: the next of several, or the one that the sentinels name.
+// server returns the settings for the server to use now: the next of several, or the one that the
+// sentinels name.
 func (b *redisBroker) server(ctx context.Context) (*redis.Options, error) {
 	options := b.common()
 	options.Username, options.Password, options.DB = b.address.User, b.address.Password, b.address.Database
@@ -81,7 +84,8 @@ func (b *redisBroker) master(ctx context.Context) (string, error) {
 
 // channel returns the channel of a fanout exchange.
 func (b *redisBroker) channel(exchange string) string {
-	return b.options.KeyPrefix + strings.ReplaceAll(b.options.FanoutPrefix, "{db}", strconv.Itoa(b.address.Database)) + exchange
+	prefix := strings.ReplaceAll(b.options.FanoutPrefix, "{db}", strconv.Itoa(b.address.Database))
+	return b.options.KeyPrefix + prefix + exchange
 }
 
 // client connects for everything that is not events.

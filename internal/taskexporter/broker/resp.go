@@ -10,9 +10,11 @@ import (
 )
 
 const (
-	// maxElement bounds a message, in bytes. Redis allows 512 MiB (proto-max-bulk-len), Celery sends kilobytes.
+	// maxElement bounds a message, in bytes. Redis allows 512 MiB (proto-max-bulk-len), Celery
+	// sends kilobytes.
 	maxElement = 16 << 20
-	// maxElements bounds the array of a reply. The longest, a message to a pattern, has four elements.
+	// maxElements bounds the array of a reply. The longest, a message to a pattern, has four
+	// elements.
 	maxElements = 8
 )
 
@@ -24,9 +26,10 @@ var (
 	errPartial = errors.New("partial reply")
 )
 
-// replies reads what a server sends to a subscriber, in RESP version 2: arrays of bulk strings and integers
-// (https://redis.io/docs/latest/develop/reference/protocol-spec). It hands out parts of its buffer, where go-redis makes
-// a string of each element; at 100,000 events a second that is half of the work.
+// replies reads what a server sends to a subscriber, in RESP version 2: arrays of bulk strings and
+// integers (https://redis.io/docs/latest/develop/reference/protocol-spec). It hands out parts of
+// its buffer, where go-redis makes a string of each element; at 100,000 events a second that is
+// half of the work.
 type replies struct {
 	from     io.Reader
 	drained  func() // called before each read
@@ -40,9 +43,10 @@ func newReplies(from io.Reader, drained func()) *replies {
 	return &replies{from: from, drained: drained, buffer: make([]byte, readSize)}
 }
 
-// next returns the elements of the next reply, valid until the call after. It reads as often as it must; after a timeout
-// it may be called again. Of a message that is too large the last element, which is the message, is empty: a subscription
-// that ended for it would lose others, and whoever may publish could end it again and again.
+// next returns the elements of the next reply, valid until the call after. It reads as often as it
+// must; after a timeout it may be called again. Of a message that is too large the last element,
+// which is the message, is empty: a subscription that ended for it would lose others, and whoever
+// may publish could end it again and again.
 func (r *replies) next() ([][]byte, error) {
 	for {
 		if known := min(r.excess, r.end-r.at); known > 0 {
@@ -89,8 +93,9 @@ func (r *replies) read() error {
 	return err
 }
 
-// parseReply reads one reply at the start of data and returns its elements, in the space given, and its length. If the
-// last element is too large, it is returned empty, and the length is more than there is.
+// parseReply reads one reply at the start of data and returns its elements, in the space given, and
+// its length. If the last element is too large, it is returned empty, and the length is more than
+// there is.
 func parseReply(data []byte, space [][]byte) (elements [][]byte, length int, err error) {
 	kind, line, pos, err := header(data)
 	if err != nil {
@@ -153,7 +158,8 @@ const maxLine = 4 << 10
 
 // header reads a line: the kind of what comes, and the text behind it up to the end of the line.
 func header(data []byte) (kind byte, line []byte, length int, err error) {
-	// The usual line is a number of a few digits, for which a search would take longer to begin than to end.
+	// The usual line is a number of a few digits, for which a search would take longer to begin
+	// than to end.
 	for i := 1; i < min(len(data)-1, 8); i++ {
 		if data[i] == '\r' && data[i+1] == '\n' {
 			return data[0], data[1:i], i + 2, nil

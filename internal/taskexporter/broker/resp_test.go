@@ -136,7 +136,8 @@ func TestWhatIsNoReplyIsRefused(t *testing.T) {
 	}
 }
 
-// FuzzReplies checks that any stream is read the same in one piece and byte by byte, and that what is read is there.
+// FuzzReplies checks that any stream is read the same in one piece and byte by byte, and that what
+// is read is there.
 func FuzzReplies(f *testing.F) {
 	for _, text := range []string{
 		encoded("message", "c", "x"), "+PONG\r\n", ":1\r\n", "-ERR x\r\n", "*2\r\n$-1\r\n:5\r\n", "*1\r\n$3\r\nab",

@@ -17,8 +17,8 @@ import (
 	"obstack.dev/obstack/internal/taskexporter/wire"
 )
 
-// pingAfter is the silence after which the server is asked for a sign of life. A subscriber cannot distinguish a server that has
-// nothing to say from one that is gone.
+// pingAfter is the silence after which the server is asked for a sign of life. A subscriber cannot
+// distinguish a server that has nothing to say from one that is gone.
 const pingAfter = silenceLimit / 3
 
 // Receive subscribes on a connection that go-redis made, and reads it until it breaks.
@@ -53,8 +53,8 @@ type below struct {
 	reader *connReader
 }
 
-// dial connects with go-redis, which logs in and selects the database. It returns the connection below too, on which every
-// response was read: what comes next is ours.
+// dial connects with go-redis, which logs in and selects the database. It returns the connection
+// below too, on which every response was read: what comes next is ours.
 func dial(ctx context.Context, options *redis.Options) (*redis.Client, *below, error) {
 	// Go-redis dials in a goroutine of its own, which may outlive the wait for it.
 	var dialled atomic.Pointer[below]
@@ -67,7 +67,8 @@ func dial(ctx context.Context, options *redis.Options) (*redis.Client, *below, e
 		return connection, nil
 	}
 	client := redis.NewClient(options)
-	// This makes the one connection of the client, because there are no retries, and keeps it from its pool for good.
+	// This makes the one connection of the client, because there are no retries, and keeps it from
+	// its pool for good.
 	if err := client.Conn().Ping(ctx).Err(); err != nil {
 		client.Close()
 		return nil, nil, err
@@ -115,7 +116,8 @@ func (b *redisBroker) subscribe(connection *below, to Sink) error {
 	}
 }
 
-// receive acts on one reply: a message, a claim, the confirmation of the subscription, or the response to a ping.
+// receive acts on one reply: a message, a claim, the confirmation of the subscription, or the
+// response to a ping.
 func (t *connReader) receive(reply [][]byte, claims string, to Sink) {
 	if len(reply) < 3 {
 		return
@@ -146,8 +148,8 @@ func write(connection net.Conn, words ...string) error {
 	return err
 }
 
-// watchMaster ends a subscription when the sentinels name another server. The one that was master may be cut off from
-// them and still hear us.
+// watchMaster ends a subscription when the sentinels name another server. The one that was master
+// may be cut off from them and still hear us.
 func (b *redisBroker) watchMaster(ctx context.Context, cancel context.CancelCauseFunc, current string) {
 	ticker := time.NewTicker(pingAfter)
 	defer ticker.Stop()

@@ -90,8 +90,9 @@ func readCommand(in *bufio.Reader) (words []string, err error) {
 	return words, err
 }
 
-// TestDialLeavesTheConnectionToUs pins what we assume of go-redis and what an upgrade of it may change: that it makes one
-// connection, logs in, asks nothing else on it, reads nothing ahead and nothing later, and ends it with the client.
+// TestDialLeavesTheConnectionToUs pins what we assume of go-redis and what an upgrade of it may
+// change: that it makes one connection, logs in, asks nothing else on it, reads nothing ahead and
+// nothing later, and ends it with the client.
 func TestDialLeavesTheConnectionToUs(t *testing.T) {
 	server := newScripted(t)
 	b := &redisBroker{address: brokerurl.Address{

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package wire reads and writes Celery's messages as they are on the wire: kombu's envelope, events and remote control.
-// It is pure. Whatever bytes it is given, it answers with a result or an error, in bounded time and memory.
+// Package wire reads and writes Celery's messages as they are on the wire: kombu's envelope, events
+// and remote control. It is pure. Whatever bytes it is given, it answers with a result or an error,
+// in bounded time and memory.
 package wire
 
 import (
@@ -22,13 +23,15 @@ var (
 
 // Format says how a message's body is to be read: kombu's message properties.
 type Format struct {
-	// Enveloped bodies are kombu's JSON envelope of the Redis transport, which says the rest itself.
+	// Enveloped bodies are kombu's JSON envelope of the Redis transport, which says the rest
+	// itself.
 	Enveloped bool
 	// ContentType and ContentEncoding as in AMQP; Compression is kombu's header of that name.
 	ContentType, ContentEncoding, Compression string
 }
 
-// Decoder turns messages into events. It reuses its buffers, and so must not be used from two goroutines.
+// Decoder turns messages into events. It reuses its buffers, and so must not be used from two
+// goroutines.
 type Decoder struct {
 	scan   scanner
 	raw    []byte
@@ -37,8 +40,9 @@ type Decoder struct {
 	ticket string
 }
 
-// Decode returns the events of one message, valid until the next call, and the number of list items that are no events.
-// The error is one of ErrEnvelope, ErrContentType and ErrBody; then the whole message counts as not understood.
+// Decode returns the events of one message, valid until the next call, and the number of list items
+// that are no events. The error is one of ErrEnvelope, ErrContentType and ErrBody; then the whole
+// message counts as not understood.
 func (d *Decoder) Decode(message []byte, format Format) (events []Event, refused int, err error) {
 	body := message
 	if format.Enveloped {
@@ -52,8 +56,8 @@ func (d *Decoder) Decode(message []byte, format Format) (events []Event, refused
 	return d.decodeBody(body)
 }
 
-// Reply returns the plain JSON body of a remote control reply of the Redis transport, valid until the next call, and
-// the ticket of the request that it answers.
+// Reply returns the plain JSON body of a remote control reply of the Redis transport, valid until
+// the next call, and the ticket of the request that it answers.
 func (d *Decoder) Reply(message []byte) (body []byte, ticket string, err error) {
 	body, format, err := d.envelope(message)
 	if err != nil {
@@ -69,7 +73,8 @@ func (d *Decoder) decodeBody(body []byte) (events []Event, refused int, err erro
 	s := &d.scan
 	s.reset(body)
 	d.events = d.events[:0]
-	// Workers with an event loop send lists, even of one; those of gevent and clients send each event by itself.
+	// Workers with an event loop send lists, even of one; those of gevent and clients send each
+	// event by itself.
 	if s.take('[') {
 		for first := true; s.more(&first, ']'); {
 			if !d.add() {
@@ -99,8 +104,8 @@ func (d *Decoder) add() bool {
 	return true
 }
 
-// envelope reads kombu's envelope: {"body", "content-type", "content-encoding", "headers", "properties"}
-// (kombu/transport/virtual/base.py).
+// envelope reads kombu's envelope: {"body", "content-type", "content-encoding", "headers",
+// "properties"} (kombu/transport/virtual/base.py).
 func (d *Decoder) envelope(message []byte) ([]byte, Format, error) {
 	s := &d.scan
 	s.reset(message)
@@ -150,7 +155,8 @@ func (s *scanner) headers() (compression, ticket string) {
 	return compression, ticket
 }
 
-// bodyEncoding returns the member of that name in the properties, and whether they are an object at all.
+// bodyEncoding returns the member of that name in the properties, and whether they are an object at
+// all.
 func (s *scanner) bodyEncoding() (encoding []byte, ok bool) {
 	ok = s.members(func(key []byte) {
 		if string(key) == "body_encoding" {
@@ -162,7 +168,8 @@ func (s *scanner) bodyEncoding() (encoding []byte, ok bool) {
 	return encoding, ok
 }
 
-// members calls visit with each key of an object, which must consume the value. Any other value is skipped.
+// members calls visit with each key of an object, which must consume the value. Any other value is
+// skipped.
 func (s *scanner) members(visit func(key []byte)) (ok bool) {
 	if s.peek() != '{' {
 		s.skip(0)

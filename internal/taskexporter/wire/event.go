@@ -62,8 +62,9 @@ func parseType(name []byte) Type {
 	return Unknown
 }
 
-// Event is what the exporter wants of one event; arguments, results and tracebacks are never read. The byte slices are
-// valid until the Decoder's next call. Numbers that were absent or malformed are NaN.
+// Event is what the exporter wants of one event; arguments, results and tracebacks are never read.
+// The byte slices are valid until the Decoder's next call. Numbers that were absent or malformed
+// are NaN.
 type Event struct {
 	Type Type
 	// Hostname is the sender's node name, "worker@host".
@@ -74,9 +75,11 @@ type Event struct {
 	Name []byte
 	// Queue is where the client sent the task: of task-sent only.
 	Queue []byte
-	// Exception is the class of a failure or retry, cut out of its repr; nothing else of the repr is kept.
+	// Exception is the class of a failure or retry, cut out of its repr; nothing else of the repr
+	// is kept.
 	Exception []byte
-	// Unregistered is the task name in the repr of NotRegistered('name'), whose worker sends no other event.
+	// Unregistered is the task name in the repr of NotRegistered('name'), whose worker sends no
+	// other event.
 	Unregistered []byte
 	// Timestamp is the sender's clock, in Unix seconds.
 	Timestamp float64
@@ -88,7 +91,8 @@ type Event struct {
 	Active, Processed float64
 	// traceback is the JSON text of the traceback, until the event is read.
 	traceback []byte
-	// Malformed is the number of known fields whose value had the wrong type or was out of range, and was ignored.
+	// Malformed is the number of known fields whose value had the wrong type or was out of range,
+	// and was ignored.
 	Malformed int
 }
 
@@ -127,7 +131,8 @@ func (s *scanner) event(e *Event) error {
 	return nil
 }
 
-// field reads one member of an event. Python's own reader keeps the last of repeated keys, and so does this.
+// field reads one member of an event. Python's own reader keeps the last of repeated keys, and so
+// does this.
 func (s *scanner) field(e *Event, key []byte) {
 	switch string(key) {
 	case "hostname":
@@ -159,7 +164,8 @@ func (s *scanner) field(e *Event, key []byte) {
 }
 
 // id reads a task's id. One that is a UUID object in Python, and not its text, comes as
-// {"__type__": "uuid", "__value__": {"hex": "..."}} (kombu/utils/json.py), and is returned as its text.
+// {"__type__": "uuid", "__value__": {"hex": "..."}} (kombu/utils/json.py), and is returned as its
+// text.
 func (s *scanner) id() (value []byte) {
 	if s.peek() != '{' {
 		value, _ = s.stringOr()
@@ -233,7 +239,8 @@ func (s *scanner) optionalTime(e *Event) float64 {
 	return seconds
 }
 
-// ParseTime reads an ISO 8601 time as Python writes it, in Unix seconds. Without a zone it is UTC, as in kombu.
+// ParseTime reads an ISO 8601 time as Python writes it, in Unix seconds. Without a zone it is UTC,
+// as in kombu.
 func ParseTime(text string) (seconds float64, ok bool) {
 	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999"} {
 		if t, err := time.Parse(layout, text); err == nil {
@@ -243,8 +250,9 @@ func ParseTime(text string) (seconds float64, ok bool) {
 	return math.NaN(), false
 }
 
-// exceptionClass returns the class name in an exception's repr: Err in "Err('x')", "pkg.mod.Err('x')", "<Err: 5>" and
-// "<Err object at 0x7f>", and nothing where no class can be found.
+// exceptionClass returns the class name in an exception's repr: Err in "Err('x')",
+// "pkg.mod.Err('x')", "<Err: 5>" and "<Err object at 0x7f>", and nothing where no class can be
+// found.
 func exceptionClass(repr []byte) []byte {
 	if bytes.HasPrefix(repr, []byte("reject requeue=")) {
 		return []byte("Reject") // celery.exceptions.Reject has a repr of its own
@@ -263,12 +271,12 @@ func exceptionClass(repr []byte) []byte {
 	return repr[bytes.LastIndexByte(repr[:end], '.')+1 : end]
 }
 
-// wrapper is the class whose repr, an empty pair of brackets, newer releases of Celery send for time limits and lost
-// workers (billiard/einfo.py). Only the traceback says what it wraps.
+// wrapper is the class whose repr, an empty pair of brackets, newer releases of Celery send for
+// time limits and lost workers (billiard/einfo.py). Only the traceback says what it wraps.
 const wrapper = "ExceptionWithTraceback"
 
-// unwrapException takes the class of a wrapped exception from the last line of the traceback: "pkg.Class: text".
-// The traceback itself is dropped.
+// unwrapException takes the class of a wrapped exception from the last line of the traceback:
+// "pkg.Class: text". The traceback itself is dropped.
 func (e *Event) unwrapException() {
 	if string(e.Exception) == wrapper {
 		// The text is still JSON, where an end of line is a backslash and an n.

@@ -56,7 +56,8 @@ func checkEvents(t *testing.T, events []Event) {
 	}
 }
 
-// FuzzEvent compares the scanner with encoding/json, which must agree on what is valid and on every string and number.
+// FuzzEvent compares the scanner with encoding/json, which must agree on what is valid and on every
+// string and number.
 func FuzzEvent(f *testing.F) {
 	for _, s := range samples(f) {
 		f.Add([]byte(s.DecodedBody))

@@ -8,8 +8,8 @@ import (
 	"fmt"
 )
 
-// ControlExchange is the fanout exchange of remote control requests to an application with that control_exchange
-// (kombu/pidbox.py).
+// ControlExchange is the fanout exchange of remote control requests to an application with that
+// control_exchange (kombu/pidbox.py).
 func ControlExchange(application string) string { return application + ".pidbox" }
 
 // ReplyExchange is the direct exchange of the replies.
@@ -44,7 +44,8 @@ func (r Request) Body() []byte {
 	return mustMarshal(message)
 }
 
-// Headers are those of the request's message. Without "expires" the clocks of the two sides need not agree.
+// Headers are those of the request's message. Without "expires" the clocks of the two sides need
+// not agree.
 func (r Request) Headers() map[string]any { return map[string]any{"clock": int32(1)} }
 
 // Envelope returns the request in kombu's envelope for the Redis transport. The tag must be unique.
@@ -82,7 +83,8 @@ type Stats struct {
 	} `json:"pool"`
 }
 
-// Processes is the number of tasks that the worker can run at once. A threads pool lists no processes.
+// Processes is the number of tasks that the worker can run at once. A threads pool lists no
+// processes.
 func (s Stats) Processes() int {
 	if len(s.Pool.Processes) > 0 {
 		return len(s.Pool.Processes)
@@ -103,7 +105,8 @@ type KnownTask struct {
 // TaskID is a task's id, which may be written as an object (see scanner.id).
 type TaskID string
 
-// UnmarshalJSON reads both forms. Any other value is no id, and no reason to drop the other tasks of a reply.
+// UnmarshalJSON reads both forms. Any other value is no id, and no reason to drop the other tasks
+// of a reply.
 func (id *TaskID) UnmarshalJSON(text []byte) error {
 	var s scanner
 	s.reset(text)
@@ -139,7 +142,8 @@ func ParseTasks(body []byte) (map[string][]KnownTask, error) {
 	return tasks, err
 }
 
-// parseReply reads {"node name": T}. A worker that failed answers {"error": ...} for T, which is no T.
+// parseReply reads {"node name": T}. A worker that failed answers {"error": ...} for T, which is no
+// T.
 func parseReply[T any](body []byte) (map[string]T, error) {
 	var raw map[string]json.RawMessage
 	if err := json.Unmarshal(body, &raw); err != nil {

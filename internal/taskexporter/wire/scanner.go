@@ -16,7 +16,8 @@ const maxDepth = 64
 type scanner struct {
 	data []byte
 	pos  int
-	// arena holds unescaped strings. It only grows while a message is read, so that earlier results stay valid.
+	// arena holds unescaped strings. It only grows while a message is read, so that earlier results
+	// stay valid.
 	arena []byte
 	bad   bool
 }
@@ -54,8 +55,8 @@ func (s *scanner) take(c byte) bool {
 	return true
 }
 
-// more steers a loop over an object or an array that is open already: it reports whether another element comes, and
-// consumes the comma before it or the closing bracket.
+// more steers a loop over an object or an array that is open already: it reports whether another
+// element comes, and consumes the comma before it or the closing bracket.
 func (s *scanner) more(first *bool, closing byte) bool {
 	if s.take(closing) || s.bad {
 		return false
@@ -91,7 +92,8 @@ func (s *scanner) stringOr() (value []byte, ok bool) {
 	return value, !s.bad
 }
 
-// rawString skips a value and returns the text between the quotes, escapes and all, if it is a string.
+// rawString skips a value and returns the text between the quotes, escapes and all, if it is a
+// string.
 func (s *scanner) rawString() []byte {
 	if s.peek() != '"' {
 		s.skip(0)
@@ -116,8 +118,8 @@ func (s *scanner) numberOr() (value float64, ok bool) {
 	if s.bad {
 		return 0, false
 	}
-	// The grammar was checked before, because strconv takes more than JSON does: 0x1p-2, 1_000, and numbers without digits
-	// before the point.
+	// The grammar was checked before, because strconv takes more than JSON does: 0x1p-2, 1_000, and
+	// numbers without digits before the point.
 	value, err := strconv.ParseFloat(string(s.data[start:s.pos]), 64)
 	return value, err == nil && !math.IsInf(value, 0)
 }
@@ -131,9 +133,8 @@ func (s *scanner) null() bool {
 	return !s.bad
 }
 
-// skip consumes any value, and validates it.
-// The depth is bounded because each level is a call: 5,000 brackets are nothing to send, and a stack without end is a
-// process that ends.
+// skip consumes any value, and validates it. The depth is bounded because each level is a call:
+// 5,000 brackets are nothing to send, and a stack without end is a process that ends.
 func (s *scanner) skip(depth int) {
 	switch c := s.peek(); {
 	case s.bad || depth > maxDepth:
@@ -174,7 +175,8 @@ func (s *scanner) skipArray(depth int) {
 	}
 }
 
-// skipWord consumes a literal. JSON has no NaN, but Celery's json.dumps writes it for a runtime that is none.
+// skipWord consumes a literal. JSON has no NaN, but Celery's json.dumps writes it for a runtime
+// that is none.
 func (s *scanner) skipWord(c byte) {
 	switch c {
 	case 't':

@@ -20,8 +20,8 @@ const (
 	typePickle  = "application/x-python-serialize"
 )
 
-// Bodies that are converted are bounded, in bytes: JSON is up to six times as long as MessagePack, and a parsed
-// YAML document takes a hundred times its text. Celery sends kilobytes.
+// Bodies that are converted are bounded, in bytes: JSON is up to six times as long as MessagePack,
+// and a parsed YAML document takes a hundred times its text. Celery sends kilobytes.
 const (
 	maxMsgpack = 4 << 20
 	maxYAML    = 256 << 10
@@ -31,8 +31,8 @@ const (
 var ErrPickle = fmt.Errorf("pickle is not read, because reading one runs what is in it: "+
 	"set event_serializer, task_serializer and result_serializer to json in the Celery application: %w", ErrContentType)
 
-// JSON returns a body as JSON text, whatever it was serialized and compressed with. The result may be a part
-// of the body. The error is ErrContentType, for pickle ErrPickle, or ErrBody.
+// JSON returns a body as JSON text, whatever it was serialized and compressed with. The result may
+// be a part of the body. The error is ErrContentType, for pickle ErrPickle, or ErrBody.
 func (f Format) JSON(body []byte) ([]byte, error) {
 	switch f.ContentType {
 	case typeJSON, typeMsgpack, typeYAML:
@@ -41,8 +41,8 @@ func (f Format) JSON(body []byte) ([]byte, error) {
 	default:
 		return nil, ErrContentType
 	}
-	// Kombu says "binary" for compressed bodies and MessagePack, and "utf-8" for text. ASCII is a part of UTF-8; in
-	// any other encoding, names would be read wrongly and not at all refused.
+	// Kombu says "binary" for compressed bodies and MessagePack, and "utf-8" for text. ASCII is a
+	// part of UTF-8; in any other encoding, names would be read wrongly and not at all refused.
 	switch f.ContentEncoding {
 	case "", "utf-8", "UTF-8", "us-ascii", "ascii", "binary":
 	default:

@@ -117,8 +117,8 @@ func (s *scanner) str() []byte {
 	return s.unescape(s.data[start : s.pos-1])
 }
 
-// unescape resolves escapes as encoding/json does: lone surrogates and bytes that are no UTF-8 become U+FFFD.
-// The text was validated by skipString.
+// unescape resolves escapes as encoding/json does: lone surrogates and bytes that are no UTF-8
+// become U+FFFD. The text was validated by skipString.
 func (s *scanner) unescape(text []byte) []byte {
 	start := len(s.arena)
 	for len(text) > 0 {
@@ -143,7 +143,8 @@ func (s *scanner) unescape(text []byte) []byte {
 	return s.arena[start:len(s.arena):len(s.arena)]
 }
 
-// unicodeEscape decodes the \u escape, or the surrogate pair of two, at the start of text, and returns its length.
+// unicodeEscape decodes the \u escape, or the surrogate pair of two, at the start of text, and
+// returns its length.
 func unicodeEscape(text []byte) (r rune, n int) {
 	r = hex4(text)
 	if !utf16.IsSurrogate(r) {
