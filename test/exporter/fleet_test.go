@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package exporter
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// fleet replies to remote control as many workers would, over Redis.
+type fleet struct {
+	client *redis.Client
+	nodes  int
+	// scheduled is the body that each worker replies to a question for scheduled tasks.
+	scheduled string
+}
+
+// serve replies to every broadcast until the test ends.
+func (f fleet) serve(t testing.TB) {
+	t.Helper()
+	subscription := f.client.Subscribe(t.Context(), "/0.celery.pidbox")
+	if _, err := subscription.Receive(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for message := range subscription.Channel() {
+			var envelope struct{ Body []byte }
+			var request struct {
+				Method, Ticket string
+				ReplyTo        struct {
+					RoutingKey string `json:"routing_key"`
+				} `json:"reply_to"`
+			}
+			if json.Unmarshal([]byte(message.Payload), &envelope) == nil &&
+				json.Unmarshal(envelope.Body, &request) == nil &&
+				request.Ticket != "" {
+				f.reply(request.Method, request.Ticket, request.ReplyTo.RoutingKey)
+			}
+		}
+	}()
+}
+
+func (f fleet) reply(method, ticket, to string) {
+	pipe := f.client.Pipeline()
+	for i := range f.nodes {
+		body := map[string]string{
+			"active_queues": `[{"name": "celery", "routing_key": "celery"}]`,
+			"stats":         `{"pool": {"max-concurrency": 2, "processes": [1, 2]}}`,
+			"active":        "[]", "reserved": "[]", "scheduled": f.scheduled,
+		}[method]
+		pipe.LPush(
+			context.Background(),
+			to+".reply.celery.pidbox",
+			enveloped(fmt.Sprintf(`{"w%d@host%d": %s}`, i, i, body), ticket),
+		)
+	}
+	_, _ = pipe.Exec(context.Background()) // the test may be over
+}
+
+// enveloped is a message as kombu's Redis transport sends it.
+func enveloped(body, ticket string) string {
+	return fmt.Sprintf(
+		`{"body": %q, "content-type": "application/json", "content-encoding": "utf-8", "headers": {"ticket": %q},
+		"properties": {"body_encoding": "base64"}}`,
+		base64.StdEncoding.EncodeToString([]byte(body)),
+		ticket,
+	)
+}
+
+// beats sends a heartbeat of each worker.
+func (f fleet) beats(t testing.TB) {
+	t.Helper()
+	pipe := f.client.Pipeline()
+	for i := range f.nodes {
+		beat := fmt.Sprintf(
+			`{"type": "worker-heartbeat", "hostname": "w%d@host%d", "timestamp": 1, "active": 0, "processed": 0, "freq": 2}`,
+			i,
+			i,
+		)
+		pipe.Publish(context.Background(), "/0.celeryev/worker.heartbeat", enveloped(beat, ""))
+	}
+	if _, err := pipe.Exec(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// startDistance passes everything on after a time, in both directions, and returns its port.
+func startDistance(t testing.TB, target int, delay time.Duration) int {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	forward := func(to, from net.Conn) {
+		defer to.Close()
+		buffer := make([]byte, 64<<10)
+		for {
+			n, err := from.Read(buffer)
+			time.Sleep(delay)
+			if _, failed := to.Write(buffer[:n]); err != nil || failed != nil {
+				return
+			}
+		}
+	}
+	go func() {
+		for {
+			near, err := listener.Accept()
+			if err != nil {
+				return // the test is over
+			}
+			far, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", target))
+			if err != nil {
+				near.Close()
+				continue
+			}
+			go forward(near, far)
+			go forward(far, near)
+		}
+	}()
+	return listener.Addr().(*net.TCPAddr).Port
+}
