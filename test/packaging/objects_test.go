@@ -118,8 +118,10 @@ func TestNetworkPolicyLetsOnlyMetricsAndWebhooksIn(t *testing.T) {
 	if want := []int{53, 53, 443, 6443}; !slices.Equal(ports, want) {
 		t.Errorf("egress ports %v, want %v", ports, want)
 	}
+}
 
-	// By default nothing is kept out that could be needed: who may read the metrics, the API server knows.
+// By default nothing is kept out that could be needed: who may read the metrics, the API server knows.
+func TestNetworkPolicyCannotBreakByDefault(t *testing.T) {
 	byDefault := only[networkingv1.NetworkPolicy](t, renderChart(t), "NetworkPolicy").Spec
 	byKustomize := only[networkingv1.NetworkPolicy](t, kustomize(t, "default"), "NetworkPolicy").Spec
 	if diff := cmp.Diff(byKustomize.Ingress, byDefault.Ingress); diff != "" {
