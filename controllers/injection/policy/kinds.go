@@ -122,9 +122,8 @@ func (l *list[K]) Each(f func(*Workload)) {
 
 // DeepCopyObject implements runtime.Object.
 func (l *list[K]) DeepCopyObject() runtime.Object {
-	c := &list[K]{
-		TypeMeta: l.TypeMeta, ListMeta: *l.ListMeta.DeepCopy(), Items: make([]object[K], len(l.Items)),
-	} //nolint:staticcheck // the list's own DeepCopy is another
+	c := &list[K]{TypeMeta: l.TypeMeta, Items: make([]object[K], len(l.Items))}
+	l.ListMeta.DeepCopyInto(&c.ListMeta) //nolint:staticcheck // the list's own DeepCopyInto is another
 	for i := range l.Items {
 		l.Items[i].DeepCopyInto(&c.Items[i].Workload)
 	}
