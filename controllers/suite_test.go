@@ -4,6 +4,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -57,11 +58,12 @@ func TestMain(m *testing.M) {
 	if operator, err = client.NewWithWatch(operatorConfig, client.Options{Scheme: scheme}); err != nil {
 		panic(err)
 	}
-	if err := serveWebhooks(restConfig); err != nil {
+	removeCertificate, err := serveWebhooks(restConfig)
+	if err != nil {
 		panic(err)
 	}
 	m.Run()
-	if err := plane.Stop(); err != nil {
+	if err := errors.Join(removeCertificate(), plane.Stop()); err != nil {
 		fmt.Fprintln(os.Stderr, "stop the control plane:", err)
 	}
 }

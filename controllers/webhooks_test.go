@@ -25,11 +25,12 @@ import (
 
 // serveWebhooks registers the webhooks of config/webhook at the API server and
 // serves them until the program ends. They read through no cache, so a test that
-// has written something need not wait until they know.
-func serveWebhooks(config *rest.Config) error {
+// has written something need not wait until they know. The returned function removes
+// their certificate.
+func serveWebhooks(config *rest.Config) (func() error, error) {
 	options := envtest.WebhookInstallOptions{Paths: []string{filepath.Join("..", "config", "webhook", "manifests.yaml")}}
 	if err := options.Install(config); err != nil {
-		return fmt.Errorf("register the webhooks: %w", err)
+		return nil, fmt.Errorf("register the webhooks: %w", err)
 	}
 	server := webhook.NewServer(webhook.Options{
 		Host: options.LocalServingHost, Port: options.LocalServingPort, CertDir: options.LocalServingCertDir,
@@ -42,9 +43,10 @@ func serveWebhooks(config *rest.Config) error {
 			panic(err) // Every test that needs it would fail in a way hard to read.
 		}
 	}()
-	return wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, timeout, true, func(context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, timeout, true, func(context.Context) (bool, error) {
 		return server.StartedChecker()(&http.Request{}) == nil, nil
 	})
+	return options.Cleanup, err
 }
 
 // indexed reads from the API server what in production comes from indexed caches.

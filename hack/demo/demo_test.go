@@ -48,7 +48,7 @@ func TestDemo(t *testing.T) {
 	}
 	wantAlertsCountedByName(t, out.String())
 	wantRotation(t, out.String())
-	left, err := filepath.Glob(filepath.Join(temporary, "obstack-*"))
+	left, err := os.ReadDir(temporary)
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v (%v)", left, err)
 	}

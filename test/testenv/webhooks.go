@@ -5,9 +5,11 @@ package testenv
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strconv"
 
@@ -49,14 +51,19 @@ func RegisterWebhooks(plane *ControlPlane) (*Webhooks, error) {
 		LocalServingHost: host, LocalServingPort: number,
 	}
 	if err := options.Install(plane.Config); err != nil {
-		return nil, fmt.Errorf("register the webhooks: %w", err)
+		return nil, errors.Join(fmt.Errorf("register the webhooks: %w", err), options.Cleanup())
+	}
+	// envtest makes a folder that nobody would remove.
+	certDir := filepath.Join(plane.Dir(), filepath.Base(options.LocalServingCertDir))
+	if err := os.Rename(options.LocalServingCertDir, certDir); err != nil {
+		return nil, errors.Join(fmt.Errorf("keep the certificate of the webhooks: %w", err), options.Cleanup())
 	}
 	clientset, err := kubernetes.NewForConfig(plane.Config)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the control plane: %w", err)
 	}
 	return &Webhooks{
-		address: address, certDir: options.LocalServingCertDir,
+		address: address, certDir: certDir,
 		configurations: options.MutatingWebhooks, clientset: clientset,
 	}, nil
 }
