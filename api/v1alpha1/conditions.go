@@ -65,7 +65,7 @@ const (
 	// ReasonWebhookUnavailable: the webhook does not respond, so a rollout would inject nothing.
 	ReasonWebhookUnavailable = "WebhookUnavailable"
 	// ReasonRolloutRequired: workloads run an old configuration, and spec.injection.rollout
-	// leaves it to their owners to roll them.
+	// leaves it to their owners to restart them.
 	ReasonRolloutRequired = "RolloutRequired"
 	// ReasonSuspended: spec.suspend is set and the cluster is as the spec says.
 	ReasonSuspended = "Suspended"

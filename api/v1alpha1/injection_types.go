@@ -12,7 +12,7 @@ type InjectionSpec struct {
 	// +optional
 	Namespaces *InjectionNamespaces `json:"namespaces,omitempty"`
 
-	// rollout says when obstack rolls a workload whose Pods run another
+	// rollout says when obstack restarts a workload whose Pods run another
 	// configuration than the stack's. Absent: automatically, 5 at a time.
 	// +optional
 	Rollout *RolloutSpec `json:"rollout,omitempty"`
@@ -47,7 +47,7 @@ type InjectionNamespaces struct {
 	Selector *metav1.LabelSelector `json:"selector,omitempty"`
 }
 
-// RolloutPolicy says who rolls workloads.
+// RolloutPolicy says who restarts workloads.
 //
 // +kubebuilder:validation:Enum=Automatic;Manual
 type RolloutPolicy string
@@ -90,7 +90,7 @@ type WorkloadsStatus struct {
 	Injected int32 `json:"injected,omitempty"`
 
 	// pending is how many do not have it yet: they roll out, wait for their turn or
-	// for somebody to roll them, or have Pods that started while the webhook was away.
+	// for somebody to restart them, or have Pods that started while the webhook was away.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Pending int32 `json:"pending,omitempty"`

@@ -49,7 +49,7 @@ const (
 )
 
 // The stamp: what obstack writes on Pod templates of admitted workloads. Changing
-// it makes Kubernetes roll the Pods.
+// it makes Kubernetes replace the Pods.
 const (
 	// StampStack is the label with the name of the stack.
 	StampStack = "inject.obstack.dev/stack"
@@ -59,7 +59,7 @@ const (
 	StampConfigHash = "inject.obstack.dev/config-hash"
 	// StampContainers is the annotation with the workload's choice of containers.
 	StampContainers = "inject.obstack.dev/containers"
-	// StampAttempt is the annotation that counts how often the workload was rolled
+	// StampAttempt is the annotation that counts how often the workload was rolled out
 	// again because Pods had missed the webhook.
 	StampAttempt = "inject.obstack.dev/attempt"
 )

@@ -104,7 +104,7 @@ type ObservabilityStackSpec struct {
 
 	// injection says which workloads may take environment, sentry and logging as
 	// environment variables, and how changes reach them. Absent: the annotated
-	// workloads of the stack's own namespace, rolled automatically.
+	// workloads of the stack's own namespace, restarted automatically.
 	// +optional
 	Injection *InjectionSpec `json:"injection,omitempty"`
 }

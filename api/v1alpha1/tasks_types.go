@@ -39,9 +39,15 @@ type Broker struct {
 	// +kubebuilder:validation:XValidation:rule="!self.matches('://[^@]*:[^@]*@') && !self.matches('(?i)[?&][a-z_]*password=')",message="url must not contain a password, which everybody who may read this object would see: put the whole URL into a Secret and name it in urlFrom"
 	URL string `json:"url,omitempty"`
 
-	// urlFrom takes the broker's URL from a Secret. The exporter is rolled when it changes.
+	// urlFrom takes the broker's URL from a Secret. The exporter is restarted when it changes.
 	// +optional
 	URLFrom *SecretKeySource `json:"urlFrom,omitempty"`
+
+	// sentinelPasswordFrom takes the password of the sentinels themselves from a Secret, for a
+	// URL with sentinel://. That of the servers is part of the URL. The exporter is restarted
+	// when it changes.
+	// +optional
+	SentinelPasswordFrom *SecretKeySource `json:"sentinelPasswordFrom,omitempty"`
 
 	// tls is how the exporter verifies the broker and identifies itself, where the
 	// authorities of its image or a password do not do. It turns TLS on.
@@ -60,6 +66,7 @@ type Broker struct {
 	// +kubebuilder:validation:items:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule="self.all(a, a.startsWith('--') && !a.startsWith('--broker-url') && !a.startsWith('--port'))",message="args are options of the form --NAME or --NAME=VALUE; the broker is set by url or urlFrom, and the port is always 9808"
 	// +kubebuilder:validation:XValidation:rule="self.all(a, !a.startsWith('--metric-prefix') || a.matches('^--metric-prefix=[a-zA-Z_:][a-zA-Z0-9_:]*$'))",message="the prefix of metrics consists of letters, digits, '_' and ':' and does not start with a digit: write for example --metric-prefix=celery_"
+	// +kubebuilder:validation:XValidation:rule="self.all(a, !a.matches('(?is)sentinel_kwargs.*password'))",message="args must not contain the password of the sentinels, which everybody who may read this object would see: put it into a Secret and name it in sentinelPasswordFrom"
 	Args []string `json:"args,omitempty"`
 
 	// queues whose length is always reported, even before a worker consumes from
@@ -122,7 +129,7 @@ type Broker struct {
 	PriorityClassName string `json:"priorityClassName,omitempty"`
 
 	// podSecurityContext of the exporter's Pod. Absent: what the Pod security
-	// standard "restricted" asks for, as user 65532.
+	// standard "restricted" asks for, as the user of the image.
 	// +optional
 	PodSecurityContext *corev1.PodSecurityContext `json:"podSecurityContext,omitempty"`
 
@@ -137,8 +144,8 @@ type Broker struct {
 	// +optional
 	LivenessProbe *corev1.Probe `json:"livenessProbe,omitempty"`
 
-	// readinessProbe of the exporter. Absent: /ready, which tells whether the
-	// broker is reached; for another image /health.
+	// readinessProbe of the exporter. Absent: /ready, which reports whether
+	// the broker is reached; for another image /health.
 	// +optional
 	ReadinessProbe *corev1.Probe `json:"readinessProbe,omitempty"`
 
@@ -186,7 +193,7 @@ type PeriodicTask struct {
 type BrokerTLS struct {
 	// secretName of the Secret, in the stack's namespace, that holds under ca.crt the
 	// authorities which the broker's certificate is verified against. The exporter
-	// is rolled when it changes.
+	// is restarted when it changes.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253

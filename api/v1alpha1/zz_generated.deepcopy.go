@@ -53,6 +53,11 @@ func (in *Broker) DeepCopyInto(out *Broker) {
 		*out = new(SecretKeySource)
 		**out = **in
 	}
+	if in.SentinelPasswordFrom != nil {
+		in, out := &in.SentinelPasswordFrom, &out.SentinelPasswordFrom
+		*out = new(SecretKeySource)
+		**out = **in
+	}
 	if in.TLS != nil {
 		in, out := &in.TLS, &out.TLS
 		*out = new(BrokerTLS)

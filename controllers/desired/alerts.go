@@ -127,7 +127,9 @@ func (s subject) by(more ...string) string {
 // alert is a rule about the subject. It carries the subject as a label, as its series do: promtool
 // calls two alerts that have a name and all labels in common duplicates. Summary and description
 // are templates.
-func (s subject) alert(name, expr string, hold obsv1.Duration, severity obsv1.Severity, summary, description string) monitoringv1.Rule {
+func (s subject) alert(
+	name, expr string, hold obsv1.Duration, severity obsv1.Severity, summary, description string,
+) monitoringv1.Rule {
 	rule := monitoringv1.Rule{
 		Alert:  name,
 		Expr:   intstr.FromString(expr),
@@ -163,7 +165,8 @@ func countAlerts(groups []monitoringv1.RuleGroup) int {
 // targetDown is about the scrape itself. Where there is no target, which a share
 // cannot tell, absent() names the subject from its matchers.
 func targetDown(s subject, tuning obsv1.TargetDownAlert) monitoringv1.Rule {
-	expr := fmt.Sprintf("1 - avg %s (up{%s}) > %g\nor absent(up{%s})", s.by(), s.series(), share(tuning.Threshold), s.series())
+	expr := fmt.Sprintf("1 - avg %s (up{%s}) > %g\nor absent(up{%s})",
+		s.by(), s.series(), share(tuning.Threshold), s.series())
 	return s.alert(alertTargetDown, expr, tuning.For, tuning.Severity,
 		annotation("Prometheus cannot scrape %s of stack %s/%s", s.name, s.stack.Namespace, s.stack.Name),
 		annotation("{{ $value | humanizePercentage }} of the targets cannot be scraped or are not there, "+

@@ -18,7 +18,9 @@ import (
 )
 
 // GrafanaDashboardKind is grafana-operator's, which a cluster may lack.
-var GrafanaDashboardKind = schema.GroupVersionKind{Group: "grafana.integreatly.org", Version: "v1beta1", Kind: "GrafanaDashboard"}
+var GrafanaDashboardKind = schema.GroupVersionKind{
+	Group: "grafana.integreatly.org", Version: "v1beta1", Kind: "GrafanaDashboard",
+}
 
 // dashboardsOf makes one ConfigMap for each dashboard, and a GrafanaDashboard if asked.
 func dashboardsOf(stack *obsv1.ObservabilityStack, in Inputs) Output {

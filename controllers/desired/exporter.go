@@ -15,7 +15,7 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
 
-// annotationBrokerRevision rolls the exporter when the Secret with its broker's
+// annotationBrokerRevision restarts the exporter when the Secret with its broker's
 // URL changes, which the environment of a running container would not show.
 const annotationBrokerRevision = "obstack.dev/broker-revision"
 
@@ -106,12 +106,12 @@ func exporterContainer(broker *obsv1.Broker, ownImage, handover string) corev1.C
 func exporterEnv(broker *obsv1.Broker, isOwn bool) []corev1.EnvVar {
 	url := corev1.EnvVar{Name: "CE_BROKER_URL", Value: broker.URL}
 	if broker.URLFrom != nil {
-		ref := broker.URLFrom.SecretKeyRef
-		url.ValueFrom = &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
-			LocalObjectReference: corev1.LocalObjectReference{Name: ref.Name}, Key: ref.Key,
-		}}
+		url = variableFrom(url.Name, broker.URLFrom)
 	}
 	env := []corev1.EnvVar{url}
+	if broker.SentinelPasswordFrom != nil {
+		env = append(env, variableFrom("CE_SENTINEL_PASSWORD", broker.SentinelPasswordFrom))
+	}
 	if len(broker.Queues) > 0 {
 		env = append(env, corev1.EnvVar{Name: "CE_QUEUES", Value: strings.Join(broker.Queues, ",")})
 	}
@@ -119,10 +119,18 @@ func exporterEnv(broker *obsv1.Broker, isOwn bool) []corev1.EnvVar {
 		env = append(env, corev1.EnvVar{Name: "CE_BROKER_SSL_OPTION", Value: sslOptions(broker.TLS)})
 	}
 	if !isOwn {
-		// Other exporters exit when the broker goes away, unless they are told to retry.
+		// Other exporters exit when the broker goes away, unless this makes them retry.
 		env = append(env, corev1.EnvVar{Name: "CE_RETRY_INTERVAL", Value: "5"})
 	}
 	return env
+}
+
+// variableFrom takes a variable of the exporter from a Secret.
+func variableFrom(name string, source *obsv1.SecretKeySource) corev1.EnvVar {
+	ref := source.SecretKeyRef
+	return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
+		LocalObjectReference: corev1.LocalObjectReference{Name: ref.Name}, Key: ref.Key,
+	}}}
 }
 
 // tlsFolder is where the Secret with the broker's certificates is mounted.
@@ -169,7 +177,7 @@ func portAnswers() *corev1.Probe {
 	}
 }
 
-// brokerReached tells whether the exporter is connected. celery-exporter and
+// brokerReached reports whether the exporter is connected. celery-exporter and
 // its like say so at /health.
 func brokerReached(isOwn bool) *corev1.Probe {
 	path := "/health"
@@ -194,12 +202,11 @@ func smallResources() *corev1.ResourceRequirements {
 	}
 }
 
-// restrictedPod and restrictedContainer satisfy the Pod security standard "restricted".
+// restrictedPod and restrictedContainer satisfy the Pod security standard "restricted". The user is
+// the image's: OpenShift chooses one of the namespace's own range.
 func restrictedPod() *corev1.PodSecurityContext {
 	return &corev1.PodSecurityContext{
 		RunAsNonRoot:   new(true),
-		RunAsUser:      new(int64(65532)),
-		RunAsGroup:     new(int64(65532)),
 		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 	}
 }

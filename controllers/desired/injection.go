@@ -50,26 +50,37 @@ func injection(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	return injectionState(stack, in, copies)
 }
 
+// restartThem is what the owners of workloads are to do.
+const restartThem = "restart them, for example with kubectl rollout restart"
+
 func injectionState(stack *obsv1.ObservabilityStack, in Inputs, copies []client.Object) Output {
 	found := in.Workloads
 	all := found.Status.Annotated - found.Status.Refused
-	manual := stack.Spec.Injection != nil && stack.Spec.Injection.Rollout != nil && stack.Spec.Injection.Rollout.Policy == obsv1.RolloutManual
+	spec := stack.Spec.Injection
+	manual := spec != nil && spec.Rollout != nil && spec.Rollout.Policy == obsv1.RolloutManual
 	wait := func(reason string, which []string, doing string) Output {
-		return unavailable(copies, reason, fmt.Sprintf("%d of %s %s: %s", len(which), count(int(all), "workload"), doing, some(which)))
+		return unavailable(copies, reason, fmt.Sprintf(
+			"%d of %s %s: %s", len(which), count(int(all), "workload"), doing, some(which)))
 	}
 	switch {
 	case found.Status.Annotated == 0:
-		return available(copies, fmt.Sprintf("no workload takes its settings from this stack: annotate one with %s: %s", obsv1.AnnotationStack, stack.Name))
+		return available(copies, fmt.Sprintf(
+			"no workload takes its settings from this stack: annotate one with %s: %s", obsv1.AnnotationStack, stack.Name))
 	case len(found.Missed) > 0 && manual:
-		return wait(obsv1.ReasonRolloutRequired, found.Missed, "have Pods that started while the webhook was away; restart them, for example with kubectl rollout restart")
+		return wait(obsv1.ReasonRolloutRequired, found.Missed,
+			"have Pods that started while the webhook was away; "+restartThem)
 	case len(found.Outdated)+len(found.Stale) > 0 && manual:
-		return wait(obsv1.ReasonRolloutRequired, append(found.Outdated, found.Stale...), "run another configuration; restart them, for example with kubectl rollout restart")
+		return wait(obsv1.ReasonRolloutRequired, append(found.Outdated, found.Stale...),
+			"run another configuration; "+restartThem)
 	case len(found.Rolling)+len(found.Outdated) > 0:
-		return wait(obsv1.ReasonRollingOut, append(found.Rolling, found.Outdated...), "are rolling out or wait for their turn; see them with kubectl rollout status")
+		return wait(obsv1.ReasonRollingOut, append(found.Rolling, found.Outdated...),
+			"are rolling out or wait for their turn; see them with kubectl rollout status")
 	case len(found.Missed) > 0:
-		return wait(obsv1.ReasonRollingOut, found.Missed, "have Pods that started while the webhook was away; obstack retries the injection, or restart them")
+		return wait(obsv1.ReasonRollingOut, found.Missed,
+			"have Pods that started while the webhook was away; obstack retries the injection, or restart them")
 	case len(found.Stale) > 0:
-		return wait(obsv1.ReasonRolloutRequired, found.Stale, "have Pods with an old configuration that Kubernetes keeps; delete these Pods")
+		return wait(obsv1.ReasonRolloutRequired, found.Stale,
+			"have Pods with an old configuration that Kubernetes keeps; delete these Pods")
 	}
 	message := fmt.Sprintf("%s injected", count(int(found.Status.Injected), "workload"))
 	if found.Status.Refused > 0 {
@@ -95,7 +106,8 @@ func invalidSelector(spec *obsv1.InjectionSpec) *Output {
 	if err == nil {
 		return nil
 	}
-	out := unavailable(nil, obsv1.ReasonInvalidSelector, "spec.injection.namespaces.selector is not valid and admits no namespace; write it as {matchLabels: {team: shop}}: "+err.Error())
+	out := unavailable(nil, obsv1.ReasonInvalidSelector, "spec.injection.namespaces.selector is not valid "+
+		"and admits no namespace; write it as {matchLabels: {team: shop}}: "+err.Error())
 	return &out
 }
 

@@ -37,7 +37,7 @@ type SecretValue struct {
 	// SecretExists and KeyExists report what was found.
 	SecretExists, KeyExists bool
 	// Value of the key, without white space around it. It reaches the Secrets that obstack
-	// makes and nothing else. It is empty for UseTLS, and where it is Accepted.
+	// makes and nothing else. It is empty for UseExporter, and where it is Accepted.
 	Value string
 	// Accepted is set if the exporter that runs was given this value, so that it need not be
 	// looked at again.
@@ -114,7 +114,7 @@ type SecretUse int
 const (
 	UseDSN       SecretUse = iota // it is part of the settings
 	UseBrokerURL                  // it is checked, and the exporter reads it
-	UseTLS                        // the exporter reads it
+	UseExporter                   // nobody but the exporter looks at it
 )
 
 // SecretRefs are the Secret keys that a stack refers to, all in its own namespace.
@@ -130,9 +130,12 @@ func SecretRefs(stack *obsv1.ObservabilityStack) []SecretRef {
 		if broker.URLFrom != nil {
 			refs = append(refs, SecretRef{broker.URLFrom.SecretKeyRef, UseBrokerURL})
 		}
+		if broker.SentinelPasswordFrom != nil {
+			refs = append(refs, SecretRef{broker.SentinelPasswordFrom.SecretKeyRef, UseExporter})
+		}
 		if broker.TLS != nil {
 			for _, key := range broker.TLS.Keys() {
-				refs = append(refs, SecretRef{key, UseTLS})
+				refs = append(refs, SecretRef{key, UseExporter})
 			}
 		}
 	}

@@ -105,7 +105,10 @@ func sloGroups(slo *obsv1.SLO, m measured) []monitoringv1.RuleGroup {
 	slow = append(slow, r.record(recordBudget,
 		fmt.Sprintf("1 - %s%s{%s} / %s", recordRatio, slo.Window, r.recorded(), decimal(r.budget))))
 	return []monitoringv1.RuleGroup{
-		{Name: groupName(m.stack, "slo:"+slo.Name), Interval: new(monitoringv1.Duration(quickInterval)), Rules: append(quick, alerts...)},
+		{
+			Name: groupName(m.stack, "slo:"+slo.Name), Interval: new(monitoringv1.Duration(quickInterval)),
+			Rules: append(quick, alerts...),
+		},
 		{Name: groupName(m.stack, "slo:"+slo.Name+":long"), Interval: new(monitoringv1.Duration(slowInterval)), Rules: slow},
 	}
 }
@@ -143,7 +146,8 @@ func (r sloRules) record(name, expr string) monitoringv1.Rule {
 func (r sloRules) ratio(window string) monitoringv1.Rule {
 	errors, events := recordErrors+"{"+r.recorded()+"}", recordEvents+"{"+r.recorded()+"}"
 	if window != "5m" {
-		errors, events = fmt.Sprintf("sum_over_time(%s[%s])", errors, window), fmt.Sprintf("sum_over_time(%s[%s])", events, window)
+		errors, events = fmt.Sprintf("sum_over_time(%s[%s])", errors, window),
+			fmt.Sprintf("sum_over_time(%s[%s])", events, window)
 	}
 	return r.record(recordRatio+window, fmt.Sprintf("%s / clamp_min(%s, %s)", errors, events, nearlyNothing))
 }
@@ -157,7 +161,9 @@ func (r sloRules) windows() []string {
 	for _, pair := range slices.Concat(r.burns(r.slo.Alerts.Page, burnFast), r.burns(r.slo.Alerts.Ticket, burnSlow)) {
 		windows = append(windows, pair.long, pair.short)
 	}
-	return slices.DeleteFunc(slices.Clone(allWindows), func(window string) bool { return !slices.Contains(windows, window) })
+	return slices.DeleteFunc(slices.Clone(allWindows), func(window string) bool {
+		return !slices.Contains(windows, window)
+	})
 }
 
 var allWindows = []string{"5m", "30m", "1h", "2h", "6h", "1d", "3d", "7d", "28d", "30d", "90d"}
@@ -199,7 +205,8 @@ func (r sloRules) burnAlert(name string, burns []burn, severity obsv1.Severity, 
 	about.dashboard = dashboards.Overview
 	rule := about.alert(name, expr, "", severity,
 		annotation("SLO %s of stack %s/%s uses up its error budget %s", r.slo.Name, r.stack.Namespace, r.stack.Name, pace),
-		annotation(`The error budget burns {{ $value | printf "%%.1f" }} times as fast as the objective of %s %% within %s allows.`, r.slo.Objective, r.slo.Window))
+		annotation(`The error budget burns {{ $value | printf "%%.1f" }} times as fast as `+
+			"the objective of %s %% within %s allows.", r.slo.Objective, r.slo.Window))
 	rule.Labels[obsv1.SeriesSLO] = literal(r.slo.Name)
 	if alerts := r.stack.Spec.Alerts; alerts != nil {
 		addLabels(&rule, alerts.Labels)

@@ -37,7 +37,8 @@ func measureRequests(stack *obsv1.ObservabilityStack, slo *obsv1.SLO) (measured,
 	s := monitorSubject(stack, monitor)
 	if interval, err := time.ParseDuration(string(monitor.Interval)); err == nil && interval > slowestScrape {
 		problem := unavailable(nil, obsv1.ReasonScrapeIntervalTooLong, fmt.Sprintf(
-			"SLO %s: monitor %s is scraped every %s, and the shortest window of an SLO is 5m, which needs four scrapes: write interval: 1m or less for the monitor",
+			"SLO %s: monitor %s is scraped every %s, and the shortest window of an SLO is 5m, "+
+				"which needs four scrapes: write interval: 1m or less for the monitor",
 			slo.Name, monitor.Name, monitor.Interval))
 		return measured{}, &problem
 	}
@@ -73,10 +74,12 @@ func measureTasks(stack *obsv1.ObservabilityStack, slo *obsv1.SLO) (measured, *O
 	}
 	switch slo.Indicator {
 	case obsv1.IndicatorQueueWait:
-		histogram := histogram{taskMetric(broker, "task_queue_wait_time"), series, bucketsOf(broker, "queue-wait-buckets", defaultWaitBuckets)}
+		bounds := bucketsOf(broker, "queue-wait-buckets", defaultWaitBuckets)
+		histogram := histogram{taskMetric(broker, "task_queue_wait_time"), series, bounds}
 		return histogram.measure(s, slo, "broker "+broker.Name)
 	case obsv1.IndicatorTaskRuntime:
-		histogram := histogram{taskMetric(broker, "task_runtime"), series, bucketsOf(broker, "buckets", framework.ClientBuckets)}
+		bounds := bucketsOf(broker, "buckets", framework.ClientBuckets)
+		histogram := histogram{taskMetric(broker, "task_runtime"), series, bounds}
 		return histogram.measure(s, slo, "broker "+broker.Name)
 	}
 	failed := fmt.Sprintf("sum %s (rate(%s{%s}[5m]))", s.by(), taskMetric(broker, "task_failed_total"), series)
@@ -107,7 +110,8 @@ func (h histogram) measure(s subject, slo *obsv1.SLO, owner string) (measured, *
 	}
 	if len(h.bounds) == 0 {
 		problem := unavailable(nil, obsv1.ReasonInvalidThreshold, fmt.Sprintf(
-			"SLO %s: the args of %s give %s no bucket: write them as seconds, such as --buckets=0.5,1,5", slo.Name, owner, h.name))
+			"SLO %s: the args of %s give %s no bucket: write them as seconds, such as --buckets=0.5,1,5",
+			slo.Name, owner, h.name))
 		return measured{}, &problem
 	}
 	problem := unavailable(nil, obsv1.ReasonInvalidThreshold, fmt.Sprintf(
@@ -162,7 +166,8 @@ func bucketsOf(broker *obsv1.Broker, option string, byDefault []float64) []float
 	}
 	var bounds []float64
 	for part := range strings.SplitSeq(text, ",") {
-		if bound, err := strconv.ParseFloat(strings.TrimSpace(part), 64); err == nil && !math.IsInf(bound, 0) && !math.IsNaN(bound) {
+		bound, err := strconv.ParseFloat(strings.TrimSpace(part), 64)
+		if err == nil && !math.IsInf(bound, 0) && !math.IsNaN(bound) {
 			bounds = append(bounds, bound)
 		}
 	}

@@ -82,7 +82,8 @@ func brokersOf(stack *obsv1.ObservabilityStack) []obsv1.Broker {
 }
 
 func rollingOut(broker, deployment string) string {
-	return fmt.Sprintf("the task exporter of broker %s is not ready: it is starting, or it does not reach its broker; see its Pods and logs with kubectl describe deployment %s and kubectl logs deployment/%s",
+	return fmt.Sprintf("the task exporter of broker %s is not ready: it is starting, or it does not reach its broker; "+
+		"see its Pods and logs with kubectl describe deployment %s and kubectl logs deployment/%s",
 		broker, deployment, deployment)
 }
 
@@ -116,6 +117,9 @@ func brokerSecrets(broker *obsv1.Broker) []obsv1.SecretKeySelector {
 	if broker.URLFrom != nil {
 		refs = append(refs, broker.URLFrom.SecretKeyRef)
 	}
+	if broker.SentinelPasswordFrom != nil {
+		refs = append(refs, broker.SentinelPasswordFrom.SecretKeyRef)
+	}
 	if broker.TLS != nil {
 		refs = append(refs, broker.TLS.Keys()...)
 	}
@@ -128,6 +132,14 @@ func brokerRevision(broker *obsv1.Broker, in Inputs) (revision string, problem *
 	var revisions []string
 	if broker.URLFrom != nil {
 		value, problem := brokerURL(broker, in)
+		if problem != nil {
+			return "", problem
+		}
+		revisions = append(revisions, value.Revision)
+	}
+	if broker.SentinelPasswordFrom != nil {
+		value, problem := secretValue(broker.SentinelPasswordFrom.SecretKeyRef, in.Secrets,
+			fmt.Sprintf("sentinelPasswordFrom of broker %s", broker.Name))
 		if problem != nil {
 			return "", problem
 		}
@@ -157,14 +169,16 @@ func brokerURL(broker *obsv1.Broker, in Inputs) (SecretValue, *Output) {
 	}
 	if !brokerScheme.MatchString(value.Value) {
 		problem := unavailable(nil, obsv1.ReasonInvalidURL, fmt.Sprintf(
-			"key %s of Secret %s, for broker %s, does not hold a broker URL: it must start with redis://, rediss://, sentinel://, redis+socket://, amqp:// or amqps://",
+			"key %s of Secret %s, for broker %s, does not hold a broker URL: "+
+				"it must start with redis://, rediss://, sentinel://, redis+socket://, amqp:// or amqps://",
 			ref.Key, ref.Name, broker.Name))
 		return SecretValue{}, &problem
 	}
 	// What another image accepts is not known.
 	if _, err := brokerurl.Parse(value.Value); err != nil && broker.Image == "" {
 		problem := unavailable(nil, obsv1.ReasonInvalidURL, fmt.Sprintf(
-			"key %s of Secret %s, for broker %s, holds a broker URL that the task exporter cannot read: %v", ref.Key, ref.Name, broker.Name, err))
+			"key %s of Secret %s, for broker %s, holds a broker URL that the task exporter cannot read: %v",
+			ref.Key, ref.Name, broker.Name, err))
 		return SecretValue{}, &problem
 	}
 	return value, nil
@@ -172,13 +186,19 @@ func brokerURL(broker *obsv1.Broker, in Inputs) (SecretValue, *Output) {
 
 // exporterSelector selects the Pods of one exporter, and its Service.
 func exporterSelector(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) map[string]string {
-	return map[string]string{"app.kubernetes.io/name": "obstack-" + componentTasks, obsv1.LabelStack: stack.Name, labelBroker: broker.Name}
+	return map[string]string{
+		"app.kubernetes.io/name": "obstack-" + componentTasks,
+		obsv1.LabelStack:         stack.Name,
+		labelBroker:              broker.Name,
+	}
 }
 
 // labelBroker distinguishes the exporters of one stack.
 const labelBroker = "obstack.dev/broker"
 
-func exporterMeta(stack *obsv1.ObservabilityStack, broker *obsv1.Broker, extra map[string]obsv1.LabelValue) metav1.ObjectMeta {
+func exporterMeta(
+	stack *obsv1.ObservabilityStack, broker *obsv1.Broker, extra map[string]obsv1.LabelValue,
+) metav1.ObjectMeta {
 	meta := objectMeta(stack, componentTasks, exporterName(stack, broker.Name), extra)
 	meta.Labels[labelBroker] = broker.Name
 	return meta

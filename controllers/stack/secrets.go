@@ -150,7 +150,7 @@ func (s *SecretReader) fromSecret(
 	value := strings.TrimSpace(string(data))
 	key.SecretValue = desired.SecretValue{SecretExists: true, KeyExists: found}
 	key.Source = desired.Source{ResourceVersion: secret.ResourceVersion, Digest: digest(value), Revision: last.Revision}
-	if ref.Use != desired.UseTLS {
+	if ref.Use != desired.UseExporter {
 		key.Value = value
 	}
 	if !last.KeyExists || last.Digest != key.Digest && last.ResourceVersion != secret.ResourceVersion {
