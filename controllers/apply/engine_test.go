@@ -54,7 +54,8 @@ func TestEngineRemovesDroppedFields(t *testing.T) {
 
 func TestEngineLeavesUnmanagedObjects(t *testing.T) {
 	p := start(t)
-	theirs := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: p.owner.Namespace, Name: "early"}, Data: map[string]string{"theirs": "1"}}
+	theirs := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: p.owner.Namespace, Name: "early"}}
+	theirs.Data = map[string]string{"theirs": "1"}
 	create(t, theirs)
 	late := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: p.owner.Namespace, Name: "late"}}
 	p.before = func(_, name string) {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -105,12 +106,10 @@ func (p *Pass) claim(req *request) (record, bool) {
 	if !ok || left.hash != req.hash {
 		return record{}, false
 	}
-	body, err := req.encode("")
 	var fields, object map[string]any
-	if err != nil || json.Unmarshal(body, &object) != nil {
-		return record{}, false // Applying it will fail, and say why.
-	}
-	if json.Unmarshal(left.fields, &fields) != nil || !hasObject(fields, object) {
+	if json.Unmarshal(left.fields, &fields) != nil || json.Unmarshal(req.content, &object) != nil ||
+		unstructured.SetNestedField(object, left.hash, "metadata", "annotations", p.engine.HashAnnotation) != nil ||
+		!hasObject(fields, object) {
 		return record{}, false
 	}
 	p.engine.store(p.owner.GetUID(), req.key, left.record)
@@ -127,7 +126,7 @@ func hasObject(fields, object map[string]any) bool {
 	for _, name := range []string{"apiVersion", "kind", "status"} {
 		delete(object, name)
 	}
-	return hasFields(fields, object)
+	return len(fields) > 0 && hasFields(fields, object)
 }
 
 // hasFields reports whether a tree of owned fields, which is what FieldsV1 decodes to, has
@@ -172,7 +171,8 @@ func itemFields(fields map[string]any, item any) (found map[string]any, owned bo
 	return found, owned
 }
 
-// names reports whether an element of FieldsV1, such as `k:{"port":80}` or `v:"a"`, is that of an item.
+// names reports whether an element of FieldsV1, such as `k:{"port":80}` or `v:"a"`, is that of an
+// item.
 func names(element string, item any) bool {
 	kind, encoded, _ := strings.Cut(element, ":")
 	var want any

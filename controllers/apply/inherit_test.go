@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -93,10 +94,31 @@ func TestEngineRepairsWhatHappenedBeforeItStarted(t *testing.T) {
 			want.Annotations[hashAnnotation] = hash
 			if !maps.Equal(got.Data, want.Data) || !maps.Equal(got.Labels, want.Labels) ||
 				!maps.Equal(got.Annotations, want.Annotations) || !metav1.IsControlledBy(got, p.owner) {
-				t.Errorf("data %v, labels %v, annotations %v, owners %v; want as applied", got.Data, got.Labels, got.Annotations, got.OwnerReferences)
+				t.Errorf("data %v, metadata %+v; want as applied", got.Data, got.ObjectMeta)
 			}
 			wantSent(t, next.restart().pass(t, drifted(), configMap("intact", "k=1")))
 		})
+	}
+}
+
+func TestEngineRepairsWhatAnotherManagerApplied(t *testing.T) {
+	p := start(t)
+	p.pass(t, configMap("a", "k=1"))
+	taken := p.read(t, "a")
+	taken.SetGroupVersionKind(configMapKind)
+	taken.UID, taken.ResourceVersion, taken.ManagedFields = "", "", nil
+	taken.Data["k"] = "2"
+	body, err := json.Marshal(taken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	patch := client.RawPatch(types.ApplyPatchType, body)
+	if err := live.Patch(t.Context(), taken, patch, client.FieldOwner("another"), client.ForceOwnership); err != nil {
+		t.Fatal(err)
+	}
+	wantSent(t, p.restart().pass(t, configMap("a", "k=1")), "patch a")
+	if got := p.read(t, "a").Data["k"]; got != "1" {
+		t.Errorf("k = %q, want it repaired", got)
 	}
 }
 
@@ -113,32 +135,39 @@ func TestEngineRemovesWhatWasDroppedBeforeItStarted(t *testing.T) {
 // list items and normalises quantities.
 func TestEngineKnowsItsOwnAfterDefaulting(t *testing.T) {
 	p := start(t)
-	p.kinds = append(p.kinds, appsv1.SchemeGroupVersion.WithKind("Deployment"), corev1.SchemeGroupVersion.WithKind("Service"))
+	p.kinds = append(p.kinds, appsv1.SchemeGroupVersion.WithKind("Deployment"),
+		corev1.SchemeGroupVersion.WithKind("Service"))
 	selector := map[string]string{"app": "a"}
 	container := corev1.Container{
 		Name: "app", Image: "example.com/app", Args: []string{"--a", "--a"},
-		Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 80}, {Name: "dns", ContainerPort: 53, Protocol: corev1.ProtocolUDP}},
+		Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 80}, {ContainerPort: 53, Protocol: corev1.ProtocolUDP}},
 		Env:   []corev1.EnvVar{{Name: "EMPTY"}, {Name: "SET", Value: "1"}},
 		Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
 			corev1.ResourceCPU: resource.MustParse("1000m"), corev1.ResourceMemory: resource.MustParse("0.5Gi"),
 		}},
-		VolumeMounts:   []corev1.VolumeMount{{Name: "tmp", MountPath: "/tmp"}},
-		ReadinessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Port: intstr.FromString("http")}}},
+		VolumeMounts: []corev1.VolumeMount{{Name: "tmp", MountPath: "/tmp"}},
+		ReadinessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{
+			HTTPGet: &corev1.HTTPGetAction{Port: intstr.FromString("http")},
+		}},
 	}
 	deployment := &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Name: "a", Labels: labels},
 		Spec: appsv1.DeploymentSpec{
 			Selector: &metav1.LabelSelector{MatchLabels: selector},
 			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: selector}, Spec: corev1.PodSpec{
-				Containers:      []corev1.Container{container},
-				Volumes:         []corev1.Volume{{Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
+				Containers: []corev1.Container{container},
+				Volumes: []corev1.Volume{{
+					Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}},
+				}},
 				SecurityContext: &corev1.PodSecurityContext{RunAsNonRoot: new(true)},
 			}},
 		},
 	}
 	service := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: "a", Labels: labels},
-		Spec:       corev1.ServiceSpec{Selector: selector, Ports: []corev1.ServicePort{{Name: "http", Port: 80, TargetPort: intstr.FromString("http")}}},
+		Spec: corev1.ServiceSpec{Selector: selector, Ports: []corev1.ServicePort{
+			{Name: "http", Port: 80, TargetPort: intstr.FromString("http")},
+		}},
 	}
 	finalized := configMap("finalized")
 	finalized.Finalizers = []string{"example.com/kept"}
@@ -192,7 +221,9 @@ func TestEngineListsAgainAfterAFailure(t *testing.T) {
 
 func TestHasObject(t *testing.T) {
 	const fields = `{
-		"f:metadata": {"f:labels": {"f:a": {}}, "f:ownerReferences": {"k:{\"uid\":\"u\"}": {}}, "f:finalizers": {"v:\"x\"": {}}},
+		"f:metadata": {
+			"f:labels": {"f:a": {}}, "f:ownerReferences": {"k:{\"uid\":\"u\"}": {}}, "f:finalizers": {"v:\"x\"": {}}
+		},
 		"f:spec": {
 			"f:atomic": {}, "f:empty": {},
 			"f:ports": {
@@ -228,8 +259,12 @@ func TestHasObject(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var owned, object map[string]any
-			if err := errors.Join(json.Unmarshal([]byte(fields), &owned), json.Unmarshal([]byte(tc.object), &object)); err != nil {
+			err := errors.Join(json.Unmarshal([]byte(fields), &owned), json.Unmarshal([]byte(tc.object), &object))
+			if err != nil {
 				t.Fatal(err)
+			}
+			if hasObject(nil, maps.Clone(object)) {
+				t.Error("hasObject = true for an object of which nothing is owned")
 			}
 			if got := hasObject(owned, object); got != tc.want {
 				t.Errorf("hasObject = %t, want %t", got, tc.want)

@@ -23,7 +23,8 @@ type Pass struct {
 	owner  client.Object
 	live   map[Key]*metav1.PartialObjectMetadata
 	wanted map[Key]bool
-	// inherited are those of the children that the process before this one left, until they are claimed.
+	// inherited are those of the children that the process before this one left, until they are
+	// claimed.
 	inherited map[Key]inheritance
 	// raced is set if somebody wrote to a child after this pass did.
 	raced bool

@@ -21,8 +21,9 @@ import (
 type request struct {
 	kind schema.GroupVersionKind
 	key  Key
-	// hash of all that the builder wants.
-	hash string
+	// content is all that the builder wants, encoded, and hash is its hash.
+	content []byte
+	hash    string
 	// annotations are those that the builder wants.
 	annotations map[string]string
 	// object is the apply configuration: the kind is set, the owner is its controller,
@@ -51,11 +52,10 @@ func (e *Engine) newRequest(owner, obj client.Object) (*request, error) {
 		kind: kind, key: Key{kind.GroupKind(), o.GetNamespace(), obj.GetName()},
 		annotations: obj.GetAnnotations(), object: o,
 	}
-	content, err := req.encode("")
-	if err != nil {
+	if req.content, err = req.encode(""); err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(content)
+	sum := sha256.Sum256(req.content)
 	req.hash = hex.EncodeToString(sum[:16])
 	annotated := maps.Clone(req.annotations)
 	if annotated == nil {
@@ -66,7 +66,8 @@ func (e *Engine) newRequest(owner, obj client.Object) (*request, error) {
 	return req, nil
 }
 
-// encode is the request's body, for an object that has a resource version or, if that is empty, any.
+// encode is the request's body, for an object that has a resource version or, if that is empty,
+// any.
 func (r *request) encode(version string) ([]byte, error) {
 	r.object.SetResourceVersion(version)
 	defer r.object.SetResourceVersion("")

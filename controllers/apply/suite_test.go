@@ -27,7 +27,8 @@ var live client.WithWatch
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard())
-	plane, err := testenv.StartControlPlane(context.Background(), testenv.Options{Log: os.Stderr, WithoutPrometheusOperator: true})
+	options := testenv.Options{Log: os.Stderr, WithoutPrometheusOperator: true}
+	plane, err := testenv.StartControlPlane(context.Background(), options)
 	if err != nil {
 		panic(err) // Without an API server there is nothing to test.
 	}
@@ -52,7 +53,8 @@ type process struct {
 	*Engine
 	owner *corev1.ConfigMap
 	kinds []schema.GroupVersionKind
-	// sent are the writes, such as "patch ConfigMap a", and pages counts the lists of the engine itself.
+	// sent are the writes, such as "patch ConfigMap a", and pages counts the lists of the engine
+	// itself.
 	sent  []string
 	pages int
 	// before, if set, is called before each write.
@@ -89,7 +91,9 @@ func newProcess(owner *corev1.ConfigMap) *process {
 		},
 	})
 	p.Client = interceptor.NewClient(live, interceptor.Funcs{
-		Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
+		Patch: func(
+			ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption,
+		) error {
 			p.note("patch", obj)
 			return c.Patch(ctx, obj, patch, opts...)
 		},
@@ -109,7 +113,9 @@ func (p *process) note(verb string, obj client.Object) {
 }
 
 // childrenOf lists from the API server what a cache would show: no hash, and no managed fields.
-func childrenOf(ctx context.Context, owner client.Object, kind schema.GroupVersionKind) ([]metav1.PartialObjectMetadata, error) {
+func childrenOf(
+	ctx context.Context, owner client.Object, kind schema.GroupVersionKind,
+) ([]metav1.PartialObjectMetadata, error) {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
 	err := live.List(ctx, list, client.InNamespace(owner.GetNamespace()), client.MatchingLabels(labels))
@@ -117,7 +123,8 @@ func childrenOf(ctx context.Context, owner client.Object, kind schema.GroupVersi
 		delete(list.Items[i].Annotations, hashAnnotation)
 		list.Items[i].ManagedFields = nil
 	}
-	return slices.DeleteFunc(list.Items, func(m metav1.PartialObjectMetadata) bool { return !metav1.IsControlledBy(&m, owner) }), err
+	foreign := func(m metav1.PartialObjectMetadata) bool { return !metav1.IsControlledBy(&m, owner) }
+	return slices.DeleteFunc(list.Items, foreign), err
 }
 
 // pass applies the objects and prunes, and returns what it sent.
