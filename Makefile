@@ -83,7 +83,7 @@ bench-exporter: ## Measure the task exporter on a real Redis and RabbitMQ.
 	@parts=$$(hack/integration/install.sh) && export OBSTACK_INTEGRATION=$$parts && go run ./test/bench/exporter
 
 .PHONY: bench-rules
-bench-rules: ## Measure alerts and SLOs on a real Prometheus; writes docs/benchmarks/rules.md.
+bench-rules: ## Measure alerts and SLOs on a real Prometheus.
 	@parts=$$(hack/integration/dashboards.sh) && export OBSTACK_INTEGRATION=$$parts && go run ./test/bench/rules
 
 ##@ Generate

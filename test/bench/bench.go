@@ -4,191 +4,218 @@ package main
 
 import (
 	"context"
+	"embed"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 	"syscall"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/test/bench/kit"
 	"obstack.dev/obstack/test/testenv"
 )
 
-// concurrency of the operator, and of the bare client that it is compared with.
-const concurrency = 8
+const (
+	// concurrency of the operator, and of the bare client that it is compared with.
+	concurrency = 8
+	// timeout bounds each wait.
+	timeout = 20 * time.Minute
+	// pollInterval is how often it is looked whether the operator is idle. Answering takes
+	// processor time that it needs.
+	pollInterval = 400 * time.Millisecond
+	// perNamespace is how many stacks share a namespace.
+	perNamespace = 50
+)
 
-// patience bounds each wait.
-const patience = 20 * time.Minute
-
-// bench is one run: the API server, the operator and what has been measured.
+// bench is one run: how much to measure, the API server, the operator and what has been measured.
 type bench struct {
-	options
-	report
+	ctx                                                context.Context
+	few, many, pairs, foreign, pods, rounds, workloads int
+	kit.Figures
+	comparisons []string
 
-	plane     *testenv.ControlPlane
-	api       client.WithWatch
-	clientset kubernetes.Interface
-	webhooks  *testenv.Webhooks
-	binary    string
-	op        *testenv.Operator
-	dir       string
-	// sets counts the sets of namespaces, so that no two share a name.
+	plane       *testenv.ControlPlane
+	api         client.WithWatch
+	clientset   kubernetes.Interface
+	webhooks    *testenv.Webhooks
+	dir, binary string
+	op          *testenv.Operator
+	// sets counts the sets of stacks, so that no two share a namespace.
 	sets int
-	// stacks are those that stay for all measurements but the first.
-	stacks []*obsv1.ObservabilityStack
 }
 
-func newBench(ctx context.Context, o options) (*bench, error) {
-	b := &bench{options: o}
-	dir, err := os.MkdirTemp("", "obstack-bench-")
-	if err != nil {
-		return nil, fmt.Errorf("make a folder: %w", err)
-	}
-	b.dir = dir
-	return b, b.start(ctx)
+func (b *bench) start() {
+	b.dir = kit.Must(os.MkdirTemp("", "obstack-bench-"))
+	kit.Progress("building the operator")
+	b.binary = kit.Must(testenv.BuildOperator(b.ctx, b.dir))
+	b.renew()
 }
 
-func (b *bench) start(ctx context.Context) (err error) {
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, b.stop())
-		}
-	}()
-	progress("building the operator")
-	if b.binary, err = testenv.BuildOperator(ctx, b.dir); err != nil {
-		return err
-	}
-	if err := b.startPlane(ctx); err != nil {
-		return err
-	}
-	return b.machineBefore()
-}
-
-// startPlane starts an API server with the webhooks registered.
-func (b *bench) startPlane(ctx context.Context) error {
-	root, err := testenv.Root()
-	if err != nil {
-		return err
-	}
-	progress("starting the API server")
-	b.plane, err = testenv.StartControlPlane(ctx, testenv.Options{Log: os.Stderr, CRDPaths: []string{filepath.Join(root, "test", "crds")}})
-	if err != nil {
-		return err
-	}
-	if b.api, err = client.NewWithWatch(b.plane.Config, client.Options{Scheme: testenv.Scheme()}); err != nil {
-		return fmt.Errorf("connect: %w", err)
-	}
-	if b.clientset, err = kubernetes.NewForConfig(b.plane.Config); err != nil {
-		return fmt.Errorf("connect: %w", err)
-	}
-	b.webhooks, err = testenv.RegisterWebhooks(b.plane)
-	return err
-}
-
-// renew replaces the API server, and with it all that is in it, by an empty one.
-func (b *bench) renew(ctx context.Context) error {
-	if err := b.plane.Stop(); err != nil {
-		return err
-	}
-	b.plane, b.op = nil, nil
-	return b.startPlane(ctx)
-}
-
-func (b *bench) stop() error {
-	var err error
+// renew starts an empty API server with the webhooks registered, in the place of the one that there
+// is.
+func (b *bench) renew() {
 	if b.plane != nil {
-		err = b.plane.Stop()
+		kit.Check(b.plane.Stop())
+		b.op = nil
 	}
-	return errors.Join(err, os.RemoveAll(b.dir))
+	crds := filepath.Join(kit.Must(testenv.Root()), "test", "crds")
+	b.plane = kit.Must(testenv.StartControlPlane(b.ctx, testenv.Options{Log: os.Stderr, CRDPaths: []string{crds}}))
+	b.api = kit.Must(client.NewWithWatch(b.plane.Config, client.Options{Scheme: testenv.Scheme()}))
+	b.clientset = kit.Must(kubernetes.NewForConfig(b.plane.Config))
+	b.webhooks = kit.Must(testenv.RegisterWebhooks(b.plane))
 }
 
-// restart starts the operator, anew if it runs, and waits until it is ready.
-func (b *bench) restart(ctx context.Context, flags ...string) error {
-	if b.op != nil {
-		if err := b.op.Stop(); err != nil {
-			return err
-		}
+func (b *bench) stop() {
+	if b.plane != nil {
+		kit.Check(b.plane.Stop())
 	}
+	kit.Check(os.RemoveAll(b.dir))
+}
+
+// restart starts the operator, anew if it runs, and waits until it has passed over n stacks and has
+// nothing left to do.
+func (b *bench) restart(n int, flags ...string) {
+	b.stopOperator()
 	flags = append(append(flags, b.webhooks.Flags()...), fmt.Sprintf("--max-concurrent-reconciles=%d", concurrency))
-	var err error
-	if b.op, err = testenv.StartOperator(b.plane, b.binary, "operator", flags...); err != nil {
-		return err
-	}
-	return b.op.WaitReady(ctx)
+	b.op = kit.Must(testenv.StartOperator(b.plane, b.binary, "operator", flags...))
+	b.until(pollInterval, "the operator is idle", func(s testenv.Samples) bool {
+		return s.Passes() >= float64(n) && s.Idle()
+	})
+	kit.Check(b.op.WaitReady(b.ctx))
 }
 
-// seldom is how often it is looked whether the operator is idle. Answering takes processor time that it needs.
-const seldom = 400 * time.Millisecond
+func (b *bench) stopOperator() {
+	if b.op != nil {
+		kit.Check(b.op.Stop())
+		b.op = nil
+	}
+}
+
+func (b *bench) metrics() testenv.Samples { return kit.Must(b.op.Metrics(b.ctx)) }
 
 // until polls the operator's metrics.
-func (b *bench) until(ctx context.Context, every time.Duration, what string, holds func(testenv.Samples) bool) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	err := wait.PollUntilContextCancel(ctx, every, true, func(ctx context.Context) (bool, error) {
+func (b *bench) until(every time.Duration, what string, holds func(testenv.Samples) bool) {
+	b.wait(every, what, func(ctx context.Context) bool {
 		samples, err := b.op.Metrics(ctx)
-		return err == nil && holds(samples), nil
+		return err == nil && holds(samples)
+	})
+}
+
+func (b *bench) wait(every time.Duration, what string, holds func(context.Context) bool) {
+	err := wait.PollUntilContextTimeout(b.ctx, every, timeout, true, func(ctx context.Context) (bool, error) {
+		return holds(ctx), nil
 	})
 	if err != nil {
-		return fmt.Errorf("wait until %s: %w; the end of the operator's log:\n%s", what, err, b.op.Tail())
+		kit.Check(fmt.Errorf("wait until %s: %w; the end of the operator's log:\n%s", what, err, b.op.Tail()))
 	}
-	return nil
 }
 
-// settled waits until the operator has passed over n stacks and has nothing left to do.
-func (b *bench) settled(ctx context.Context, n int) error {
-	return b.until(ctx, seldom, "the operator is idle", func(s testenv.Samples) bool { return s.Passes() >= float64(n) && s.Idle() })
-}
-
-// rested waits until the operator has passed over nothing for a while.
-func (b *bench) rested(ctx context.Context) error {
+// rest waits until the operator has passed over nothing for a while.
+func (b *bench) rest() {
 	passes := -1.0
-	return b.until(ctx, seldom, "the operator has caught up", func(s testenv.Samples) bool {
+	b.until(pollInterval, "the operator has caught up", func(s testenv.Samples) bool {
 		same := s.Passes() == passes && s.Idle()
 		passes = s.Passes()
 		return same
 	})
 }
 
-// halted does something while the operator stands still.
-func (b *bench) halted(do func() error) error {
-	if err := syscall.Kill(b.op.PID(), syscall.SIGSTOP); err != nil {
-		return fmt.Errorf("halt the operator: %w", err)
-	}
-	return errors.Join(do(), syscall.Kill(b.op.PID(), syscall.SIGCONT))
+// paused does something while the operator stands still.
+func (b *bench) paused(do func()) {
+	kit.Check(syscall.Kill(b.op.PID(), syscall.SIGSTOP))
+	err := kit.Try(do)
+	kit.Check(errors.Join(err, syscall.Kill(b.op.PID(), syscall.SIGCONT)))
 }
 
-// parallel does n things, as many at a time as the operator.
-func parallel(ctx context.Context, n int, do func(context.Context, int) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	next := make(chan int)
-	var workers sync.WaitGroup
-	for range concurrency {
-		workers.Go(func() {
-			for i := range next {
-				if err := do(ctx, i); err != nil {
-					cancel(err)
-				}
-			}
-		})
+func (b *bench) parallel(n int, do func(i int)) { kit.Parallel(n, concurrency, do) }
+
+func (b *bench) create(obj client.Object) {
+	if err := b.api.Create(b.ctx, obj); err != nil {
+		kit.Check(fmt.Errorf("create %T %s: %w", obj, client.ObjectKeyFromObject(obj), err))
 	}
-	for i := range n {
-		select {
-		case next <- i:
-		case <-ctx.Done():
+}
+
+// memory is the operator's resident memory in MiB, when it changes by less than 1 % in 5 s, or
+// after a minute.
+func (b *bench) memory() float64 {
+	last := kit.Must(b.op.Resident())
+	for range 12 {
+		kit.Pause(b.ctx, 5*time.Second)
+		now := kit.Must(b.op.Resident())
+		settled := float64(max(now, last)-min(now, last)) < 0.01*float64(last)
+		if last = now; settled {
+			break
 		}
 	}
-	close(next)
-	workers.Wait()
-	return context.Cause(ctx)
+	return mib(last)
 }
 
-func progress(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "%s %s\n", time.Now().Format(time.TimeOnly), fmt.Sprintf(format, args...))
+func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }
+
+//go:embed objects
+var objects embed.FS
+
+// read reads an object from the folder.
+func read[T client.Object](file string, into T) T {
+	kit.Check(yaml.UnmarshalStrict(kit.Must(objects.ReadFile("objects/"+file)), into))
+	return into
+}
+
+// newStacks makes the namespaces for n stacks and the Secrets that they refer to, which those of a
+// namespace share unless they have their own, and returns the stacks, which it does not make.
+func (b *bench) newStacks(n int, ownSecrets bool) []*obsv1.ObservabilityStack {
+	b.sets++
+	stacks := make([]*obsv1.ObservabilityStack, n)
+	for i := range stacks {
+		stack := read("stack.yaml", &obsv1.ObservabilityStack{})
+		stack.Namespace, stack.Name = fmt.Sprintf("bench-%d-%d", b.sets, i/perNamespace), fmt.Sprintf("shop-%04d", i)
+		stacks[i] = stack
+		secret := obsv1.SecretKeySelector{Name: "shop"}
+		if ownSecrets {
+			secret.Name = stack.Name
+		}
+		secret.Key = "dsn"
+		stack.Spec.Sentry.DSNFrom = &obsv1.SecretKeySource{SecretKeyRef: secret}
+		secret.Key = "url"
+		stack.Spec.Tasks.Brokers[0].URLFrom = &obsv1.SecretKeySource{SecretKeyRef: secret}
+		if i%perNamespace == 0 {
+			b.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: stack.Namespace}})
+		}
+		if i%perNamespace == 0 || ownSecrets {
+			b.secret(stack.Namespace, secret.Name, secrets)
+		}
+	}
+	return stacks
+}
+
+// secrets are what the keys hold that stacks refer to.
+var secrets = map[string]string{
+	"dsn": "https://f00dfeed@o1.ingest.sentry.example/42", "url": "redis://:hunter2@redis:6379/0",
+}
+
+func (b *bench) secret(namespace, name string, data map[string]string) {
+	b.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, StringData: data})
+}
+
+// podOf is a Pod of a Deployment, from its template.
+func podOf(d *appsv1.Deployment) *corev1.Pod {
+	pod := &corev1.Pod{ObjectMeta: *d.Spec.Template.ObjectMeta.DeepCopy(), Spec: d.Spec.Template.Spec}
+	pod.Namespace = d.Namespace
+	pod.Labels["pod-template-hash"] = "5d8f6c7b9"
+	pod.OwnerReferences = []metav1.OwnerReference{{
+		APIVersion: "apps/v1", Kind: "ReplicaSet", Name: d.Name + "-5d8f6c7b9", UID: types.UID("of-" + d.UID),
+		Controller: new(true), BlockOwnerDeletion: new(true),
+	}}
+	return pod
 }

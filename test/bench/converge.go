@@ -3,209 +3,227 @@
 package main
 
 import (
-	"cmp"
-	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/test/bench/machine"
+	"obstack.dev/obstack/controllers/desired"
+	"obstack.dev/obstack/test/bench/kit"
 	"obstack.dev/obstack/test/testenv"
 )
 
-// pair is one comparison of the operator with the bare client, and with one that is tuned.
-type pair struct {
-	Operator, Bare, Tuned time.Duration
-	// Stolen are the shares of the processors' time that the host took away meanwhile.
-	OperatorStolen, BareStolen, TunedStolen float64
+// barConverge is how much longer than the bare client the operator may take, and barMemory how much
+// larger it may be beside foreign objects.
+const barConverge, barMemory = 1.3, 1.3
+
+// comparison of the operator with the bare client.
+type comparison struct{ operator, bare time.Duration }
+
+func (c comparison) ratio() float64 { return c.operator.Seconds() / c.bare.Seconds() }
+
+// converges compares few stacks some times, and many once.
+func (b *bench) converges() {
+	b.restart(0)
+	b.Note("resident memory, idle", b.memory(), "MiB")
+	for i, n := range []int{b.few, b.many} {
+		var all []comparison
+		for round := range []int{b.pairs, 1}[i] {
+			all = append(all, b.compare(n, round))
+		}
+		m := kit.MedianBy(all, comparison.ratio)
+		b.Most(fmt.Sprintf("converge %d stacks, median of %d", n, len(all)), m.ratio(), "times", barConverge,
+			"operator %.1f s, bare client %.1f s", m.operator.Seconds(), m.bare.Seconds())
+	}
 }
 
-// Ratio is what the operator costs more than the bare client; 1 is nothing.
-func (p pair) Ratio() float64 { return p.Operator.Seconds() / p.Bare.Seconds() }
-
-// TunedRatio is what it costs more than a client that spares the API server what the operator does.
-func (p pair) TunedRatio() float64 { return p.Operator.Seconds() / p.Tuned.Seconds() }
-
-// medianBy returns what picks the pair with the median of a ratio; of an even number the worse one.
-func medianBy(ratio func(pair) float64) func([]pair) pair {
-	return func(pairs []pair) pair {
-		sorted := slices.SortedFunc(slices.Values(pairs), func(a, b pair) int { return cmp.Compare(ratio(a), ratio(b)) })
-		return sorted[len(sorted)/2]
+// compare times the operator and the bare client, in namespaces of their own. Which of them is the
+// first alternates.
+func (b *bench) compare(n, round int) (c comparison) {
+	stacks, others := b.newStacks(n, false), b.newStacks(n, false)
+	for i := range 2 {
+		if (i+round)%2 == 0 {
+			c.operator = b.converge(stacks)
+		} else {
+			c.bare = b.applyBare(others)
+		}
 	}
+	said := fmt.Sprintf("%d stacks: operator %.1f s, bare client %.1f s, %.2f times; load %s",
+		n, c.operator.Seconds(), c.bare.Seconds(), c.ratio(), kit.Load())
+	b.comparisons = append(b.comparisons, said)
+	kit.Progress("%s", said)
+	b.wipe(stacks)
+	b.wipe(others)
+	return c
 }
 
-func (b *bench) compareFew(ctx context.Context) error {
-	for i := range b.pairs {
-		p, stacks, err := b.compare(ctx, b.few, i)
-		if err != nil {
-			return err
-		}
-		b.Few = append(b.Few, p)
-		if err := b.wipe(ctx, stacks); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// compareMany leaves the stacks of its last comparison for what follows.
-func (b *bench) compareMany(ctx context.Context) error {
-	for i := range b.manyPairs {
-		p, stacks, err := b.compare(ctx, b.many, i)
-		if err != nil {
-			return err
-		}
-		b.Many = append(b.Many, p)
-		if i == b.manyPairs-1 {
-			b.stacks = stacks
-		} else if err := b.wipe(ctx, stacks); err != nil {
-			return err
-		}
-	}
-	resident, err := b.memory(ctx)
-	b.MemoryStacks.Running = resident
-	return err
-}
-
-// compare times the operator and both clients, in namespaces of their own. Which of them is
-// the first goes round. It returns the operator's stacks.
-func (b *bench) compare(ctx context.Context, n, round int) (pair, []*obsv1.ObservabilityStack, error) {
-	var p pair
-	var stacks [3][]*obsv1.ObservabilityStack
-	for i := range stacks {
-		var err error
-		if stacks[i], err = b.newStacks(ctx, n); err != nil {
-			return p, nil, err
-		}
-	}
-	turns := [3]func() error{
-		func() (err error) { p.Operator, p.OperatorStolen, err = b.converge(ctx, stacks[0]); return err },
-		func() (err error) { p.Bare, p.BareStolen, err = b.applyBare(ctx, stacks[1]); return err },
-		func() (err error) {
-			p.Tuned, p.TunedStolen, err = b.applyBare(ctx, stacks[2], client.FieldValidation(metav1.FieldValidationIgnore))
-			return err
-		},
-	}
-	for i := range turns {
-		if err := turns[(i+round)%len(turns)](); err != nil {
-			return p, nil, err
-		}
-	}
-	progress("%d stacks: operator %.1f s, bare client %.1f s, ratio %.2f, tuned client %.1f s, ratio %.2f; %.2f passes and %.2f requests a stack",
-		n, p.Operator.Seconds(), p.Bare.Seconds(), p.Ratio(), p.Tuned.Seconds(), p.TunedRatio(), b.PassesPerStack, b.RequestsPerStack)
-	return p, stacks[0], errors.Join(b.wipe(ctx, stacks[1]), b.wipe(ctx, stacks[2]))
-}
-
-// How often it is asked whether stacks have converged, for each of them: an answer has series for each, and making it and
-// reading it takes processor time that the operator needs. That is seldom, and more often only when the end is near.
-const (
-	seldomEach = 2 * time.Millisecond
-	oftenEach  = 500 * time.Microsecond
-)
-
-// converge makes the stacks and waits until the operator has made all children
-// and written all statuses. The operator is halted while the stacks are made,
-// which is not its work, and the time begins when it may go on.
-func (b *bench) converge(ctx context.Context, stacks []*obsv1.ObservabilityStack) (took time.Duration, stolen float64, err error) {
-	if err := b.rested(ctx); err != nil {
-		return 0, 0, err
-	}
-	before, err := b.op.Metrics(ctx)
-	if err != nil {
-		return 0, 0, err
-	}
-	err = b.halted(func() error {
-		return parallel(ctx, len(stacks), func(ctx context.Context, i int) error { return b.api.Create(ctx, stacks[i]) })
-	})
-	start, processors := time.Now(), machine.Now()
-	if err != nil {
-		return 0, 0, fmt.Errorf("make stacks: %w", err)
-	}
-	n := float64(len(stacks))
+// converge makes the stacks and waits until the operator has made all children and written all
+// statuses. The operator is paused while the stacks are made, which is not its work, and the time
+// begins when it may go on.
+func (b *bench) converge(stacks []*obsv1.ObservabilityStack) time.Duration {
+	b.rest()
+	before, n := b.metrics(), float64(len(stacks))
+	b.paused(func() { b.parallel(len(stacks), func(i int) { b.create(stacks[i]) }) })
+	began := time.Now()
 	reported := func(s testenv.Samples) float64 {
 		return s.Sum("obstack_stacks") - s.Sum("obstack_stacks", `ready="Unknown"`)
 	}
-	err = errors.Join(
-		b.until(ctx, time.Duration(n)*seldomEach, "most stacks have a status", func(s testenv.Samples) bool { return reported(s) >= 0.95*n }),
-		b.until(ctx, time.Duration(n)*oftenEach, "all stacks have a status", func(s testenv.Samples) bool {
-			return reported(s) >= n && s.Passes()-before.Passes() >= n && s.Idle()
-		}))
-	took, stolen = time.Since(start), machine.Now().StolenSince(processors)
-	if err != nil {
-		return 0, 0, err
+	// A response has series for each stack, and making it takes processor time that the operator
+	// needs: few at first, and more only when the end is near.
+	b.until(time.Duration(n)*2*time.Millisecond, "most stacks have a status", func(s testenv.Samples) bool {
+		return reported(s) >= 0.95*n
+	})
+	b.until(time.Duration(n)*time.Millisecond/2, "all stacks have a status", func(s testenv.Samples) bool {
+		return reported(s) >= n && s.Passes()-before.Passes() >= n && s.Idle()
+	})
+	took, after := time.Since(began), b.metrics()
+	// The API server is asked, not the operator, whether all is there.
+	children, each := 0, len(b.requestsFor(stacks[0]))
+	for _, kind := range childKinds {
+		children += len(b.list(kind, stacks))
 	}
-	after, err := b.op.Metrics(ctx)
-	b.PassesPerStack = (after.Passes() - before.Passes()) / n
-	b.RequestsPerStack = (after.Requests() - before.Requests()) / n
-	return took, stolen, errors.Join(err, b.verify(ctx, stacks))
+	if want := len(stacks) * each; children != want {
+		kit.Check(fmt.Errorf("%d stacks have %d children, want %d", len(stacks), children, want))
+	}
+	kit.Progress("%d stacks of %d children: %.2f passes and %.2f requests each", len(stacks), each,
+		(after.Passes()-before.Passes())/n, (after.Requests()-before.Requests())/n)
+	return took
 }
 
-// verify asks the API server, not the operator, whether all is there.
-func (b *bench) verify(ctx context.Context, stacks []*obsv1.ObservabilityStack) error {
-	expected, err := b.requestsFor(stacks[0])
-	if err != nil {
-		return err
-	}
-	children := 0
-	for i := 0; i < len(stacks); i += perNamespace {
-		namespace := client.InNamespace(stacks[i].Namespace)
-		list := &obsv1.ObservabilityStackList{}
-		if err := b.api.List(ctx, list, namespace); err != nil {
-			return fmt.Errorf("list stacks: %w", err)
-		}
-		for _, stack := range list.Items {
-			if stack.Status.ObservedGeneration != stack.Generation {
-				return fmt.Errorf("stack %s has no status of its generation", stack.Name)
-			}
-		}
-		for _, kind := range childKinds {
-			list := &metav1.PartialObjectMetadataList{}
-			list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
-			if err := b.api.List(ctx, list, namespace, client.MatchingLabels{obsv1.LabelManagedBy: obsv1.ManagedBy}); err != nil {
-				return fmt.Errorf("list %ss: %w", kind.Kind, err)
-			}
-			children += len(list.Items)
-		}
-	}
-	if want := len(stacks) * len(expected); children != want {
-		return fmt.Errorf("%d stacks have %d children, want %d", len(stacks), children, want)
-	}
-	b.Children = len(expected)
-	return nil
+// list lists the children of stacks that were made at once.
+func (b *bench) list(kind schema.GroupVersionKind, stacks []*obsv1.ObservabilityStack) []metav1.PartialObjectMetadata {
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
+	kit.Check(b.api.List(b.ctx, list, client.MatchingLabels{obsv1.LabelManagedBy: obsv1.ManagedBy}))
+	set := strings.TrimSuffix(stacks[0].Namespace, "0") // the first of its namespaces
+	return slices.DeleteFunc(list.Items, func(m metav1.PartialObjectMetadata) bool {
+		return !strings.HasPrefix(m.Namespace, set)
+	})
 }
 
-// applyBare applies what the operator would, which is halted meanwhile: what it makes
-// of the bare client's objects is no part of that client's work. The requests are
-// ready before the clock starts.
-func (b *bench) applyBare(ctx context.Context, stacks []*obsv1.ObservabilityStack, opts ...client.PatchOption) (took time.Duration, stolen float64, err error) {
+// request is an object as the bare client applies it.
+type request struct {
+	target *metav1.PartialObjectMetadata
+	body   []byte
+}
+
+// requestsFor are the children of a stack, made by the operator's own builders.
+func (b *bench) requestsFor(stack *obsv1.ObservabilityStack) (requests []request) {
+	in := desired.Inputs{ExporterImage: "exporter", Secrets: map[obsv1.SecretKeySelector]desired.SecretValue{}}
+	for _, ref := range desired.SecretRefs(stack) {
+		in.Secrets[ref.SecretKeySelector] = desired.SecretValue{
+			SecretExists: true, KeyExists: true, Value: secrets[ref.Key],
+			Source: desired.Source{Revision: "0123456789abcdef0123456789abcdef"},
+		}
+	}
+	stack = stack.DeepCopy()
+	stack.UID = "00000000-0000-4000-8000-000000000000"
+	for _, component := range desired.Components {
+		for _, obj := range component.Build(stack, in).Objects {
+			kind := kit.Must(apiutil.GVKForObject(obj, b.api.Scheme()))
+			obj.GetObjectKind().SetGroupVersionKind(kind)
+			obj.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(stack, stackKind)})
+			target := &metav1.PartialObjectMetadata{}
+			target.SetGroupVersionKind(kind)
+			target.Namespace, target.Name = stack.Namespace, obj.GetName()
+			requests = append(requests, request{target, kit.Must(json.Marshal(obj))})
+		}
+	}
+	return requests
+}
+
+// applyBare applies what the operator would, which is paused meanwhile: what it makes of the bare
+// client's objects is no part of that client's work. The requests are ready before the clock
+// starts, and ask for no more than metadata back.
+func (b *bench) applyBare(stacks []*obsv1.ObservabilityStack) (took time.Duration) {
 	work := make([][]request, len(stacks))
-	err = parallel(ctx, len(work), func(ctx context.Context, i int) (err error) {
-		// A dry run, for the defaults that the API server sets.
-		if err := b.api.Create(ctx, stacks[i], client.DryRunAll); err != nil {
-			return fmt.Errorf("default a stack: %w", err)
-		}
-		work[i], err = b.requestsFor(stacks[i])
-		return err
+	b.parallel(len(work), func(i int) {
+		kit.Check(b.api.Create(b.ctx, stacks[i], client.DryRunAll)) // for the defaults that the API server sets
+		work[i] = b.requestsFor(stacks[i])
 	})
-	if err != nil {
-		return 0, 0, err
-	}
-	err = b.halted(func() error {
-		start, processors := time.Now(), machine.Now()
-		defer func() { took, stolen = time.Since(start), machine.Now().StolenSince(processors) }()
-		return parallel(ctx, len(work), func(ctx context.Context, i int) error {
+	b.paused(func() {
+		began := time.Now()
+		b.parallel(len(work), func(i int) {
 			for _, r := range work[i] {
-				if err := b.apply(ctx, r, opts...); err != nil {
-					return err
-				}
+				patch := client.RawPatch(types.ApplyPatchType, r.body)
+				kit.Check(b.api.Patch(b.ctx, r.target, patch, client.FieldOwner("bare"), client.ForceOwnership))
 			}
-			return nil
 		})
+		took = time.Since(began)
 	})
-	return took, stolen, err
+	return took
+}
+
+// wipe removes the stacks of the namespaces and their children, as no garbage collector runs.
+func (b *bench) wipe(stacks []*obsv1.ObservabilityStack) {
+	for i := 0; i < len(stacks); i += perNamespace {
+		for _, kind := range append([]schema.GroupVersionKind{stackKind}, childKinds...) {
+			obj := &metav1.PartialObjectMetadata{}
+			obj.SetGroupVersionKind(kind)
+			kit.Check(b.api.DeleteAllOf(b.ctx, obj, client.InNamespace(stacks[i].Namespace)))
+		}
+	}
+}
+
+var (
+	stackKind     = obsv1.GroupVersion.WithKind("ObservabilityStack")
+	configMapKind = corev1.SchemeGroupVersion.WithKind("ConfigMap")
+	// childKinds are the kinds of a full stack's children.
+	childKinds = []schema.GroupVersionKind{
+		configMapKind, corev1.SchemeGroupVersion.WithKind("Secret"), corev1.SchemeGroupVersion.WithKind("Service"),
+		appsv1.SchemeGroupVersion.WithKind("Deployment"),
+		desired.ServiceMonitorKind, desired.PrometheusRuleKind, desired.GrafanaDashboardKind,
+	}
+)
+
+// steady counts what the operator sends while it looks at every stack again, and measures its
+// memory, first beside the stacks and then beside what does not concern it as well.
+func (b *bench) steady() {
+	b.restart(0)
+	stacks := b.newStacks(b.many, false)
+	b.converge(stacks)
+	alone := b.restarted()
+	before := b.metrics()
+	// Twice as many passes as stacks: at least one whole resync lies between.
+	b.until(pollInterval, "every stack was looked at again", func(s testenv.Samples) bool {
+		return s.Passes()-before.Passes() >= float64(2*b.many) && s.Idle()
+	})
+	after := b.metrics()
+	b.Most(fmt.Sprintf("requests of a full resync of %d stacks", b.many), after.Requests()-before.Requests(), "", 0,
+		"%.0f passes", after.Passes()-before.Passes())
+	b.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "foreign"}})
+	b.parallel(b.foreign, func(i int) {
+		d := read("deployment.yaml", &appsv1.Deployment{})
+		d.Namespace, d.Name = "foreign", fmt.Sprintf("foreign-%05d", i)
+		b.create(d)
+		content := map[string]string{"content": strings.Repeat("c", 1000)}
+		b.secret("foreign", d.Name, content)
+		b.create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "foreign", Name: d.Name}, Data: content})
+	})
+	beside := b.restarted()
+	b.Note(fmt.Sprintf("resident memory at %d stacks, just restarted, median of 3", b.many), alone, "MiB")
+	b.Most(fmt.Sprintf("… beside %d foreign Deployments, Secrets and ConfigMaps each", b.foreign), beside/alone, "times",
+		barMemory, "%.0f MiB", beside)
+	b.wipe(stacks)
+}
+
+// restarted is the resident memory of an operator that was just started and has passed over every
+// stack: the median of three, as it depends by a quarter on when garbage was last collected.
+func (b *bench) restarted() float64 {
+	var all []float64
+	for range 3 {
+		b.restart(b.many, "--resync-period=10s")
+		all = append(all, b.memory())
+	}
+	return kit.MedianBy(all, func(m float64) float64 { return m })
 }

@@ -1,85 +1,71 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command bench measures the operator against a bare client, on one real API
-// server of this machine, prints the numbers as a table and writes them to
-// docs/benchmarks/operator.md. All are ratios or counts from one run, because times alone
-// say more about the machine than about the operator.
+// server of this machine, prints the figures and writes them to
+// docs/benchmarks/operator.md. All are ratios or counts from one run, because times
+// alone say more about the machine than about the operator.
 package main
 
 import (
 	"context"
-	"errors"
+	_ "embed"
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
+	"runtime"
+	"slices"
+	"strings"
+	"text/template"
+	"time"
 
 	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"
 
-	"obstack.dev/obstack/test/testenv"
+	"obstack.dev/obstack/test/bench/kit"
 )
 
-// options say how much to measure. The defaults are what docs/benchmarks/operator.md holds.
-type options struct {
-	few, many, pairs, manyPairs, changes, foreign int
-	pods, podRounds, workloads                    int
-	out                                           string
-}
+//go:embed report.md.tmpl
+var page string
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+func main() { os.Exit(kit.Main(run)) }
+
+func run(ctx context.Context) {
 	ctrl.SetLogger(logr.Discard())
-	if err := run(ctx, parseFlags()); err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
-	}
-}
-
-func parseFlags() options {
-	var o options
-	flag.IntVar(&o.few, "few", 200, "`stacks` of the first comparison")
-	flag.IntVar(&o.pairs, "pairs", 7, "how often the first comparison is made; the median counts")
-	flag.IntVar(&o.many, "many", 1000, "`stacks` of the second comparison and of all other measurements")
-	flag.IntVar(&o.manyPairs, "many-pairs", 1, "how often the second comparison is made; the median counts")
-	flag.IntVar(&o.changes, "changes", 25, "how many fields are changed, one after another")
-	flag.IntVar(&o.foreign, "foreign", 10000, "foreign `objects` of each kind")
-	flag.IntVar(&o.pods, "pods", 500, "`Pods` of each kind that are created with the webhook and without")
-	flag.IntVar(&o.podRounds, "pod-rounds", 12, "how often they are")
-	flag.IntVar(&o.workloads, "workloads", 10000, "`workloads`, with 5 Pods each, for the memory of injection; a multiple of 200")
-	flag.StringVar(&o.out, "out", filepath.Join("docs", "benchmarks", "operator.md"), "`file` to write")
+	b := &bench{ctx: ctx}
+	flag.IntVar(&b.few, "few", 200, "`stacks` of the first comparison")
+	flag.IntVar(&b.pairs, "pairs", 7, "how often the first comparison is made; the median counts")
+	flag.IntVar(&b.many, "many", 1000, "`stacks` of the second comparison and of all other measurements")
+	flag.IntVar(&b.foreign, "foreign", 10000, "foreign `objects` of each kind")
+	flag.IntVar(&b.pods, "pods", 500, "`Pods` of each kind that are created with the webhook and without")
+	flag.IntVar(&b.rounds, "pod-rounds", 12, "how often they are")
+	flag.IntVar(&b.workloads, "workloads", 10000, "`workloads`, with 5 Pods each; a multiple of 200")
+	only := flag.String("only", "", "measure only some of converge,steady,restart,pods,workloads, and write no page")
+	out := flag.String("out", filepath.Join("docs", "benchmarks", "operator.md"), "`file` to write")
 	flag.Parse()
-	return o
-}
-
-func run(ctx context.Context, o options) (err error) {
-	b, err := newBench(ctx, o)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, b.stop()) }()
-	for _, step := range []func(context.Context) error{b.idle, b.compareFew, b.compareMany, b.change, b.resync, b.foreign, b.handler, b.podCreation, b.workloadMemory} {
-		if err := step(ctx); err != nil {
-			return err
+	date, load := time.Now().UTC().Format("2006-01-02 15:04"), kit.Load()
+	b.start()
+	defer b.stop()
+	for _, part := range []struct {
+		name string
+		run  func()
+	}{
+		{"converge", b.converges}, {"steady", b.steady}, {"restart", b.restarts},
+		{"pods", b.podCreation}, {"workloads", b.workloadMemory},
+	} {
+		if *only == "" || slices.Contains(strings.Split(*only, ","), part.name) {
+			part.run()
 		}
 	}
-	b.machineAfter()
-	if err := b.write(os.Stdout, "table"); err != nil {
-		return err
+	fmt.Print(b.String())
+	if *only != "" {
+		return
 	}
-	root, err := testenv.Root()
-	if err != nil {
-		return err
-	}
-	if !filepath.IsAbs(o.out) {
-		o.out = filepath.Join(root, o.out)
-	}
-	file, err := os.Create(o.out)
-	if err != nil {
-		return fmt.Errorf("write the report: %w", err)
-	}
-	return errors.Join(b.write(file, "page"), file.Close())
+	file := kit.Must(os.Create(*out))
+	kit.Check(template.Must(template.New("page").Parse(page)).Execute(file, map[string]any{
+		"Figures": b.String(), "Pairs": b.comparisons, "Date": date, "LoadBefore": load, "Load": kit.Load(),
+		"Processors": runtime.NumCPU(), "Go": runtime.Version(), "Concurrency": concurrency, "Pods": b.pods,
+		"Kubernetes": kit.Must(b.clientset.Discovery().ServerVersion()).GitVersion,
+	}))
+	kit.Check(file.Close())
 }

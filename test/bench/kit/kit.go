@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package kit is what the benchmarks share. What fails ends them, so there is no error to pass on:
+// Check and Must unwind to Main, and everything that was deferred is cleaned up on the way.
+package kit
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+type failure struct{ error }
+
+// Check ends the benchmark if there is an error.
+func Check(err error) {
+	if err != nil {
+		panic(failure{err})
+	}
+}
+
+// Must returns a value, or ends the benchmark.
+func Must[T any](value T, err error) T {
+	Check(err)
+	return value
+}
+
+// Try returns the error that ended something.
+func Try(do func()) (err error) {
+	defer func() {
+		switch reason := recover().(type) {
+		case nil:
+		case failure:
+			err = reason.error
+		default:
+			panic(reason)
+		}
+	}()
+	do()
+	return nil
+}
+
+// Main runs a benchmark until it ends or is interrupted, and returns the exit status.
+func Main(run func(context.Context)) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := Try(func() { run(ctx) }); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		return 1
+	}
+	return 0
+}
+
+// Parallel does n things, some at a time.
+func Parallel(n, atATime int, do func(i int)) {
+	var group errgroup.Group
+	group.SetLimit(atATime)
+	for i := range n {
+		group.Go(func() error { return Try(func() { do(i) }) })
+	}
+	Check(group.Wait())
+}
+
+// Pause waits, and ends the benchmark if it is interrupted.
+func Pause(ctx context.Context, span time.Duration) {
+	select {
+	case <-ctx.Done():
+		Check(ctx.Err())
+	case <-time.After(span):
+	}
+}
+
+// Progress says on the standard error what is under way.
+func Progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "%s %s\n", time.Now().Format(time.TimeOnly), fmt.Sprintf(format, args...))
+}
+
+// MedianBy is the element with the median of a key; of an even number the larger one.
+func MedianBy[T any](all []T, key func(T) float64) T {
+	sorted := slices.SortedFunc(slices.Values(all), func(a, b T) int { return cmp.Compare(key(a), key(b)) })
+	return sorted[len(sorted)/2]
+}
+
+// Load is the load average of one and of five minutes. On a machine that is shared, no time means
+// anything without it.
+func Load() string {
+	fields := strings.Fields(string(Must(os.ReadFile("/proc/loadavg"))))
+	return fields[0] + " and " + fields[1]
+}
+
+// Figures is a table of figures, some of which are held against a bar.
+type Figures struct {
+	rows   []string
+	Missed bool
+}
+
+// Note adds a figure without a bar, with remarks as for fmt.Sprintf.
+func (f *Figures) Note(name string, value float64, unit string, remarks ...any) {
+	f.add(name, value, unit, "", true, remarks)
+}
+
+// Most adds a figure that may be no larger than a bar.
+func (f *Figures) Most(name string, value float64, unit string, bar float64, remarks ...any) {
+	f.add(name, value, unit, "at most "+Number(bar), value <= bar, remarks)
+}
+
+// Least adds a figure that may be no smaller than a bar.
+func (f *Figures) Least(name string, value float64, unit string, bar float64, remarks ...any) {
+	f.add(name, value, unit, "at least "+Number(bar), value >= bar, remarks)
+}
+
+func (f *Figures) add(name string, value float64, unit, bar string, held bool, remarks []any) {
+	remark, verdict := "", ""
+	if len(remarks) > 0 {
+		remark = fmt.Sprintf(remarks[0].(string), remarks[1:]...)
+	}
+	if bar != "" {
+		verdict = map[bool]string{true: "held", false: "**missed**"}[held]
+	}
+	f.Missed = f.Missed || !held
+	measured := strings.TrimSpace(Number(value) + " " + unit)
+	f.rows = append(f.rows, fmt.Sprintf("| %s | %s | %s | %s | %s |\n", name, measured, remark, bar, verdict))
+	Progress("%s: %s %s %s", name, measured, bar, verdict)
+}
+
+func (f *Figures) String() string {
+	return "| figure | measured | | bar | |\n|---|---|---|---|---|\n" + strings.Join(f.rows, "")
+}
+
+// Number prints three digits or more.
+func Number(v float64) string {
+	switch {
+	case v == float64(int64(v)) || v >= 100 || v <= -100:
+		return fmt.Sprintf("%.0f", v)
+	case v >= 10:
+		return fmt.Sprintf("%.1f", v)
+	}
+	return fmt.Sprintf("%.3f", v)
+}
