@@ -37,8 +37,10 @@ var helpTexts = map[string]string{
 		"never.",
 	"generic-hostname-task-sent-metric": "Put \"generic\" in place of the client's host name in task_sent.",
 	"hostname": "" +
-		"What the label hostname shows: \"worker\": the worker's host, which is a new one for each Pod; \"node\": what is before " +
-		"the @ of its node name, which the Pods of a Deployment share; \"none\": generic. Clients are generic in the last two.",
+		"What the label hostname shows: \"worker\": the worker's host, which is a new one for each Pod; \"node\": what is " +
+		"before " +
+		"the @ of its node name, which the Pods of a Deployment share; \"none\": generic. Clients are generic in the " +
+		"last two.",
 	"purge-idle-task-metrics": "" +
 		"Seconds without an event after which the series of a task are removed on a host that lives. 0: never.",
 	"generic-hostname-worker-task-metric": "" +

@@ -52,8 +52,9 @@ type tracker struct {
 
 func newTracker(options *Options, metrics *metrics, log *slog.Logger) *tracker {
 	t := &tracker{
-		options: options, log: log, metrics: metrics, store: series.New(options.Series), labels: newInterner(options.MaxLabelLength),
-		tasks: newTaskCache(options.MaxTasks), workers: newWorkers(), queues: newQueues(options.Queues),
+		options: options, log: log, metrics: metrics, store: series.New(options.Series),
+		labels: newInterner(options.MaxLabelLength),
+		tasks:  newTaskCache(options.MaxTasks), workers: newWorkers(), queues: newQueues(options.Queues),
 		waiting: newWaitingRoom(), workerHosts: newHosts(), clientHosts: newHosts(), greet: func() {},
 	}
 	id := ""

@@ -78,18 +78,22 @@ func (t *tracker) tick(now time.Time, connected bool) {
 		t.labels.empty() // of names that nobody uses any more
 		t.log.Debug("metrics of workers' hosts purged", "hosts", len(idle))
 	}
-	if idle := t.clientHosts.expire(now, t.options.PurgeClientsAfter, func() map[string]bool { return nil }); len(idle) > 0 {
+	if idle := t.clientHosts.expire(now, t.options.PurgeClientsAfter, func() map[string]bool {
+		return nil
+	}); len(idle) > 0 {
 		t.store.PurgeClients(idle)
 		t.log.Debug("metrics of clients' hosts purged", "hosts", len(idle))
 	}
-	t.queues.expire(now, t.options.PurgeAfter, t.options.PurgeClientsAfter, func() map[string]queueWorkers { return t.workers.picture(now).queues })
+	t.queues.expire(now, t.options.PurgeAfter, t.options.PurgeClientsAfter, func() map[string]queueWorkers {
+		return t.workers.picture(now).queues
+	})
 }
 
 // releaseAfter is how many purged series are worth a collection of garbage, about 500 KiB.
 const releaseAfter = 10_000
 
-// release gives memory back to the system after many series were purged. Go would hold it for minutes, and a process with
-// little to do collects its garbage every other one.
+// release gives memory back to the system after many series were purged. Go would hold it for
+// minutes, and a process with little to do collects its garbage every other one.
 func (t *tracker) release(purged int) {
 	if t.purged += purged; t.purged >= releaseAfter {
 		t.purged = 0

@@ -121,7 +121,7 @@ func TestQueuesCountWorkersAndProcesses(t *testing.T) {
 	b := newBench(t, "-Q", "forced")
 	b.send(beat("w1@a", 0, 0), beat("w2@b", 0, 0))
 	queue := []wire.Queue{{Name: "emails"}}
-	b.tracker.learnQueues(map[string][]wire.Queue{"w1@a": queue, "w2@b": queue, "stranger@c": queue})
+	b.tracker.learnQueues(map[string][]wire.Queue{"w1@a": queue, "w2@b": queue, "foreign@c": queue})
 	b.tracker.workers.setProcesses("w1@a", 4, b.now)
 	b.tracker.workers.setProcesses("w2@b", 2, b.now)
 	b.want("celery_active_worker_count", `celery_active_worker_count{queue_name="emails"} 2`)

@@ -56,7 +56,7 @@ func (e *running) hears(client *redis.Client) {
 	})
 }
 
-// outage is how long a broker is away: long enough that the exporter tries again as seldom as it ever does.
+// outage is how long a broker is away: long enough that the exporter tries again as rarely as it ever does.
 const outage = 2 * time.Minute
 
 // serves watches an exporter without a broker for the whole outage: it goes on to serve what it has counted.

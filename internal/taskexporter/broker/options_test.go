@@ -96,14 +96,14 @@ func TestWhatTLSVerifies(t *testing.T) {
 		"prefixed as in URLs": {
 			map[string]string{"ssl_ca_certs": cert, "ssl_server_hostname": "broker.shop", "ssl_cert_reqs": "required"}, "",
 		},
-		"another name":               {map[string]string{"ca_certs": cert, "server_hostname": "other"}, "not other"},
-		"the address as a name":      {map[string]string{"ca_certs": cert}, "127.0.0.1"},
-		"name not checked":           {map[string]string{"ca_certs": cert, "check_hostname": "false"}, ""},
-		"name not checked, stranger": {map[string]string{"ca_certs": other, "check_hostname": "False"}, "certificate"},
-		"another authority":          {map[string]string{"ca_certs": other, "server_hostname": "broker.shop"}, "certificate"},
-		"the system's authorities":   {map[string]string{"server_hostname": "broker.shop"}, "certificate"},
-		"nothing checked":            {map[string]string{"cert_reqs": "CERT_NONE"}, ""},
-		"nothing checked, Python's":  {map[string]string{"cert_reqs": "ssl.CERT_NONE"}, ""},
+		"another name":              {map[string]string{"ca_certs": cert, "server_hostname": "other"}, "not other"},
+		"the address as a name":     {map[string]string{"ca_certs": cert}, "127.0.0.1"},
+		"name not checked":          {map[string]string{"ca_certs": cert, "check_hostname": "false"}, ""},
+		"name not checked, foreign": {map[string]string{"ca_certs": other, "check_hostname": "False"}, "certificate"},
+		"another authority":         {map[string]string{"ca_certs": other, "server_hostname": "broker.shop"}, "certificate"},
+		"the system's authorities":  {map[string]string{"server_hostname": "broker.shop"}, "certificate"},
+		"nothing checked":           {map[string]string{"cert_reqs": "CERT_NONE"}, ""},
+		"nothing checked, Python's": {map[string]string{"cert_reqs": "ssl.CERT_NONE"}, ""},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
