@@ -43,8 +43,10 @@ func fullStack(t *testing.T) *obsv1.ObservabilityStack {
 				},
 			}}},
 			Dashboards: &obsv1.DashboardsSpec{
-				Folder:          "Shop",
-				GrafanaOperator: &obsv1.GrafanaOperatorSpec{InstanceSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "grafana"}}},
+				Folder: "Shop",
+				GrafanaOperator: &obsv1.GrafanaOperatorSpec{
+					InstanceSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "grafana"}},
+				},
 			},
 			Alerts:  &obsv1.AlertsSpec{Labels: map[string]obsv1.AlertLabelValue{"team": "shop"}},
 			Sentry:  &obsv1.SentrySpec{DSNFrom: from("shop-sentry", "dsn"), TracesSampleRate: "0.1"},
@@ -92,7 +94,9 @@ func from(name, key string) *obsv1.SecretKeySource {
 }
 
 func secret(namespace, name, key, value string) *corev1.Secret {
-	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Data: map[string][]byte{key: []byte(value)}}
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Data: map[string][]byte{key: []byte(value)},
+	}
 }
 
 // finishRollout stands in for the controllers that make the exporter available.
@@ -100,7 +104,9 @@ func finishRollout(t *testing.T, namespace string) {
 	t.Helper()
 	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop-tasks-main"}}
 	refresh(t, d)
-	d.Status = appsv1.DeploymentStatus{ObservedGeneration: d.Generation, Replicas: 1, UpdatedReplicas: 1, ReadyReplicas: 1, AvailableReplicas: 1}
+	d.Status = appsv1.DeploymentStatus{
+		ObservedGeneration: d.Generation, Replicas: 1, UpdatedReplicas: 1, ReadyReplicas: 1, AvailableReplicas: 1,
+	}
 	if err := live.Status().Update(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +165,8 @@ func TestReconcileSendsOneRequestForEachChildOfANewStack(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	f.reconcileStack(t, stack)
 	if got, want := len(f.sent.writes), len(fullStackChildren)+1; got != want {
-		t.Errorf("%d writes, want one for each of the %d children and the status: %v", got, len(fullStackChildren), f.sent.writes)
+		t.Errorf("%d writes, want one for each of the %d children and the status: %v", got, len(fullStackChildren),
+			f.sent.writes)
 	}
 	if got, want := len(f.sent.reads), 2; got != want {
 		t.Errorf("%d reads, want the %d Secrets that the stack refers to: %v", got, want, f.sent.reads)
@@ -228,7 +235,10 @@ func TestReconcilePrunesTheObjectsOfRemovedParts(t *testing.T) {
 		spec.Dashboards.GrafanaOperator = nil
 	})
 	f.reconcileStack(t, stack)
-	wantChildren(t, stack, []string{"ConfigMap/shop-dashboard-http-fastapi", "ConfigMap/shop-dashboard-overview", "Secret/obstack.NAMESPACE.shop", "ServiceMonitor/shop-api"})
+	wantChildren(t, stack, []string{
+		"ConfigMap/shop-dashboard-http-fastapi", "ConfigMap/shop-dashboard-overview", "Secret/obstack.NAMESPACE.shop",
+		"ServiceMonitor/shop-api",
+	})
 	for _, part := range []string{obsv1.TasksReady, obsv1.AlertsReady} {
 		if meta.FindStatusCondition(stack.Status.Conditions, part) != nil {
 			t.Errorf("condition %s is there, although the part is not requested", part)
@@ -256,7 +266,8 @@ func TestSecretReaderReadsNoSecretAfterARestart(t *testing.T) {
 		t.Error("no other pass, want one that reads what was not")
 	}
 	before := versions(t, stack)["Secret/"+obsv1.SettingsName(stack.Namespace, stack.Name)]
-	if err := live.Update(t.Context(), secret(stack.Namespace, "shop-redis", "url", "redis://:hunter3@redis:6379/0")); err != nil {
+	if err := live.Update(t.Context(),
+		secret(stack.Namespace, "shop-redis", "url", "redis://:hunter3@redis:6379/0")); err != nil {
 		t.Fatal(err)
 	}
 	settings := secret(stack.Namespace, obsv1.SettingsName(stack.Namespace, stack.Name), "", "")
@@ -289,7 +300,8 @@ func TestApplyNamesAFieldThatTheClusterDoesNotKnow(t *testing.T) {
 	child.SetGroupVersionKind(desired.ServiceMonitorKind)
 	child.SetName("shop-api")
 	child.SetNamespace(stack.Namespace)
-	if err := pass.Apply(t.Context(), []client.Object{child}); err == nil || !strings.Contains(err.Error(), "fieldOfTomorrow") {
+	if err := pass.Apply(t.Context(), []client.Object{child}); err == nil || !strings.Contains(err.Error(),
+		"fieldOfTomorrow") {
 		t.Errorf("error = %v, want one that names the field", err)
 	}
 }

@@ -37,10 +37,12 @@ func secretStack(value string) (*obsv1.ObservabilityStack, Inputs) {
 // and is never quoted.
 func FuzzSecretValue(f *testing.F) {
 	for _, seed := range []string{
-		"", " \n", "https://0123456789abcdef@o1.ingest.example/42", "https://0123456789abcdef:fedcba9876543210@sentry.example:9000/path/42\n",
+		"", " \n", "https://0123456789abcdef@o1.ingest.example/42",
+		"https://0123456789abcdef:fedcba9876543210@sentry.example:9000/path/42\n",
 		"https://sentry.example/42", "https://key@sentry.example/shop", "http://", "://", "%zz", "https://k@h/1\x00",
 		"redis://:correct-horse@redis:6379/0", "rediss://redis", "sentinel://a:26379;sentinel://b:26379",
-		"redis+socket:///var/run/redis.sock", "amqp://guest:guest@rabbit//", "amqps://r", "REDIS://redis", " redis://redis", "kafka://k:9092",
+		"redis+socket:///var/run/redis.sock", "amqp://guest:guest@rabbit//", "amqps://r", "REDIS://redis", " redis://redis",
+		"kafka://k:9092",
 	} {
 		f.Add(seed)
 	}

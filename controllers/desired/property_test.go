@@ -143,7 +143,10 @@ func TestSettingsHoldOnlyKnownKeys(t *testing.T) {
 				t.Errorf("%s uses stringData, which server-side apply cannot take back", obj.GetName())
 			}
 			for key := range data {
-				if !slices.Contains([]string{"SENTRY_DSN", "SENTRY_ENVIRONMENT", "SENTRY_TRACES_SAMPLE_RATE", "SENTRY_RELEASE", "ENVIRONMENT", "LOG_LEVEL", "LOG_FORMAT"}, key) {
+				if !slices.Contains([]string{
+					"SENTRY_DSN", "SENTRY_ENVIRONMENT", "SENTRY_TRACES_SAMPLE_RATE", "SENTRY_RELEASE", "ENVIRONMENT", "LOG_LEVEL",
+					"LOG_FORMAT",
+				}, key) {
 					t.Errorf("%s holds the unknown key %s", obj.GetName(), key)
 				}
 			}
@@ -164,7 +167,8 @@ func TestNamesAreUniqueAndValid(t *testing.T) {
 				}
 				checkName(t, kind, obj)
 				// Copies of the settings go to where the workloads are, nothing else does.
-				copied := component.Name == ComponentInjection && tc.in.Workloads != nil && slices.Contains(tc.in.Workloads.Namespaces, obj.GetNamespace())
+				copied := component.Name == ComponentInjection && tc.in.Workloads != nil &&
+					slices.Contains(tc.in.Workloads.Namespaces, obj.GetNamespace())
 				if obj.GetNamespace() != tc.stack.Namespace && !copied {
 					t.Errorf("%s: %s is in namespace %q, want the stack's", tc.name, obj.GetName(), obj.GetNamespace())
 				}
@@ -214,7 +218,8 @@ func TestEveryObjectCarriesTheLabels(t *testing.T) {
 func TestExtraLabelsDoNotReplaceOurs(t *testing.T) {
 	stack := &obsv1.ObservabilityStack{}
 	stack.Name = "shop"
-	meta := objectMeta(stack, componentMetrics, "shop-api", map[string]obsv1.LabelValue{obsv1.LabelStack: "other", "team": "shop"})
+	meta := objectMeta(stack, componentMetrics, "shop-api",
+		map[string]obsv1.LabelValue{obsv1.LabelStack: "other", "team": "shop"})
 	if meta.Labels[obsv1.LabelStack] != "shop" || meta.Labels["team"] != "shop" {
 		t.Errorf("labels = %v, want ours and the extra one", meta.Labels)
 	}

@@ -125,7 +125,12 @@ func inputsOf(stack *obsv1.ObservabilityStack, given caseInputs) Inputs {
 			value := in.Secrets[ref.SecretKeySelector]
 			value.SecretExists = true
 			if secret.Key == ref.Key {
-				value = SecretValue{SecretExists: true, KeyExists: true, Value: secret.Value, Source: Source{Revision: "revision-of-" + ref.Name + "-" + ref.Key}}
+				value = SecretValue{
+					SecretExists: true,
+					KeyExists:    true,
+					Value:        secret.Value,
+					Source:       Source{Revision: "revision-of-" + ref.Name + "-" + ref.Key},
+				}
 			}
 			in.Secrets[ref.SecretKeySelector] = value
 		}
@@ -150,7 +155,8 @@ type stackSchema struct {
 }
 
 var crd = sync.OnceValues(func() (stackSchema, error) {
-	content, err := os.ReadFile(filepath.Join("..", "..", "config", "crd", "bases", "obstack.dev_observabilitystacks.yaml"))
+	content, err := os.ReadFile(
+		filepath.Join("..", "..", "config", "crd", "bases", "obstack.dev_observabilitystacks.yaml"))
 	if err != nil {
 		return stackSchema{}, err
 	}
@@ -196,7 +202,8 @@ func admit(t testing.TB, name string, stackYAML []byte) *obsv1.ObservabilityStac
 	return stack
 }
 
-// plain is an object as it is applied: with its kind. The empty status of a builtin type is left out, and there is no other.
+// plain is an object as it is applied: with its kind. The empty status of a builtin type is left
+// out, and there is no other.
 func plain(t testing.TB, obj client.Object) map[string]any {
 	t.Helper()
 	kind, err := apiutil.GVKForObject(obj, scheme)

@@ -31,7 +31,8 @@ func (r *Reconciler) report(ctx context.Context, stack *obsv1.ObservabilityStack
 	if equality.Semantic.DeepEqual(before.Status, stack.Status) {
 		if over, ok := r.written.Load(stack.UID); ok && over == before.ResourceVersion {
 			// The cache does not show the status written last, which may differ. The API server would say the same.
-			return apierrors.NewConflict(obsv1.GroupVersion.WithResource("observabilitystacks").GroupResource(), stack.Name, errCacheBehind)
+			return apierrors.NewConflict(obsv1.GroupVersion.WithResource("observabilitystacks").GroupResource(), stack.Name,
+				errCacheBehind)
 		}
 		return nil
 	}
@@ -92,7 +93,9 @@ func setCondition(stack *obsv1.ObservabilityStack, conditionType string, out des
 // summary is the condition Ready. What somebody must change comes before what
 // passes by itself.
 func summary(stack *obsv1.ObservabilityStack, results []result) desired.Output {
-	all := desired.Output{Status: metav1.ConditionTrue, Reason: obsv1.ReasonAvailable, Message: "every requested part is in place"}
+	all := desired.Output{
+		Status: metav1.ConditionTrue, Reason: obsv1.ReasonAvailable, Message: "every requested part is in place",
+	}
 	if stack.Spec.Suspend {
 		all.Reason, all.Message = obsv1.ReasonSuspended, "suspended; nothing differs from the spec"
 	}
@@ -125,7 +128,8 @@ func (r *Reconciler) recordEvents(stack *obsv1.ObservabilityStack, before []meta
 		if now.Status != metav1.ConditionTrue && now.Reason != obsv1.ReasonRollingOut {
 			eventType = corev1.EventTypeWarning
 		}
-		if was == nil && eventType == corev1.EventTypeNormal && (now.Type != obsv1.Ready || now.Reason == obsv1.ReasonRollingOut) {
+		if was == nil &&
+			eventType == corev1.EventTypeNormal && (now.Type != obsv1.Ready || now.Reason == obsv1.ReasonRollingOut) {
 			continue
 		}
 		r.Events.Eventf(stack, nil, eventType, now.Reason, now.Type, "%s", now.Type+": "+now.Message)

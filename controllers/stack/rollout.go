@@ -18,7 +18,8 @@ const webhookRecheck = 15 * time.Second
 
 // rollout patches the workloads once the settings are written. The outcome is the one
 // of applying, but for the result of injection.
-func (r *Reconciler) rollout(ctx context.Context, stack *obsv1.ObservabilityStack, plan plan, applied outcome) (outcome, error) {
+func (r *Reconciler) rollout(ctx context.Context, stack *obsv1.ObservabilityStack, plan plan,
+	applied outcome) (outcome, error) {
 	done := outcome{results: slices.Clone(applied.results)}
 	injected := done.of(obsv1.InjectionReady)
 	if plan.workloads == nil {

@@ -10,7 +10,26 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
+
+// generated pages keep the lines of what they are made from.
+var generated = []string{"docs/reference/api.md", "docs/benchmarks/operator.md", "docs/benchmarks/rules.md"}
+
+// TestLinesOfTheDocs: a table's row cannot be broken, anything else can.
+func TestLinesOfTheDocs(t *testing.T) {
+	const most = 120
+	for _, file := range files(t, "*.md") {
+		if slices.Contains(generated, file) {
+			continue
+		}
+		for number, line := range lines(t, file) {
+			if length := utf8.RuneCountInString(line); length > most && !strings.HasPrefix(strings.TrimSpace(line), "|") {
+				t.Errorf("%s:%d has %d columns, at most %d", file, number+1, length, most)
+			}
+		}
+	}
+}
 
 var (
 	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)

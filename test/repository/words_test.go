@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package repository
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// words that a reader would have to learn from us alone, each with the field's own.
+var words = [][2]string{
+	{`survey(?:s|ed)?`, "workload state, or plan"},
+	{`roller`, "rollout"},
+	{`tells? whether`, "reports whether"},
+	{`strange|strangers?`, "unmanaged, or foreign"},
+	{`thrifty`, "buffered"},
+	{`lean`, "partial"},
+	{`heal(?:s|ed|ing)?`, "retry injection"},
+	{`overtaken`, "raced"},
+	{`recall(?:s|ed)?`, "load"},
+	{`webhooksilent`, "WebhookUnavailable"},
+	{`scrapedtooseldom`, "ScrapeIntervalTooLong"},
+	{`planetest`, "testenv"},
+	{`realparts`, "integration"},
+	{`patience`, "timeout"},
+	{`seldom`, "rarely, or pollInterval"},
+	{`halted`, "paused"},
+}
+
+// TestWordsOfTheField finds words that were replaced by those that Kubernetes and Prometheus use.
+func TestWordsOfTheField(t *testing.T) {
+	var patterns []string
+	for _, word := range words {
+		patterns = append(patterns, "("+word[0]+")")
+	}
+	pattern := regexp.MustCompile(`(?i)\b(?:` + strings.Join(patterns, "|") + `)\b`)
+	for _, file := range files(t, "*.go", "*.md", "*.sh", "*.tmpl", "Makefile") {
+		// This file has to name them.
+		if file == "test/repository/words_test.go" {
+			continue
+		}
+		for number, line := range lines(t, file) {
+			match := pattern.FindStringSubmatch(line)
+			if match == nil {
+				continue
+			}
+			which := slices.IndexFunc(match[1:], func(group string) bool { return group != "" })
+			t.Errorf("%s:%d says %q, write %s", file, number+1, match[0], words[which][1])
+		}
+	}
+}
