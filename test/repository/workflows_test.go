@@ -70,49 +70,65 @@ func TestBaseImagesArePinned(t *testing.T) {
 	}
 }
 
-// TestReleaseIsScannedBeforeItIsTagged: what has a tag is what people get.
-func TestReleaseIsScannedBeforeItIsTagged(t *testing.T) {
-	var release struct {
-		Jobs map[string]struct {
-			Needs    any
-			Strategy struct {
-				Matrix struct{ Architecture []string }
-			}
-			Steps []struct {
-				Uses, Run string
-				With      map[string]any
-			}
+// release is what a test reads of the workflow that publishes.
+type release struct {
+	Jobs map[string]struct {
+		Needs    any
+		Strategy struct{ Matrix struct{ Architecture []string } }
+		Steps    []struct {
+			Uses, Run string
+			With      map[string]any
 		}
 	}
-	if err := yaml.Unmarshal([]byte(read(t, ".github/workflows/release.yaml")), &release); err != nil {
+}
+
+func readRelease(t *testing.T) release {
+	t.Helper()
+	var workflow release
+	if err := yaml.Unmarshal([]byte(read(t, ".github/workflows/release.yaml")), &workflow); err != nil {
 		t.Fatal(err)
 	}
-	var platforms []string
-	for _, architecture := range release.Jobs["scan"].Strategy.Matrix.Architecture {
-		platforms = append(platforms, "linux/"+architecture)
+	return workflow
+}
+
+// TestReleaseScansEveryPlatform that it builds, and builds without a tag.
+func TestReleaseScansEveryPlatform(t *testing.T) {
+	workflow := readRelease(t)
+	var scanned []string
+	for _, architecture := range workflow.Jobs["scan"].Strategy.Matrix.Architecture {
+		scanned = append(scanned, "linux/"+architecture)
 	}
-	for _, step := range release.Jobs["image"].Steps {
+	for _, step := range workflow.Jobs["image"].Steps {
 		if !strings.HasPrefix(step.Uses, "docker/build-push-action@") {
 			continue
 		}
-		if got, want := step.With["platforms"], strings.Join(platforms, ","); got != want {
+		if got, want := step.With["platforms"], strings.Join(scanned, ","); got != want {
 			t.Errorf("built for %v, scanned for %v", got, want)
 		}
-		if outputs, _ := step.With["outputs"].(string); !strings.Contains(outputs, "push-by-digest=true") ||
-			step.With["tags"] != nil {
+		outputs, _ := step.With["outputs"].(string)
+		if !strings.Contains(outputs, "push-by-digest=true") || step.With["tags"] != nil {
 			t.Errorf("the build pushes %q with the tags %v, want it by digest alone", outputs, step.With["tags"])
 		}
-		platforms = nil
+		return
 	}
-	if platforms != nil {
-		t.Error("the job image builds nothing")
-	}
-	for name, job := range release.Jobs {
+	t.Error("the job image builds nothing")
+}
+
+// TestReleaseIsScannedBeforeItIsTagged: what has a tag is what people get.
+func TestReleaseIsScannedBeforeItIsTagged(t *testing.T) {
+	tagged := 0
+	for name, job := range readRelease(t).Jobs {
 		for _, step := range job.Steps {
-			needs, _ := job.Needs.([]any)
-			if strings.Contains(step.Run, "imagetools create") && !slices.Contains(needs, any("scan")) {
+			if !strings.Contains(step.Run, "imagetools create") {
+				continue
+			}
+			tagged++
+			if needs, _ := job.Needs.([]any); !slices.Contains(needs, any("scan")) {
 				t.Errorf("the job %s sets a tag and waits for %v, not for scan", name, job.Needs)
 			}
 		}
+	}
+	if tagged != 1 {
+		t.Errorf("%d steps set a tag, want 1", tagged)
 	}
 }
