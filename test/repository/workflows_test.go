@@ -74,8 +74,10 @@ func TestBaseImagesArePinned(t *testing.T) {
 type release struct {
 	Jobs map[string]struct {
 		Needs    any
-		Strategy struct{ Matrix struct{ Architecture []string } }
-		Steps    []struct {
+		Strategy struct {
+			Matrix struct{ Architecture []string }
+		}
+		Steps []struct {
 			Uses, Run string
 			With      map[string]any
 		}
