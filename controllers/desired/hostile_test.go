@@ -107,22 +107,27 @@ func eachString(v reflect.Value, path string, visit func(path string, set func(s
 			eachString(v.Index(i), fmt.Sprintf("%s[%d]", path, i), visit)
 		}
 	case reflect.Map:
-		for _, key := range v.MapKeys() {
-			if key.Kind() != reflect.String || v.Type().Elem().Kind() != reflect.String {
-				continue
-			}
-			visit(path+"[key "+key.String()+"]", func(s string) {
-				v.SetMapIndex(reflect.ValueOf(s).Convert(key.Type()), v.MapIndex(key))
-				v.SetMapIndex(key, reflect.Value{})
-			})
-			visit(path+"["+key.String()+"]", func(s string) {
-				v.SetMapIndex(key, reflect.ValueOf(s).Convert(v.Type().Elem()))
-			})
-		}
+		eachEntry(v, path, visit)
 	case reflect.String:
 		if !slices.Contains(closedSets, v.Type()) {
 			visit(path, v.SetString)
 		}
+	}
+}
+
+// eachEntry visits the keys and values of a map from strings to strings.
+func eachEntry(v reflect.Value, path string, visit func(path string, set func(string))) {
+	if v.Type().Key().Kind() != reflect.String || v.Type().Elem().Kind() != reflect.String {
+		return
+	}
+	for _, key := range v.MapKeys() {
+		visit(path+"[key "+key.String()+"]", func(s string) {
+			v.SetMapIndex(reflect.ValueOf(s).Convert(key.Type()), v.MapIndex(key))
+			v.SetMapIndex(key, reflect.Value{})
+		})
+		visit(path+"["+key.String()+"]", func(s string) {
+			v.SetMapIndex(key, reflect.ValueOf(s).Convert(v.Type().Elem()))
+		})
 	}
 }
 
@@ -237,7 +242,7 @@ func shapeOfExpr(t *testing.T, path string, stack *obsv1.ObservabilityStack, tex
 			}
 		}
 		for _, m := range selector.LabelMatchers {
-			if m.Name == labels.MetricName || m.Name == "namespace" || m.Name == obsv1.SeriesStack {
+			if m.Name == model.MetricNameLabel || m.Name == "namespace" || m.Name == obsv1.SeriesStack {
 				continue
 			}
 			*m = *labels.MustNewMatcher(m.Type, m.Name, "")

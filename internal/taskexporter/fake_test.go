@@ -100,7 +100,7 @@ func during(t *testing.T, f *fakeBroker, span time.Duration, act func(*bench), a
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, args...)
 		b.connected.Store(false)
-		b.Exporter.broker, b.clock = f, time.Now
+		b.broker, b.clock = f, time.Now
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {

@@ -88,13 +88,13 @@ func probe(ok func() bool, yes, no string) http.HandlerFunc {
 // serveReady says which questions are not answered too; they do not make the exporter unready,
 // because its counters count.
 func (e *Exporter) serveReady(w http.ResponseWriter, r *http.Request) {
-	text := "subscribed to events of the broker"
+	lines := []string{"subscribed to events of the broker"}
 	for _, state := range append(e.connections(), e.questions()...) {
 		if state.Known && !state.Up && state.Reason != "" {
-			text += "\n" + state.Name + ": " + state.Reason
+			lines = append(lines, state.Name+": "+state.Reason)
 		}
 	}
-	probe(e.Ready, text, "not connected to the broker\n"+e.events.read().Reason)(w, r)
+	probe(e.Ready, strings.Join(lines, "\n"), "not connected to the broker\n"+e.events.read().Reason)(w, r)
 }
 
 // Serve answers requests on the address until the context ends, with TLS and basic authentication

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -84,8 +85,8 @@ func (p *prometheus) round() {
 	live := append([]*running(nil), p.live...)
 	p.mu.Unlock()
 	showing := 0
-	for i := len(live) - 1; i >= 0; i-- {
-		response, err := http.Get(live[i].url + "/metrics")
+	for _, process := range slices.Backward(live) {
+		response, err := http.Get(process.url + "/metrics")
 		if err != nil {
 			continue // it has ended
 		}
@@ -103,7 +104,7 @@ func (p *prometheus) round() {
 				}
 			}
 		}
-		p.last[live[i]] = tasks
+		p.last[process] = tasks
 		if families["celery_worker_up"] != nil {
 			showing++
 		}

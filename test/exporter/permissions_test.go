@@ -120,7 +120,7 @@ func setUser(t testing.TB, client *redis.Client, rules map[string][]string, allo
 	t.Helper()
 	args := []any{"ACL", "SETUSER", "exporter", "reset", "on", ">pw"}
 	for _, feature := range append([]string{"events"}, allowed...) {
-		for _, rule := range strings.Fields(rules[feature][0]) {
+		for rule := range strings.FieldsSeq(rules[feature][0]) {
 			args = append(args, rule)
 		}
 	}

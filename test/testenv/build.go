@@ -189,9 +189,11 @@ func (p *progress) Write(data []byte) (int, error) {
 	return p.last.Write(data)
 }
 
-func (p *progress) tail() string { return lastLines(p.last.String(), 20) }
+func (p *progress) tail() string { return lastLines(p.last.String()) }
 
-func lastLines(text string, n int) string {
+// lastLines of what a program printed, which say what went wrong.
+func lastLines(text string) string {
+	const most = 20
 	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+	return strings.Join(lines[max(0, len(lines)-most):], "\n")
 }

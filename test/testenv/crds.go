@@ -115,7 +115,7 @@ func generateCRDs(ctx context.Context, root, dir string) error {
 	cmd.Dir = root
 	interruptOnCancel(cmd)
 	if output, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("generate the definitions of prometheus-operator: %w\n%s", err, lastLines(string(output), 20))
+		return fmt.Errorf("generate the definitions of prometheus-operator: %w\n%s", err, lastLines(string(output)))
 	}
 	for _, name := range prometheusOperatorCRDs {
 		file := filepath.Join(generated, name)

@@ -111,7 +111,7 @@ func (c *ControlPlane) tail(program Program) string {
 	if err != nil {
 		return err.Error()
 	}
-	return lastLines(string(content), 20)
+	return lastLines(string(content))
 }
 
 // StopAPIServer stops kube-apiserver. Its data, port and credentials stay.

@@ -93,7 +93,7 @@ func (p *Process) Tail() string {
 	if err != nil {
 		return err.Error()
 	}
-	return lastLines(string(content), 20)
+	return lastLines(string(content))
 }
 
 // WaitFor polls until ready is true. It gives up when the process has ended, with

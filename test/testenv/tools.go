@@ -28,7 +28,7 @@ func Tool(ctx context.Context, name string) (string, error) {
 	interruptOnCancel(cmd)
 	output, err := cmd.Output()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		err = fmt.Errorf("%w\n%s", err, lastLines(string(exit.Stderr), 20))
+		err = fmt.Errorf("%w\n%s", err, lastLines(string(exit.Stderr)))
 	}
 	if err != nil {
 		return "", fmt.Errorf("build %s: %w", name, err)

@@ -40,13 +40,7 @@ func TestLoadReturnsEveryError(t *testing.T) {
 			}
 			broken := strings.Replace(minimal, tc.old, tc.with, 1)
 			for _, file := range []string{"overview", "http", "tasks"} {
-				content := fstest.MapFS{}
-				for _, other := range []string{"overview", "http", "tasks"} {
-					content[other+".json"] = &fstest.MapFile{Data: []byte(minimal)}
-				}
-				if _, err := load(content, framework.Table); err != nil {
-					t.Fatalf("the minimal dashboard is refused: %v", err)
-				}
+				content := minimalFiles(t)
 				if name == "no title" && file == "http" {
 					continue // Its title is the framework's.
 				}
@@ -55,15 +49,31 @@ func TestLoadReturnsEveryError(t *testing.T) {
 				if name == "unknown variable" && file != "http" {
 					want = "no framework has the variable ${latency:raw}"
 				}
-				if _, err := load(content, framework.Table); err == nil || !strings.Contains(err.Error(), want) {
-					t.Errorf("%s.json: error = %v, want %q", file, err, want)
-				}
+				wantLoadError(t, content, want)
 				delete(content, file+".json")
-				if _, err := load(content, framework.Table); err == nil || !strings.Contains(err.Error(), "read dashboard "+file) {
-					t.Errorf("without %s.json: error = %v", file, err)
-				}
+				wantLoadError(t, content, "read dashboard "+file)
 			}
 		})
+	}
+}
+
+// minimalFiles are the minimal dashboard under every name.
+func minimalFiles(t *testing.T) fstest.MapFS {
+	t.Helper()
+	content := fstest.MapFS{}
+	for _, name := range []string{"overview", "http", "tasks"} {
+		content[name+".json"] = &fstest.MapFile{Data: []byte(minimal)}
+	}
+	if _, err := load(content, framework.Table); err != nil {
+		t.Fatalf("the minimal dashboard is refused: %v", err)
+	}
+	return content
+}
+
+func wantLoadError(t *testing.T, content fstest.MapFS, want string) {
+	t.Helper()
+	if _, err := load(content, framework.Table); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("error = %v, want %q", err, want)
 	}
 }
 

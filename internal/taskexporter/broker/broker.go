@@ -128,8 +128,7 @@ func Refused(err error) bool {
 			// A server that was the master: the sentinels know the new one.
 			!redis.IsReadOnlyError(answer)
 	}
-	var reason *amqp.Error
-	if errors.As(err, &reason) {
+	if reason, ok := errors.AsType[*amqp.Error](err); ok {
 		return slices.Contains(
 			[]int{amqp.AccessRefused, amqp.NotAllowed, amqp.ResourceLocked, amqp.PreconditionFailed},
 			reason.Code,

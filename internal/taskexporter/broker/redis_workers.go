@@ -77,13 +77,10 @@ const (
 func (c *redisWorkers) collect(ctx context.Context, key string, tickets map[string]string, handle func(Reply)) error {
 	var decoder wire.Decoder
 	batch := 1
-	for last := time.Now(); time.Since(last) < replyWait; {
+	// When the context ends, a fleet that does not stop to reply has been heard long enough.
+	for last := time.Now(); ctx.Err() == nil && time.Since(last) < replyWait; {
 		popped, err := c.pop(ctx, key, batch)
-		if err != nil {
-			// A fleet that does not stop to reply has been heard long enough.
-			if ctx.Err() != nil {
-				return nil
-			}
+		if err != nil && ctx.Err() == nil {
 			return fmt.Errorf("read replies: %w", err)
 		}
 		for _, message := range popped {
