@@ -20,7 +20,7 @@ const (
 	// seed of the moments of the kills.
 	seed = 20261122
 	// longestLife is enough for a start and most of a convergence of all stacks.
-	longestLife = 3 * time.Second
+	longestLife = 1500 * time.Millisecond
 )
 
 // killed runs the same changes twice in the same namespace, undisturbed and with
