@@ -37,13 +37,14 @@ image: ## Build the container image with docker.
 ##@ Check
 
 .PHONY: tools
-tools: ## Build the pinned tools that tests, linting and generation use; the first time takes minutes.
+tools: ## Build all pinned tools, of which each target builds what it uses; the first time takes minutes.
 	@hack/tools/build.sh
 
 # The operator that tests start is built once. Nobody debugs these programs, and without DWARF they link in half the time.
 # Four packages at a time, because many wait for what takes its time rather than for a processor.
 .PHONY: test
-test: tools ## Run every test that needs no more than this machine, with the coverage gate.
+test: ## Run every test that needs no more than this machine, with the coverage gate.
+	@hack/tools/build.sh controller-gen helm kustomize promtool
 	@assets=$$(go run ./hack/assets) && export KUBEBUILDER_ASSETS=$$assets && \
 	export OBSTACK_OPERATOR=$(CURDIR)/cover.d/obstack OBSTACK_COVERAGE=$(CURDIR)/cover.d/operator && \
 	rm -rf $$OBSTACK_COVERAGE && mkdir -p $$OBSTACK_COVERAGE && go build -cover -ldflags=-w -o $$OBSTACK_OPERATOR . && \
@@ -68,7 +69,8 @@ test-dashboards: ## Try the dashboards on a real Prometheus under a known load; 
 
 # gosec leaves unchecked errors (G104) to errcheck, which knows those that do not matter.
 .PHONY: lint
-lint: tools ## Lint the code, the API and the chart, and look for security flaws.
+lint: ## Lint the code, the API and the chart, and look for security flaws.
+	@hack/tools/build.sh golangci-lint-kube-api-linter gosec helm
 	$(TOOL) golangci-lint-kube-api-linter run
 	$(TOOL) golangci-lint-kube-api-linter run -c .golangci-kal.yml ./api/...
 	$(TOOL) gosec -quiet -exclude=G104 -exclude-generated -exclude-dir=hack -exclude-dir=test ./...
@@ -89,7 +91,8 @@ bench-rules: ## Measure alerts and SLOs on a real Prometheus.
 ##@ Generate
 
 .PHONY: generate
-generate: tools ## Generate all that is generated: deepcopy, CRD, RBAC, the chart's copies, the field reference.
+generate: ## Generate all that is generated: deepcopy, CRD, RBAC, the chart's copies, the field reference.
+	@hack/tools/build.sh controller-gen crd-ref-docs helm
 	$(TOOL) controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/... paths=./controllers/...
 	$(TOOL) controller-gen rbac:roleName=manager-role paths=./controllers output:rbac:dir=config/rbac
 	$(TOOL) controller-gen rbac:roleName=injection-role,fileName=injection_role.yaml paths=./controllers/injection output:rbac:dir=config/rbac

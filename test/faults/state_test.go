@@ -77,8 +77,6 @@ func normalise(obj map[string]any, stack string) (map[string]any, error) {
 	for _, field := range []string{"clusterIP", "clusterIPs"} {
 		unstructured.RemoveNestedField(obj, "spec", field)
 	}
-	// The hash of the request, which names the owner by its UID.
-	unstructured.RemoveNestedField(obj, "metadata", "annotations", obsv1.AnnotationApplied)
 	drop(obj, "time", "metadata", "managedFields")
 	drop(obj, "lastTransitionTime", "status", "conditions")
 	content, err := json.Marshal(obj)

@@ -5,6 +5,7 @@ package policy
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -45,10 +46,10 @@ type Plan struct {
 // nothing to patch.
 func NewPlan(state State, configHash string, rollout obsv1.RolloutSpec) Plan {
 	plan := Plan{By: map[Progress][]string{}}
-	plan.Status.Refused = state.Refused
-	plan.Status.Annotated = state.Refused + int32(len(state.Candidates)) //nolint:gosec // A cluster has fewer workloads.
+	granted := int32(min(len(state.Candidates), math.MaxInt32))
+	plan.Status.Refused, plan.Status.Annotated = state.Refused, state.Refused+granted
 	if configHash == "" {
-		plan.Status.Pending = int32(len(state.Candidates)) //nolint:gosec // A cluster has fewer workloads.
+		plan.Status.Pending = granted
 	} else {
 		plan.addPatches(withHash(state.Candidates, configHash), rollout)
 	}
