@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	amqp "github.com/rabbitmq/amqp091-go"
 
 	"obstack.dev/obstack/internal/taskexporter/broker"
 	"obstack.dev/obstack/internal/taskexporter/wire"
@@ -39,7 +40,7 @@ func TestABrokerThatRefusesIsLeftAlone(t *testing.T) {
 	}
 }
 
-// errRefused is an answer of Redis.
+// errRefused is a reply of Redis.
 type errRefused struct{}
 
 func (errRefused) Error() string {
@@ -115,6 +116,8 @@ func TestQueuesThatCannotBeReadAreAbsentAndCounted(t *testing.T) {
 			switch queue {
 			case "locked":
 				depth = broker.Depth{Err: errRefused{}}
+			case "down": // as RabbitMQ replies where the queue's node is away
+				depth = broker.Depth{Err: &amqp.Error{Code: amqp.NotFound, Reason: "home node of the queue is down"}}
 			case "missing":
 				depth = broker.Depth{Missing: true}
 			}
@@ -138,7 +141,10 @@ func TestQueuesThatCannotBeReadAreAbsentAndCounted(t *testing.T) {
 		if got := b.scrape("celery_exporter_control_errors_total"); len(got) != 1 {
 			t.Errorf("errors = %v", got)
 		}
-	}, "-Q", "good,locked,missing")
+	}, "-Q", "down,good,locked,missing")
+	if len(f.connects) != 3 {
+		t.Errorf("%d connections, want one for each purpose", len(f.connects))
+	}
 	// RabbitMQ closes a channel for each of these, and writes a line in its log.
 	if asked["good"] < 60 || asked["locked"] > 16 || asked["missing"] > 16 || asked["missing"] < 10 {
 		t.Errorf("asked in ten minutes: %v", asked)

@@ -4,6 +4,7 @@ package taskexporter
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -85,6 +86,9 @@ func TestHandoverDividesTheEventsAtTheClaim(t *testing.T) {
 	)
 	b.want("celery_task_")
 	b.want("celery_worker_up")
+	if !strings.Contains(b.metricsText(), "\ncelery_exporter_broker_up ") {
+		t.Error("an exporter that does not count is silent about its broker")
+	}
 	claim(own)
 	b.send(event("task-started", "w@h", 1, of("u")))
 	// The name and the queue were learnt before.

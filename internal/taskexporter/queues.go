@@ -134,7 +134,7 @@ func (q *queues) failure() error {
 	defer q.mu.Unlock()
 	for _, name := range slices.Sorted(maps.Keys(q.byName)) {
 		if err := q.byName[name].depth.Err; err != nil {
-			return fmt.Errorf("read the length of the queue %q: %w", name, err)
+			return fmt.Errorf("the length of the queue %q is %w: %w", name, errUnreadable, err)
 		}
 	}
 	return nil

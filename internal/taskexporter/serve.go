@@ -177,15 +177,16 @@ func (e *Exporter) scrapeText(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// gatherOwn leaves out the gauges while another exporter of the group counts: one shows them at a
-// time.
+// gatherOwn leaves out the gauges of workers and queues while another exporter of the group counts:
+// one shows them at a time. What it says of itself, such as broker_up, each shows always.
 func (e *Exporter) gatherOwn() ([]*dto.MetricFamily, error) {
 	families, err := e.metrics.registry.Gather()
 	if e.handover.counting.Load() {
 		return families, err
 	}
 	return slices.DeleteFunc(families, func(family *dto.MetricFamily) bool {
-		return family.GetType() == dto.MetricType_GAUGE && strings.HasPrefix(family.GetName(), e.options.Series.Prefix)
+		name, ours := strings.CutPrefix(family.GetName(), e.options.Series.Prefix)
+		return ours && family.GetType() == dto.MetricType_GAUGE && !strings.HasPrefix(name, "exporter_")
 	}), err
 }
 

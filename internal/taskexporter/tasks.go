@@ -39,10 +39,11 @@ func newTaskID(text []byte) taskID {
 type task struct {
 	id          taskID
 	name, queue string
-	// When it was sent, or its ETA if that is later, in Unix seconds by the client's clock: of the sends whose start has
-	// not come yet, the first two. A retry is often sent before the news of the start that it follows.
-	readyAt, readyNext float64
-	startedAt          float64 // Unix seconds by the worker's clock
+	// When it was sent, or its ETA if that is later, in Unix seconds by the client's clock: of the
+	// sends whose start has not come yet, the last four, the oldest first. Retries are often sent
+	// before the news of the start that they follow.
+	readyAt   [4]float64
+	startedAt float64 // Unix seconds by the worker's clock
 
 	prev, next int32
 	finished   bool
@@ -51,20 +52,21 @@ type task struct {
 
 // sent notes that the task was sent, to be started at that time.
 func (t *task) sent(ready float64) {
-	switch {
-	case t.readyAt == 0:
-		t.readyAt = ready
-	case t.readyNext == 0:
-		t.readyNext = ready
-	default:
-		t.readyAt, t.readyNext = t.readyNext, ready
+	for i := range t.readyAt {
+		if t.readyAt[i] == 0 {
+			t.readyAt[i] = ready
+			return
+		}
 	}
+	t.start() // the oldest makes room
+	t.readyAt[len(t.readyAt)-1] = ready
 }
 
 // start returns since when the task waited, zero if unknown, and uses that up: a redelivery is not sent anew.
 func (t *task) start() float64 {
-	ready := t.readyAt
-	t.readyAt, t.readyNext = t.readyNext, 0
+	ready := t.readyAt[0]
+	copy(t.readyAt[:], t.readyAt[1:])
+	t.readyAt[len(t.readyAt)-1] = 0
 	return ready
 }
 

@@ -164,6 +164,23 @@ func TestARetrySentBeforeTheNewsOfItsStartIsTimedToo(t *testing.T) {
 		`celery_task_queue_wait_time_sum{name="n",hostname="host",queue_name="q"} 3`)
 }
 
+func TestAHeldStartLeavesTheRetriesTheirTimes(t *testing.T) {
+	b := newBench(t)
+	// The first start overtakes the client's events, and waits for its queue meanwhile.
+	b.send(
+		event("task-received", "w@host", 0, named("u", "n")),
+		event("task-started", "w@host", 1, of("u")),
+		event("task-sent", "c@web", 0, sentTo("u", "n", "q")),
+		event("task-sent", "c@web", 10, sentTo("u", "n", "q")),
+		event("task-sent", "c@web", 20, sentTo("u", "n", "q")),
+		event("task-started", "w@host", 11, of("u")),
+		event("task-started", "w@host", 21, of("u")),
+	)
+	b.wait(waitForMore)
+	b.want("celery_task_queue_wait_time_count",
+		`celery_task_queue_wait_time_count{name="n",hostname="host",queue_name="q"} 3`)
+}
+
 func TestABacklogKeepsItsNamesAndQueues(t *testing.T) {
 	b := newBench(t)
 	const tasks = 15_000

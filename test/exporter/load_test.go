@@ -37,9 +37,9 @@ func TestRedisEndsUsForAFullBuffer(t *testing.T) {
 	e.Signal(syscall.SIGSTOP)
 	burst(t, client, 60_000) // about 15 MB; the kernel's buffers hold a few
 	e.Signal(syscall.SIGCONT)
-	eventually(t, "the loss is told", func() bool {
+	eventually(t, "the loss is reported", func() bool {
 		return e.one("celery_exporter_reconnects_total") == 1 &&
-			bytes.Contains(e.output(), []byte("no events from the broker, trying again"))
+			bytes.Contains(e.output(), []byte("does not work, trying again"))
 	})
 	if got := e.counts("celery_exporter_events")["{task-started}"]; got < before {
 		t.Errorf("%v events are counted, less than before, %v", got, before)

@@ -22,6 +22,8 @@ func TestRefusedIsWhatTheBrokerDoesNotAllow(t *testing.T) {
 		{refusal("LOADING Redis is loading the dataset in memory"), false},
 		{refusal("READONLY You can't write against a read only replica."), false},
 		{refusal("MASTERDOWN Link with MASTER is down"), false},
+		{replyError("NOPERM No permissions to access a channel"), true},
+		{replyError("LOADING Redis is loading the dataset in memory"), false},
 		{redis.Nil, false},
 		{&amqp.Error{Code: amqp.AccessRefused}, true},
 		{&amqp.Error{Code: amqp.ResourceLocked}, true},

@@ -5,7 +5,6 @@ package broker
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 )
 
@@ -21,10 +20,18 @@ const (
 var (
 	errProtocol = errors.New("the server does not speak Redis' protocol")
 	errTooLarge = errors.New("an element is larger than 16 MiB")
-	errRefused  = errors.New("the server refuses")
 	// errPartial means that a reply is not there in full yet.
 	errPartial = errors.New("partial reply")
 )
+
+// replyError is an error that the server replies with. As a redis.Error it is judged as those are
+// that go-redis reads.
+type replyError string
+
+func (e replyError) Error() string { return string(e) }
+
+// RedisError marks the type for go-redis.
+func (replyError) RedisError() {}
 
 // replies reads what a server sends to a subscriber, in RESP version 2: arrays of bulk strings and
 // integers (https://redis.io/docs/latest/develop/reference/protocol-spec). It hands out parts of
@@ -103,7 +110,7 @@ func parseReply(data []byte, space [][]byte) (elements [][]byte, length int, err
 	}
 	switch kind {
 	case '-':
-		return nil, 0, fmt.Errorf("%w: %s", errRefused, line)
+		return nil, 0, replyError(line)
 	case '+', ':':
 		return append(space, line), pos, nil
 	case '*':

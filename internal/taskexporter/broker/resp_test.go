@@ -114,7 +114,7 @@ func TestWhatIsNoReplyIsRefused(t *testing.T) {
 	}{
 		"HTTP": {"HTTP/1.1 400 Bad Request\r\n\r\n", errProtocol.Error()},
 		"an error": {
-			"-NOPERM this user has no permissions\r\n", "the server refuses: NOPERM this user has no permissions",
+			"-NOPERM this user has no permissions\r\n", "NOPERM this user has no permissions",
 		},
 		"no length":         {"*x\r\n", errProtocol.Error()},
 		"a negative length": {"*-1\r\n", errProtocol.Error()},

@@ -90,7 +90,7 @@ func (b *redisBroker) subscribe(connection *below, to Sink) error {
 		}
 		// A refusal is no reason to do without the events: the next attempt leaves the claims out.
 		if _, err := replies.next(); err != nil {
-			b.noClaims.Store(errors.Is(err, errRefused))
+			b.noClaims.Store(Refused(err))
 			return fmt.Errorf("subscribe to %s: %w", claims, err)
 		}
 	}

@@ -239,6 +239,10 @@ func (s *Store) Expire(now time.Time) {
 	if minute == s.minute {
 		return
 	}
+	if s.minute == 0 { // What was counted before the first look is new.
+		s.purgeSent(func(entry *sent) bool { entry.used = minute; return false })
+		s.purge(func(task *Task) bool { task.used = minute; return false })
+	}
 	s.minute = minute
 	if idle := uint32(s.config.MaxIdle.Minutes()); idle > 0 {
 		s.purgeSent(func(entry *sent) bool { return minute-entry.used > idle })

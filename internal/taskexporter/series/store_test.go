@@ -104,6 +104,22 @@ func TestIdleLabelSetsAreForgotten(t *testing.T) {
 	}
 }
 
+func TestWhatIsCountedBeforeTheFirstLookIsNew(t *testing.T) {
+	s := newStore(1000)
+	s.config.MaxIdle = time.Hour
+	fill(s, "early")
+	start := time.Unix(1_700_000_000, 0)
+	for _, after := range []time.Duration{0, time.Minute, time.Hour} {
+		s.Expire(start.Add(after))
+		if !strings.Contains(text(t, s), "early") {
+			t.Errorf("forgotten after %v", after)
+		}
+	}
+	if s.Expire(start.Add(62 * time.Minute)); strings.Contains(text(t, s), "early") {
+		t.Error("not forgotten after an hour")
+	}
+}
+
 func TestNativeHistogramsAreInTheBudget(t *testing.T) {
 	s := newStore(1000)
 	s.config.Native = true
