@@ -5,6 +5,7 @@ package injection
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -69,4 +70,40 @@ func TestPodWebhookLooksForAnAbsentSecretOnceInAWhile(t *testing.T) {
 	if live.reads != 2 {
 		t.Errorf("%d requests for a Secret that the cache shows, want none more", live.reads)
 	}
+}
+
+// waiting responds to nobody: so does a client while the API server has too much to do.
+type waiting struct {
+	client.Reader
+}
+
+func (waiting) Get(ctx context.Context, _ client.ObjectKey, _ client.Object, _ ...client.GetOption) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// The cluster waits for a webhook a second or more, and starts the Pod without settings then.
+func TestPodWebhookInjectsWithoutWaitingForTheSecret(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cached := &shelf{
+			stack: &obsv1.ObservabilityStack{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "shop"},
+				Spec:       obsv1.ObservabilityStackSpec{Environment: "production"},
+				Status:     obsv1.ObservabilityStackStatus{ConfigHash: "abc"},
+			},
+			metas: map[string]*metav1.PartialObjectMetadata{
+				"Namespace": {ObjectMeta: metav1.ObjectMeta{Name: "team"}},
+			},
+		}
+		lookup := NewLookup(&Reader{Main: cached, Watched: func(string) bool { return true }}, waiting{})
+		handler := &PodWebhook{lookup}
+		start := time.Now()
+		response := handler.Handle(t.Context(), podRequest(t, podOf(1)))
+		if !response.Allowed || len(response.Patches) == 0 {
+			t.Errorf("response = %+v, want the settings added", response)
+		}
+		if took := time.Since(start); took >= time.Second {
+			t.Errorf("the webhook took %s, want less than a second", took)
+		}
+	})
 }
