@@ -19,11 +19,12 @@ import (
 // longest bounds what the API server may ask for: a pass must not last for ever.
 const longest = 30 * time.Second
 
-// leases keep their own pace: who pauses too long leads no more, and all begins anew elsewhere.
+// leases keep their own pace: who pauses too long leads no more, and all begins anew elsewhere. A
+// proxy may serve the API below a path of its own, so anything may stand before.
 const leases = "/apis/coordination.k8s.io/"
 
 // Together returns a wrapper for the transport of a rest.Config, of which all clients made
-// from it send nothing for as long as one of them was told to wait.
+// from it send nothing for as long as one of them is asked to wait.
 func Together() transport.WrapperFunc {
 	shared := &pause{}
 	return func(next http.RoundTripper) http.RoundTripper { return &roundTripper{next, shared} }
@@ -36,7 +37,7 @@ type roundTripper struct {
 
 // RoundTrip sends a request when the pause is over.
 func (r *roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
-	if strings.HasPrefix(req.URL.Path, leases) {
+	if strings.Contains(req.URL.Path, leases) {
 		return r.next.RoundTrip(req)
 	}
 	if err := r.wait(req.Context()); err != nil {

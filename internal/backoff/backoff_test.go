@@ -51,6 +51,7 @@ func TestTogetherPausesAllClients(t *testing.T) {
 		"a second by default": {"", "/api/v1/pods", time.Second},
 		"not for ever":        {"3600", "/api/v1/pods", longest},
 		"leases never":        {"5", leases + "v1/namespaces/obstack/leases/obstack", 0},
+		"behind a proxy":      {"5", "/k8s/clusters/c-1" + leases + "v1/namespaces/obstack/leases/obstack", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
