@@ -150,8 +150,9 @@ func (a *arguments) finish(sentinelPassword string) (*Options, error) {
 			return nil, err
 		}
 	}
-	if sentinelPassword != "" {
-		a.Transport.SentinelPassword = sentinelPassword
+	// A Secret that was made from a file ends as the file does.
+	if password := strings.TrimRight(sentinelPassword, "\r\n"); password != "" {
+		a.Transport.SentinelPassword = password
 	}
 	return &a.Options, a.setBroker()
 }

@@ -129,6 +129,19 @@ func TestSentinelPasswordOfTheEnvironmentWins(t *testing.T) {
 	}
 }
 
+func TestSentinelPasswordOfAFileLosesTheLineFeedAlone(t *testing.T) {
+	for given, want := range map[string]string{" p@ss \n": " p@ss ", "p@ss\r\n": "p@ss", "p@ss": "p@ss", "\n": ""} {
+		env := map[string]string{
+			"CE_BROKER_URL": "sentinel://a", EnvSentinelPassword: given,
+			"CE_BROKER_TRANSPORT_OPTION": "master_name=m",
+		}
+		got, err := ParseOptions(nil, func(name string) string { return env[name] }, nil)
+		if err != nil || got.Transport.SentinelPassword != want {
+			t.Errorf("%q: options %+v, error %v; want the password %q", given, got, err, want)
+		}
+	}
+}
+
 func TestBadOptionsAreRefusedByName(t *testing.T) {
 	tests := map[string]struct {
 		args []string
