@@ -11,8 +11,12 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
 
-// portDNS is where names are asked for, wherever the cluster's DNS is.
-const portDNS = 53
+// The ports where names are asked for, wherever the cluster's DNS is. Most network plugins judge
+// egress by the Pod behind a Service, and OpenShift's DNS Pods listen on the second one.
+const (
+	portDNS    = 53
+	portDNSPod = 5353
+)
 
 // exporterNetworkPolicy lets an exporter reach its broker and DNS, and be scraped.
 func exporterNetworkPolicy(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) *networkingv1.NetworkPolicy {
@@ -28,6 +32,7 @@ func exporterNetworkPolicy(stack *obsv1.ObservabilityStack, broker *obsv1.Broker
 			Egress: []networkingv1.NetworkPolicyEgressRule{
 				{Ports: []networkingv1.NetworkPolicyPort{
 					policyPort(corev1.ProtocolUDP, portDNS), policyPort(corev1.ProtocolTCP, portDNS),
+					policyPort(corev1.ProtocolUDP, portDNSPod), policyPort(corev1.ProtocolTCP, portDNSPod),
 				}},
 				{To: broker.NetworkPolicy.Broker},
 			},

@@ -115,7 +115,7 @@ func TestNetworkPolicyLetsOnlyMetricsAndWebhooksIn(t *testing.T) {
 			ports = append(ports, port.Port.IntValue())
 		}
 	}
-	if want := []int{53, 53, 443, 6443}; !slices.Equal(ports, want) {
+	if want := []int{53, 53, 5353, 5353, 443, 6443}; !slices.Equal(ports, want) {
 		t.Errorf("egress ports %v, want %v", ports, want)
 	}
 }
