@@ -88,6 +88,7 @@ func TestBadValuesAreRefused(t *testing.T) {
 		"authority of nobody":      {"webhook.caBundle=bWluZQ==", "webhook.caBundle needs webhook.certSecret"},
 		"one port for two":         {"webhook.port=8443", "webhook.port and metrics.port are both 8443"},
 		"token to anybody":         {"metrics.serviceMonitor.enabled=true,injection.enabled=false", "set metrics.certSecret"},
+		"account of every Pod":     {"serviceAccount.create=false", "set it to the account that you made"},
 		"replicas without leader": {
 			"replicaCount=2,leaderElection.enabled=false", "replicaCount > 1 needs leaderElection.enabled",
 		},

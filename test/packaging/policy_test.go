@@ -32,9 +32,9 @@ func TestChartAndKustomizeInstallThePolicyOfTheManifest(t *testing.T) {
 	}
 	for args, names := range map[string][2]string{ // of the account and of the certificate's Secret
 		"": {"obstack", "obstack-webhook-cert"},
-		"serviceAccount.name=other,fullnameOverride=mine": {"other", "mine-webhook-cert"},
-		"serviceAccount.create=false":                     {"default", "obstack-webhook-cert"},
-		"webhook.certManager.enabled=true":                {"obstack", ""},
+		"serviceAccount.name=other,fullnameOverride=mine":      {"other", "mine-webhook-cert"},
+		"serviceAccount.create=false,serviceAccount.name=mine": {"mine", "obstack-webhook-cert"},
+		"webhook.certManager.enabled=true":                     {"obstack", ""},
 	} {
 		objects := renderChart(t, "--set", args)
 		got := only[admissionv1.ValidatingAdmissionPolicy](t, objects, policyKind)

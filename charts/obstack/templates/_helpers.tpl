@@ -31,8 +31,10 @@ app.kubernetes.io/component: controller-manager
 {{- define "obstack.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create }}
 {{- default (include "obstack.fullname" .) .Values.serviceAccount.name }}
+{{- else if .Values.serviceAccount.name }}
+{{- .Values.serviceAccount.name }}
 {{- else }}
-{{- default "default" .Values.serviceAccount.name }}
+{{- fail "serviceAccount.create: false without serviceAccount.name: set it to the account that you made for the operator alone, which its roles and the admission policy name; \"default\" is that of every Pod without one" }}
 {{- end }}
 {{- end }}
 
