@@ -69,3 +69,19 @@ func anchors(t *testing.T, file string) []string {
 	}
 	return found
 }
+
+// TestVersionThatWasTried is that of go.mod: Dependabot raises one and not the other.
+func TestVersionThatWasTried(t *testing.T) {
+	find := func(file, pattern string) string {
+		match := regexp.MustCompile(pattern).FindStringSubmatch(read(t, file))
+		if match == nil {
+			t.Fatalf("%s has nothing like %s", file, pattern)
+		}
+		return match[1]
+	}
+	used := find("go.mod", `(?m)^\tgithub\.com/prometheus-operator/\S+/pkg/apis/monitoring v(\S+)$`)
+	said := find("docs/install.md", `(?m)^\| prometheus-operator \| definitions and types of (\S+) \|`)
+	if used != said {
+		t.Errorf("docs/install.md says that prometheus-operator %s was tried, go.mod has %s", said, used)
+	}
+}
