@@ -128,9 +128,10 @@ func (s *SecretReader) store(stack types.NamespacedName, known map[desired.Secre
 // around a value is none of it: a line feed at the end comes and goes with the tool that
 // made the Secret.
 //
-// The revision is keyed with the Secret's UID, which only those know who may read the
-// Secret: nobody else can test guesses against it. A Secret that is made anew with the
-// same value, as Helm's hooks and restores do, keeps the revision that it had.
+// The revision is keyed with the Secret's UID, which few know who may not read the Secret,
+// but it stands in Events about it as well: whoever reads those can test guesses. A Secret
+// that is made anew with the same value, as Helm's hooks and restores do, keeps the revision
+// that it had.
 func (s *SecretReader) fromSecret(
 	ctx context.Context, seen *metav1.PartialObjectMetadata, ref desired.SecretRef, last secretKey,
 	read map[string]*corev1.Secret,
