@@ -112,16 +112,13 @@ func TestQueuesThatCannotBeReadAreAbsentAndCounted(t *testing.T) {
 	f := &fakeBroker{lengths: func(queues []string) (depths []broker.Depth, _ error) {
 		for _, queue := range queues {
 			asked[queue]++
-			depth := broker.Depth{Messages: 3, Consumers: 1}
-			switch queue {
-			case "locked":
-				depth = broker.Depth{Err: errRefused{}}
-			case "down": // as RabbitMQ replies where the queue's node is away
-				depth = broker.Depth{Err: &amqp.Error{Code: amqp.NotFound, Reason: "home node of the queue is down"}}
-			case "missing":
-				depth = broker.Depth{Missing: true}
-			}
-			depths = append(depths, depth)
+			depths = append(depths, map[string]broker.Depth{
+				"good":   {Messages: 3, Consumers: 1},
+				"locked": {Err: errRefused{}},
+				// As RabbitMQ replies where the queue's node is away.
+				"down":    {Err: &amqp.Error{Code: amqp.NotFound, Reason: "home node of the queue is down"}},
+				"missing": {Missing: true},
+			}[queue])
 		}
 		return depths, nil
 	}}

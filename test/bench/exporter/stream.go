@@ -31,7 +31,7 @@ type shape struct {
 var usual = shape{names: 50, workers: 20}
 
 // streamEvents is the length of a stream that is played again and again: 150,000 tasks, nine times
-// what the exporter remembers of finished ones.
+// as many finished ones as the exporter keeps.
 const streamEvents = 600_000
 
 // generator makes streams like those of real prefork workers: per task a task-sent from the client,
