@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	admissionreview "k8s.io/api/admission/v1"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -80,6 +81,105 @@ func (s *server) policyBounds(t *testing.T) {
 			}
 		})
 	}
+	t.Run("in two steps", func(t *testing.T) { s.policyBoundsSteps(t, operator) })
+	t.Run("in steps that are stamps", func(t *testing.T) { s.policyAllowsStamps(t, operator) })
+}
+
+// policyBoundsSteps tries, for real, what no single request shows: to write first who set which
+// field, and then to change a field of which that no longer tells.
+func (s *server) policyBoundsSteps(t *testing.T, operator client.Client) {
+	const image = `[{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "example.com/evil"}]`
+	const unconfine = `[{"op": "remove", "path": "/spec/template/spec/securityContext"}]`
+	record := func(manager string, at time.Time, fields string) string {
+		return fmt.Sprintf(`[{"op": "replace", "path": "/metadata/managedFields", "value": [{"manager": %q,
+			"operation": "Update", "apiVersion": "apps/v1", "time": %q, "fieldsType": "FieldsV1", "fieldsV1": %s}]}]`,
+			manager, at.UTC().Format(time.RFC3339), fields)
+	}
+	const probe = `{"f:metadata": {"f:annotations": {"f:inject.obstack.dev/probe": {}}}}`
+	const owned = `{"f:spec": {"f:template": {"f:spec": {"f:containers": {"k:{\"name\":\"api\"}": {"f:image": {}}}}}}}`
+	soon := time.Now().Add(3 * time.Second).Truncate(time.Second)
+	for name, tc := range map[string]struct {
+		as            client.Client
+		first, second string
+		manager       string
+		at            time.Time
+	}{
+		"own record, then a removal":         {operator, record("obstack", soon, probe), unconfine, "obstack", time.Time{}},
+		"another's record, then a removal":   {operator, record("evil", soon, owned), unconfine, "obstack", time.Time{}},
+		"another's record, then its image":   {operator, record("evil", soon, owned), image, "evil", soon},
+		"its image in another's same second": {s, strings.ReplaceAll(image, "evil", "v2"), image, "packaging.test", time.Time{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := s.confined(t)
+			do := func(as client.Client, patch, manager string) error {
+				target := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: d.Namespace, Name: d.Name}}
+				return as.Patch(t.Context(), target, client.RawPatch(types.JSONPatchType, []byte(patch)), client.FieldOwner(manager))
+			}
+			if tc.as == s {
+				time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
+			}
+			first := do(tc.as, tc.first, "packaging.test")
+			time.Sleep(time.Until(tc.at))
+			second := do(operator, tc.second, tc.manager)
+			const foreign = "of workloads that are not its own"
+			if tc.as != s && !refusedBy(first, "obstack-operator", foreign) {
+				t.Errorf("the first step: %v, want the policy to refuse it", first)
+			}
+			if !refusedBy(second, "obstack-operator", foreign) {
+				t.Errorf("the second step: %v, want the policy to refuse it", second)
+			}
+		})
+	}
+}
+
+// policyAllowsStamps stamps for real, where managedFields change most by it.
+func (s *server) policyAllowsStamps(t *testing.T, operator client.Client) {
+	d := s.confined(t)
+	target := func() *appsv1.Deployment {
+		return &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: d.Namespace, Name: d.Name}}
+	}
+	merge := func(as client.Client, manager, patch string) {
+		t.Helper()
+		raw := client.RawPatch(types.MergePatchType, []byte(patch))
+		if err := as.Patch(t.Context(), target(), raw, client.FieldOwner(manager)); err != nil {
+			t.Errorf("%s writes %s: %v, want it allowed", manager, patch, err)
+		}
+	}
+	const template = `{"spec": {"template": {"metadata": {"labels": {"inject.obstack.dev/stack": %[1]s},
+		"annotations": {"inject.obstack.dev/config-hash": %[1]s}}}}}`
+	stamp, release := fmt.Sprintf(template, `"shop"`), fmt.Sprintf(template, "null")
+	apply := client.RawPatch(types.ApplyPatchType, fmt.Appendf(nil, `{"apiVersion": "apps/v1", "kind": "Deployment", "spec":
+		{"template": {"metadata": {"annotations": {"inject.obstack.dev/config-hash": "theirs", "team": "shop"}}}}}`))
+	if err := s.Patch(t.Context(), target(), apply, client.FieldOwner("cd"), client.ForceOwnership); err != nil {
+		t.Fatal(err)
+	}
+	merge(s, "other", fmt.Sprintf(template, `"theirs"`))
+	merge(operator, obsv1.FieldManager, stamp)
+	merge(operator, obsv1.FieldManager, release)
+	merge(s, "other", fmt.Sprintf(template, `"theirs"`))
+	merge(operator, obsv1.FieldManager, release)
+	for i := range 12 { // More than Kubernetes keeps apart.
+		merge(s, fmt.Sprintf("manager-%d", i), fmt.Sprintf(`{"metadata": {"annotations": {"key-%d": "value"}}}`, i))
+	}
+	merge(operator, obsv1.FieldManager, stamp)
+	merge(operator, obsv1.FieldManager, release)
+}
+
+// confined makes a Deployment that is not obstack's.
+func (s *server) confined(t *testing.T) *appsv1.Deployment {
+	t.Helper()
+	template := shopTemplate(t, corev1.RestartPolicyAlways)
+	template.Spec.Containers[0].Name = "api"
+	template.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsNonRoot: new(true)}
+	d := &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "team-b", GenerateName: "confined-"},
+		Spec:       appsv1.DeploymentSpec{Selector: metav1.SetAsLabelSelector(template.Labels), Template: template},
+	}
+	if err := s.Create(t.Context(), d, client.FieldOwner("packaging.test")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.remove(t, d) })
+	return d
 }
 
 // largeDeployment is as large as they get, so that what the policy costs shows: Kubernetes stops
