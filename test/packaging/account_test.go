@@ -104,16 +104,19 @@ func (s *server) policyBoundsSteps(t *testing.T, operator client.Client) {
 		manager       string
 		at            time.Time
 	}{
-		"own record, then a removal":         {operator, record("obstack", soon, probe), unconfine, "obstack", time.Time{}},
-		"another's record, then a removal":   {operator, record("evil", soon, owned), unconfine, "obstack", time.Time{}},
-		"another's record, then its image":   {operator, record("evil", soon, owned), image, "evil", soon},
-		"its image in another's same second": {s, strings.ReplaceAll(image, "evil", "v2"), image, "packaging.test", time.Time{}},
+		"own record, then a removal":       {operator, record("obstack", soon, probe), unconfine, "obstack", time.Time{}},
+		"another's record, then a removal": {operator, record("evil", soon, owned), unconfine, "obstack", time.Time{}},
+		"another's record, then its image": {operator, record("evil", soon, owned), image, "evil", soon},
+		"its image in another's same second": {
+			s, strings.ReplaceAll(image, "evil", "v2"), image, "packaging.test", time.Time{},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := s.confined(t)
 			do := func(as client.Client, patch, manager string) error {
 				target := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: d.Namespace, Name: d.Name}}
-				return as.Patch(t.Context(), target, client.RawPatch(types.JSONPatchType, []byte(patch)), client.FieldOwner(manager))
+				body := client.RawPatch(types.JSONPatchType, []byte(patch))
+				return as.Patch(t.Context(), target, body, client.FieldOwner(manager))
 			}
 			if tc.as == s {
 				time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
@@ -148,8 +151,8 @@ func (s *server) policyAllowsStamps(t *testing.T, operator client.Client) {
 	const template = `{"spec": {"template": {"metadata": {"labels": {"inject.obstack.dev/stack": %[1]s},
 		"annotations": {"inject.obstack.dev/config-hash": %[1]s}}}}}`
 	stamp, release := fmt.Sprintf(template, `"shop"`), fmt.Sprintf(template, "null")
-	apply := client.RawPatch(types.ApplyPatchType, fmt.Appendf(nil, `{"apiVersion": "apps/v1", "kind": "Deployment", "spec":
-		{"template": {"metadata": {"annotations": {"inject.obstack.dev/config-hash": "theirs", "team": "shop"}}}}}`))
+	apply := client.RawPatch(types.ApplyPatchType, fmt.Appendf(nil, `{"apiVersion": "apps/v1", "kind": "Deployment",
+		"spec": {"template": {"metadata": {"annotations": {"inject.obstack.dev/config-hash": "theirs", "team": "shop"}}}}}`))
 	if err := s.Patch(t.Context(), target(), apply, client.FieldOwner("cd"), client.ForceOwnership); err != nil {
 		t.Fatal(err)
 	}
