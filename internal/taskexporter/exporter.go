@@ -78,6 +78,9 @@ func New(options *Options, b broker.Broker, log *slog.Logger) *Exporter {
 	if !options.NoInspect {
 		e.workers = newState("question", "inspect", log)
 	}
+	for _, question := range e.questions() {
+		metrics.controlErrors.WithLabelValues(question.Name) // at zero, or the first error were no increase
+	}
 	e.tracker.greet = func() {
 		e.agenda.greet(time.Now(), false)
 		wake(e.greetings)
