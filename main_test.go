@@ -221,7 +221,7 @@ func poll(t *testing.T, what string, check func() error) {
 	})
 }
 
-// wantJSONLines checks that every line of the log is a JSON object with a time that people can read.
+// wantJSONLines checks that every line of the log is a JSON object with a readable time.
 func wantJSONLines(t *testing.T, output string) {
 	t.Helper()
 	for line := range strings.Lines(output) {

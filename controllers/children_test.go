@@ -45,7 +45,8 @@ func TestApplyLeavesANameTakenInTheLastMoment(t *testing.T) {
 	wantCondition(t, stack, obsv1.DashboardsReady, metav1.ConditionFalse, obsv1.ReasonNameConflict)
 }
 
-// TestApplyOwnsOnlyWhatABuilderSets: fields that an encoder adds, such as an empty status, would become ours.
+// TestApplyOwnsOnlyWhatABuilderSets: fields that an encoder adds, such as an empty status, would
+// become ours.
 func TestApplyOwnsOnlyWhatABuilderSets(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	f.reconcileStack(t, stack)
@@ -266,7 +267,7 @@ func TestReconcileOfAStackDeletedMeanwhileIsNoError(t *testing.T) {
 	if _, err := f.Reconcile(t.Context(), stack.DeepCopy()); err != nil {
 		t.Errorf("Reconcile: %v, want no error", err)
 	}
-	// What was written after the deletion has an owner that is gone: the garbage collector's business.
+	// What was written after the deletion has an owner that is gone: for the garbage collector.
 	for _, kind := range f.Kinds.Served() {
 		list, err := liveChildren(t.Context(), stack, kind)
 		if err != nil {

@@ -278,7 +278,7 @@ func TestRolloutOfASuspendedStackSaysWhatItWouldStamp(t *testing.T) {
 	}
 }
 
-// A restore, or a tool that makes Secrets anew, must not restart a fleet, also if obstack was away meanwhile.
+// A restore, or a tool that makes Secrets anew, must not restart a fleet, even if obstack was away.
 func TestReconcileKeepsTheHashOfEqualSettings(t *testing.T) {
 	f := newInjecting(t)
 	ns := namespace(t)

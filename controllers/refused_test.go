@@ -20,7 +20,7 @@ import (
 	"obstack.dev/obstack/test/testenv"
 )
 
-// refuse has an admission policy refuse what the operator does with a kind of objects in a namespace.
+// refuse has an admission policy refuse what the operator does with a kind in a namespace.
 func refuse(t *testing.T, namespace, group, resource string, operation admissionv1.OperationType) {
 	t.Helper()
 	rule := admissionv1.RuleWithOperations{

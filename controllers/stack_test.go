@@ -287,7 +287,8 @@ func TestSecretReaderReadsNoSecretAfterARestart(t *testing.T) {
 	}
 }
 
-// TestApplyNamesAFieldThatTheClusterDoesNotKnow: its definitions may be older than those that obstack was built with.
+// TestApplyNamesAFieldThatTheClusterDoesNotKnow: its definitions may be older than those that
+// obstack was built with.
 func TestApplyNamesAFieldThatTheClusterDoesNotKnow(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	pass, err := f.Engine.Begin(t.Context(), stack, f.Kinds.Served())

@@ -140,7 +140,7 @@ func TestReportRecordsConditionsThatChange(t *testing.T) {
 	}
 }
 
-// A pass that sees the status as it was before the last write must not take it for the one that is there.
+// A pass that sees the status from before the last write must not take it for the one there is.
 func TestReportComparesWithTheStatusThatIsThere(t *testing.T) {
 	f := newFixture(t)
 	stack := &obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: namespace(t), Name: "shop"}}

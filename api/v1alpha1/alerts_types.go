@@ -23,7 +23,7 @@ type AlertsSpec struct {
 	// +kubebuilder:default={}
 	ErrorRatio RatioAlert `json:"errorRatio,omitzero"`
 
-	// taskFailureRatio tunes ObstackHighTaskFailureRatio: the share of a broker's finished tasks that failed.
+	// taskFailureRatio tunes ObstackHighTaskFailureRatio: the share of finished tasks that failed.
 	// +optional
 	// +kubebuilder:default={}
 	TaskFailureRatio RatioAlert `json:"taskFailureRatio,omitzero"`
@@ -33,7 +33,7 @@ type AlertsSpec struct {
 	// +kubebuilder:default={}
 	QueueBacklog QueueBacklogAlert `json:"queueBacklog,omitzero"`
 
-	// queueStalled tunes ObstackQueueStalled: messages wait in a queue, and no task of it is started.
+	// queueStalled tunes ObstackQueueStalled: messages wait in a queue whose tasks do not start.
 	// +optional
 	// +kubebuilder:default={}
 	QueueStalled QueueStalledAlert `json:"queueStalled,omitzero"`
@@ -55,7 +55,7 @@ type AlertsSpec struct {
 	// +kubebuilder:default={}
 	TargetDown TargetDownAlert `json:"targetDown,omitzero"`
 
-	// brokerUnreachable tunes ObstackBrokerUnreachable: a task exporter runs and does not reach its broker.
+	// brokerUnreachable tunes ObstackBrokerUnreachable: a task exporter does not reach its broker.
 	// +optional
 	// +kubebuilder:default={}
 	BrokerUnreachable BrokerUnreachableAlert `json:"brokerUnreachable,omitzero"`
@@ -215,7 +215,7 @@ type WorkersLostAlert struct {
 	// +kubebuilder:validation:Minimum=1
 	Threshold int64 `json:"threshold,omitempty"`
 
-	// window is the time in which losses are counted. The alert ends when the last of them is older.
+	// window is the time in which losses are counted. The alert ends when the last is older.
 	// +optional
 	// +kubebuilder:default="15m"
 	Window Window `json:"window,omitempty"`

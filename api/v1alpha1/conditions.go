@@ -44,7 +44,8 @@ const (
 	ReasonInvalidArgument = "InvalidArgument"
 	// ReasonInvalidThreshold: the threshold of an SLO is no boundary of a bucket of its histogram.
 	ReasonInvalidThreshold = "InvalidThreshold"
-	// ReasonScrapeIntervalTooLong: the monitor of an SLO is not scraped often enough for its shortest window.
+	// ReasonScrapeIntervalTooLong: the monitor of an SLO is not scraped often enough for its
+	// shortest window.
 	ReasonScrapeIntervalTooLong = "ScrapeIntervalTooLong"
 	// ReasonMissingAPI: a CustomResourceDefinition that the part needs is not installed.
 	ReasonMissingAPI = "MissingAPI"
@@ -73,7 +74,7 @@ const (
 	ReasonDrifted = "Drifted"
 )
 
-// Reasons of the events on workloads that name a stack. docs/guides/injection.md says for each what to do.
+// Reasons of events on workloads that name a stack. docs/guides/injection.md says what to do.
 const (
 	// ReasonInvalidAnnotation: an annotation of obstack holds something that it does not accept.
 	ReasonInvalidAnnotation = "InvalidAnnotation"

@@ -118,7 +118,7 @@ type Monitor struct {
 	// +optional
 	TLSConfig *monitoringv1.SafeTLSConfig `json:"tlsConfig,omitempty"`
 
-	// basicAuth is the user name and password to scrape with, from Secrets of the stack's namespace.
+	// basicAuth is the user name and password to scrape with, from Secrets beside the stack.
 	// +optional
 	BasicAuth *monitoringv1.BasicAuth `json:"basicAuth,omitempty"`
 

@@ -17,7 +17,7 @@ const (
 	IndicatorTaskSuccess Indicator = "task-success"
 	// IndicatorQueueWait counts started tasks; those that waited longer than the threshold are bad.
 	IndicatorQueueWait Indicator = "queue-wait"
-	// IndicatorTaskRuntime counts tasks that succeeded; those that ran longer than the threshold are bad.
+	// IndicatorTaskRuntime counts tasks that succeeded; those longer than the threshold are bad.
 	IndicatorTaskRuntime Indicator = "task-runtime"
 )
 

@@ -99,7 +99,7 @@ func enabled(choices []choice) []monitoringv1.Rule {
 // subject is what a rule is about: a monitor or a broker of a stack.
 type subject struct {
 	stack *obsv1.ObservabilityStack
-	// label that its series carry, SeriesMonitor or SeriesBroker, and the name that they have in it.
+	// label that its series carry, SeriesMonitor or SeriesBroker, and their name in it.
 	label, name string
 	// dashboard that shows most of it.
 	dashboard string
@@ -151,7 +151,7 @@ func (s subject) alert(
 	return rule
 }
 
-// countAlerts counts as people do: an alert that several groups have, each for its own subjects, is one.
+// countAlerts counts as people do: an alert of several groups, each for its own subjects, is one.
 func countAlerts(groups []monitoringv1.RuleGroup) int {
 	names := map[string]bool{}
 	for _, group := range groups {

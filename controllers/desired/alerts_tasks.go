@@ -58,7 +58,7 @@ func highTaskFailureRatio(s subject, broker *obsv1.Broker, tuning obsv1.RatioAle
 	failures := taskMetric(broker, "task_failed_total") + window
 	failed := fmt.Sprintf("%s (rate(%s))", by, failures)
 	succeeded := fmt.Sprintf("%s (rate(%s%s))", by, taskMetric(broker, "task_succeeded_total"), window)
-	// While no task has ever succeeded there may be no such series, and a sum with nothing is nothing.
+	// While no task ever succeeded there may be no such series, and a sum with nothing is nothing.
 	expr := fmt.Sprintf("%s / (%s + (%s or 0 * %s)) > %g\nand %s (increase(%s)) >= %d",
 		failed, failed, succeeded, failed, share(tuning.Threshold), by, failures, minimumFailures)
 	return s.alert(alertHighTaskFailureRatio, expr, tuning.For, tuning.Severity,
@@ -179,8 +179,8 @@ func metricPrefix(broker *obsv1.Broker) string {
 // prefixFormat is that of a metric's name: the prefix becomes part of every expression.
 var prefixFormat = regexp.MustCompile(`^[a-zA-Z_:][a-zA-Z0-9_:]*$`)
 
-// invalidPrefix says what is wrong with the prefix of a broker's metrics, if anything is. CEL checks
-// it, but not in stacks that were written before it did.
+// invalidPrefix says what is wrong with the prefix of a broker's metrics, if anything is. CEL
+// checks it, but not in stacks that were written before it did.
 func invalidPrefix(broker *obsv1.Broker) *Output {
 	if prefixFormat.MatchString(metricPrefix(broker)) {
 		return nil
@@ -193,7 +193,7 @@ func invalidPrefix(broker *obsv1.Broker) *Output {
 	return &problem
 }
 
-// exporterOption is the value of an option in the exporter's arguments; the last one wins, as there.
+// exporterOption is the value of an option in the exporter's arguments; the last one wins.
 func exporterOption(broker *obsv1.Broker, name, fallback string) string {
 	for _, arg := range broker.Args {
 		if value, ok := strings.CutPrefix(arg, "--"+name+"="); ok {

@@ -106,7 +106,8 @@ func checkTargets(t *testing.T, where string, panel schemaPanel) {
 
 var rangeSelector = regexp.MustCompile(`\}\[([^\]]+)\]`)
 
-// checkRanges: a fixed range shows gaps or stale numbers, depending on the scrape interval and on what is shown.
+// checkRanges: a fixed range shows gaps or stale numbers, depending on the scrape interval and on
+// what is shown.
 func checkRanges(t *testing.T, where, expr string) {
 	t.Helper()
 	for _, window := range rangeSelector.FindAllStringSubmatch(expr, -1) {

@@ -64,7 +64,7 @@ func boardsIn(t *testing.T, stack *obsv1.ObservabilityStack, in Inputs) map[stri
 	return found
 }
 
-// notFilledIn are marks and placeholders that the builder replaces; those that Grafana replaces are no match.
+// notFilledIn are marks and placeholders that the builder replaces; those of Grafana are no match.
 var notFilledIn = regexp.MustCompile(`[\x{e000}-\x{e003}]|\$\{[a-z_]+:raw\}|stack:namespace/name`)
 
 func TestFilledDashboards(t *testing.T) {

@@ -22,7 +22,7 @@ type Component struct {
 	Build func(*obsv1.ObservabilityStack, Inputs) Output
 }
 
-// Components are in the order of the spec, in which they are applied: the settings before their copies.
+// Components are in the order in which they are applied: the settings before their copies.
 var Components = []Component{
 	{componentMetrics, obsv1.MetricsReady, metrics},
 	{componentTasks, obsv1.TasksReady, tasks},

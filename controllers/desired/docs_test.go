@@ -27,7 +27,8 @@ func readDoc(t *testing.T, name string) string {
 	return string(content)
 }
 
-// TestEveryConditionIsExplained reads the constants from the source, so that a new one cannot be forgotten.
+// TestEveryConditionIsExplained reads the constants from the source, so that a new one cannot be
+// forgotten.
 func TestEveryConditionIsExplained(t *testing.T) {
 	doc := readDoc(t, "reference/conditions.md")
 	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", "..", "api", "v1alpha1", "conditions.go"), nil,

@@ -42,7 +42,8 @@ func exporterDeployment(stack *obsv1.ObservabilityStack, broker *obsv1.Broker,
 	if revision != "" {
 		template.Annotations = map[string]string{annotationBrokerRevision: revision}
 	}
-	// Every exporter receives every event, so two at a time would count twice, unless they take over from each other.
+	// Every exporter receives every event, so two at a time would count twice, unless they take
+	// over from each other.
 	strategy := appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType}
 	if handover != "" {
 		strategy = appsv1.DeploymentStrategy{
@@ -67,8 +68,9 @@ func exporterDeployment(stack *obsv1.ObservabilityStack, broker *obsv1.Broker,
 // handoverSeconds is longer than an exporter waits for its successor and for its last scrape.
 const handoverSeconds = int64(60)
 
-// handoverGroup is the name under which the exporters of a broker take over from each other, over the broker itself.
-// It is empty where they may not publish, which --no-inspect says, and for other images.
+// handoverGroup is the name under which the exporters of a broker take over from each other, over
+// the broker itself. It is empty where they may not publish, which --no-inspect says, and for other
+// images.
 func handoverGroup(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) string {
 	silent := slices.ContainsFunc(broker.Args, func(arg string) bool { return strings.HasPrefix(arg, "--no-inspect") })
 	if silent || broker.Image != "" {

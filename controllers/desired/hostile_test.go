@@ -23,7 +23,7 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
 
-// everyString is a stack with a string in every field that has one and reaches a rule or a dashboard.
+// everyString is a stack with a string in every field that reaches a rule or a dashboard.
 const everyString = `
 apiVersion: obstack.dev/v1alpha1
 kind: ObservabilityStack
@@ -89,7 +89,8 @@ var closedSets = []reflect.Type{
 	reflect.TypeFor[obsv1.SLOWindow](), reflect.TypeFor[obsv1.NamespacesFrom](), reflect.TypeFor[obsv1.RolloutPolicy](),
 }
 
-// eachString visits every string of a value, and the keys and values of its maps, with what sets it.
+// eachString visits every string of a value, and the keys and values of its maps, with what sets
+// it.
 func eachString(v reflect.Value, path string, visit func(path string, set func(string))) {
 	switch v.Kind() {
 	case reflect.Pointer:
@@ -131,9 +132,9 @@ func eachEntry(v reflect.Value, path string, visit func(path string, set func(st
 	}
 }
 
-// TestStringsOfTheSpecStayStrings writes hostile strings into every field of a stack, past the rules
-// of the CRD: what is rendered must ask for the same series and run the same templates as with a
-// harmless string, or not be rendered at all.
+// TestStringsOfTheSpecStayStrings writes hostile strings into every field of a stack, past the
+// rules of the CRD: what is rendered must ask for the same series and run the same templates as
+// with a harmless string, or not be rendered at all.
 func TestStringsOfTheSpecStayStrings(t *testing.T) {
 	full := goldenCase{stack: admit(t, "every string", []byte(everyString))}
 	var paths []string
@@ -301,7 +302,8 @@ func TestEscapedTemplatesSayTheSame(t *testing.T) {
 	}
 }
 
-// TestBadPrefixesAreRefused: the API server refuses them too, but not in stacks that it has already.
+// TestBadPrefixesAreRefused: the API server refuses them too, but not in stacks that it has
+// already.
 func TestBadPrefixesAreRefused(t *testing.T) {
 	full := goldenCase{stack: admit(t, "every string", []byte(everyString))}
 	for _, prefix := range []string{"", "1x", "a-b", `up{namespace="other"} or x_`, "a b", "ä", "x\n"} {
@@ -362,7 +364,7 @@ func TestRelabelingsCannotChangeTheOwner(t *testing.T) {
 	}
 }
 
-// prometheusConfigs are relabelings as prometheus-operator writes them into Prometheus' configuration.
+// prometheusConfigs are relabelings as prometheus-operator writes them for Prometheus.
 func prometheusConfigs(t *testing.T, configs []monitoringv1.RelabelConfig) []*relabel.Config {
 	t.Helper()
 	var all []*relabel.Config

@@ -78,7 +78,7 @@ var ofOthers = []struct{ series, values, source string }{
 	{`kube_pod_container_info{namespace="shop",pod="p",image="shop:1"}`, "_x50 1x10", "kube-state-metrics"},
 }
 
-// realSeries are the scrapes as promtool's series: counters grow by their value each 30 s, gauges stay.
+// realSeries are the scrapes as promtool's series: counters grow by it each 30 s, gauges stay.
 func realSeries(t *testing.T, stack *obsv1.ObservabilityStack) []map[string]string {
 	t.Helper()
 	var all []map[string]string
@@ -229,7 +229,8 @@ func labelsIn(expr string) []string {
 	return labels
 }
 
-// labelsOfOthers are those of targets, of rules, and those that prometheus-flask-exporter has only with group_by.
+// labelsOfOthers are those of targets, of rules, and those that prometheus-flask-exporter has only
+// with group_by.
 var labelsOfOthers = []string{
 	"namespace", obsv1.SeriesStack, obsv1.SeriesMonitor, obsv1.SeriesBroker, "slo", "alertstate", "url_rule", "endpoint",
 }
@@ -239,7 +240,7 @@ func TestEveryBoundaryIsExposed(t *testing.T) {
 	stack := realStack(t)
 	for i := range stack.Spec.Metrics.Monitors {
 		name := stack.Spec.Metrics.Monitors[i].Framework
-		// OpenTelemetry's exporter writes 1, the Python client 1.0, and Prometheus 3 stores 1.0 of both.
+		// OpenTelemetry's exporter writes 1, the Python client 1.0; Prometheus 3 stores 1.0.
 		for _, boundary := range []*regexp.Regexp{regexp.MustCompile(`le="0[.]25"`), regexp.MustCompile(`le="1([.]0)?"`)} {
 			if !slices.ContainsFunc(readScrape(t, string(name)), func(s scraped) bool {
 				return s.name == framework.Table[name].Duration+"_bucket" && boundary.MatchString(s.labels)

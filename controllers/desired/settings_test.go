@@ -29,7 +29,8 @@ func settingsStack() (*obsv1.ObservabilityStack, Inputs) {
 	}}
 }
 
-// TestSettingsVersionPinsTheHash: a hash that changes restarts every injected workload of every cluster.
+// TestSettingsVersionPinsTheHash: a hash that changes restarts every injected workload of every
+// cluster.
 func TestSettingsVersionPinsTheHash(t *testing.T) {
 	stack, in := settingsStack()
 	got, decided := NewSettings(stack, in.Secrets).Version(SettingsVersion{})

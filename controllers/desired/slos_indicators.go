@@ -105,7 +105,8 @@ func (h histogram) measure(s subject, slo *obsv1.SLO, owner string) (measured, *
 		}
 		all := fmt.Sprintf("sum %s (rate(%s_count{%s}[5m]))", s.by(), h.name, h.series)
 		good := fmt.Sprintf("sum %s (rate(%s_bucket{%s,%s}[5m]))", s.by(), h.name, h.series, leMatcher(bound))
-		// If the application has other buckets there must be no data, rather than a perfect score or none.
+		// If the application has other buckets there must be no data, rather than a perfect score
+		// or none.
 		return measured{s, fmt.Sprintf("clamp_min(%s\n- %s, 0)", all, good), all + "\nand " + good}, nil
 	}
 	if len(h.bounds) == 0 {

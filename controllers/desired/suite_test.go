@@ -56,7 +56,7 @@ type goldenCase struct {
 type caseInputs struct {
 	Inputs struct {
 		ExporterImage string `json:"exporterImage"`
-		// Secrets are the keys that exist. An entry without a key is a Secret without the wanted one.
+		// Secrets are the keys that exist. One without a key is a Secret without the wanted one.
 		Secrets []struct {
 			Name  string `json:"name"`
 			Key   string `json:"key"`

@@ -42,7 +42,7 @@ func tasks(stack *obsv1.ObservabilityStack, in Inputs) Output {
 			problem = invalid
 		}
 		if problem != nil {
-			// The broker's objects stay as they are: the exporter may still work with the old value.
+			// The broker's objects stay as they are: the exporter may work with the old value.
 			problem.Hold = true
 			problems = append(problems, *problem)
 			continue

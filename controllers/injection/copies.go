@@ -15,7 +15,7 @@ import (
 	"obstack.dev/obstack/controllers/metadata"
 )
 
-// CopyIndex finds the copies of a stack's settings, which are looked for whether injection is on or off.
+// CopyIndex finds the copies of a stack's settings, also with injection off.
 func CopyIndex() metadata.Index {
 	return index(metadata.Of(metadata.Secret), indexCopy, copiedFrom)
 }

@@ -106,7 +106,7 @@ func (r *Reader) namespace(ctx context.Context, name string) (*metav1.PartialObj
 	return namespace, nil
 }
 
-// stack reads the stack of a claim; nil if nothing is claimed or there is none that the operator watches.
+// stack reads the stack of a claim; nil if nothing is claimed or the operator watches none.
 func (r *Reader) stack(ctx context.Context, claim policy.Claim) (*obsv1.ObservabilityStack, error) {
 	if !claim.Made() || !r.Watched(claim.Stack.Namespace) {
 		return nil, nil

@@ -84,7 +84,8 @@ func (i *Injector) stacksOfNamespace(ctx context.Context, obj client.Object) []r
 	}
 	names := map[types.NamespacedName]bool{}
 	for _, w := range workloads {
-		// The Namespace may name another stack than before; both are looked up, with the old and the new object.
+		// The Namespace may name another stack than before; both are looked up, with the old and
+		// the new object.
 		for _, claim := range []policy.Claim{policy.ClaimOf(w, nil), policy.NamespaceClaim(obj)} {
 			names[claim.Stack] = claim.Made()
 		}

@@ -47,8 +47,9 @@ type Lookup struct {
 const (
 	// absentFor is how long a Secret that is not there is not looked for again but in the cache.
 	absentFor = 3 * time.Second
-	// lookupTimeout ends a look at the API server while its clients pause, or the cluster would give
-	// up the call that waits, and start the Pod without its settings: after a second at the earliest.
+	// lookupTimeout ends a look at the API server while its clients pause, or the cluster would
+	// give up the call that waits, and start the Pod without its settings: after a second at the
+	// earliest.
 	lookupTimeout = 500 * time.Millisecond
 	// lookupsPerSecond bounds the requests that calls of the webhooks make.
 	lookupsPerSecond = 20

@@ -30,7 +30,8 @@ func (r *Reconciler) report(ctx context.Context, stack *obsv1.ObservabilityStack
 	setStatus(stack, plan, done)
 	if equality.Semantic.DeepEqual(before.Status, stack.Status) {
 		if over, ok := r.written.Load(stack.UID); ok && over == before.ResourceVersion {
-			// The cache does not show the status written last, which may differ. The API server would say the same.
+			// The cache does not show the status written last, which may differ. The API server
+			// would say the same.
 			return apierrors.NewConflict(obsv1.GroupVersion.WithResource("observabilitystacks").GroupResource(), stack.Name,
 				errCacheBehind)
 		}

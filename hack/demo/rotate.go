@@ -88,7 +88,7 @@ type rollout struct {
 	most    int // how many rolled at a time
 }
 
-// follow prints what changes until the stack is Ready with another configuration, and reads it into stack.
+// follow prints what changes until the stack is Ready with another configuration.
 func (r *rollout) follow(ctx context.Context, stack *obsv1.ObservabilityStack) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()

@@ -11,7 +11,7 @@ import (
 	"obstack.dev/obstack/internal/taskexporter/wire"
 )
 
-// BenchmarkMessage is the cost of one captured message, from bytes to counts; it reports events too.
+// BenchmarkMessage is the cost of one captured message, from bytes to counts; it reports events.
 func BenchmarkMessage(b *testing.B) {
 	options, err := ParseOptions([]string{"--broker-url", "redis://localhost"}, noEnv, nil)
 	if err != nil {

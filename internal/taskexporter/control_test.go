@@ -74,7 +74,8 @@ func TestEachQuestionFailsAlone(t *testing.T) {
 	}
 }
 
-// TestQuestionsFollowTheSubscription to whichever server it is made with, and are not asked more often for that.
+// TestQuestionsFollowTheSubscription to whichever server it is made with, and are not asked more
+// often for that.
 func TestQuestionsFollowTheSubscription(t *testing.T) {
 	f := &fakeBroker{lasts: 10 * time.Second}
 	during(t, f, 5*time.Minute, nil)

@@ -35,8 +35,9 @@ func (e *Exporter) watchDepths(ctx context.Context) {
 	})
 }
 
-// keep uses a connection until it fails or is given up, and then makes it again. Its work notes by itself what
-// succeeds. The questions are those that are asked over it, nil for one that is turned off.
+// keep uses a connection until it fails or is given up, and then makes it again. Its work notes by
+// itself what succeeds. The questions are those that are asked over it, nil for one that is turned
+// off.
 func (e *Exporter) keep(ctx context.Context, link *state, questions []*state, work func() error) {
 	for {
 		e.untilReachable(ctx)

@@ -73,7 +73,8 @@ func sentTo(uuid, name, queue string) string {
 	return named(uuid, name) + fmt.Sprintf(`, "queue": %q`, queue)
 }
 
-// scrape returns the samples whose name begins with one of the prefixes, sorted, those that are zero left out.
+// scrape returns the samples whose name begins with one of the prefixes, sorted, those that are
+// zero left out.
 func (b *bench) scrape(prefixes ...string) []string {
 	b.t.Helper()
 	var found []string

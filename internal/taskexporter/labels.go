@@ -10,8 +10,9 @@ import (
 // maxInterned is how many label values are kept for reuse.
 const maxInterned = 50_000
 
-// interner turns bytes from outside into label values: cut to a length, and shared while they are in use often. It is
-// emptied when it is full, which costs some memory for a while and never an answer.
+// interner turns bytes from outside into label values: cut to a length, and shared while they are
+// in use often. It is emptied when it is full, which costs some memory for a while and never an
+// answer.
 type interner struct {
 	maxLength int // bytes
 	values    map[string]string
@@ -21,13 +22,15 @@ func newInterner(maxLength int) *interner {
 	return &interner{maxLength: maxLength, values: map[string]string{}}
 }
 
-// label returns the value of a label. The look-up by bytes makes no string, so that a known name costs no allocation.
+// label returns the value of a label. The look-up by bytes makes no string, so that a known name
+// costs no allocation.
 func (n *interner) label(raw []byte) string {
 	raw = n.cut(raw)
 	if value, known := n.values[string(raw)]; known {
 		return value
 	}
-	// Names of a normal application never fill it; random ones from outside do, and then nothing is worth keeping.
+	// Names of a normal application never fill it; random ones from outside do, and then nothing is
+	// worth keeping.
 	if len(n.values) >= maxInterned {
 		n.empty()
 	}

@@ -9,9 +9,9 @@ import (
 )
 
 // mailbox hands messages from the goroutine that reads the broker to the one that processes them.
-// Putting never waits: when the mailbox is full, the message is dropped and the caller knows. Bodies
-// are copied into chunks of one size, which are used again, so that a backlog makes no garbage and
-// never has to be moved to grow.
+// Putting never waits: when the mailbox is full, the message is dropped and the caller knows.
+// Bodies are copied into chunks of one size, which are used again, so that a backlog makes no
+// garbage and never has to be moved to grow.
 type mailbox struct {
 	// ready holds a token while there may be something to take.
 	ready chan struct{}
@@ -36,7 +36,8 @@ type message struct {
 }
 
 const (
-	// chunkBytes is the size of a chunk: small enough for a processor's cache, and about two hundred messages.
+	// chunkBytes is the size of a chunk: small enough for a processor's cache, and about two
+	// hundred messages.
 	chunkBytes = 128 << 10
 	// perMessage is what a message costs beside its bytes.
 	perMessage = 80
@@ -62,8 +63,9 @@ func (m *mailbox) put(body []byte, format wire.Format) bool {
 	return true
 }
 
-// signal wakes the processing goroutine, because there may be something to take. The reader calls it when it has put in
-// what it had, because waking up for each message would cost more than the message; a full chunk does it by itself.
+// signal wakes the processing goroutine, because there may be something to take. The reader calls
+// it when it has put in what it had, because waking up for each message would cost more than the
+// message; a full chunk does it by itself.
 func (m *mailbox) signal() {
 	select {
 	case m.ready <- struct{}{}:

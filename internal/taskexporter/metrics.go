@@ -15,7 +15,8 @@ import (
 	"obstack.dev/obstack/internal/taskexporter/wire"
 )
 
-// metrics are the exporter's own: what it read, what it could not, and whether it hears the broker at all.
+// metrics are the exporter's own: what it read, what it could not, and whether it hears the broker
+// at all.
 type metrics struct {
 	registry *prometheus.Registry
 	register prometheus.Registerer // adds the static labels
@@ -31,8 +32,8 @@ type metrics struct {
 	controlErrors                                                  *prometheus.CounterVec
 }
 
-// newMetrics registers everything that is counted as it happens. What is a state at the time of a scrape is in
-// stateCollector.
+// newMetrics registers everything that is counted as it happens. What is a state at the time of a
+// scrape is in stateCollector.
 func newMetrics(prefix, version string, static map[string]string) *metrics {
 	registry := prometheus.NewRegistry()
 	m := &metrics{registry: registry, prefix: prefix, register: prometheus.WrapRegistererWith(static, registry)}
@@ -50,8 +51,8 @@ func newMetrics(prefix, version string, static map[string]string) *metrics {
 	malformed := m.vector("exporter_malformed_total",
 		"What was not understood: whole messages (envelope, content_type, body), single events, or fields of events that "+
 			"were counted.", "reason")
-	// Envelope, content type and body lose a whole message; an event is one item of a list whose others count; a field is
-	// one value that is left out of an event that counts.
+	// Envelope, content type and body lose a whole message; an event is one item of a list whose
+	// others count; a field is one value that is left out of an event that counts.
 	m.malformedEnvelopes = malformed.WithLabelValues("envelope")
 	m.malformedTypes = malformed.WithLabelValues("content_type")
 	m.malformedBodies = malformed.WithLabelValues("body")
@@ -76,7 +77,8 @@ func newMetrics(prefix, version string, static map[string]string) *metrics {
 	m.missingReplies = m.counter("exporter_worker_replies_missing_total",
 		"Replies of live workers that were asked for and did not come.")
 	m.replies = m.counter("exporter_worker_replies_total", "Replies of workers to questions of the exporter.")
-	// A counter without a host, so that it outlives the purge of that host, and an alert on its increase fires.
+	// A counter without a host, so that it outlives the purge of that host, and an alert on its
+	// increase fires.
 	m.lost = m.counter("worker_lost_total",
 		"Workers that sent no heartbeat within the timeout and had not said that they leave.")
 	return m
@@ -116,7 +118,8 @@ func (m *metrics) malformed(err error) {
 
 // lag records the age of an event; NaN is no timestamp.
 func (m *metrics) lag(now time.Time, timestamp float64) {
-	// It is negative if the sender's clock is ahead, and is shown so: a clock that is wrong is worth knowing of.
+	// It is negative if the sender's clock is ahead, and is shown so: a clock that is wrong is
+	// worth knowing of.
 	if !math.IsNaN(timestamp) {
 		m.lagSeconds.Set(float64(now.UnixNano())/1e9 - timestamp)
 	}

@@ -13,11 +13,12 @@ import (
 	"obstack.dev/obstack/internal/taskexporter/wire"
 )
 
-// defaultMutated is how many messages TestRandomMessagesNeedBoundedMemory sends; OBSTACK_MUTATED sets another number.
+// defaultMutated is how many messages TestRandomMessagesNeedBoundedMemory sends; OBSTACK_MUTATED
+// sets another number.
 const defaultMutated = 200_000
 
-// TestRandomMessagesNeedBoundedMemory sends captured messages that were changed at random, and valid ones with random
-// names, hosts, queues and ids, and looks at the heap.
+// TestRandomMessagesNeedBoundedMemory sends captured messages that were changed at random, and
+// valid ones with random names, hosts, queues and ids, and looks at the heap.
 func TestRandomMessagesNeedBoundedMemory(t *testing.T) {
 	count := defaultMutated
 	if text := os.Getenv("OBSTACK_MUTATED"); text != "" {

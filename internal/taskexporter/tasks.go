@@ -16,8 +16,8 @@ type taskID [16]byte
 // newTaskID is called for each event and allocates nothing for a UUID.
 func newTaskID(text []byte) taskID {
 	var id taskID
-	// Celery's ids are UUIDs unless an application sets its own. Sixteen bytes in place of 36 are half
-	// of what a task needs.
+	// Celery's ids are UUIDs unless an application sets its own. Sixteen bytes in place of 36 are
+	// half of what a task needs.
 	if len(text) == 36 && text[8] == '-' && text[13] == '-' && text[18] == '-' && text[23] == '-' {
 		var digits [32]byte
 		n := copy(digits[:], text[:8])
@@ -62,7 +62,8 @@ func (t *task) sent(ready float64) {
 	t.readyAt[len(t.readyAt)-1] = ready
 }
 
-// start returns since when the task waited, zero if unknown, and uses that up: a redelivery is not sent anew.
+// start returns since when the task waited, zero if unknown, and uses that up: a redelivery is not
+// sent anew.
 func (t *task) start() float64 {
 	ready := t.readyAt[0]
 	copy(t.readyAt[:], t.readyAt[1:])
@@ -118,7 +119,8 @@ func (c *taskCache) get(id taskID) *task {
 	return nil
 }
 
-// touch returns the task, new if need be, as the most recently used one. The pointer is valid until the next call.
+// touch returns the task, new if need be, as the most recently used one. The pointer is valid until
+// the next call.
 func (c *taskCache) touch(id taskID) *task {
 	if i, known := c.index[id]; known {
 		t := c.entry(i)
@@ -147,7 +149,8 @@ func (c *taskCache) finish(t *task, outcome wire.Type) {
 	c.unlink(&c.live, i)
 	t.finished = true
 	c.push(&c.finished, i)
-	// Late events of the last few finished tasks still find their names; a worker's events are rarely seconds apart.
+	// Late events of the last few finished tasks still find their names; a worker's events are
+	// rarely seconds apart.
 	if c.finished.length > finishedTasks {
 		c.forget(&c.finished)
 	}
@@ -190,7 +193,7 @@ func (c *taskCache) allocate() int32 {
 		return i
 	}
 	if int(c.used) == len(c.chunks)*chunkSize {
-		// A slice that grows would hold the old and the new array at once, just when there are many tasks.
+		// A slice that grows would hold the old and the new array at once, with many tasks in them.
 		c.chunks = append(c.chunks, make([]task, chunkSize))
 	}
 	c.used++

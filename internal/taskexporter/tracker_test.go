@@ -252,7 +252,8 @@ func TestLongAndStrangeLabelsAreCutAndEscaped(t *testing.T) {
 		fmt.Sprintf(`celery_task_sent_total{name="%s",hostname="web",queue_name="q"} 1`, strings.Repeat("ä", 100)))
 }
 
-// TestCapturedStreamIsCounted feeds the exporter what real workers sent and compares with a plain count of the events.
+// TestCapturedStreamIsCounted feeds the exporter what real workers sent and compares with a plain
+// count of the events.
 func TestCapturedStreamIsCounted(t *testing.T) {
 	b := newBench(t)
 	want := map[string]int{}

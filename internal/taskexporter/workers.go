@@ -14,8 +14,8 @@ import (
 // maxWorkers bounds the workers that are stored.
 const maxWorkers = 20_000
 
-// silentBeats is after how many heartbeats with more tasks processed, and no event of a task, a worker counts as one
-// that does not send task events. One may be a matter of timing.
+// silentBeats is after how many heartbeats with more tasks processed, and no event of a task, a
+// worker counts as one that does not send task events. One may be a matter of timing.
 const silentBeats = 3
 
 // worker is one node. Several nodes may share a host, and so the labels.
@@ -38,8 +38,8 @@ type worker struct {
 	askedAt   time.Time
 }
 
-// workers knows all nodes. Only the tracker's goroutine changes them, with the lock held; scrapes and the control
-// goroutine read with the lock held; the tracker's goroutine itself reads without.
+// workers knows all nodes. Only the tracker's goroutine changes them, with the lock held; scrapes
+// and the control goroutine read with the lock held; the tracker's goroutine itself reads without.
 type workers struct {
 	mu     sync.Mutex
 	byNode map[string]*worker
@@ -122,7 +122,8 @@ func (w *workers) leave(k *worker) {
 	k.up, k.active, k.left = false, 0, true
 }
 
-// refresh gives all workers that were up the whole timeout again, after a time in which nothing could be heard of them.
+// refresh gives all workers that were up the whole timeout again, after a time in which nothing
+// could be heard of them.
 func (w *workers) refresh(now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -133,8 +134,8 @@ func (w *workers) refresh(now time.Time) {
 	}
 }
 
-// expire takes workers that were not heard of for the timeout as lost, and forgets those that were away for the purge
-// time; zero turns either off. It returns the lost.
+// expire takes workers that were not heard of for the timeout as lost, and forgets those that were
+// away for the purge time; zero turns either off. It returns the lost.
 func (w *workers) expire(now time.Time, timeout, purge time.Duration) (lost []*worker) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -159,7 +160,8 @@ func (w *workers) expire(now time.Time, timeout, purge time.Duration) (lost []*w
 	return lost
 }
 
-// earlyTime is how long a reply waits for its worker's first heartbeat, which comes every two seconds by default.
+// earlyTime is how long a reply waits for its worker's first heartbeat, which comes every two
+// seconds by default.
 const earlyTime = time.Minute
 
 // onHosts returns the hosts of all workers.
@@ -237,7 +239,7 @@ func (w *workers) asked(nodes []string) {
 	}
 }
 
-// eventsOff returns the first live workers, by name, that process tasks without sending task events.
+// eventsOff returns the first live workers, by name, that process tasks without sending events.
 func (w *workers) eventsOff(limit int) (nodes []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -275,7 +277,8 @@ func (k *worker) queueOf(routingKey string) string {
 	return k.onlyQueue()
 }
 
-// unheard returns the live workers that sent no task event yet, and marks them as asked, each at most once an interval.
+// unheard returns the live workers that sent no task event yet, and marks them as asked, each at
+// most once an interval.
 func (w *workers) unheard(now time.Time, interval time.Duration) []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -19,7 +19,8 @@ import (
 // answered is one request, as the side that asked saw it.
 type answered struct {
 	at time.Time // when the answer was there
-	// asked is how long the service was told to take, took how long it did, as far as its client can tell.
+	// asked is how long the service was told to take, took how long it did, as far as its client
+	// can tell.
 	asked, took time.Duration
 	status      int
 }
@@ -97,8 +98,9 @@ func (l *load) ask(client *http.Client, n int) {
 // seen is what happened in a window, as the dashboards should show it.
 type seen struct {
 	rate, errorRatio float64
-	// p95 of what the service was told to take, and of what it took for its client, in seconds. Without other work on
-	// the machine they differ by little; the service's own figure lies between them.
+	// p95 of what the service was told to take, and of what it took for its client, in seconds.
+	// Without other work on the machine they differ by little; the service's own figure lies
+	// between them.
 	p95Asked, p95Took float64
 }
 
@@ -135,8 +137,9 @@ func (c celery) publish(seconds int) error {
 	return nil
 }
 
-// finished counts the tasks that ended within a window, by outcome, as they wrote it down themselves. How many that are
-// depends on how fast they were sent, which a busy machine does not do evenly.
+// finished counts the tasks that ended within a window, by outcome, as they wrote it down
+// themselves. How many that are depends on how fast they were sent, which a busy machine does not
+// do evenly.
 func (c celery) finished(t *testing.T, end time.Time, window time.Duration) map[string]float64 {
 	t.Helper()
 	content, err := os.ReadFile(c.done)
@@ -157,7 +160,8 @@ func (c celery) finished(t *testing.T, end time.Time, window time.Duration) map[
 	return counts
 }
 
-// sendLoad loads the services and the workers, and returns with the load still on, once the given time has passed.
+// sendLoad loads the services and the workers, and returns with the load still on, once the given
+// time has passed.
 func sendLoad(t *testing.T, services []service, workers celery, lasts time.Duration) []*load {
 	t.Helper()
 	const tail = 5 * time.Second // what is asked for afterwards is asked under load

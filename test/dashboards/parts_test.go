@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package dashboards tries the dashboards on a real Prometheus, which scrapes real services of every framework and the
-// task exporter beside real Celery workers, under a load of known rates and errors. hack/integration/dashboards.sh
-// installs the parts. Everything listens on free loopback ports and is stopped by its process id.
+// Package dashboards tries the dashboards on a real Prometheus, which scrapes real services of
+// every framework and the task exporter beside real Celery workers, under a load of known rates and
+// errors. hack/integration/dashboards.sh installs the parts. Everything listens on free loopback
+// ports and is stopped by its process id.
 package dashboards
 
 import (
@@ -38,7 +39,8 @@ func freePort(t *testing.T) int {
 	return port
 }
 
-// run starts a program in a process group of its own, until the test ends. Its output is shown if the test fails.
+// run starts a program in a process group of its own, until the test ends. Its output is shown if
+// the test fails.
 func run(t *testing.T, name string, env []string, args ...string) {
 	t.Helper()
 	log, err := os.Create(filepath.Join(t.TempDir(), name+".log"))

@@ -27,8 +27,9 @@ const (
 	step     = 2 * time.Second
 )
 
-// drawPictures draws some dashboards as Grafana lays them out at 1440 pixels, from the answers of the Prometheus of
-// this run to the queries of the panels. It is no screenshot: Grafana is not to be had as a module.
+// drawPictures draws some dashboards as Grafana lays them out at 1440 pixels, from the answers of
+// the Prometheus of this run to the queries of the panels. It is no screenshot: Grafana is not to
+// be had as a module.
 func (w world) drawPictures(t *testing.T) {
 	for _, name := range []string{"overview", "http-fastapi", "tasks"} {
 		for _, b := range w.boards {

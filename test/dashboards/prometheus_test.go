@@ -24,8 +24,8 @@ import (
 // prometheus is a running server.
 type prometheus struct{ url string }
 
-// startPrometheus scrapes the services and the exporter every second, with the labels that their ServiceMonitors set,
-// and evaluates the stack's rules.
+// startPrometheus scrapes the services and the exporter every second, with the labels that their
+// ServiceMonitors set, and evaluates the stack's rules.
 func startPrometheus(t *testing.T, stack *obsv1.ObservabilityStack, rules []monitoringv1.RuleGroup, services []service,
 	workers celery) prometheus {
 	t.Helper()

@@ -20,8 +20,9 @@ var update = flag.Bool("update", false, "write test/scrapes afresh from what the
 
 const scrapes = "../scrapes"
 
-// keepScrapes compares the kept scrapes, on which the panels are tried without real parts, with what the services and
-// the exporter expose: the same metrics with the same labels. With -update it keeps these instead.
+// keepScrapes compares the kept scrapes, on which the panels are tried without real parts, with
+// what the services and the exporter expose: the same metrics with the same labels. With -update it
+// keeps these instead.
 func keepScrapes(t *testing.T, services []service, workers celery) {
 	urls := map[string]string{"task-exporter": workers.exporter + "/metrics"}
 	for _, s := range services {
@@ -59,8 +60,9 @@ var (
 	labelName  = regexp.MustCompile(`[{,]([a-zA-Z_][a-zA-Z0-9_]*)="`)
 )
 
-// shape lists the metrics of a scrape, each with its labels and, for a histogram, its boundaries. Metrics of the
-// language's run time differ between versions and machines, and no panel asks for them.
+// shape lists the metrics of a scrape, each with its labels and, for a histogram, its boundaries.
+// Metrics of the language's run time differ between versions and machines, and no panel asks for
+// them.
 func shape(text string) []string {
 	var found []string
 	for line := range strings.Lines(text) {

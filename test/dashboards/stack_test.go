@@ -102,8 +102,9 @@ func readYAML(t *testing.T, file string, into any) {
 	}
 }
 
-// TestDashboardsFitGrafanasTypes type-checks the files, and what they become for the stack, against the types that
-// Grafana publishes. make test has a stricter check of its own, which needs no Node but knows Grafana only by heart.
+// TestDashboardsFitGrafanasTypes type-checks the files, and what they become for the stack, against
+// the types that Grafana publishes. make test has a stricter check of its own, which needs no Node
+// but knows Grafana only by heart.
 func TestDashboardsFitGrafanasTypes(t *testing.T) {
 	const checker = "../../hack/grafana-schema"
 	parts(t) // With the real parts comes npm.
@@ -146,7 +147,7 @@ func derive(t *testing.T, stack *obsv1.ObservabilityStack) ([]board, []monitorin
 			switch object := object.(type) {
 			case *monitoringv1.PrometheusRule:
 				for _, group := range object.Spec.Groups {
-					// As often as the run needs, which ends before some groups would be evaluated once.
+					// The run ends before some groups would be evaluated once.
 					group.Interval = nil
 					rules = append(rules, group)
 				}

@@ -213,7 +213,8 @@ func TestQueueLengthCountsAllPrioritiesAndUnacked(t *testing.T) {
 	}
 	e.becomes("celery_queue_length", map[string]float64{"{prio}": 10})
 	c.worker("w@host", "-c", "1", "-Q", "prio", "--prefetch-multiplier", "4")
-	// Of the ten, one runs, and was acknowledged when it began; the worker took some more, and the rest waits.
+	// Of the ten, one runs, and was acknowledged when it began; the worker took some more, and the
+	// rest waits.
 	eventually(t, "the worker has taken some", func() bool {
 		waiting, taken := e.counts("celery_queue_length")["{prio}"], e.counts("celery_unacked")["_messages{}"]
 		return waiting+taken == 9 && taken >= 1

@@ -93,8 +93,8 @@ func (e *running) scrape() map[string]*dto.MetricFamily {
 	return families
 }
 
-// counts returns the samples above zero of families with that prefix, the host names left out: "state{a,b}" with the
-// other labels' values.
+// counts returns the samples above zero of families with that prefix, the host names left out:
+// "state{a,b}" with the other labels' values.
 func (e *running) counts(prefix string) map[string]float64 {
 	e.t.Helper()
 	found := map[string]float64{}

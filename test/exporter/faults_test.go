@@ -24,7 +24,8 @@ func redisAt(t testing.TB, port int, password string) *redis.Client {
 	return client
 }
 
-// goodEvent is a task-received without kombu's base64, and badEvents are messages that are not understood.
+// goodEvent is a task-received without kombu's base64, and badEvents are messages that are not
+// understood.
 const goodEvent = `{"body": "{\"type\": \"task-started\", \"hostname\": \"w@h\", \"uuid\": \"%s\", ` +
 	`\"timestamp\": 1}", ` +
 	`"content-type": "application/json", "content-encoding": "utf-8", "properties": {}}`
@@ -43,8 +44,8 @@ func send(t testing.TB, client *redis.Client, message string) {
 	}
 }
 
-// hears waits until an event sent now is counted. It sends the next one when that did not come, not before: a test that
-// goes on with the count must not meet a late one.
+// hears waits until an event sent now is counted. It sends the next one when that did not come, not
+// before: a test that goes on with the count must not meet a late one.
 func (e *running) hears(client *redis.Client) {
 	e.t.Helper()
 	before := e.counts("celery_exporter_events")["{task-started}"]
@@ -56,10 +57,12 @@ func (e *running) hears(client *redis.Client) {
 	})
 }
 
-// outage is how long a broker is away: long enough that the exporter tries again as rarely as it ever does.
+// outage is how long a broker is away: long enough that the exporter tries again as rarely as it
+// ever does.
 const outage = 2 * time.Minute
 
-// serves watches an exporter without a broker for the whole outage: it goes on to serve what it has counted.
+// serves watches an exporter without a broker for the whole outage: it goes on to serve what it has
+// counted.
 func (e *running) serves(metric, series string, want float64) {
 	e.t.Helper()
 	for end := time.Now().Add(outage); time.Now().Before(end); time.Sleep(time.Second) {

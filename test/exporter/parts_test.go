@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package exporter tests the task exporter's program on real Redis and RabbitMQ servers and real Celery workers, which
-// hack/integration/install.sh installs. Everything listens on free loopback ports and is stopped by its process id.
+// Package exporter tests the task exporter's program on real Redis and RabbitMQ servers and real
+// Celery workers, which hack/integration/install.sh installs. Everything listens on free loopback
+// ports and is stopped by its process id.
 package exporter
 
 import (
@@ -34,8 +35,8 @@ func parts(t testing.TB) string {
 // built is the folder of the exporter's program, once a test needed it.
 var built string
 
-// coverage is where the exporter writes which of its code was run, if that is wanted. The go command keeps GOCOVERDIR
-// from tests, so it has another name here.
+// coverage is where the exporter writes which of its code was run, if that is wanted. The go
+// command keeps GOCOVERDIR from tests, so it has another name here.
 var coverage = os.Getenv("OBSTACK_COVERAGE")
 
 var build = sync.OnceValues(func() (string, error) {

@@ -111,8 +111,8 @@ func TestATaskIsRevokedBeforeItRuns(t *testing.T) {
 			e := startReady(t, broker)
 			c := celery{t, version, broker, events}
 			c.worker(version+"@host", "-c", "1")
-			// Revoked before it is sent, because whatever is waited for can come too late on a busy machine. The worker does
-			// not even say that it received it.
+			// Revoked before it is sent, because whatever is waited for can come too late on a busy
+			// machine. The worker does not even say that it received it.
 			const id = "5ba8ed9e-0000-4000-8000-000000000001"
 			c.python("revoke-early", id)
 			c.publish(order{"proj.ok", 1, map[string]any{"task_id": id}})

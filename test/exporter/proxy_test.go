@@ -17,7 +17,8 @@ type proxy struct {
 	port int
 
 	mu sync.Mutex
-	// quota is how many bytes the broker may still send before the connection is cut; negative for no limit.
+	// quota is how many bytes the broker may still send before the connection is cut; negative for
+	// no limit.
 	quota int
 	// slow is a pause after each small piece.
 	slow time.Duration
@@ -94,8 +95,8 @@ func (p *proxy) cutAfter(bytes int) {
 	p.quota = bytes
 }
 
-// quietFor reports whether the broker has said nothing for that long: the questions that the exporter asks at its start
-// are answered, and what is sent now is the next to come.
+// quietFor reports whether the broker has said nothing for that long: the questions that the
+// exporter asks at its start are answered, and what is sent now is the next to come.
 func (p *proxy) quietFor(span time.Duration) func() bool {
 	return func() bool {
 		p.mu.Lock()

@@ -33,7 +33,7 @@ func zipped(t *testing.T, body []byte) []byte {
 	return out.Bytes()
 }
 
-// TestMessagesOfRabbitMQ: their properties and sizes are read from the wire as the server sends them.
+// TestMessagesOfRabbitMQ: their properties and sizes are read from the wire as sent.
 func TestMessagesOfRabbitMQ(t *testing.T) {
 	server := newRabbit(t)
 	server.start(t)

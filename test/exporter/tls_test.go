@@ -38,9 +38,9 @@ func TestRedisOverTLSWithAClientCertificate(t *testing.T) {
 		"ssl_keyfile": filepath.Join(dir, "tls.key"), "ssl_cert_reqs": "required"}
 	sentWith(t, e, broker, map[string]any{"broker_use_ssl": secure})
 
-	// TLS comes in records of at most 16 KiB, which must not slow the reading down. Not all at once,
-	// because Redis 7 may end a TLS connection whose reader is late ("bad length"): that would test
-	// the server.
+	// TLS comes in records of at most 16 KiB, which must not slow the reading down. Not all at
+	// once, because Redis 7 may end a TLS connection whose reader is late ("bad length"): that
+	// would test the server.
 	const many, portion = 60_000, 2_000
 	began := time.Now()
 	publisher := redisOverTLS(t, port, dir)
@@ -109,7 +109,8 @@ func TestRabbitMQOverTLSWithAClientCertificate(t *testing.T) {
 	server.start(t)
 	broker := fmt.Sprintf("amqps://guest:guest@127.0.0.1:%d/shop", server.TLSPort)
 	e := startReady(t, broker, sslOptions(dir)...)
-	// The client publishes without TLS: what is tested is how the exporter hears of it, and reads the queue.
+	// The client publishes without TLS: what is tested is how the exporter hears of it, and reads
+	// the queue.
 	sentWith(t, e, server.URL("shop"), map[string]any{})
 
 	all := map[string]*running{

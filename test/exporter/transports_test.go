@@ -13,7 +13,8 @@ import (
 	"obstack.dev/obstack/test/integration"
 )
 
-// sentWith publishes a task with a configuration of transport and events, and expects it to be heard of.
+// sentWith publishes a task with a configuration of transport and events, and expects it to be
+// heard of.
 func sentWith(t *testing.T, e *running, broker string, conf map[string]any) {
 	t.Helper()
 	conf["task_send_sent_event"] = true

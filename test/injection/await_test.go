@@ -116,7 +116,7 @@ func (c *cluster) awaitInjected(t *testing.T, stack *obsv1.ObservabilityStack, n
 	})
 }
 
-// readsSettings reports whether a container takes the stack's settings before all else that it takes.
+// readsSettings reports whether a container takes the stack's settings before all else.
 func readsSettings(container *corev1.Container, stack *obsv1.ObservabilityStack) bool {
 	if len(container.EnvFrom) == 0 || container.EnvFrom[0].SecretRef == nil {
 		return false

@@ -187,8 +187,8 @@ func (c *cluster) manualPolicy(t *testing.T) {
 	c.wantGeneration(t, newer, 2)
 }
 
-// restart a Deployment as its owner does. It waits for the next second, because kubectl notes no more of the time and
-// refuses a second restart within it.
+// restart a Deployment as its owner does. It waits for the next second, because kubectl notes no
+// more of the time and refuses a second restart within it.
 func (c *cluster) restart(t *testing.T, d *appsv1.Deployment) {
 	t.Helper()
 	time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second)))

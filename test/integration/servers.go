@@ -15,7 +15,8 @@ import (
 	"obstack.dev/obstack/test/testenv"
 )
 
-// Redis starts a server without persistence on a port, 0 for none, with more settings given as on its command line.
+// Redis starts a server without persistence on a port, 0 for none, with more settings given as on
+// its command line.
 func Redis(output *os.File, port int, settings ...string) (*Process, error) {
 	// Replication writes a file, which a later server in the same folder would load.
 	file := fmt.Sprintf("obstack-%d.rdb", os.Getpid())
@@ -54,8 +55,8 @@ const definitions = `{"vhosts": [{"name": "/"}, {"name": "shop"}],
 	"permissions": [{"user": "guest", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"},
 		{"user": "guest", "vhost": "shop", "configure": ".*", "write": ".*", "read": ".*"}]}`
 
-// NewRabbitMQ prepares a server in an empty folder and starts Erlang's port mapper for it. If that is not there first,
-// the server starts one that outlives it.
+// NewRabbitMQ prepares a server in an empty folder and starts Erlang's port mapper for it. If that
+// is not there first, the server starts one that outlives it.
 func NewRabbitMQ(dir string) (*RabbitMQ, error) {
 	r := &RabbitMQ{dir: dir}
 	for _, port := range []*int{&r.Port, &r.TLSPort, &r.distribution, &r.names} {

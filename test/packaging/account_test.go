@@ -215,7 +215,8 @@ func refusedBy(err error, policy, message string) bool {
 // policyCase is one request of testdata/policy/cases.yaml.
 type policyCase struct {
 	Name string `json:"name"`
-	// Verb is "create", "apply", "patch" (a merge patch of Object), "json" (a JSON patch of Object by Patch) or "delete".
+	// Verb is "create", "apply", "patch" (a merge patch of Object), "json" (a JSON patch of Object
+	// by Patch) or "delete".
 	Verb    string          `json:"verb"`
 	Manager string          `json:"manager,omitempty"`
 	Object  map[string]any  `json:"object"`
@@ -273,7 +274,7 @@ func (s *server) waitForPolicy(t *testing.T, operator client.Client) {
 	})
 }
 
-// registerMutator has a webhook pin the images of workloads that are labelled "pin", whoever writes them.
+// registerMutator has a webhook pin the images of all workloads that are labelled "pin".
 func (s *server) registerMutator(t *testing.T) {
 	t.Helper()
 	mutator := httptest.NewTLSServer(http.HandlerFunc(pinImages))

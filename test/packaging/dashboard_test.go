@@ -82,7 +82,8 @@ func TestDashboardOfTheOperatorFollowsItsVariables(t *testing.T) {
 	}
 }
 
-// TestDashboardHasOneSource: the chart and config/grafana hold copies of what the dashboards' own tests check.
+// TestDashboardHasOneSource: the chart and config/grafana hold copies of what the dashboards' own
+// tests check.
 func TestDashboardHasOneSource(t *testing.T) {
 	want := string(read(t, root+"/controllers/desired/dashboards/stacks.json"))
 	if got := string(read(t, chart+"/files/operator-dashboard.json")); got != want {

@@ -120,7 +120,7 @@ func TestNetworkPolicyLetsOnlyMetricsAndWebhooksIn(t *testing.T) {
 	}
 }
 
-// By default nothing is kept out that could be needed: who may read the metrics, the API server knows.
+// By default nothing is kept out that could be needed: the API server knows who may read metrics.
 func TestNetworkPolicyCannotBreakByDefault(t *testing.T) {
 	byDefault := only[networkingv1.NetworkPolicy](t, renderChart(t), "NetworkPolicy").Spec
 	byKustomize := only[networkingv1.NetworkPolicy](t, kustomize(t, "default"), "NetworkPolicy").Spec

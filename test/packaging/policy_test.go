@@ -20,7 +20,7 @@ import (
 
 const policyKind, bindingKind = "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"
 
-// Chart and kustomize differ in the account and in the Secret of the certificate, and in nothing else.
+// Chart and kustomize differ in the account and in the Secret of the certificate alone.
 func TestChartAndKustomizeInstallThePolicyOfTheManifest(t *testing.T) {
 	want := &admissionv1.ValidatingAdmissionPolicy{}
 	if err := yaml.UnmarshalStrict(read(t, root+"/config/policy/policy.yaml"), want); err != nil {

@@ -74,7 +74,8 @@ func luaValue(state *lua.LState, value any) lua.LValue {
 	return lua.LNil
 }
 
-// TestArgoCDHealth on stacks whose status a running operator wrote. The folder names the health that each has.
+// TestArgoCDHealth on stacks whose status a running operator wrote. The folder names the health
+// that each has.
 func TestArgoCDHealth(t *testing.T) {
 	script := healthScript(t)
 	for _, file := range files(t, "test/repository/testdata/argocd/*/*.yaml") {

@@ -31,6 +31,24 @@ func TestLinesOfTheDocs(t *testing.T) {
 	}
 }
 
+// TestCommentsWrap at 100 columns: code may have 120, because it is not as easily broken.
+func TestCommentsWrap(t *testing.T) {
+	const most = 100
+	// A marker is one line for its generator, and a URL is one word.
+	unbreakable := regexp.MustCompile(`^\s*// ?\+|^\s*//nolint|^\s*// \S+$`)
+	for _, file := range files(t, "*.go") {
+		if strings.HasPrefix(path.Base(file), "zz_generated.") {
+			continue
+		}
+		for number, line := range lines(t, file) {
+			length := utf8.RuneCountInString(line)
+			if length > most && strings.HasPrefix(strings.TrimSpace(line), "//") && !unbreakable.MatchString(line) {
+				t.Errorf("%s:%d has %d columns, a comment has at most %d", file, number+1, length, most)
+			}
+		}
+	}
+}
+
 var (
 	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	fence   = regexp.MustCompile("(?ms)^ *```.*?^ *```$")

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestMetricsOfTheOperatorAreExplained finds them in the code by the one form that their names have.
+// TestMetricsOfTheOperatorAreExplained finds them in the code by the form of their names.
 func TestMetricsOfTheOperatorAreExplained(t *testing.T) {
 	page := read(t, "docs/reference/metrics.md")
 	name := regexp.MustCompile(`(?:Name: +|NewDesc\()"(obstack_\w+)"`)

@@ -101,7 +101,7 @@ func TestVersionsComeFromTheModules(t *testing.T) {
 	}
 }
 
-// keepGoCache lets the go command find what it has built, wherever else caches lie: it would need minutes.
+// keepGoCache lets the go command find what it has built, or it would need minutes.
 func keepGoCache(t *testing.T) {
 	t.Helper()
 	output, err := exec.CommandContext(t.Context(), "go", "env", "GOCACHE").Output()

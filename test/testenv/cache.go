@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// record says what a file of the cache was when it was complete. It lies beside the file, and a file
-// that does not match it, or has none, is made anew.
+// record says what a file of the cache was when it was complete. It lies beside the file, and a
+// file that does not match it, or has none, is made anew.
 type record struct {
 	Size     int64     `json:"size"`
 	Modified time.Time `json:"modified"`

@@ -25,8 +25,8 @@ var prometheusOperatorCRDs = []string{
 }
 
 // PrometheusOperatorCRDs is a folder with prometheus-operator's CustomResourceDefinitions. They are
-// generated from the types that this checkout uses, so that both are of one version and none of them
-// is copied into the repository. The first call takes a while, and says so to log.
+// generated from the types that this checkout uses, so that both are of one version and none of
+// them is copied into the repository. The first call takes a while, and says so to log.
 func PrometheusOperatorCRDs(ctx context.Context, log io.Writer) (string, error) {
 	root, err := Root()
 	if err != nil {

@@ -30,7 +30,8 @@ func (c *ControlPlane) startEnvironment(options Options, crds []string) error {
 	c.Environment = &envtest.Environment{
 		CRDDirectoryPaths:     crds,
 		ErrorIfCRDPathMissing: true,
-		// By itself envtest gives the API server ten seconds to serve them, which it exceeds on a busy machine.
+		// By itself envtest gives the API server ten seconds to serve them, which it exceeds on a
+		// busy machine.
 		CRDInstallOptions:        envtest.CRDInstallOptions{MaxTime: startTimeout},
 		ControlPlaneStartTimeout: startTimeout,
 	}
@@ -67,7 +68,8 @@ func (c *ControlPlane) startEnvironment(options Options, crds []string) error {
 	if c.Config, err = c.Environment.Start(); err != nil {
 		return fmt.Errorf("start etcd and kube-apiserver: %w\n%s", err, c.tail(APIServer))
 	}
-	// envtest's limit of 1,000 requests a second would be part of what tests and benchmarks measure.
+	// envtest's limit of 1,000 requests a second would be part of what tests and benchmarks
+	// measure.
 	c.Config.QPS = -1
 	return os.WriteFile(c.guard.path("apiserver", rootCA), c.Config.CAData, 0o600)
 }

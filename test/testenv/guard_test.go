@@ -79,7 +79,8 @@ func TestNothingOutlivesAKilledProgram(t *testing.T) {
 	}
 }
 
-// ended reports whether a process is gone, or a zombie that only waits for its new parent to read its exit status.
+// ended reports whether a process is gone, or a zombie that only waits for its new parent to read
+// its exit status.
 func ended(pid int) bool {
 	if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
 		return true

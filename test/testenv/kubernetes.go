@@ -19,8 +19,8 @@ const (
 	defaultKubernetes = "1.37"
 )
 
-// kubernetesDir is the folder, below the checkout, of the go.mod from which the whole control plane of
-// the chosen version is built.
+// kubernetesDir is the folder, below the checkout, of the go.mod from which the whole control plane
+// of the chosen version is built.
 func kubernetesDir(root string) (string, error) {
 	minor := cmp.Or(os.Getenv(envKubernetes), defaultKubernetes)
 	files, err := filepath.Glob(filepath.Join(root, controlplaneDir, "[0-9]*", "go.mod"))

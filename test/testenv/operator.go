@@ -53,7 +53,7 @@ func OperatorCommand(binary string, flags ...string) *exec.Cmd {
 }
 
 // Operator is the operator of this checkout as a process of its own beside a control plane, for
-// what cannot be tested or measured in-process: its death, its restart, its memory and its requests.
+// what cannot be tested or measured in-process: its death, restart, memory and requests.
 type Operator struct {
 	*Process
 

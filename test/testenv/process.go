@@ -42,7 +42,7 @@ func (c *ControlPlane) StartProcess(name string, cmd *exec.Cmd) (*Process, error
 	// A file is inherited, so that nothing has to copy and the program's copy outlives ours.
 	defer func() { _ = log.Close() }()
 	cmd.Stdout, cmd.Stderr = log, log
-	// In a group of its own, so that Ctrl-C reaches this program alone, which then stops all in order.
+	// In a group of its own, so that Ctrl-C reaches this program alone, which stops all in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)

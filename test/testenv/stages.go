@@ -13,8 +13,8 @@ import (
 // kwokStages is the file, beside kwok, that says how simulated nodes and Pods behave.
 const kwokStages = "kwok-stages.yaml"
 
-// stageFiles are the files of KWOK's module that make up kwokStages: nodes become ready and stay so,
-// Pods become ready, complete if they belong to a Job, and go when they are deleted.
+// stageFiles are the files of KWOK's module that make up kwokStages: nodes become ready and stay
+// so, Pods become ready, complete if they belong to a Job, and go when they are deleted.
 var stageFiles = []string{
 	"node/fast/node-initialize.yaml",
 	"node/heartbeat-with-lease/node-heartbeat-with-lease.yaml",

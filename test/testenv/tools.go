@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// Tool is the program of that name that is pinned in hack/tools. If the build cache has it not, it is
-// built, which takes long: make tools does that beforehand, and says so.
+// Tool is the program of that name that is pinned in hack/tools. If the build cache has it not, it
+// is built, which takes long: make tools does that beforehand, and says so.
 func Tool(ctx context.Context, name string) (string, error) {
 	root, err := Root()
 	if err != nil {

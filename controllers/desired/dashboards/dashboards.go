@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package dashboards renders the Grafana dashboards of a stack from the JSON files beside it. It
-// gets plain data and knows no component; it depends on the table of frameworks, never the other way.
+// gets plain data and knows no component; it depends on the table of frameworks, not vice versa.
 package dashboards
 
 import (
@@ -72,8 +72,8 @@ type Dashboard struct {
 	JSON string
 }
 
-// Render makes the dashboards of a stack: the overview, one for each framework of its HTTP services,
-// whose metrics have other names, and one for tasks.
+// Render makes the dashboards of a stack: the overview, one for each framework of its HTTP
+// services, whose metrics have other names, and one for tasks.
 func Render(stack Stack) []Dashboard {
 	all := []Dashboard{embedded.overview.render(stack, Overview, stack.Monitors)}
 	for _, name := range frameworksOf(stack) {

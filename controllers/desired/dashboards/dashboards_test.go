@@ -111,7 +111,7 @@ func TestRefIDsAreUnique(t *testing.T) {
 	}
 }
 
-// TestFrameworksAnswerForEveryVariable: each either has a name for what another has, or says why not.
+// TestFrameworksAnswerForEveryVariable: each has a name for what another has, or says why not.
 func TestFrameworksAnswerForEveryVariable(t *testing.T) {
 	all := map[string]string{}
 	for _, f := range framework.Table {

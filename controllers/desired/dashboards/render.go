@@ -205,8 +205,8 @@ func refID(n int) string {
 	return id
 }
 
-// scrapeInterval is the longest of the monitors'. Grafana makes $__rate_interval at least four times
-// as long, which rate() needs to survive a missed scrape.
+// scrapeInterval is the longest of the monitors'. Grafana makes $__rate_interval at least four
+// times as long, which rate() needs to survive a missed scrape.
 func scrapeInterval(monitors []Monitor) string {
 	longest, text := time.Duration(0), ""
 	for _, monitor := range monitors {

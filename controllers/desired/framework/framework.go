@@ -6,8 +6,8 @@ package framework
 
 import "maps"
 
-// Framework says how the metrics of an HTTP library are named. docs/reference/frameworks.md lists where each
-// name is from.
+// Framework says how the metrics of an HTTP library are named. docs/reference/frameworks.md lists
+// where each name is from.
 type Framework struct {
 	// Requests is the counter of requests, or the count of a histogram.
 	Requests string

@@ -59,7 +59,7 @@ func PodClaim(pod *corev1.Pod, namespace string) Claim {
 		// Written by hand, the label may stand alone, and names a stack beside the Pod.
 		stamped[obsv1.AnnotationStack] = cmp.Or(pod.Labels[obsv1.StampNamespace], namespace) + "/" + name
 	} else if hasWorkload(pod) {
-		// The annotations of a template do not show whether the workload opted out; that it has no stamp does.
+		// Annotations do not show whether the workload opted out; that it has no stamp does.
 		return Claim{}
 	}
 	if containers := pod.Annotations[obsv1.StampContainers]; containers != "" {

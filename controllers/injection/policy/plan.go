@@ -37,7 +37,7 @@ type Plan struct {
 	Status obsv1.WorkloadsStatus
 	// By lists the candidates, as "Kind namespace/name" and sorted, by progress.
 	By map[Progress][]string
-	// RetryAfter is how long the first injection that may not be retried yet has to wait; 0 if none has.
+	// RetryAfter is how long the first injection that may not be retried yet waits; 0 if none does.
 	RetryAfter time.Duration
 }
 

@@ -119,7 +119,8 @@ func add(path string, value any) webhook.JSONPatchOp {
 	return webhook.JSONPatchOp{Operation: "add", Path: path, Value: value}
 }
 
-// pointerEscapes is made once, because building its tables takes longer than all the rest of a small Pod's patch.
+// pointerEscapes is made once, because building its tables takes longer than all the rest of a
+// small Pod's patch.
 var pointerEscapes = strings.NewReplacer("~", "~0", "/", "~1")
 
 // escape makes a key part of a JSON pointer (RFC 6901).

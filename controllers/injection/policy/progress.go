@@ -17,7 +17,7 @@ type Candidate struct {
 	Pods []Pod
 	// Patched reports whether the stamp was written and the cache does not show it yet.
 	Patched bool
-	// RetryAfter is how long to wait before the injection is retried for Pods that missed the webhook.
+	// RetryAfter is how long to wait before injection is retried for Pods that missed the webhook.
 	RetryAfter time.Duration
 }
 
@@ -131,7 +131,7 @@ func (w *Workload) rolling() bool {
 	}
 }
 
-// held reports whether Kubernetes does not replace the Pods: its owner does not want it, or it gave up.
+// held reports whether Kubernetes does not replace the Pods: its owner forbids it, or it gave up.
 func (w *Workload) held() bool {
 	return w.Spec.Paused || w.onDelete() || w.is("Progressing", corev1.ConditionFalse, deadlineExceeded)
 }

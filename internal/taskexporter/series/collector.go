@@ -8,8 +8,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Collector offers the series to client_golang, for the protobuf format that carries native histograms.
-// The text formats are written by WriteText, which needs a tenth of the time and no memory per series.
+// Collector offers the series to client_golang, for the protobuf format that carries native
+// histograms. The text formats are written by WriteText, which needs a tenth of the time and no
+// memory per series.
 func (s *Store) Collector() prometheus.Collector { return collector{s} }
 
 type collector struct{ *Store }
@@ -19,7 +20,8 @@ func (c collector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect sends a metric for each series of this moment.
 func (c collector) Collect(out chan<- prometheus.Metric) {
-	// Descriptions are made anew each time: this path is for scrapes in protobuf only, which the text path makes rare.
+	// Descriptions are made anew each time: this path is for scrapes in protobuf only, which the
+	// text path makes rare.
 	for _, entry := range c.sent.snapshot() {
 		out <- c.counter(sentFamily, entry.key, entry.count.Load())
 	}
@@ -38,7 +40,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// desc describes a metric. The static labels are not in it: whoever registers the collector adds them.
+// desc describes a metric. The static labels are not in it: the collector's registerer adds them.
 func (c collector) desc(name, help string, more ...string) *prometheus.Desc {
 	labels := append([]string{"name", "hostname", "queue_name"}, more...)
 	return prometheus.NewDesc(c.config.Prefix+name, help, labels, nil)
@@ -54,7 +56,8 @@ func (c collector) counter(family counterFamily, key Key, value uint64, exceptio
 		float64(value), values...)
 }
 
-// metric returns the histogram for client_golang, the native one if there is one, which has the classic buckets too.
+// metric returns the histogram for client_golang, the native one if there is one, which has the
+// classic buckets too.
 func (h *histogram) metric(desc *prometheus.Desc, key Key) prometheus.Metric {
 	if h.native != nil {
 		return h.native

@@ -23,7 +23,7 @@ func newHistogram(bounds []float64, native prometheus.Histogram) *histogram {
 	return &histogram{bounds: bounds, counts: make([]atomic.Uint64, len(bounds)+1), native: native}
 }
 
-// observe adds without a lock: only one goroutine does, and a reader may see the count before the sum.
+// observe adds without a lock: one goroutine does, and a reader may see the count before the sum.
 func (h *histogram) observe(value float64) {
 	h.counts[sort.SearchFloat64s(h.bounds, value)].Add(1)
 	h.sum.Store(math.Float64bits(math.Float64frombits(h.sum.Load()) + value))
@@ -36,8 +36,8 @@ func (h *histogram) observe(value float64) {
 // hundred times as much as a classic one.
 const nativeBuckets = 160
 
-// cost is the number of Prometheus series that a histogram with these bounds takes, each bucket of a native one counted
-// as a series too.
+// cost is the number of Prometheus series that a histogram with these bounds takes, each bucket of
+// a native one counted as a series too.
 func (s *Store) cost(bounds []float64) int {
 	classic := len(bounds) + 3
 	if s.config.Native {

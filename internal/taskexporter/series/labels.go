@@ -42,7 +42,8 @@ func renderStatic(labels []Label) string {
 	return b.String()
 }
 
-// escapeValue escapes as both text formats demand: https://prometheus.io/docs/instrumenting/exposition_formats.
+// escapeValue escapes as both text formats demand:
+// https://prometheus.io/docs/instrumenting/exposition_formats.
 var escapeValue = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
 
 func writeLabel(b *strings.Builder, label Label) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package series keeps the counters and histograms of tasks, in bounded number, and writes them for Prometheus.
-// One goroutine changes them; a scrape reads them at any time without ever making that goroutine wait.
+// Package series keeps the counters and histograms of tasks, in bounded number, and writes them for
+// Prometheus. One goroutine changes them; a scrape reads them at any time without ever making that
+// goroutine wait.
 package series
 
 import (
@@ -34,7 +35,8 @@ type Config struct {
 	Static []Label
 	// RuntimeBuckets and WaitBuckets are upper bounds in seconds, ascending, without +Inf.
 	RuntimeBuckets, WaitBuckets []float64
-	// MaxSeries bounds the series kept, counted as Prometheus counts them. Label sets beyond it are folded into Overflow.
+	// MaxSeries bounds the series kept, counted as Prometheus counts them. Label sets beyond it are
+	// folded into Overflow.
 	MaxSeries int
 	// MaxIdle is after which time without an event a label set is forgotten; zero for never.
 	MaxIdle time.Duration
@@ -128,7 +130,8 @@ func (s *Store) Sent(key Key) {
 	entry.count.Add(1)
 }
 
-// taskCost is the series of a label set without histograms: its counters and the failures without an exception.
+// taskCost is the series of a label set without histograms: its counters and the failures without
+// an exception.
 const taskCost = int(counterCount) + 1
 
 // Task returns the label set, which is made with all its counters at zero if it is new.
@@ -147,8 +150,8 @@ func (s *Store) Task(key Key) *Task {
 	return task
 }
 
-// show makes a label set visible. The peer has a series exception="" of zero beside the failures of each, and sums over
-// exceptions count on it.
+// show makes a label set visible. The peer has a series exception="" of zero beside the failures of
+// each, and sums over exceptions count on it.
 func (s *Store) show(task *Task) {
 	s.tasks.add(task.key, task)
 	s.addFailure(task, "")
@@ -162,7 +165,7 @@ func (s *Store) spill() *Task {
 	return s.overflow
 }
 
-// newTask makes a label set with its labels ready as text, because each scrape writes them forty times.
+// newTask makes a label set with its labels as text, because each scrape writes them forty times.
 func (s *Store) newTask(key Key) *Task {
 	return &Task{store: s, key: key, labels: key.render(s.static)}
 }
@@ -205,7 +208,8 @@ func (t *Task) ObserveWait(seconds float64) {
 	t.observe(waitFamily, seconds)
 }
 
-// observe makes the histogram with its first observation: most tasks never fail, and each histogram is 17 series.
+// observe makes the histogram with its first observation: most tasks never fail, and each histogram
+// is 17 series.
 func (t *Task) observe(family *histogramFamily, seconds float64) {
 	stored := family.of(t)
 	h := stored.Load()
@@ -233,7 +237,7 @@ func (s *Store) native(family *histogramFamily, key Key) prometheus.Histogram {
 	})
 }
 
-// Expire forgets the label sets that had no event for too long. It looks once a minute, however often it is called.
+// Expire forgets the label sets that had no event for too long. It looks once a minute at most.
 func (s *Store) Expire(now time.Time) {
 	minute := uint32(now.Unix() / 60) // #nosec G115 -- there is room for 8,000 years.
 	if minute == s.minute {
@@ -250,7 +254,8 @@ func (s *Store) Expire(now time.Time) {
 	}
 }
 
-// PurgeClients forgets what the hosts of these names have sent, and returns the series to the budget.
+// PurgeClients forgets what the hosts of these names have sent, and returns the series to the
+// budget.
 func (s *Store) PurgeClients(hosts map[string]bool) {
 	s.purgeSent(func(entry *sent) bool { return hosts[entry.key.Hostname] })
 }

@@ -35,7 +35,8 @@ type histogramFamily struct {
 	bounds     func(*Config) []float64
 }
 
-// task-succeeded has the runtime that the worker measured. A failure's is ours: the worker's task-failed has none.
+// task-succeeded has the runtime that the worker measured. A failure's is ours: the worker's
+// task-failed has none.
 var (
 	runtimeFamily = &histogramFamily{
 		"task_runtime", "Runtime of tasks that succeeded, in seconds.",
@@ -65,7 +66,8 @@ type textWriter struct {
 	err error
 }
 
-// flush writes when there is enough. After an error nothing more is written, because the reader went away.
+// flush writes when there is enough. After an error nothing more is written, because the reader
+// went away.
 func (w *textWriter) flush(atLeast int) {
 	if len(w.buf) < atLeast || w.err != nil {
 		return
@@ -95,16 +97,18 @@ func (w *textWriter) header(name, kind, help string) {
 	w.buf = append(w.buf, "# HELP "+name+" "+help+"\n# TYPE "+name+" "+kind+"\n"...)
 }
 
-// WriteText writes all series in Prometheus' text format, or in OpenMetrics without the final EOF line.
+// WriteText writes all series in Prometheus' text format, or in OpenMetrics without the final EOF
+// line.
 func (s *Store) WriteText(out io.Writer, openMetrics bool) error {
 	w := &textWriter{out: out, buf: make([]byte, 0, flushSize+1024)}
 	name := s.counterHeader(w, sentFamily, openMetrics)
 	for _, entry := range s.sent.snapshot() {
 		w.sample(name, "", entry.labels, "", entry.count.Load())
 	}
-	// Both formats demand that the lines of a family stand together, hence one pass over all tasks for each. Zeros are
-	// written: increase() over a series that begins at 1 is 0, and an alert on the first failure would never fire. The
-	// _created series of the Python client, a fifth of what the peer writes, are left out: nothing is asked of them.
+	// Both formats demand that the lines of a family stand together, hence one pass over all tasks
+	// for each. Zeros are written: increase() over a series that begins at 1 is 0, and an alert on
+	// the first failure would never fire. The _created series of the Python client, a fifth of what
+	// the peer writes, are left out: nothing is asked of them.
 	tasks := s.tasks.snapshot()
 	for c, family := range counterFamilies {
 		name := s.counterHeader(w, family, openMetrics)
@@ -153,7 +157,7 @@ func (s *Store) writeHistograms(w *textWriter, family *histogramFamily, tasks []
 	}
 }
 
-// histogram writes one histogram. Its count is the sum of the buckets read, so that both always agree.
+// histogram writes one histogram. Its count is the sum of the buckets read: both agree.
 func (w *textWriter) histogram(name, labels string, le []string, h *histogram) {
 	var total uint64
 	for i := range h.counts {
@@ -161,7 +165,7 @@ func (w *textWriter) histogram(name, labels string, le []string, h *histogram) {
 		w.sample(name, "_bucket", labels, le[i], total)
 	}
 	w.sample(name, "_count", labels, "", total)
-	// The sum is read after the buckets, so it may know of an observation more; nobody can see that.
+	// The sum is read after the buckets, so it may know of an observation more.
 	w.start(name, "_sum", labels, "")
 	w.buf = strconv.AppendFloat(w.buf, math.Float64frombits(h.sum.Load()), 'g', -1, 64)
 	w.buf = append(w.buf, '\n')
