@@ -189,7 +189,7 @@ func TestAFrameworkWithoutASignalSaysSo(t *testing.T) {
 				t.Errorf("%s has and lacks %s", name, signal)
 			}
 		}
-		if !slices.Contains(said, f.Notes) {
+		if !slices.Contains(said, f.Variables()["notes"]) {
 			t.Errorf("%s: no panel shows its notes", name)
 		}
 	}

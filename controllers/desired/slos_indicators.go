@@ -78,7 +78,7 @@ func measureTasks(stack *obsv1.ObservabilityStack, slo *obsv1.SLO) (measured, *O
 		histogram := histogram{taskMetric(broker, "task_queue_wait_time"), series, bounds}
 		return histogram.measure(s, slo, "broker "+broker.Name)
 	case obsv1.IndicatorTaskRuntime:
-		bounds := bucketsOf(broker, "buckets", framework.ClientBuckets)
+		bounds := bucketsOf(broker, "buckets", defaultRuntimeBuckets)
 		histogram := histogram{taskMetric(broker, "task_runtime"), series, bounds}
 		return histogram.measure(s, slo, "broker "+broker.Name)
 	}
@@ -155,8 +155,11 @@ func boundaries(bounds []float64) string {
 	return strings.Join(texts, ", ")
 }
 
-// defaultWaitBuckets are the upper bounds of the exporter's histogram of waits, in seconds.
-var defaultWaitBuckets = []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800}
+// The upper bounds of the exporter's histograms, in seconds.
+var (
+	defaultWaitBuckets    = []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800}
+	defaultRuntimeBuckets = []float64{.005, .01, .025, .05, .075, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10}
+)
 
 // bucketsOf a broker's exporter: those of its arguments, as far as it would take
 // them, or the default ones.

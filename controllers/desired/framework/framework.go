@@ -4,7 +4,15 @@
 // metrics and labels. It knows nothing of those who ask for them.
 package framework
 
-import "maps"
+import (
+	_ "embed"
+	"maps"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+)
 
 // Framework says how the metrics of an HTTP library are named. docs/reference/frameworks.md lists
 // where each name is from.
@@ -24,13 +32,26 @@ type Framework struct {
 	Names map[string]string
 	// Lacks says why there is no such name, for the panel that would have shown it.
 	Lacks map[string]string
-	// Notes are Markdown, for the panel that says how far to trust the others.
-	Notes string
+	// Notes are lines of Markdown, for the panel that says how far to trust the others.
+	Notes []string
 }
+
+//go:embed table.yaml
+var tableYAML []byte
+
+// Table has every framework that the API knows.
+var Table = func() (table map[obsv1.Framework]Framework) {
+	if err := yaml.UnmarshalStrict(tableYAML, &table); err != nil {
+		panic(err) // Any test of a stack would see it.
+	}
+	return table
+}()
 
 // Variables are all names, by the variable that stands for them.
 func (f Framework) Variables() map[string]string {
-	all := map[string]string{"requests": f.Requests, "errors": f.Errors, "duration": f.Duration, "notes": f.Notes}
+	all := map[string]string{
+		"requests": f.Requests, "errors": f.Errors, "duration": f.Duration, "notes": strings.Join(f.Notes, "\n"),
+	}
 	maps.Copy(all, f.Names)
 	return all
 }
