@@ -43,9 +43,23 @@ const (
 	AnnotationStack = "obstack.dev/stack"
 	// AnnotationInject with the value "false" opts a workload or Pod out.
 	AnnotationInject = "obstack.dev/inject"
+	// AnnotationAccept on a Namespace lists what its workloads take of stacks of other namespaces
+	// beside plain settings, such as "env".
+	AnnotationAccept = "obstack.dev/accept"
+	// AnnotationSentryProject chooses an entry of spec.sentry.projects.
+	AnnotationSentryProject = "obstack.dev/sentry-project"
 	// AnnotationContainers lists the containers to inject, by name and separated by
 	// commas. Absent: every regular container.
 	AnnotationContainers = "obstack.dev/containers"
+)
+
+// Labels on a Namespace: its workloads use that stack, unless they say otherwise. They are
+// labels, so that webhooks and policies can select such namespaces.
+const (
+	// LabelUseStack is the name of the stack.
+	LabelUseStack = "inject.obstack.dev/use-stack"
+	// LabelUseNamespace is the namespace of the stack. Absent: the Namespace itself.
+	LabelUseNamespace = "inject.obstack.dev/use-namespace"
 )
 
 // The stamp: what obstack writes on Pod templates of admitted workloads. Changing
@@ -55,6 +69,11 @@ const (
 	StampStack = "inject.obstack.dev/stack"
 	// StampNamespace is the label with the namespace of the stack.
 	StampNamespace = "inject.obstack.dev/namespace"
+	// StampVersion is the label with the configuration's hash, which names the Secret with the
+	// settings: ReplicaSets and ControllerRevisions copy labels alone.
+	StampVersion = "inject.obstack.dev/version"
+	// StampWorkload is the annotation with the workload's name, of a Job that of its CronJob.
+	StampWorkload = "inject.obstack.dev/workload"
 	// StampConfigHash is the annotation with the configuration's hash.
 	StampConfigHash = "inject.obstack.dev/config-hash"
 	// StampContainers is the annotation with the workload's choice of containers.
@@ -63,6 +82,9 @@ const (
 	// again because Pods had missed the webhook.
 	StampAttempt = "inject.obstack.dev/attempt"
 )
+
+// AnnotationRecord on a workload is what obstack did to it.
+const AnnotationRecord = "inject.obstack.dev/record"
 
 const (
 	// MarkInjected is the annotation that the webhook puts on a Pod: the hash of the
@@ -80,6 +102,14 @@ const AnnotationSources = "obstack.dev/sources"
 
 // AnnotationContent is on the Secret with the settings of a stack: a hash of what it holds.
 const AnnotationContent = "obstack.dev/content"
+
+// Annotations on Secrets with settings that are to be deleted: since when, in RFC 3339.
+const (
+	// AnnotationUnusedSince: nothing that lives names the Secret.
+	AnnotationUnusedSince = "obstack.dev/unused-since"
+	// AnnotationRevokedSince: the stack does not admit the Secret's namespace any more.
+	AnnotationRevokedSince = "obstack.dev/revoked-since"
+)
 
 // SettingsName is the name of the Secret with the settings of a stack, in the
 // stack's namespace and in all to which it is copied. Dots can appear in neither
