@@ -206,7 +206,7 @@ func get(address, path, want string) error {
 		return err
 	}
 	if response.StatusCode != http.StatusOK || !strings.Contains(string(body), want) {
-		return fmt.Errorf("%s answers %s, want %q in it", path, response.Status, want)
+		return fmt.Errorf("%s responds with %s, want %q in it", path, response.Status, want)
 	}
 	return nil
 }

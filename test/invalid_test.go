@@ -25,7 +25,7 @@ const (
 )
 
 // TestInvalidObjectsAreRejected sends each file of invalid/, whose first line says
-// what the API server must answer, and then checks that no rule of the definition
+// what the API server must respond, and then checks that no rule of the definition
 // is without a file: every one must have refused something, at its own place.
 func TestInvalidObjectsAreRejected(t *testing.T) {
 	files, err := filepath.Glob("invalid/*.yaml")

@@ -18,7 +18,7 @@ type AlertsSpec struct {
 	// +kubebuilder:default={}
 	Latency LatencyAlert `json:"latency,omitzero"`
 
-	// errorRatio tunes ObstackHighErrorRatio: the share of a monitor's requests answered with 5xx.
+	// errorRatio tunes ObstackHighErrorRatio: the share of a monitor's responses with 5xx.
 	// +optional
 	// +kubebuilder:default={}
 	ErrorRatio RatioAlert `json:"errorRatio,omitzero"`

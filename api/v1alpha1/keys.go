@@ -91,10 +91,10 @@ const (
 	// configuration that it starts with.
 	MarkInjected = "inject.obstack.dev/injected"
 	// Probe is the annotation by which obstack asks, in a dry run, whether the
-	// webhook answers; ProbeAnswer is the value that the webhook gives it.
+	// webhook responds; ProbeReached is the value that the webhook gives it.
 	Probe = "inject.obstack.dev/probe"
-	// ProbeAnswer is the webhook's answer.
-	ProbeAnswer = "answered"
+	// ProbeReached is what the webhook writes there.
+	ProbeReached = "reached"
 )
 
 // AnnotationSources is on objects that are made from Secrets: which versions of them.

@@ -9,7 +9,7 @@ type Indicator string
 
 // The indicators. Each divides events into good and bad ones.
 const (
-	// IndicatorAvailability counts requests; those answered with 5xx are bad.
+	// IndicatorAvailability counts requests; those with a 5xx response are bad.
 	IndicatorAvailability Indicator = "availability"
 	// IndicatorLatency counts requests; those slower than the threshold are bad.
 	IndicatorLatency Indicator = "latency"
@@ -35,7 +35,7 @@ type SLO struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="an SLO's name consists of lower-case letters, digits and '-', and neither starts nor ends with '-'"
 	Name string `json:"name,omitempty"`
 
-	// indicator is what is measured: availability (requests not answered with 5xx) or
+	// indicator is what is measured: availability (requests without a 5xx response) or
 	// latency (requests within the threshold) of a monitor; task-success (finished
 	// tasks that did not fail), queue-wait (tasks that started within the threshold) or
 	// task-runtime (successful tasks that ran no longer than the threshold) of a broker.

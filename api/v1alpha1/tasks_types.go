@@ -139,7 +139,7 @@ type Broker struct {
 	// +kubebuilder:validation:XValidation:rule="(!has(self.privileged) || !self.privileged) && (!has(self.capabilities) || !has(self.capabilities.add) || self.capabilities.add.size() == 0) && (!has(self.procMount) || self.procMount == 'Default')",message="an exporter needs no privilege: leave out privileged, capabilities.add and procMount"
 	SecurityContext *corev1.SecurityContext `json:"securityContext,omitempty"`
 
-	// livenessProbe of the exporter. Absent: the port answers. It must not depend
+	// livenessProbe of the exporter. Absent: the port is open. It must not depend
 	// on the broker, or the exporter is restarted whenever the broker is away.
 	// +optional
 	LivenessProbe *corev1.Probe `json:"livenessProbe,omitempty"`

@@ -43,7 +43,7 @@ func highLatency(s subject, monitor *obsv1.Monitor, tuning obsv1.LatencyAlert) m
 		s.by("le"), f.Duration, series, window, seconds(tuning.Threshold), s.by(), f.Duration, series, window,
 		minimumRequests)
 	return s.alert(alertHighLatency, expr, tuning.For, tuning.Severity,
-		annotation("%s of stack %s/%s answers slowly", s.name, s.stack.Namespace, s.stack.Name),
+		annotation("%s of stack %s/%s responds slowly", s.name, s.stack.Namespace, s.stack.Name),
 		annotation("The 95th percentile of the response time is {{ $value | humanizeDuration }}, above the threshold of %s.",
 			tuning.Threshold))
 }
@@ -55,7 +55,7 @@ func highErrorRatio(s subject, monitor *obsv1.Monitor, tuning obsv1.RatioAlert) 
 	expr := fmt.Sprintf("%s (rate(%s)) / %s (rate(%s{%s}[%s])) > %g\nand %s (increase(%s)) >= %d",
 		by, errors, by, f.Requests, series, window, share(tuning.Threshold), by, errors, minimumFailures)
 	return s.alert(alertHighErrorRatio, expr, tuning.For, tuning.Severity,
-		annotation("%s of stack %s/%s answers with server errors", s.name, s.stack.Namespace, s.stack.Name),
-		annotation("{{ $value | humanizePercentage }} of the requests are answered with 5xx, above the threshold of %s.",
+		annotation("%s of stack %s/%s responds with server errors", s.name, s.stack.Namespace, s.stack.Name),
+		annotation("{{ $value | humanizePercentage }} of the responses are 5xx, above the threshold of %s.",
 			percent(tuning.Threshold)))
 }

@@ -92,7 +92,7 @@ func exporterContainer(broker *obsv1.Broker, ownImage, handover string) corev1.C
 		},
 		Resources:       *orDefault(broker.Resources, smallResources),
 		SecurityContext: orDefault(broker.SecurityContext, restrictedContainer),
-		LivenessProbe:   orDefault(broker.LivenessProbe, portAnswers),
+		LivenessProbe:   orDefault(broker.LivenessProbe, portOpen),
 		ReadinessProbe:  orDefault(broker.ReadinessProbe, func() *corev1.Probe { return brokerReached(isOwn) }),
 	}
 	if handover != "" {
@@ -170,9 +170,9 @@ func sslOptions(tls *obsv1.BrokerTLS) string {
 	return strings.Join(options, " ")
 }
 
-// portAnswers depends on nothing but the process: an exporter that lost its
+// portOpen depends on nothing but the process: an exporter that lost its
 // broker must not be restarted, or its counters start again at 0.
-func portAnswers() *corev1.Probe {
+func portOpen() *corev1.Probe {
 	return &corev1.Probe{
 		ProbeHandler:  corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromString(exporterPortName)}},
 		PeriodSeconds: 10, TimeoutSeconds: 5, FailureThreshold: 6,

@@ -151,7 +151,7 @@ func (i *Injector) probe(ctx context.Context, w *policy.Workload) (bool, error) 
 	response, err := i.patch(ctx, w, map[string]any{
 		"metadata": map[string]any{"annotations": map[string]any{obsv1.Probe: "asked"}},
 	}, client.DryRunAll)
-	return err == nil && response.Annotations[obsv1.Probe] == obsv1.ProbeAnswer, err
+	return err == nil && response.Annotations[obsv1.Probe] == obsv1.ProbeReached, err
 }
 
 func (i *Injector) stamp(ctx context.Context, stack types.NamespacedName, patch policy.Patch) error {

@@ -70,7 +70,7 @@ func newStateCollector(e *Exporter) *stateCollector {
 		connectionUp: desc("exporter_connection_up", "Whether a connection to the broker is there.", "connection"),
 		controlUp: desc(
 			"exporter_control_up",
-			"Whether a question to the broker or to workers was answered when it was last asked.",
+			"Whether a question to the broker or to workers got a reply when it was last asked.",
 			"question",
 		),
 		inspectionAge: desc(

@@ -89,7 +89,7 @@ func (e *Exporter) readDepths(ctx context.Context, connection broker.Depths) err
 	return nil
 }
 
-// errUnreadable is one of answers that came and are of no use. The connection is.
+// errUnreadable is one of replies that came and are of no use. The connection is.
 var errUnreadable = errors.New("unreadable")
 
 // judge notes how a question went. It returns the error of a connection that is of no more use.

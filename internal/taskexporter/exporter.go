@@ -169,7 +169,7 @@ func (e *Exporter) put(message []byte, format wire.Format) {
 // post hands a command to the processing goroutine.
 func (e *Exporter) post(command func(*tracker)) {
 	select {
-	// The channel is bounded, so that workers which answer without end do not fill the memory.
+	// The channel is bounded, so that workers which reply without end do not fill the memory.
 	case e.commands <- command:
 	case <-time.After(longestPause): // it is stuck, which /health shows
 	}

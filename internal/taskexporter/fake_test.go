@@ -13,14 +13,14 @@ import (
 	"obstack.dev/obstack/internal/taskexporter/wire"
 )
 
-// fakeBroker is one whose answers the test chooses. Time is that of a synctest bubble.
+// fakeBroker is one whose replies the test chooses. Time is that of a synctest bubble.
 type fakeBroker struct {
 	receive func() error
 	lengths func(queues []string) ([]broker.Depth, error)
 	unacked func() (int64, error)
 	replies func(wire.Request) []broker.Reply
 	refuse  error // of every broadcast
-	// refuseClaims is what claims are answered with.
+	// refuseClaims is what claims fail with.
 	refuseClaims error
 	away         error         // of every connection for questions
 	lasts        time.Duration // a subscription, zero for ever

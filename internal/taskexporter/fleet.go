@@ -23,7 +23,7 @@ type fleet struct {
 	// on, off and unknown are the live workers by whether they send events of tasks.
 	on, off, unknown int
 	// live workers, and how many of them named their queues and processes.
-	live, answered, sized int
+	live, named, sized int
 }
 
 // picture sums the workers up by host and by queue.
@@ -51,8 +51,8 @@ func (w *workers) picture(now time.Time) fleet {
 
 func (f *fleet) count(k *worker) {
 	f.live++
-	if k.answered {
-		f.answered++
+	if k.named {
+		f.named++
 	}
 	if k.sized {
 		f.sized++
@@ -81,6 +81,6 @@ func (f *fleet) eventsEnabled() (enabled, known bool) {
 
 // consumersKnown reports whether anything is known of who consumes which queue: zero workers is a
 // fact only if those that live have replied.
-func (f *fleet) consumersKnown() bool { return f.live == 0 || f.answered > 0 }
+func (f *fleet) consumersKnown() bool { return f.live == 0 || f.named > 0 }
 
 func (f *fleet) processesKnown() bool { return f.live == 0 || f.sized > 0 }

@@ -53,8 +53,8 @@ func (e *Exporter) round(ctx context.Context, connection broker.Workers) error {
 	ctx, cancel := context.WithTimeout(ctx, questionTimeout)
 	defer cancel()
 	everyone, greetAll := e.agenda.begin(time.Now())
-	live, unanswered := e.tracker.workers.toAsk()
-	requests := questions(unanswered, everyone, greetAll)
+	live, unnamed := e.tracker.workers.toAsk()
+	requests := questions(unnamed, everyone, greetAll)
 	if e.options.EnableEvents {
 		// Only workers that did not send events so far are asked to, and again each round, because
 		// it lasts until the worker ends.
@@ -77,19 +77,19 @@ func (e *Exporter) round(ctx context.Context, connection broker.Workers) error {
 	if everyone && missing == 0 {
 		e.inspected.Store(time.Now().UnixNano())
 	}
-	e.tracker.workers.asked(unanswered)
+	e.tracker.workers.asked(unnamed)
 	return r.verdict()
 }
 
 // questions are the requests of a round. Active, reserved and scheduled tasks come with their names
 // and routing, and are asked for once: they are for the tasks whose first events were missed.
-func questions(unanswered []string, everyone, greetAll bool) []wire.Request {
+func questions(unnamed []string, everyone, greetAll bool) []wire.Request {
 	var requests []wire.Request
 	ask := func(all bool, methods ...string) {
 		// A broadcast reaches everyone, but only those that it names reply.
 		var nodes []string
 		if !all {
-			if nodes = unanswered; len(nodes) == 0 {
+			if nodes = unnamed; len(nodes) == 0 {
 				return
 			}
 		}

@@ -11,8 +11,7 @@ import (
 const maxInterned = 50_000
 
 // interner turns bytes from outside into label values: cut to a length, and shared while they are
-// in use often. It is emptied when it is full, which costs some memory for a while and never an
-// answer.
+// in use often. It is emptied when full, which costs memory for a while and never a count.
 type interner struct {
 	maxLength int // bytes
 	values    map[string]string

@@ -65,7 +65,7 @@ type Options struct {
 	// Off by default, because it changes what workers do for all who listen, and costs each of them
 	// a message a step.
 	EnableEvents bool
-	// A question reaches every worker and each answers, so they are rare, and a scrape never asks
+	// A question reaches every worker and each replies, so they are rare, and a scrape never asks
 	// one.
 	InspectInterval time.Duration `default:"30"`
 	QueueInterval   time.Duration `default:"10"`

@@ -59,7 +59,7 @@ func (e *Exporter) Handler() http.Handler {
 	return mux
 }
 
-// limited refuses requests while so many are being answered.
+// limited refuses requests while so many are being served.
 func limited(next http.Handler, most int) http.Handler {
 	running := make(chan struct{}, most)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -85,7 +85,7 @@ func probe(ok func() bool, yes, no string) http.HandlerFunc {
 	}
 }
 
-// serveReady says which questions are not answered too; they do not make the exporter unready,
+// serveReady says which questions got no reply too; they do not make the exporter unready,
 // because its counters count.
 func (e *Exporter) serveReady(w http.ResponseWriter, r *http.Request) {
 	lines := []string{"subscribed to events of the broker"}
@@ -97,7 +97,7 @@ func (e *Exporter) serveReady(w http.ResponseWriter, r *http.Request) {
 	probe(e.Ready, strings.Join(lines, "\n"), "not connected to the broker\n"+e.events.read().Reason)(w, r)
 }
 
-// Serve answers requests on the address until the context ends, with TLS and basic authentication
+// Serve serves requests on the address until the context ends, with TLS and basic authentication
 // if there is a file that asks for them.
 func (e *Exporter) Serve(ctx context.Context, address string) error {
 	// Slow readers and writers do not hold a connection for ever.

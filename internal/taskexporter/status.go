@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Status is what /status answers, for programs. It has no secret, and its texts and lists are
+// Status is what /status returns, for programs. It has no secret, and its texts and lists are
 // bounded. Fields may be added.
 type Status struct {
 	Version   string    `json:"version"`

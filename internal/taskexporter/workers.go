@@ -28,7 +28,7 @@ type worker struct {
 	processed  float64 // NaN before the first heartbeat
 	queues     []wire.Queue
 	processes  int
-	answered   bool // named its queues
+	named      bool // replied with its queues
 	sized      bool // named its processes
 	greetings  int  // since it came up
 
@@ -81,7 +81,7 @@ func (w *workers) beat(k *worker, e *wire.Event, now time.Time) {
 	if e.Type == wire.WorkerOnline {
 		// A new process: what the one before it did, or was asked, says nothing.
 		k.active, k.processed, k.sends, k.silentFor, k.askedAt = 0, 0, false, 0, time.Time{}
-		k.answered, k.sized, k.greetings = false, false, 0
+		k.named, k.sized, k.greetings = false, false, 0
 	}
 	if !math.IsNaN(e.Active) {
 		k.active = e.Active
@@ -193,7 +193,7 @@ func (w *workers) setQueues(node string, queues []wire.Queue, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if k := w.replied(node, now); k != nil {
-		k.queues, k.answered = queues, true
+		k.queues, k.named = queues, true
 	}
 }
 
@@ -211,7 +211,7 @@ const maxGreetings = 5
 
 // toAsk returns the live workers, and those of them that are to be greeted: they came up and have
 // not named their queues yet. A worker says that it is there before it listens to remote control.
-func (w *workers) toAsk() (live, unanswered []string) {
+func (w *workers) toAsk() (live, unnamed []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for node, k := range w.byNode {
@@ -219,13 +219,13 @@ func (w *workers) toAsk() (live, unanswered []string) {
 			continue
 		}
 		live = append(live, node)
-		if !k.answered && k.greetings < maxGreetings {
-			unanswered = append(unanswered, node)
+		if !k.named && k.greetings < maxGreetings {
+			unnamed = append(unnamed, node)
 		}
 	}
 	slices.Sort(live)
-	slices.Sort(unanswered)
-	return live, unanswered
+	slices.Sort(unnamed)
+	return live, unnamed
 }
 
 // asked notes that workers were greeted.

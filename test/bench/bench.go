@@ -31,7 +31,7 @@ const (
 	concurrency = 8
 	// timeout bounds each wait.
 	timeout = 20 * time.Minute
-	// pollInterval is how often it is looked whether the operator is idle. Answering takes
+	// pollInterval is how often it is looked whether the operator is idle. A response takes
 	// processor time that it needs.
 	pollInterval = 400 * time.Millisecond
 	// perNamespace is how many stacks share a namespace.

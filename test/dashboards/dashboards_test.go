@@ -130,7 +130,7 @@ func (w world) requestsAreRight(t *testing.T) {
 	for i, l := range w.loads {
 		want := l.seen(w.now, window)
 		if len(l.problems) > 0 {
-			t.Errorf("%s did not answer %d requests: %v", l.framework, len(l.problems), l.problems[0])
+			t.Errorf("%s did not respond to %d requests: %v", l.framework, len(l.problems), l.problems[0])
 		}
 		name := "http-" + l.framework
 		same(t, name+": requests per second", want.rate, w.value(t, w.query(t, name, "Request rate now")[0]))

@@ -16,21 +16,21 @@ import (
 	"time"
 )
 
-// answered is one request, as the side that asked saw it.
-type answered struct {
-	at time.Time // when the answer was there
+// exchange is one request, as the side that asked saw it.
+type exchange struct {
+	at time.Time // when the response was there
 	// asked is how long the service was told to take, took how long it did, as far as its client
 	// can tell.
 	asked, took time.Duration
 	status      int
 }
 
-// load asks a service at a constant rate and remembers every answer.
+// load asks a service at a constant rate and keeps every response.
 type load struct {
 	service
-	mu       sync.Mutex
-	answers  []answered
-	problems []error
+	mu        sync.Mutex
+	exchanges []exchange
+	problems  []error
 }
 
 // The requests go round in tens: two fail, five take between 250 and 500 ms, evenly spread over 25
@@ -92,7 +92,7 @@ func (l *load) ask(client *http.Client, n int) {
 		return
 	}
 	response.Body.Close()
-	l.answers = append(l.answers, answered{ended, asked, ended.Sub(began), response.StatusCode})
+	l.exchanges = append(l.exchanges, exchange{ended, asked, ended.Sub(began), response.StatusCode})
 }
 
 // seen is what happened in a window, as the dashboards should show it.
@@ -109,7 +109,7 @@ func (l *load) seen(end time.Time, window time.Duration) seen {
 	defer l.mu.Unlock()
 	var asked, took []float64
 	failed := 0
-	for _, a := range l.answers {
+	for _, a := range l.exchanges {
 		if a.at.After(end.Add(-window)) && !a.at.After(end) {
 			asked, took = append(asked, a.asked.Seconds()), append(took, a.took.Seconds())
 			if a.status >= http.StatusInternalServerError {

@@ -27,7 +27,7 @@ const (
 	step     = 2 * time.Second
 )
 
-// drawPictures draws some dashboards as Grafana lays them out at 1440 pixels, from the answers of
+// drawPictures draws some dashboards as Grafana lays them out at 1440 pixels, from the responses of
 // the Prometheus of this run to the queries of the panels. It is no screenshot: Grafana is not to
 // be had as a module.
 func (w world) drawPictures(t *testing.T) {

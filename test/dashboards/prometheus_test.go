@@ -76,7 +76,7 @@ func write(t *testing.T, file string, content any) {
 	}
 }
 
-// series is one series of an answer.
+// series is one series of a response.
 type series struct {
 	Metric map[string]string `json:"metric"`
 	// Value of an instant query, Values of a range query.
@@ -106,14 +106,14 @@ func (p prometheus) ask(t *testing.T, path string, parameters url.Values) []seri
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	var answer struct {
+	var body struct {
 		Error string
 		Data  struct{ Result []series }
 	}
-	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil || answer.Error != "" {
-		t.Errorf("%s: %v %s", parameters.Get("query"), err, answer.Error)
+	if err := json.NewDecoder(response.Body).Decode(&body); err != nil || body.Error != "" {
+		t.Errorf("%s: %v %s", parameters.Get("query"), err, body.Error)
 	}
-	return answer.Data.Result
+	return body.Data.Result
 }
 
 // at evaluates an expression and leaves out what is not a number.

@@ -38,7 +38,7 @@ func (p panel) unit(title string) string {
 	return p.FieldConfig.Defaults.Unit
 }
 
-// columns of a table and its rows, in the order of the answers.
+// columns of a table and its rows, in the order of the responses.
 func (p panel) columns(lines []line) (columns []column, rows []string) {
 	cell := func(name, row, text string) {
 		i := slices.IndexFunc(columns, func(c column) bool { return c.name == name })

@@ -142,7 +142,7 @@ func TestAFrozenRedisIsNoticed(t *testing.T) {
 	port := freePort(t)
 	server := startRedis(t, port)
 	e := startReady(t, fmt.Sprintf("redis://127.0.0.1:%d/0", port))
-	time.Sleep(17 * time.Second) // nothing is sent, but pings are answered
+	time.Sleep(17 * time.Second) // nothing is sent, but pings get their replies
 	if got := e.one("celery_exporter_broker_errors_total"); got != 0 {
 		t.Errorf("%v errors on a quiet connection", got)
 	}

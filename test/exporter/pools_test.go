@@ -41,7 +41,7 @@ func TestPoolsOfOtherKinds(t *testing.T) {
 	}
 }
 
-// A busy solo worker answers no questions. It is there all the same.
+// A busy solo worker replies to no questions. It is there all the same.
 func TestABusySoloWorkerStillCounts(t *testing.T) {
 	port := freePort(t)
 	startRedis(t, port)

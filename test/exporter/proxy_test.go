@@ -96,7 +96,7 @@ func (p *proxy) cutAfter(bytes int) {
 }
 
 // quietFor reports whether the broker has said nothing for that long: the questions that the
-// exporter asks at its start are answered, and what is sent now is the next to come.
+// exporter asks at its start have their replies, and what is sent now is the next to come.
 func (p *proxy) quietFor(span time.Duration) func() bool {
 	return func() bool {
 		p.mu.Lock()

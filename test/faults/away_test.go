@@ -87,7 +87,7 @@ func (p *plane) startLoad(ctx context.Context, namespace string) *load {
 				l.try(ctx, func(ctx context.Context) error {
 					err := p.api.Create(ctx, loadStack(namespace, i))
 					if apierrors.IsAlreadyExists(err) {
-						return nil // Made by a request whose answer was lost.
+						return nil // Made by a request whose response was lost.
 					}
 					return err
 				})

@@ -24,7 +24,7 @@ func (c *cluster) awaitWebhooks(t *testing.T, namespace string, reached bool) {
 		if err := c.api.Create(ctx, d, client.DryRunAll); err != nil {
 			return err.Error()
 		}
-		if got := d.Annotations[obsv1.Probe] == obsv1.ProbeAnswer; got != reached {
+		if got := d.Annotations[obsv1.Probe] == obsv1.ProbeReached; got != reached {
 			return fmt.Sprintf("that the API server reaches the webhooks is %t, want %t", got, reached)
 		}
 		return ""
@@ -89,7 +89,7 @@ func (c *cluster) webhookDown(t *testing.T) {
 	c.wantGeneration(t, unknown, 2)
 }
 
-// operatorDown rolls workloads while nobody reconciles and no webhook answers.
+// operatorDown rolls workloads while nobody reconciles and no webhook responds.
 func (c *cluster) operatorDown(t *testing.T) {
 	namespace, other := c.namespace(t), c.namespace(t)
 	stack, dropped := c.stack(t, namespace), c.stack(t, other,

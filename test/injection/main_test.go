@@ -45,7 +45,7 @@ func start(t *testing.T) *cluster {
 	return c
 }
 
-// startOperator starts the operator and waits until it answers.
+// startOperator starts the operator and waits until it responds.
 func (c *cluster) startOperator(t *testing.T) {
 	t.Helper()
 	var err error

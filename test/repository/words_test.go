@@ -24,6 +24,7 @@ var words = [][2]string{
 	{`scrapedtooseldom`, "ScrapeIntervalTooLong"},
 	{`planetest`, "testenv"},
 	{`realparts`, "integration"},
+	{`\w*answer\w*`, "response, or reply"},
 	{`patience`, "timeout"},
 	{`seldom`, "rarely, or pollInterval"},
 	{`halted`, "paused"},

@@ -34,7 +34,7 @@ tool) echo "$FAKE/bin/setup-envtest"; [ -d "$FAKE/envtest" ];;
 esac
 `
 
-// fake prepares an empty cache, the fake go, and an internet that answers with status.
+// fake prepares an empty cache, the fake go, and an internet that responds with status.
 func fake(t *testing.T, status int) (dir string) {
 	t.Helper()
 	dir = t.TempDir()

@@ -109,7 +109,7 @@ func restart(t *testing.T, cp *testenv.ControlPlane, api client.Client) {
 		t.Fatal(err)
 	}
 	if err := api.Get(t.Context(), client.ObjectKeyFromObject(kept), kept); err == nil {
-		t.Error("a stopped API server answers")
+		t.Error("a stopped API server responds")
 	}
 	if err := cp.StartAPIServer(); err != nil {
 		t.Fatal(err)

@@ -58,7 +58,7 @@ func (b *builder) download(ctx context.Context) bool {
 	return true
 }
 
-// reachable reports whether url answers soon.
+// reachable reports whether url responds soon.
 func reachable(ctx context.Context, url string) bool {
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()

@@ -149,7 +149,7 @@ func terminate(ctx context.Context, pid int) error {
 	})
 }
 
-// StartAPIServer starts kube-apiserver again and waits until it answers.
+// StartAPIServer starts kube-apiserver again and waits until it responds.
 func (c *ControlPlane) StartAPIServer() error {
 	server := c.Environment.ControlPlane.APIServer
 	log, err := c.openLog(APIServer)

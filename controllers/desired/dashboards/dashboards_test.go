@@ -111,8 +111,8 @@ func TestRefIDsAreUnique(t *testing.T) {
 	}
 }
 
-// TestFrameworksAnswerForEveryVariable: each has a name for what another has, or says why not.
-func TestFrameworksAnswerForEveryVariable(t *testing.T) {
+// TestFrameworksNameEveryVariable: each has a name for what another has, or says why not.
+func TestFrameworksNameEveryVariable(t *testing.T) {
 	all := map[string]string{}
 	for _, f := range framework.Table {
 		maps.Copy(all, f.Variables())

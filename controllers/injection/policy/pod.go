@@ -87,7 +87,7 @@ func ProbePatch(annotations map[string]string) []webhook.JSONPatchOp {
 	if _, asked := annotations[obsv1.Probe]; !asked {
 		return nil
 	}
-	return []webhook.JSONPatchOp{add("/metadata/annotations/"+escape(obsv1.Probe), obsv1.ProbeAnswer)}
+	return []webhook.JSONPatchOp{add("/metadata/annotations/"+escape(obsv1.Probe), obsv1.ProbeReached)}
 }
 
 // setKeys makes the given keys of a map of labels or annotations have the wanted

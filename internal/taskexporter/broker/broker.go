@@ -119,14 +119,14 @@ func (e *ConnectError) Error() string { return "connect: " + e.Err.Error() }
 // Unwrap returns the reason.
 func (e *ConnectError) Unwrap() error { return e.Err }
 
-// Refused reports whether the broker answered and does not allow what was asked, so that asking
+// Refused reports whether the broker responded and does not allow what was asked, so that asking
 // again soon is in vain.
 func Refused(err error) bool {
-	if answer := redis.Error(nil); errors.As(err, &answer) && !errors.Is(err, redis.Nil) {
-		return !redis.IsLoadingError(answer) && !redis.IsMasterDownError(answer) && !redis.IsTryAgainError(answer) &&
-			!redis.IsMaxClientsError(answer) &&
+	if refusal := redis.Error(nil); errors.As(err, &refusal) && !errors.Is(err, redis.Nil) {
+		return !redis.IsLoadingError(refusal) && !redis.IsMasterDownError(refusal) && !redis.IsTryAgainError(refusal) &&
+			!redis.IsMaxClientsError(refusal) &&
 			// A server that was the master: the sentinels know the new one.
-			!redis.IsReadOnlyError(answer)
+			!redis.IsReadOnlyError(refusal)
 	}
 	if reason, ok := errors.AsType[*amqp.Error](err); ok {
 		return slices.Contains(

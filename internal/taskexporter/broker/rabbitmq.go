@@ -59,7 +59,7 @@ type link struct {
 // goodbye would wait for it.
 func (l *link) cut() { l.socket.Close() }
 
-// farewell is how long a server may take to answer to a goodbye. One with an alarm does not.
+// farewell is how long a server may take to reply to a goodbye. One with an alarm does not.
 const farewell = 200 * time.Millisecond
 
 // Close says goodbye, because a server writes a warning in its log about who just leaves.

@@ -43,7 +43,7 @@ func (c *rabbitDepths) open() (*amqp.Channel, error) {
 
 // Lengths asks for each queue by a passive declaration, which needs no permission.
 func (c *rabbitDepths) Lengths(ctx context.Context, queues []string) ([]Depth, error) {
-	// The library waits for answers without a limit.
+	// The library waits for replies without a limit.
 	defer context.AfterFunc(ctx, c.cut)()
 	depths := make([]Depth, len(queues))
 	for i, queue := range queues {
@@ -52,7 +52,7 @@ func (c *rabbitDepths) Lengths(ctx context.Context, queues []string) ([]Depth, e
 			return nil, errors.Join(ctx.Err(), err)
 		}
 		// The management API could say more, but it is a plugin, has another port and another
-		// login. To a passive declaration of a queue that is not there the server answers by
+		// login. To a passive declaration of a queue that is not there the server responds by
 		// closing the channel (AMQP 0-9-1, 404).
 		state, err := channel.QueueDeclarePassive(queue, false, false, false, false, nil)
 		switch {

@@ -53,7 +53,7 @@ func (c *rabbitWorkers) Ask(ctx context.Context, requests []wire.Request, handle
 	if err := c.free(); err != nil {
 		return err
 	}
-	// The library waits for answers without a limit, and one that is overdue leaves a channel of no
+	// The library waits for replies without a limit, and one that is overdue leaves a channel of no
 	// use.
 	setup, done := context.WithTimeout(ctx, dialTimeout)
 	defer done()

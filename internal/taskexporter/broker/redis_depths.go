@@ -47,8 +47,8 @@ func (c *redisDepths) Lengths(ctx context.Context, queues []string) ([]Depth, er
 	// One key of another type, or one that the user may not read, is no reason to lose the other
 	// queues; a broken connection breaks them all.
 	_, err := pipe.Exec(ctx)
-	var answer redis.Error
-	if err != nil && !errors.As(err, &answer) {
+	var reply redis.Error
+	if err != nil && !errors.As(err, &reply) {
 		return nil, fmt.Errorf("read the queues' lengths: %w", err)
 	}
 	depths := make([]Depth, len(queues))

@@ -164,7 +164,7 @@ func (e *element) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// refusal is the text of an error that the server answered.
+// refusal is the text of an error that the server returned.
 type refusal string
 
 func (r refusal) Error() string { return string(r) }

@@ -159,7 +159,7 @@ func (b *redisBroker) watchMaster(ctx context.Context, cancel context.CancelCaus
 			return
 		case <-ticker.C:
 		}
-		// Sentinels that do not answer are no reason to give up a server that does.
+		// Sentinels that do not reply are no reason to give up a server that does.
 		if master, err := b.master(ctx); err == nil && master != current {
 			cancel(fmt.Errorf("the sentinels chose another master, %s", master))
 			return

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package wire reads and writes Celery's messages as they are on the wire: kombu's envelope, events
-// and remote control. It is pure. Whatever bytes it is given, it answers with a result or an error,
+// and remote control. It is pure. Whatever bytes it is given, it returns a result or an error,
 // in bounded time and memory.
 package wire
 
@@ -57,7 +57,7 @@ func (d *Decoder) Decode(message []byte, format Format) (events []Event, refused
 }
 
 // Reply returns the plain JSON body of a remote control reply of the Redis transport, valid until
-// the next call, and the ticket of the request that it answers.
+// the next call, and the ticket of the request that it is for.
 func (d *Decoder) Reply(message []byte) (body []byte, ticket string, err error) {
 	body, format, err := d.envelope(message)
 	if err != nil {

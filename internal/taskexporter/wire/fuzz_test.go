@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// FuzzEnvelope checks that any message of the Redis transport is answered with events or an error.
+// FuzzEnvelope checks that any message of the Redis transport yields events or an error.
 func FuzzEnvelope(f *testing.F) {
 	for _, s := range samples(f) {
 		f.Add([]byte(s.Raw))
@@ -24,7 +24,7 @@ func FuzzEnvelope(f *testing.F) {
 	})
 }
 
-// FuzzBody checks that any body of RabbitMQ is answered with events or an error, compressed or not.
+// FuzzBody checks that any body of RabbitMQ yields events or an error, compressed or not.
 func FuzzBody(f *testing.F) {
 	for _, s := range samples(f) {
 		f.Add([]byte(s.DecodedBody), "")

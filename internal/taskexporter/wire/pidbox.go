@@ -142,7 +142,7 @@ func ParseTasks(body []byte) (map[string][]KnownTask, error) {
 	return tasks, err
 }
 
-// parseReply reads {"node name": T}. A worker that failed answers {"error": ...} for T, which is no
+// parseReply reads {"node name": T}. A worker that failed returns {"error": ...} for T, which is no
 // T.
 func parseReply[T any](body []byte) (map[string]T, error) {
 	var raw map[string]json.RawMessage

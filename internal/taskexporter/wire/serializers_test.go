@@ -91,7 +91,7 @@ func uuids(events []Event) (ids [][]byte) {
 	return ids
 }
 
-// FuzzSerializers checks that whatever is sent, it is answered in bounded time and memory, and what
+// FuzzSerializers checks that whatever is sent, it is read in bounded time and memory, and what
 // is converted is JSON.
 func FuzzSerializers(f *testing.F) {
 	f.Add([]byte(yamlEvents), typeYAML)

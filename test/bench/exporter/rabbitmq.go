@@ -21,7 +21,7 @@ const (
 	// milliseconds.
 	rabbitRate, rabbitCPU = 20_000, 15
 	// filled is how many events wait in the queue: far below its limit of 64 MiB, and sent before
-	// RabbitMQ takes an exporter that does not answer for dead, which is after ten seconds.
+	// RabbitMQ takes an exporter that does not respond for dead, which is after ten seconds.
 	filled = 60_000
 )
 

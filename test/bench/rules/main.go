@@ -134,7 +134,7 @@ func start(program, dir, address string, stacks int) *prometheus {
 		time.Sleep(time.Second)
 	}
 	p.stop()
-	kit.Check(errors.New("Prometheus does not answer")) //nolint:staticcheck // a name
+	kit.Check(errors.New("Prometheus does not respond")) //nolint:staticcheck // a name
 	return nil
 }
 

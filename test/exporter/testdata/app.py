@@ -65,7 +65,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "revoke":
         app.control.revoke(sys.argv[2], terminate=True, signal="SIGKILL")
     elif sys.argv[1] == "revoke-early":
-        # A worker's answer: from now on it remembers the id.
+        # A worker's reply: from now on it knows the id.
         app.control.revoke(sys.argv[2], reply=True, timeout=60, limit=1)
     else:
         print(json.dumps(publish(json.loads(sys.argv[1]))))
