@@ -76,8 +76,8 @@ func rejected(t *testing.T, file string) []metav1.StatusCause {
 	causes := slices.DeleteFunc(status.Status().Details.Causes, func(cause metav1.StatusCause) bool {
 		return strings.Contains(cause.Message, "some validation rules were not checked")
 	})
-	// An object that breaks several rules would not tell which of them works, and
-	// a user would be told more than the one thing to change.
+	// An object that breaks several rules would not show which of them works, and
+	// a user would read more than the one thing to change.
 	if len(causes) > 1 {
 		t.Errorf("%d reasons, want one: %v", len(causes), err)
 	}

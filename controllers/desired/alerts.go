@@ -163,7 +163,7 @@ func countAlerts(groups []monitoringv1.RuleGroup) int {
 }
 
 // targetDown is about the scrape itself. Where there is no target, which a share
-// cannot tell, absent() names the subject from its matchers.
+// cannot show, absent() names the subject from its matchers.
 func targetDown(s subject, tuning obsv1.TargetDownAlert) monitoringv1.Rule {
 	expr := fmt.Sprintf("1 - avg %s (up{%s}) > %g\nor absent(up{%s})",
 		s.by(), s.series(), share(tuning.Threshold), s.series())

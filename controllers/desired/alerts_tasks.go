@@ -24,7 +24,7 @@ const (
 	alertBrokerUnreachable    = "ObstackBrokerUnreachable"
 )
 
-// labelQueue is the exporter's label for a queue; labelTask tells alerts on single tasks apart.
+// labelQueue is the exporter's label for a queue; labelTask sets alerts on single tasks apart.
 const (
 	labelQueue = "queue_name"
 	labelTask  = "task"

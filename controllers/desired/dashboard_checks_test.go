@@ -13,24 +13,25 @@ const gridWidth = 24
 
 var dashboardUIDFormat = regexp.MustCompile(`^[-_A-Za-z0-9]{1,40}$`)
 
-func checkBoard(t *testing.T, name string, board schemaBoard) {
+func checkDashboard(t *testing.T, name string, dashboard schemaDashboard) {
 	t.Helper()
-	if !dashboardUIDFormat.MatchString(board.UID) {
-		t.Errorf("%s: uid %q: want at most 40 letters, digits, '-' and '_'", name, board.UID)
+	if !dashboardUIDFormat.MatchString(dashboard.UID) {
+		t.Errorf("%s: uid %q: want at most 40 letters, digits, '-' and '_'", name, dashboard.UID)
 	}
-	if board.ID != nil {
-		t.Errorf("%s: id is %v: set it to null, ids belong to one Grafana", name, *board.ID)
+	if dashboard.ID != nil {
+		t.Errorf("%s: id is %v: set it to null, ids belong to one Grafana", name, *dashboard.ID)
 	}
-	if first := board.Templating.List; len(first) == 0 || first[0].Name != "datasource" || first[0].Type != "datasource" {
+	if first := dashboard.Templating.List; len(first) == 0 ||
+		first[0].Name != "datasource" || first[0].Type != "datasource" {
 		t.Errorf("%s: the first variable must be datasource, of that type", name)
 	}
-	if len(board.Links) == 0 {
+	if len(dashboard.Links) == 0 {
 		t.Errorf("%s: leads nowhere: want links to the other dashboards and the runbooks", name)
 	}
-	for _, annotation := range board.Annotations.List {
+	for _, annotation := range dashboard.Annotations.List {
 		checkSource(t, name+": annotation "+annotation.Name, &annotation.Datasource)
 	}
-	checkPanels(t, name, board.Panels)
+	checkPanels(t, name, dashboard.Panels)
 }
 
 func checkPanels(t *testing.T, name string, panels []schemaPanel) {

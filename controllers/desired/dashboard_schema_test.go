@@ -14,7 +14,7 @@ import (
 // setting with a typing error would do nothing and nobody would notice. It needs
 // no Node; test/dashboards checks the same files against Grafana's own types.
 
-type schemaBoard struct {
+type schemaDashboard struct {
 	ID            *int             `json:"id"`
 	UID           string           `json:"uid"`
 	Title         string           `json:"title"`
@@ -233,14 +233,14 @@ func schemaOptions(panelType string) any {
 	return nil
 }
 
-// parseBoard decodes a dashboard and refuses what the schema does not know.
-func parseBoard(t *testing.T, name string, content []byte) schemaBoard {
+// parseDashboard decodes a dashboard and refuses what the schema does not know.
+func parseDashboard(t *testing.T, name string, content []byte) schemaDashboard {
 	t.Helper()
-	var board schemaBoard
-	if err := strict(content, &board); err != nil {
+	var dashboard schemaDashboard
+	if err := strict(content, &dashboard); err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
-	for _, panel := range board.Panels {
+	for _, panel := range dashboard.Panels {
 		options := schemaOptions(panel.Type)
 		if options == nil {
 			t.Errorf("%s: panel %q has the type %q, which schemaOptions does not know: add it", name, panel.Title, panel.Type)
@@ -253,7 +253,7 @@ func parseBoard(t *testing.T, name string, content []byte) schemaBoard {
 			t.Errorf("%s: options of panel %q: %v", name, panel.Title, err)
 		}
 	}
-	return board
+	return dashboard
 }
 
 func strict(content []byte, into any) error {

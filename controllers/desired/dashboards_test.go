@@ -31,12 +31,12 @@ func TestDashboardFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		board := parseBoard(t, file, content)
-		checkBoard(t, file, board)
-		if uids[board.UID] {
-			t.Errorf("%s: uid %s is another file's, too", file, board.UID)
+		dashboard := parseDashboard(t, file, content)
+		checkDashboard(t, file, dashboard)
+		if uids[dashboard.UID] {
+			t.Errorf("%s: uid %s is another file's, too", file, dashboard.UID)
 		}
-		uids[board.UID] = true
+		uids[dashboard.UID] = true
 		for _, field := range []string{"__inputs", "__requires", "__elements"} {
 			if strings.Contains(string(content), field) {
 				t.Errorf("%s: has %s: export it without \"for sharing externally\"", file, field)
@@ -45,10 +45,10 @@ func TestDashboardFiles(t *testing.T) {
 	}
 }
 
-// boardsIn are the dashboards among objects, by the name of the dashboard.
-func boardsIn(t *testing.T, stack *obsv1.ObservabilityStack, in Inputs) map[string]schemaBoard {
+// dashboardsIn are the dashboards among objects, by the name of the dashboard.
+func dashboardsIn(t *testing.T, stack *obsv1.ObservabilityStack, in Inputs) map[string]schemaDashboard {
 	t.Helper()
-	found := map[string]schemaBoard{}
+	found := map[string]schemaDashboard{}
 	for _, obj := range dashboardsOf(stack, in).Objects {
 		configMap, ok := obj.(*corev1.ConfigMap)
 		if !ok {
@@ -59,7 +59,7 @@ func boardsIn(t *testing.T, stack *obsv1.ObservabilityStack, in Inputs) map[stri
 		if left := notFilledIn.FindAllString(content, -1); len(left) > 0 {
 			t.Errorf("%s: not filled in: %v", configMap.Name, left)
 		}
-		found[name] = parseBoard(t, configMap.Name, []byte(content))
+		found[name] = parseDashboard(t, configMap.Name, []byte(content))
 	}
 	return found
 }
@@ -70,15 +70,15 @@ var notFilledIn = regexp.MustCompile(`[\x{e000}-\x{e003}]|\$\{[a-z_]+:raw\}|stac
 func TestFilledDashboards(t *testing.T) {
 	uids := map[string]string{}
 	for _, tc := range readCases(t) {
-		for name, board := range boardsIn(t, tc.stack, tc.in) {
+		for name, dashboard := range dashboardsIn(t, tc.stack, tc.in) {
 			where := tc.name + ": " + name
-			checkBoard(t, where, board)
+			checkDashboard(t, where, dashboard)
 			key := tc.stack.Namespace + "/" + tc.stack.Name + "/" + name
-			if other, ok := uids[board.UID]; ok && other != key {
-				t.Errorf("%s: uid %v is also that of %s", where, board.UID, other)
+			if other, ok := uids[dashboard.UID]; ok && other != key {
+				t.Errorf("%s: uid %v is also that of %s", where, dashboard.UID, other)
 			}
-			uids[board.UID] = key
-			for _, panel := range board.Panels {
+			uids[dashboard.UID] = key
+			for _, panel := range dashboard.Panels {
 				for _, target := range panel.Targets {
 					checkSelectors(t, fmt.Sprintf("%s: panel %q", where, panel.Title), target.Expr)
 				}
@@ -121,7 +121,7 @@ func TestDashboardUIDsAreStable(t *testing.T) {
 func TestPanelsWithoutDataAreLeftOut(t *testing.T) {
 	titles := map[string][]string{}
 	for _, tc := range readCases(t) {
-		for _, panel := range boardsIn(t, tc.stack, tc.in)["overview"].Panels {
+		for _, panel := range dashboardsIn(t, tc.stack, tc.in)["overview"].Panels {
 			titles[tc.name] = append(titles[tc.name], panel.Title)
 		}
 	}
@@ -147,9 +147,9 @@ func TestPanelsWithoutDataAreLeftOut(t *testing.T) {
 // TestRowsAreFull: what is left out of a row leaves no gap.
 func TestRowsAreFull(t *testing.T) {
 	for _, tc := range readCases(t) {
-		for name, board := range boardsIn(t, tc.stack, tc.in) {
+		for name, dashboard := range dashboardsIn(t, tc.stack, tc.in) {
 			widths := map[int]int{}
-			for _, panel := range board.Panels {
+			for _, panel := range dashboard.Panels {
 				widths[panel.GridPos.Y] += panel.GridPos.W
 			}
 			for y, width := range widths {
@@ -169,7 +169,7 @@ func TestAFrameworkWithoutASignalSaysSo(t *testing.T) {
 		stack.Spec.Metrics = &obsv1.MetricsSpec{Monitors: []obsv1.Monitor{{Name: "api", Framework: name, Interval: "2m"}}}
 		stack.Spec.Dashboards = &obsv1.DashboardsSpec{Datasource: "prometheus"}
 		var said []string
-		for _, panel := range boardsIn(t, stack, Inputs{})[dashboards.HTTP(name)].Panels {
+		for _, panel := range dashboardsIn(t, stack, Inputs{})[dashboards.HTTP(name)].Panels {
 			var options struct{ Mode, Content string }
 			if panel.Type == "text" && strict(panel.Options, &options) == nil {
 				said = append(said, options.Content)
@@ -200,11 +200,11 @@ func TestLinksOfTheSpecComeFirst(t *testing.T) {
 	stack.Spec.Dashboards = &obsv1.DashboardsSpec{
 		Links: []obsv1.DashboardLink{{Title: `Sentry "1"`, URL: "https://sentry.example/issues/?project=1&b=2"}},
 	}
-	for name, board := range boardsIn(t, stack, Inputs{}) {
-		first := board.Links[0]
+	for name, dashboard := range dashboardsIn(t, stack, Inputs{}) {
+		first := dashboard.Links[0]
 		if first.Title != `Sentry "1"` || first.URL != "https://sentry.example/issues/?project=1&b=2" ||
-			!first.TargetBlank || len(board.Links) < 4 {
-			t.Errorf("%s: links = %+v", name, board.Links)
+			!first.TargetBlank || len(dashboard.Links) < 4 {
+			t.Errorf("%s: links = %+v", name, dashboard.Links)
 		}
 	}
 }

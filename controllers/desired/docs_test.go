@@ -116,7 +116,7 @@ func checkRunbook(t *testing.T, rule monitoringv1.Rule) {
 
 var promqlBlock = regexp.MustCompile("(?s)```promql\n(.*?)```")
 
-// TestPromQLOfTheDocs parses what the runbooks tell people to paste.
+// TestPromQLOfTheDocs parses what people paste from the runbooks.
 func TestPromQLOfTheDocs(t *testing.T) {
 	files, err := filepath.Glob("../../docs/runbooks/*.md")
 	if err != nil || len(files) == 0 {

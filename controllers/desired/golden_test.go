@@ -96,16 +96,16 @@ func outlined(t *testing.T, content map[string]any) map[string]any {
 		if !strings.HasSuffix(key, ".json") {
 			continue
 		}
-		board := parseBoard(t, key, []byte(value.(string)))
+		dashboard := parseDashboard(t, key, []byte(value.(string)))
 		var out strings.Builder
-		fmt.Fprintf(&out, "%s, uid %s, tags %v\n", board.Title, board.UID, board.Tags)
-		for _, variable := range board.Templating.List {
+		fmt.Fprintf(&out, "%s, uid %s, tags %v\n", dashboard.Title, dashboard.UID, dashboard.Tags)
+		for _, variable := range dashboard.Templating.List {
 			fmt.Fprintf(&out, "$%s = %v of %s\n", variable.Name, variable.Current["value"], variable.Query)
 		}
-		for _, link := range board.Links {
+		for _, link := range dashboard.Links {
 			fmt.Fprintf(&out, "link %s: %s%v\n", link.Title, link.URL, link.Tags)
 		}
-		for _, panel := range board.Panels {
+		for _, panel := range dashboard.Panels {
 			at := panel.GridPos
 			fmt.Fprintf(&out, "%s %q at %d,%d size %dx%d\n", panel.Type, panel.Title, at.X, at.Y, at.W, at.H)
 			for _, target := range panel.Targets {

@@ -208,7 +208,7 @@ func renderedOf(t *testing.T, path string, parsed memo, tc goldenCase) rendered 
 		_, content := onlyEntry(object.(*corev1.ConfigMap).Data)
 		found["the panels"] = append(found["the panels"], parsed.of(content, func() []string {
 			var shapes []string
-			for _, panel := range parseBoard(t, path, []byte(content)).Panels {
+			for _, panel := range parseDashboard(t, path, []byte(content)).Panels {
 				for _, target := range panel.Targets {
 					expr := grafana(tc.stack, "api").Replace(target.Expr)
 					shapes = append(shapes, shapeOfExpr(t, path, tc.stack, expr))

@@ -53,7 +53,7 @@ func runPromtool(t *testing.T, dir string, args ...string) {
 
 // TestPromQL runs a real Prometheus engine over every expression that obstack
 // ships. A case's alerts become rules.yaml and its panels panels.yaml, in which
-// a panel is a recording rule, see panelRules, whose label "query" tells the
+// a panel is a recording rule, see panelRules, whose label "query" sets the
 // panel's queries apart. A promtool.yaml in the case's folder
 // feeds them series and says what is to come out.
 func TestPromQL(t *testing.T) {
@@ -112,15 +112,15 @@ func grafana(stack *obsv1.ObservabilityStack, monitor string) *strings.Replacer 
 func panelRules(t *testing.T, tc goldenCase) []monitoringv1.Rule {
 	t.Helper()
 	var rules []monitoringv1.Rule
-	boards := boardsIn(t, tc.stack, tc.in)
-	for _, name := range slices.Sorted(maps.Keys(boards)) {
+	dashboards := dashboardsIn(t, tc.stack, tc.in)
+	for _, name := range slices.Sorted(maps.Keys(dashboards)) {
 		monitor := ""
-		for _, variable := range boards[name].Templating.List {
+		for _, variable := range dashboards[name].Templating.List {
 			if variable.Name == "monitor" {
 				monitor = fmt.Sprint(variable.Current["value"])
 			}
 		}
-		for _, panel := range boards[name].Panels {
+		for _, panel := range dashboards[name].Panels {
 			for _, target := range panel.Targets {
 				rules = append(rules, monitoringv1.Rule{
 					Record: panelName(name, panel.Title),
@@ -133,8 +133,8 @@ func panelRules(t *testing.T, tc goldenCase) []monitoringv1.Rule {
 	return rules
 }
 
-func panelName(board, title string) string {
-	return "panel:" + strings.ReplaceAll(board, "-", "_") + ":" +
+func panelName(dashboard, title string) string {
+	return "panel:" + strings.ReplaceAll(dashboard, "-", "_") + ":" +
 		strings.Trim(notInMetricNames.ReplaceAllString(strings.ToLower(title), "_"), "_")
 }
 

@@ -145,8 +145,8 @@ func TestPanelsShowRealSeries(t *testing.T) {
 func annotationRules(t *testing.T, stack *obsv1.ObservabilityStack) []monitoringv1.Rule {
 	t.Helper()
 	var rules []monitoringv1.Rule
-	for name, board := range boardsIn(t, stack, Inputs{}) {
-		for _, annotation := range board.Annotations.List {
+	for name, dashboard := range dashboardsIn(t, stack, Inputs{}) {
+		for _, annotation := range dashboard.Annotations.List {
 			rules = append(rules, monitoringv1.Rule{
 				Record: panelName(name, "annotation "+annotation.Name), Labels: map[string]string{"query": "Anno"},
 				Expr: intstr.FromString(grafana(stack, "").Replace(annotation.Target.Expr)),
@@ -175,8 +175,8 @@ func TestEveryMetricIsExposed(t *testing.T) {
 		name, _, _ := strings.Cut(other.series, "{")
 		others = append(others, name)
 	}
-	for name, board := range boardsIn(t, stack, Inputs{}) {
-		for _, panel := range board.Panels {
+	for name, dashboard := range dashboardsIn(t, stack, Inputs{}) {
+		for _, panel := range dashboard.Panels {
 			for _, target := range panel.Targets {
 				checkNames(t, fmt.Sprintf("%s: panel %q", name, panel.Title), target.Expr, exposed[name], others)
 			}

@@ -29,7 +29,7 @@ type result struct {
 	// retry is a failure that may pass by itself.
 	retry error
 	// recheck is after how long to look again, where only a change which is not
-	// watched can mend the part; 0 if it need not be.
+	// watched can repair the part; 0 if it need not be.
 	recheck time.Duration
 	// raced reports whether somebody wrote to a child right after this pass did.
 	raced bool

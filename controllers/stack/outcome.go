@@ -18,7 +18,7 @@ import (
 )
 
 // failure turns an error of the engine into a condition. What only a person can
-// mend is not retried as an error; it is looked at again later.
+// correct is not retried as an error; it is looked at again later.
 func failure(err error) result {
 	failed := result{Output: desired.Output{Status: metav1.ConditionFalse, Hold: true}}
 	var reasons, messages []string

@@ -19,7 +19,7 @@ const panels = {
 };
 
 function source(file) {
-  const board = JSON.parse(readFileSync(file, "utf8"));
+  const dashboard = JSON.parse(readFileSync(file, "utf8"));
   const lines = [`import type { Dashboard } from "@grafana/schema";`];
   for (const [type, { module }] of Object.entries(panels)) {
     lines.push(`import type * as ${type} from "${types}/raw/composable/${module}/panelcfg/x/types.gen";`);
@@ -29,7 +29,7 @@ function source(file) {
     "type Plain<T> = T extends string ? `${T}` : T extends (infer E)[] ? Plain<E>[] :",
     "  T extends object ? string extends keyof T ? T : { [K in keyof T]: Plain<T[K]> } : T;",
   );
-  board.panels.forEach((panel, i) => {
+  dashboard.panels.forEach((panel, i) => {
     const known = panels[panel.type];
     if (!known && panel.type !== "row") throw new Error(`${file}: no types for panels of type ${panel.type}`);
     if (!known) return;
@@ -40,17 +40,17 @@ function source(file) {
     }
   });
   // What plugins add to the types of the core: a target's query is Prometheus', an annotation's format its data source's.
-  for (const annotation of board.annotations?.list ?? []) {
+  for (const annotation of dashboard.annotations?.list ?? []) {
     for (const key of ["titleFormat", "textFormat", "useValueForTime"]) delete annotation[key];
     delete annotation.target;
   }
-  for (const panel of board.panels) {
+  for (const panel of dashboard.panels) {
     delete panel.options;
     if (panel.targets) panel.targets = panel.targets.map(({ refId, datasource }) => ({ refId, datasource }));
     if (panel.fieldConfig?.defaults) delete panel.fieldConfig.defaults.custom;
   }
-  for (const variable of board.templating.list) delete variable.definition;
-  lines.push(`export const dashboard: Plain<Dashboard> = ${JSON.stringify(board)};`);
+  for (const variable of dashboard.templating.list) delete variable.definition;
+  lines.push(`export const dashboard: Plain<Dashboard> = ${JSON.stringify(dashboard)};`);
   return lines.join("\n");
 }
 

@@ -138,7 +138,7 @@ var web = regexp.MustCompile(`(?i)(^|[^a-z0-9+.-])https?$`)
 
 // withoutCredentials cuts a text off behind the scheme of the first URL that may hold a password:
 // one of another scheme than http, or with an @ anywhere behind it. Where a password ends, nobody
-// can tell from a URL that was refused because of its special characters.
+// can see in a URL that was refused because of its special characters.
 func withoutCredentials(text string) string {
 	for start := 0; ; {
 		i := strings.Index(text[start:], "://")

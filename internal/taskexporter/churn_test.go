@@ -19,7 +19,7 @@ func (b *bench) live(node string, tasks int) {
 	b.tracker.learnQueues(map[string][]wire.Queue{node: {{Name: "celery"}, {Name: node + ".dq"}, {Name: "own-" + node}}})
 	b.tracker.workers.setProcesses(node, 4, b.now)
 	for i := range tasks {
-		// Each task is another one, so that as many are remembered before the churn as after it.
+		// Each task is another one, so that as many are kept before the churn as after it.
 		uuid := fmt.Sprint(node, i, b.now)
 		id := of(uuid)
 		b.send(event("task-received", node, 0, named(uuid, fmt.Sprint("task", i))), event("task-started", node, 0, id))

@@ -74,7 +74,7 @@ func (f *fleet) count(k *worker) {
 }
 
 // eventsEnabled reports whether live workers send events of tasks; known is false while nothing
-// tells, because no worker has had a task yet.
+// shows it, because no worker has had a task yet.
 func (f *fleet) eventsEnabled() (enabled, known bool) {
 	return f.off == 0, f.on+f.off > 0
 }

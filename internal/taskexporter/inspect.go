@@ -59,7 +59,7 @@ func (e *Exporter) round(ctx context.Context, connection broker.Workers) error {
 		// Only workers that did not send events so far are asked to, and again each round, because
 		// it lasts until the worker ends.
 		if nodes := e.tracker.workers.unheard(time.Now(), e.options.InspectInterval); len(nodes) > 0 {
-			e.log.Debug("telling workers to send task events", "workers", nodes)
+			e.log.Debug("asking workers to send task events", "workers", nodes)
 			requests = append(requests, wire.Request{Method: "enable_events", Destination: nodes})
 		}
 	}

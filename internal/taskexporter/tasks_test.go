@@ -149,15 +149,15 @@ func TestMailboxKeepsOrderAcrossChunksAndGivesThemBack(t *testing.T) {
 	}
 }
 
-func TestAFullChunkAnnouncesItself(t *testing.T) {
+func TestAFullChunkWakesTheProcessing(t *testing.T) {
 	m := newMailbox(64 << 20)
 	m.put(make([]byte, chunkBytes), wire.Format{})
 	if len(m.ready) != 0 {
-		t.Error("announced before the reader had put in all it had")
+		t.Error("woken before the reader had put in all it had")
 	}
 	m.put(make([]byte, chunkBytes), wire.Format{})
 	if len(m.ready) != 1 {
-		t.Error("a full chunk was not announced")
+		t.Error("a full chunk woke nothing")
 	}
 }
 

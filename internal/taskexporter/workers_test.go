@@ -46,7 +46,7 @@ func TestAWorkerThatSaysGoodbyeIsNotLost(t *testing.T) {
 	b.wait(time.Hour)
 	b.want("celery_worker_lost")
 	if len(b.tracker.workers.byNode) != 0 {
-		t.Error("the worker is still remembered")
+		t.Error("the worker is still known")
 	}
 }
 
@@ -108,10 +108,10 @@ func TestWorkersWithoutTaskEventsAreFound(t *testing.T) {
 	b.want("celery_exporter_task_events_enabled")
 	got := b.tracker.workers.unheard(b.now, time.Minute)
 	if fmt.Sprint(got) != "[idle@b mute@a]" {
-		t.Errorf("workers to be told = %v", got)
+		t.Errorf("workers to be asked = %v", got)
 	}
 	if again := b.tracker.workers.unheard(b.now, time.Minute); len(again) != 0 {
-		t.Errorf("told again at once: %v", again)
+		t.Errorf("asked again at once: %v", again)
 	}
 	b.send(event("task-started", "mute@a", 0, of("v")), beat("mute@a", 1, 5))
 	b.want("celery_exporter_task_events_enabled", "celery_exporter_task_events_enabled 1")

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package watchdog notices reconcile passes that never end, which nothing but a
-// restart mends. It does not look at the API server: that it is away is no
+// restart ends. It does not look at the API server: that it is away is no
 // reason to restart.
 package watchdog
 

@@ -40,7 +40,7 @@ func TestCertificates(t *testing.T) {
 		authority := string(c.secret(t).Data["ca.crt"])
 		c.lose(t, replicas, "tls.crt")
 		if got := string(c.secret(t).Data["ca.crt"]); got != authority {
-			t.Error("there is another authority, which the API server had to be told")
+			t.Error("there is another authority, which the webhooks' configurations would need")
 		}
 	})
 	t.Run("a Secret that is emptied is filled again", func(t *testing.T) {
@@ -67,7 +67,7 @@ func (c *cluster) missingSecret(t *testing.T) {
 }
 
 // notReady: as long as no kubelet brings the certificate, the replicas are not
-// ready, and the API server is not told of an authority that nobody can prove.
+// ready, and the API server gets no authority that nobody can prove.
 func (c *cluster) notReady(t *testing.T, replicas []*replica) {
 	testenv.Poll(t, func(context.Context) string {
 		if data := c.secret(t).Data; len(data) != 4 {

@@ -20,20 +20,21 @@ const (
 // world is all that runs.
 type world struct {
 	prometheus
-	stack   *obsv1.ObservabilityStack
-	boards  []board
-	loads   []*load
-	workers celery
-	now     time.Time
+	stack      *obsv1.ObservabilityStack
+	dashboards []dashboard
+	loads      []*load
+	workers    celery
+	now        time.Time
 }
 
 func TestDashboardsShowWhatHappened(t *testing.T) {
 	parts(t)
 	stack := readStack(t)
-	boards, rules := derive(t, stack)
+	dashboards, rules := derive(t, stack)
 	services, workers := startServices(t), startCelery(t)
 	w := world{
-		prometheus: startPrometheus(t, stack, rules, services, workers), stack: stack, boards: boards, workers: workers,
+		prometheus: startPrometheus(t, stack, rules, services, workers),
+		stack:      stack, dashboards: dashboards, workers: workers,
 	}
 	if *pictures != "" {
 		w.loads = sendLoad(t, services, workers, lasts+pictured)
@@ -55,7 +56,7 @@ func TestDashboardsShowWhatHappened(t *testing.T) {
 // query returns the expressions of a panel, as Grafana would send them.
 func (w world) query(t *testing.T, name, title string) []string {
 	t.Helper()
-	for _, b := range w.boards {
+	for _, b := range w.dashboards {
 		if b.Name != name {
 			continue
 		}
@@ -69,7 +70,7 @@ func (w world) query(t *testing.T, name, title string) []string {
 	return nil
 }
 
-func (w world) expressions(b board, p panel) []string {
+func (w world) expressions(b dashboard, p panel) []string {
 	grafana := b.grafana(w.stack, "40s", "50s")
 	var found []string
 	for _, target := range p.Targets {
@@ -80,7 +81,7 @@ func (w world) expressions(b board, p panel) []string {
 
 func (w world) everyPanelShowsSomething(t *testing.T) {
 	asked := 0
-	for _, b := range w.boards {
+	for _, b := range w.dashboards {
 		for _, p := range b.Panels {
 			for i, expr := range w.expressions(b, p) {
 				if len(w.at(t, expr, w.now)) == 0 {
@@ -93,7 +94,7 @@ func (w world) everyPanelShowsSomething(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d queries of %d dashboards", asked, len(w.boards))
+	t.Logf("%d queries of %d dashboards", asked, len(w.dashboards))
 }
 
 // same fails unless the values differ by less than 5 %.

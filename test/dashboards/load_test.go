@@ -19,8 +19,8 @@ import (
 // exchange is one request, as the side that asked saw it.
 type exchange struct {
 	at time.Time // when the response was there
-	// asked is how long the service was told to take, took how long it did, as far as its client
-	// can tell.
+	// asked is how long the service was asked to take, took how long it did, as far as its client
+	// can see.
 	asked, took time.Duration
 	status      int
 }
@@ -98,7 +98,7 @@ func (l *load) ask(client *http.Client, n int) {
 // seen is what happened in a window, as the dashboards should show it.
 type seen struct {
 	rate, errorRatio float64
-	// p95 of what the service was told to take, and of what it took for its client, in seconds.
+	// p95 of what the service was asked to take, and of what it took for its client, in seconds.
 	// Without other work on the machine they differ by little; the service's own figure lies
 	// between them.
 	p95Asked, p95Took float64

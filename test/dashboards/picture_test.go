@@ -32,7 +32,7 @@ const (
 // be had as a module.
 func (w world) drawPictures(t *testing.T) {
 	for _, name := range []string{"overview", "http-fastapi", "tasks"} {
-		for _, b := range w.boards {
+		for _, b := range w.dashboards {
 			if b.Name != name {
 				continue
 			}
@@ -44,7 +44,7 @@ func (w world) drawPictures(t *testing.T) {
 	}
 }
 
-func (w world) draw(t *testing.T, b board) string {
+func (w world) draw(t *testing.T, b dashboard) string {
 	t.Helper()
 	var c canvas
 	height := 0

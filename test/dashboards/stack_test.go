@@ -23,8 +23,8 @@ import (
 	"obstack.dev/obstack/controllers/desired"
 )
 
-// board is what the test needs of a dashboard.
-type board struct {
+// dashboard is what the test needs of a dashboard.
+type dashboard struct {
 	Name       string `json:"-"`
 	Title      string
 	Templating struct {
@@ -138,9 +138,9 @@ func TestDashboardsFitGrafanasTypes(t *testing.T) {
 }
 
 // derive returns the dashboards and the rules that obstack makes of the stack.
-func derive(t *testing.T, stack *obsv1.ObservabilityStack) ([]board, []monitoringv1.RuleGroup) {
+func derive(t *testing.T, stack *obsv1.ObservabilityStack) ([]dashboard, []monitoringv1.RuleGroup) {
 	t.Helper()
-	var boards []board
+	var dashboards []dashboard
 	var rules []monitoringv1.RuleGroup
 	for _, component := range desired.Components {
 		for _, object := range component.Build(stack, desired.Inputs{ExporterImage: "obstack"}).Objects {
@@ -153,24 +153,24 @@ func derive(t *testing.T, stack *obsv1.ObservabilityStack) ([]board, []monitorin
 				}
 			case *corev1.ConfigMap:
 				for _, content := range object.Data {
-					b := board{Name: strings.TrimPrefix(object.Name, stack.Name+"-dashboard-")}
+					b := dashboard{Name: strings.TrimPrefix(object.Name, stack.Name+"-dashboard-")}
 					if err := json.Unmarshal([]byte(content), &b); err != nil {
 						t.Fatalf("%s: %v", object.Name, err)
 					}
-					boards = append(boards, b)
+					dashboards = append(dashboards, b)
 				}
 			}
 		}
 	}
-	if len(boards) != 7 || len(rules) == 0 {
+	if len(dashboards) != 7 || len(rules) == 0 {
 		t.Fatalf("%d dashboards and %d groups of rules, want the overview, one for each framework, and the tasks",
-			len(boards), len(rules))
+			len(dashboards), len(rules))
 	}
-	return boards, rules
+	return dashboards, rules
 }
 
 // grafana replaces what Grafana would.
-func (b board) grafana(stack *obsv1.ObservabilityStack, rateInterval, shown string) *strings.Replacer {
+func (b dashboard) grafana(stack *obsv1.ObservabilityStack, rateInterval, shown string) *strings.Replacer {
 	monitor := ""
 	for _, variable := range b.Templating.List {
 		if variable.Name == "monitor" {

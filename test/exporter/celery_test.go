@@ -14,7 +14,7 @@ func difference(want, got map[string]float64) string { return cmp.Diff(want, got
 
 var versions = []string{"celery-oldest", "celery-newest"}
 
-// events are the settings with which workers and clients tell of tasks.
+// events are the settings with which workers and clients send events of tasks.
 var events = map[string]any{"worker_send_task_events": true, "task_send_sent_event": true}
 
 // everything is one of each thing that can happen to a task, and what must be counted for it.
@@ -99,7 +99,7 @@ func countEverything(t *testing.T, version, broker string) {
 		want["sent{proj.slow,celery}"], want["revoked{proj.slow,celery}"] = 1, 1
 	}
 	if version == "celery-newest" {
-		// Since 5.7 a worker tells of a rejected task that will not be queued again as failed, too.
+		// Since 5.7 a worker also reports a rejected task that is not queued again as failed.
 		want["failed{proj.rejected,celery,Reject}"], want["failed_runtime{proj.rejected,celery}"] = 1, 1
 	}
 	c.publish(orders...)

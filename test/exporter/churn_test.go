@@ -57,7 +57,7 @@ func TestChurnOfWorkersLeavesNothing(t *testing.T) {
 			live(t, client, fmt.Sprintf("celery@steady-%d", i), false)
 		}
 	}
-	// As many tasks as are remembered, so that this is no difference.
+	// As many tasks as are kept, so that this is no difference.
 	for range 300 {
 		steady()
 	}

@@ -126,7 +126,7 @@ func TestRedisPasswordChanges(t *testing.T) {
 	if err := client.ClientKillByFilter(t.Context(), "TYPE", "pubsub").Err(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the refusal is told", func() bool {
+	eventually(t, "the refusal is reported", func() bool {
 		return e.status("/ready") != http.StatusOK && bytes.Contains(e.output(), []byte("WRONGPASS"))
 	})
 	if err := redisAt(t, port, "second-secret").ConfigSet(t.Context(), "requirepass", "first-secret").Err(); err != nil {

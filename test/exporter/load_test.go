@@ -68,7 +68,7 @@ func TestAWrongPasswordForRabbitMQIsToldAndNotShown(t *testing.T) {
 	server := newRabbit(t)
 	server.start(t)
 	e := start(t, strings.Replace(server.URL("shop"), "guest:guest", "guest:wrong-secret", 1))
-	eventually(t, "the refusal is told", func() bool {
+	eventually(t, "the refusal is reported", func() bool {
 		return e.one("celery_exporter_broker_errors_total") >= 1 && bytes.Contains(e.output(), []byte("trying again"))
 	})
 	if bytes.Contains(e.output(), []byte("secret")) {
@@ -78,7 +78,7 @@ func TestAWrongPasswordForRabbitMQIsToldAndNotShown(t *testing.T) {
 		t.Errorf("/ready = %d, /health = %d", e.status("/ready"), e.status("/health"))
 	}
 	missing := start(t, server.URL("no-such-host"))
-	eventually(t, "the missing virtual host is told", func() bool {
+	eventually(t, "the missing virtual host is reported", func() bool {
 		return bytes.Contains(missing.output(), []byte("trying again"))
 	})
 }

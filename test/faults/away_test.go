@@ -57,7 +57,7 @@ func (p *plane) apiServerAway(t *testing.T) {
 		t.Fatalf("the operator ended with exit status %d", op.ExitCode())
 	}
 
-	// A new operator remembers nothing and applies all again. That this changes
+	// A new operator knows nothing and applies all again. That this changes
 	// nothing shows that nothing is stale.
 	if err := op.Stop(); err != nil {
 		t.Fatal(err)

@@ -138,7 +138,7 @@ func (c *cluster) copies(t *testing.T) {
 			}
 			if string(got.Data["SENTRY_DSN"]) != dsn(1) ||
 				got.Labels[obsv1.LabelManagedBy] != obsv1.ManagedBy || got.Labels[obsv1.LabelStack] != "shop" {
-				return fmt.Sprintf("a copy with %s is not mended: %v %q", what, got.Labels, got.Data)
+				return fmt.Sprintf("a copy with %s is not repaired: %v %q", what, got.Labels, got.Data)
 			}
 			return ""
 		})

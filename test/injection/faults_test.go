@@ -55,8 +55,8 @@ func (c *cluster) webhookDown(t *testing.T) {
 	if err := c.webhooks.Break(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { // For the next test, if this one fails before it has mended them.
-		if err := c.webhooks.Mend(context.Background()); err != nil {
+	t.Cleanup(func() { // For the next test, if this one fails before it has restored them.
+		if err := c.webhooks.Repair(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -76,7 +76,7 @@ func (c *cluster) webhookDown(t *testing.T) {
 	}
 	c.wantGeneration(t, unknown, 1)
 
-	if err := c.webhooks.Mend(t.Context()); err != nil {
+	if err := c.webhooks.Repair(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	c.awaitWebhooks(t, namespace, true)

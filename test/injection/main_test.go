@@ -57,7 +57,7 @@ func (c *cluster) startOperator(t *testing.T) {
 	}
 }
 
-// dsn of a project; the number tells one from another.
+// dsn of a project; the number is what they differ in.
 func dsn(project int) string { return fmt.Sprintf("https://0123abcd@sentry.shop.example/%d", project) }
 
 // namespace makes a namespace with the Secret of a DSN.

@@ -106,7 +106,7 @@ func (c *cluster) wrongAnnotations(t *testing.T) {
 	c.awaitWorkloads(t, stack, "0/1", 1)
 	c.awaitReady(t, stack)
 
-	// What is mended is injected.
+	// What is corrected is injected.
 	d := deployment(namespace, "choice-long", "", 1)
 	testenv.Change(t, c.api, d, func(d *appsv1.Deployment) { d.Annotations[obsv1.AnnotationContainers] = "api" })
 	c.awaitInjected(t, stack, namespace, "choice-long", 1)

@@ -72,7 +72,7 @@ func (s *server) policyBounds(t *testing.T) {
 			case tc.Refused == "" && err != nil:
 				t.Errorf("%v, want it allowed", err)
 			case tc.Refused != "" && !refusedBy(err, "obstack-operator", tc.Refused):
-				t.Errorf("%v, want the policy to refuse it, saying %q", err, tc.Refused)
+				t.Errorf("%v, want the policy to refuse it with %q", err, tc.Refused)
 			}
 			if tc.Refused != "" {
 				if err := tc.do(t.Context(), s.account(t, "somebody")); err != nil {
@@ -86,7 +86,7 @@ func (s *server) policyBounds(t *testing.T) {
 }
 
 // policyBoundsSteps tries, for real, what no single request shows: to write first who set which
-// field, and then to change a field of which that no longer tells.
+// field, and then to change a field for which nothing shows it any more.
 func (s *server) policyBoundsSteps(t *testing.T, operator client.Client) {
 	const image = `[{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "example.com/evil"}]`
 	const unconfine = `[{"op": "remove", "path": "/spec/template/spec/securityContext"}]`

@@ -36,25 +36,25 @@ type dashboard struct {
 }
 
 func TestDashboardOfTheOperatorLoads(t *testing.T) {
-	board := dashboard{}
-	readJSON(t, chart+"/files/operator-dashboard.json", &board)
-	if !regexp.MustCompile(`^[-a-zA-Z0-9_]{1,40}$`).MatchString(board.UID) ||
-		board.Title == "" || board.SchemaVersion < 39 {
-		t.Errorf("uid %q, title %q, schemaVersion %d", board.UID, board.Title, board.SchemaVersion)
+	dashboard := dashboard{}
+	readJSON(t, chart+"/files/operator-dashboard.json", &dashboard)
+	if !regexp.MustCompile(`^[-a-zA-Z0-9_]{1,40}$`).MatchString(dashboard.UID) ||
+		dashboard.Title == "" || dashboard.SchemaVersion < 39 {
+		t.Errorf("uid %q, title %q, schemaVersion %d", dashboard.UID, dashboard.Title, dashboard.SchemaVersion)
 	}
-	if board.ID != nil || board.Inputs != nil {
+	if dashboard.ID != nil || dashboard.Inputs != nil {
 		t.Error("id and __inputs are for imports by hand; Grafana's file provisioning does not resolve them")
 	}
-	if first := board.Templating.List[0]; first.Name != "datasource" || first.Type != "datasource" {
+	if first := dashboard.Templating.List[0]; first.Name != "datasource" || first.Type != "datasource" {
 		t.Errorf("first variable %+v, want the data source", first)
 	}
 }
 
 func TestPanelsOfTheOperatorsDashboard(t *testing.T) {
-	board := dashboard{}
-	readJSON(t, chart+"/files/operator-dashboard.json", &board)
+	dashboard := dashboard{}
+	readJSON(t, chart+"/files/operator-dashboard.json", &dashboard)
 	seen := map[int]bool{}
-	for _, panel := range board.Panels {
+	for _, panel := range dashboard.Panels {
 		if seen[panel.ID] || panel.ID == 0 || panel.GridPos.X+panel.GridPos.W > 24 {
 			t.Errorf("panel %q: id %d must be unique and the panel within 24 columns", panel.Title, panel.ID)
 		}
@@ -69,9 +69,9 @@ func TestPanelsOfTheOperatorsDashboard(t *testing.T) {
 }
 
 func TestDashboardOfTheOperatorFollowsItsVariables(t *testing.T) {
-	board := dashboard{}
-	readJSON(t, chart+"/files/operator-dashboard.json", &board)
-	for _, panel := range board.Panels {
+	dashboard := dashboard{}
+	readJSON(t, chart+"/files/operator-dashboard.json", &dashboard)
+	for _, panel := range dashboard.Panels {
 		for _, target := range panel.Targets {
 			selectors := strings.Count(target.Expr, `{namespace=~"$namespace", job=~"$job"`)
 			if selectors == 0 ||

@@ -178,9 +178,9 @@ var grouping = regexp.MustCompile(`\bby \(([^)]*)\)`)
 // the labels by which the query groups it.
 func wantServed(t *testing.T, metrics string) {
 	t.Helper()
-	board := dashboard{}
-	readJSON(t, chart+"/files/operator-dashboard.json", &board)
-	for _, panel := range board.Panels {
+	dashboard := dashboard{}
+	readJSON(t, chart+"/files/operator-dashboard.json", &dashboard)
+	for _, panel := range dashboard.Panels {
 		for _, target := range panel.Targets {
 			var labels []string
 			for _, group := range grouping.FindAllStringSubmatch(target.Expr, -1) {

@@ -15,7 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// lock keeps other processes from filling dir until the returned function is
+// lock keeps other processes from writing to dir until the returned function is
 // called or this process ends.
 func lock(ctx context.Context, dir string, log io.Writer) (func(), error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -30,7 +30,7 @@ func lock(ctx context.Context, dir string, log io.Writer) (func(), error) {
 		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			if !said {
-				_, _ = fmt.Fprintf(log, "another process is filling %s; waiting for it\n", dir)
+				_, _ = fmt.Fprintf(log, "another process is writing to %s; waiting for it\n", dir)
 				said = true
 			}
 			return false, nil

@@ -73,11 +73,11 @@ func (w *Webhooks) Flags() []string {
 	return []string{"--webhook-bind-address=" + w.address, "--webhook-cert-dir=" + w.certDir}
 }
 
-// Break makes the API server reach nobody, as if the webhooks were down; Mend undoes it.
+// Break makes the API server reach nobody, as if the webhooks were down; Repair undoes it.
 func (w *Webhooks) Break(ctx context.Context) error { return w.PointAt(ctx, "127.0.0.1:1") }
 
-// Mend makes the operator's webhooks reachable again.
-func (w *Webhooks) Mend(ctx context.Context) error { return w.PointAt(ctx, w.address) }
+// Repair makes the operator's webhooks reachable again.
+func (w *Webhooks) Repair(ctx context.Context) error { return w.PointAt(ctx, w.address) }
 
 // PointAt makes the API server ask whoever listens on an address.
 func (w *Webhooks) PointAt(ctx context.Context, address string) error {

@@ -18,7 +18,7 @@ type Decision struct {
 	// Granted reports whether the settings may be injected.
 	Granted bool
 	// Reason and Message say why not. Both are empty for what asks for nothing. A
-	// granted claim may have a message too: something that its owner should mend.
+	// granted claim may have a message too: something that its owner should correct.
 	Reason, Message string
 }
 

@@ -33,7 +33,7 @@ func plainRun(data []byte, pos int) int {
 }
 
 // skipString finds the end of a string and checks its escapes. UTF-8 is not checked: most strings
-// are never looked at, and those that are get mended by unescape.
+// are never looked at, and those that are get repaired by unescape.
 func (s *scanner) skipString() {
 	data, pos := s.data, s.pos+1
 	for pos < len(data) {
