@@ -39,7 +39,7 @@ type rabbitMQ struct {
 	address brokerurl.Address
 	options Options
 	tls     *tls.Config
-	next    atomic.Uint32
+	hosts   hosts
 
 	once  sync.Once
 	queue string
@@ -69,11 +69,19 @@ func (l *link) Close() {
 	_ = l.Connection.Close() // it may be closed
 }
 
-// dial connects and logs in. The network's connection is made here, not by the library, for two
+// dial connects for everything that is not events, to the server that they come from.
+func (b *rabbitMQ) dial(ctx context.Context, name string) (*link, error) {
+	host := b.hosts.asked()
+	if host == "" {
+		host = b.hosts.following(b.address.Hosts)
+	}
+	return b.dialHost(ctx, host, name)
+}
+
+// dialHost connects and logs in. The network's connection is made here, not by the library, for two
 // reasons: it would write the first host's name into the TLS settings that all share; and it would
 // move the deadline of the reads with each frame, which takes a third of its time.
-func (b *rabbitMQ) dial(ctx context.Context, name string) (*link, error) {
-	host := b.address.Hosts[int(b.next.Add(1)-1)%len(b.address.Hosts)]
+func (b *rabbitMQ) dialHost(ctx context.Context, host, name string) (*link, error) {
 	socket, reader, err := connect(ctx, "tcp", host, b.tls, silenceLimit)
 	if err != nil {
 		return nil, &ConnectError{err}
@@ -118,11 +126,13 @@ type stream struct {
 // all events.
 func (b *rabbitMQ) Receive(ctx context.Context, to Sink) error {
 	b.once.Do(func() { b.queue = b.queueName() })
-	connection, err := b.dial(ctx, "obstack task exporter: events")
+	host := b.hosts.following(b.address.Hosts)
+	connection, err := b.dialHost(ctx, host, "obstack task exporter: events")
 	if err != nil {
 		return err
 	}
 	defer connection.Close()
+	b.hosts.serve(host)
 	closed := connection.NotifyClose(make(chan *amqp.Error, 1))
 	channel, err := b.declare(connection.Connection)
 	if err != nil {

@@ -24,7 +24,7 @@ type redisBroker struct {
 	address brokerurl.Address
 	options Options
 	tls     *tls.Config
-	next    atomic.Uint32 // which of several hosts to try
+	hosts   hosts
 	// noClaims is set if the server refuses the claims' channel.
 	noClaims atomic.Bool
 }
@@ -44,21 +44,25 @@ func (b *redisBroker) common() *redis.Options {
 // controlBuffer is enough for questions; events are read past go-redis' buffer.
 const controlBuffer = 4 << 10
 
-// server returns the settings for the server to use now: the next of several, or the one that the
-// sentinels name.
+// server returns the settings for the server to read events from: the next of several, or the one
+// that the sentinels name.
 func (b *redisBroker) server(ctx context.Context) (*redis.Options, error) {
-	options := b.common()
-	options.Username, options.Password, options.DB = b.address.User, b.address.Password, b.address.Database
-	if b.address.Kind == brokerurl.Sentinel {
-		master, err := b.master(ctx)
-		options.Addr = master
-		return options, err
+	if b.address.Kind != brokerurl.Sentinel {
+		return b.settings(b.hosts.following(b.address.Hosts)), nil
 	}
+	master, err := b.master(ctx)
+	return b.settings(master), err
+}
+
+// settings returns those of a connection to a server.
+func (b *redisBroker) settings(address string) *redis.Options {
+	options := b.common()
+	options.Addr, options.DB = address, b.address.Database
+	options.Username, options.Password = b.address.User, b.address.Password
 	if b.address.Socket {
 		options.Network = "unix"
 	}
-	options.Addr = b.address.Hosts[int(b.next.Add(1)-1)%len(b.address.Hosts)]
-	return options, nil
+	return options
 }
 
 // master asks the sentinels, one after the other, where the master is.
@@ -88,11 +92,14 @@ func (b *redisBroker) channel(exchange string) string {
 	return b.options.KeyPrefix + prefix + exchange
 }
 
-// client connects for everything that is not events.
+// client connects for everything that is not events, to the server that they come from.
 func (b *redisBroker) client(ctx context.Context) (*redis.Client, error) {
-	options, err := b.server(ctx)
-	if err != nil {
-		return nil, &ConnectError{err}
+	options := b.settings(b.hosts.asked())
+	if options.Addr == "" {
+		var err error
+		if options, err = b.server(ctx); err != nil {
+			return nil, &ConnectError{err}
+		}
 	}
 	client := redis.NewClient(options)
 	if err := client.Ping(ctx).Err(); err != nil {

@@ -32,6 +32,7 @@ func (b *redisBroker) Receive(ctx context.Context, to Sink) error {
 		return &ConnectError{err}
 	}
 	defer client.Close()
+	b.hosts.serve(options.Addr)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	// Nothing else wakes a reader that waits.

@@ -4,8 +4,10 @@ package broker
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -129,4 +131,60 @@ func TestDialLeavesTheConnectionToUs(t *testing.T) {
 	if len(server.connections) != 1 {
 		t.Errorf("%d connections, want one", len(server.connections))
 	}
+}
+
+// TestQuestionsGoWhereEventsComeFrom: another server may know nothing of the queues and workers.
+func TestQuestionsGoWhereEventsComeFrom(t *testing.T) {
+	servers := []*scripted{newScripted(t), newScripted(t)}
+	b := New(brokerurl.Address{
+		Hosts: []string{servers[0].Addr().String(), servers[1].Addr().String()},
+	}, DefaultOptions(), nil)
+	for _, events := range []int{0, 1, 0} {
+		before := []int{servers[0].connected(), servers[1].connected()}
+		ctx, cancel := context.WithCancel(t.Context())
+		received := make(chan error, 1)
+		go func() { received <- b.Receive(ctx, Sink{Drained: func() {}}) }()
+		servers[events].isAsked(t, "psubscribe")
+		for range 2 {
+			depths, err := b.Depths(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			workers, err := b.Workers(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			depths.Close()
+			workers.Close()
+		}
+		cancel()
+		<-received
+		before[events] += 5
+		if got := []int{servers[0].connected(), servers[1].connected()}; !slices.Equal(got, before) {
+			t.Errorf("connections of the servers: %v, want %v: all to server %d", got, before, events)
+		}
+	}
+}
+
+func (s *scripted) connected() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.connections)
+}
+
+// isAsked waits for a command, and forgets what was asked.
+func (s *scripted) isAsked(t *testing.T, command string) {
+	t.Helper()
+	for began := time.Now(); time.Since(began) < 10*time.Second; time.Sleep(5 * time.Millisecond) {
+		s.mu.Lock()
+		found := slices.ContainsFunc(s.commands, func(c string) bool { return strings.HasPrefix(c, command) })
+		if found {
+			s.commands = nil
+		}
+		s.mu.Unlock()
+		if found {
+			return
+		}
+	}
+	t.Fatalf("nobody asked for %s", command)
 }
