@@ -18,7 +18,7 @@ const (
 
 // agenda decides when workers are asked. It may be used from any goroutine.
 type agenda struct {
-	interval, gap time.Duration
+	interval time.Duration
 
 	mu       sync.Mutex
 	round    time.Time // the last one began
@@ -28,7 +28,7 @@ type agenda struct {
 }
 
 func newAgenda(interval time.Duration) *agenda {
-	return &agenda{interval: interval, gap: min(interval, broadcastGap)}
+	return &agenda{interval: interval}
 }
 
 // greet asks for a round soon; all is for everyone and at once.
@@ -51,7 +51,7 @@ func (a *agenda) next() time.Time {
 	if greeting := a.greeting.Add(settleTime); !a.greeting.IsZero() && greeting.Before(due) {
 		due = greeting
 	}
-	if soonest := a.round.Add(a.gap); due.Before(soonest) {
+	if soonest := a.round.Add(broadcastGap); due.Before(soonest) {
 		return soonest
 	}
 	return due

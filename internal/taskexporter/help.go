@@ -49,7 +49,7 @@ var helpTexts = map[string]string{
 	"default-queue-name": "Queue name of tasks whose queue is not known.",
 	"enable-events": "Make workers that send no task events send them, again and again, so that new workers are " +
 		"caught.",
-	"inspect-interval": "Seconds between questions to workers about their queues and pools.",
+	"inspect-interval": "Seconds between questions to workers about their queues and pools, at least 30.",
 	"queue-interval":   "Seconds between readings of queue depths.",
 	"purge-idle-client-metrics": "" +
 		"Seconds after which the series of a host are removed that is no worker and sent no task. " +

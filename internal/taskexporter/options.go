@@ -105,6 +105,9 @@ func (a *arguments) checkNumbers() error {
 			return fmt.Errorf("--%s: want at least 1s", option)
 		}
 	}
+	if a.InspectInterval < broadcastGap {
+		a.warn("--inspect-interval: workers are asked once in %v at most", broadcastGap)
+	}
 	if a.EnableEvents && a.NoInspect {
 		return errors.New("--enable-events: needs questions to workers, which --no-inspect leaves out")
 	}

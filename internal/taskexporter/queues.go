@@ -32,8 +32,12 @@ type queueState struct {
 	depth      broker.Depth
 	read       bool // the depth is known
 	failures   int  // in a row
+	failed     time.Time
 	next       time.Time
 }
+
+// missingPause is the longest pause before a queue that is not there is looked for again.
+const missingPause = 30 * time.Second
 
 func newQueues(configured []string) *queues {
 	q := &queues{byName: map[string]*queueState{}}
@@ -45,9 +49,9 @@ func newQueues(configured []string) *queues {
 }
 
 // generatedName matches the names of queues that Celery or the broker make up for one process:
-// broadcast queues, those of worker_direct, of remote control and its replies, of events.
+// broadcast queues, those of worker_direct, of remote control and its replies.
 var generatedName = regexp.MustCompile(
-	`[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|@.*\.dq$|\.celery\.pidbox$|^amq\.gen-`,
+	`^bcast\.[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$|@.*\.dq$|\.celery\.pidbox$|^amq\.gen-`,
 )
 
 // skips reports whether a queue is left out because its name was made up for one process. They come
@@ -68,6 +72,10 @@ func (q *queues) use(name string, now time.Time) {
 	known := q.byName[name]
 	if known != nil {
 		known.used = now
+		// Whoever names it has probably made it.
+		if known.depth.Missing && now.Sub(known.failed) > longestPause {
+			known.next = time.Time{}
+		}
 	}
 	q.mu.Unlock()
 	if known != nil || q.skips(name) {
@@ -109,12 +117,16 @@ func (q *queues) set(names []string, depths []broker.Depth, now time.Time) {
 		if depth.Messages > 0 || depth.Consumers > 0 {
 			state.used = now
 		}
-		if depth.Missing || depth.Err != nil {
-			state.next = now.Add(backoff(state.failures, true))
-			state.failures++
-		} else {
+		if !depth.Missing && depth.Err == nil {
 			state.failures = 0
+			continue
 		}
+		pause := backoff(state.failures, true)
+		if depth.Missing {
+			pause = min(pause, missingPause)
+		}
+		state.failed, state.next = now, now.Add(pause)
+		state.failures++
 	}
 }
 

@@ -144,7 +144,7 @@ func startCelery(t *testing.T) celery {
 	run(t, "redis", nil, "redis-server", "--port", strconv.Itoa(redis), "--bind", "127.0.0.1", "--save", "",
 		"--appendonly", "no")
 	run(t, "exporter", []string{"CE_BROKER_URL=" + c.broker}, program, "--host", "127.0.0.1", "--port", strconv.Itoa(port),
-		"--queues", "celery,emails,reports", "--queue-interval", "1", "--inspect-interval", "2")
+		"--queues", "celery,emails,reports", "--queue-interval", "1")
 	eventually(t, "the exporter hears Redis", func() bool {
 		response, err := http.Get(c.exporter + "/ready")
 		if err != nil {

@@ -36,7 +36,6 @@ func start(t testing.TB, broker string, args ...string) *running {
 	port := freePort(t)
 	args = append([]string{
 		path, "--host", "127.0.0.1", "--port", fmt.Sprint(port), "--log-level", "DEBUG", "--queue-interval", "1",
-		"--inspect-interval", "2",
 	}, args...)
 	e := &running{
 		run(t, "exporter", []string{"CE_BROKER_URL=" + broker, "GOCOVERDIR=" + coverage}, args...),

@@ -149,8 +149,6 @@ func TestARestrictedRedisUserCostsLittle(t *testing.T) {
 				fmt.Sprintf("redis://exporter:pw@127.0.0.1:%d/0", port),
 				"-Q",
 				"celery,emails",
-				"--inspect-interval",
-				"30",
 			)
 			e.ready()
 			broadcasts := client.Subscribe(t.Context(), "/0.celery.pidbox").Channel()
