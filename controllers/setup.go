@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -85,7 +84,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 			Namespaces: slices.Collect(maps.Keys(opts.Namespaces)),
 		},
 		Secrets: &stack.SecretReader{
-			Metadata: mgr.GetCache(), Live: mgr.GetAPIReader(), Now: time.Now,
+			Metadata: mgr.GetCache(), Live: mgr.GetAPIReader(),
 			Namespaces: slices.Sorted(maps.Keys(opts.Namespaces)),
 		},
 		Kinds:         kinds.Kinds,

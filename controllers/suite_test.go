@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -126,7 +125,7 @@ func newFixture(t *testing.T) *fixture {
 			HashAnnotation: obsv1.AnnotationApplied, Labels: map[string]string{obsv1.LabelManagedBy: obsv1.ManagedBy},
 		},
 		// What the cache returns in production costs no request, so it is not counted.
-		Secrets: &stack.SecretReader{Metadata: live, Live: reads, Now: time.Now},
+		Secrets: &stack.SecretReader{Metadata: live, Live: reads},
 		Kinds:   kinds, Events: f.recorded, ExporterImage: "ghcr.io/obstack/obstack:test",
 	}
 	return f

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	sentrygo "github.com/getsentry/sentry-go"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -23,11 +24,12 @@ func secretStack(value string) (*obsv1.ObservabilityStack, Inputs) {
 			Tasks:  &obsv1.TasksSpec{Brokers: []obsv1.Broker{{Name: "main", URLFrom: source}}},
 		},
 	}
+	secret := &corev1.Secret{Data: map[string][]byte{ref.Key: []byte(value)}}
+	held := NewSecretValue(SecretRef{ref, UseBrokerURL}, secret, Source{})
+	held.Value = strings.TrimSpace(value)
 	in := Inputs{
 		ExporterImage: "obstack.example/obstack:v1.0.0",
-		Secrets: map[obsv1.SecretKeySelector]SecretValue{
-			ref: {SecretExists: true, KeyExists: true, Value: value, Source: Source{Revision: "revision"}},
-		},
+		Secrets:       map[obsv1.SecretKeySelector]SecretValue{ref: held},
 	}
 	in.Settings = NewSettings(stack, in.Secrets)
 	return stack, in
@@ -68,7 +70,12 @@ func checkMessages(t *testing.T, stack *obsv1.ObservabilityStack, in Inputs, val
 	t.Helper()
 	type outcome struct{ component, reason, message string }
 	known := map[outcome]bool{}
-	for _, typical := range []string{"", "https://0123456789abcdef@sentry.example/42", "redis://redis", "neither"} {
+	// A broker's URL may be named by its scheme, with each thing that can be wrong with it.
+	scheme, _, _ := strings.Cut(strings.TrimSpace(value), "://")
+	for _, typical := range []string{
+		"", "https://0123456789abcdef@sentry.example/42", "redis://redis", "neither", "redis://a;amqp://b",
+		scheme + "://", scheme + "://h/@", scheme + "://h?%zz", scheme + "://h:x", scheme + "://h/x", scheme + "://x",
+	} {
 		stack, in := secretStack(typical)
 		for _, component := range Components {
 			out := component.Build(stack, in)

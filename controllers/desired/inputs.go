@@ -3,15 +3,18 @@
 package desired
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"maps"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/internal/brokerurl"
 )
 
 // Inputs is what observe found in the cluster for one stack.
@@ -32,31 +35,66 @@ type Inputs struct {
 	MissingAPIs map[schema.GroupKind]bool
 }
 
-// SecretValue is what one key of a Secret holds.
+// SecretValue is what is known of one key of a Secret.
 type SecretValue struct {
 	// SecretExists and KeyExists report what was found.
 	SecretExists, KeyExists bool
-	// Value of the key, without white space around it. It reaches the Secrets that obstack
-	// makes and nothing else. It is empty for UseExporter, and where it is Accepted.
+	// Value of a DSN, without white space around it. It reaches the Secrets that obstack makes and
+	// nothing else. Other values are not kept.
 	Value string
-	// Accepted is set if the exporter that runs was given this value, so that it need not be
-	// looked at again.
-	Accepted bool
+	// Problem is why the task exporter cannot read a broker's URL; nil if it can.
+	Problem error
 	Source
 }
 
 // Source is the version of a Secret key from which an object was made.
 type Source struct {
-	// ResourceVersion of the Secret.
-	ResourceVersion string `json:"resourceVersion"`
+	// ResourceVersion of the Secret; empty if it must be read again after a restart.
+	ResourceVersion string `json:"resourceVersion,omitempty"`
 	// Revision changes with the value and does not reveal it.
 	Revision string `json:"revision"`
 	// Digest is a hash of the value, which may be seen by those only who may see the value.
-	Digest string `json:"digest,omitempty"`
+	Digest string `json:"digest"`
 }
 
-// Sources of an object, by NAME/KEY of the Secret. It shows them in an annotation, so that
-// after a restart a Secret which has not changed need not be read.
+// NewSecretValue is what a Secret says of a key, whose source was another before, or none. White
+// space around a value is none of it: a line feed at the end comes and goes with the tool that made
+// the Secret.
+//
+// The revision is keyed with the Secret's UID, which few know who may not read the Secret, but it
+// stands in Events about it as well: whoever reads those can test guesses. A value that is the one
+// of before keeps its revision, also in a Secret that was made anew or was empty meanwhile.
+func NewSecretValue(ref SecretRef, secret *corev1.Secret, before Source) SecretValue {
+	data, found := secret.Data[ref.Key]
+	value := SecretValue{SecretExists: true, KeyExists: found, Source: before}
+	value.ResourceVersion = secret.ResourceVersion
+	if !found {
+		return value
+	}
+	text := strings.TrimSpace(string(data))
+	switch ref.Use {
+	case UseDSN:
+		value.Value = text
+	case UseBrokerURL:
+		_, value.Problem = brokerurl.Parse(text)
+	}
+	if digest := DigestOf(text); digest != before.Digest {
+		mac := hmac.New(sha256.New, []byte(secret.UID))
+		mac.Write([]byte(text))
+		value.Digest, value.Revision = digest, hex.EncodeToString(mac.Sum(nil)[:16])
+	}
+	return value
+}
+
+// DigestOf a value of a Secret.
+func DigestOf(value string) string {
+	sum := sha256.Sum256([]byte(value))
+	return hex.EncodeToString(sum[:])
+}
+
+// Sources of an object, by NAME/KEY of the Secret. A Secret of ours shows them in an annotation, so
+// that after a restart a Secret which has not changed need not be read, and one that was made anew
+// with the same value changes nothing.
 type Sources map[string]Source
 
 // SourcesOf reads the annotation.
@@ -70,16 +108,15 @@ func SourcesOf(annotations map[string]string) (sources Sources) {
 // Of returns the source that is a Secret key.
 func (s Sources) Of(ref SecretRef) Source { return s[ref.Name+"/"+ref.Key] }
 
-// addSources annotates an object with the versions of the keys that it was made from. Only
-// a Secret may show digests.
-func addSources(obj client.Object, in Inputs, refs ...obsv1.SecretKeySelector) {
+// addSources annotates a Secret with the versions of the keys that it was made from.
+func addSources(secret *corev1.Secret, in Inputs, refs ...obsv1.SecretKeySelector) {
 	sources := Sources{}
 	for _, ref := range refs {
 		source := in.Secrets[ref].Source
-		if _, isSecret := obj.(*corev1.Secret); !isSecret {
-			source.Digest = ""
+		if in.Secrets[ref].Problem != nil { // It must be known to the exporter that is chosen next.
+			source.ResourceVersion = ""
 		}
-		if source.ResourceVersion != "" {
+		if source.Digest != "" {
 			sources[ref.Name+"/"+ref.Key] = source
 		}
 	}
@@ -87,12 +124,10 @@ func addSources(obj client.Object, in Inputs, refs ...obsv1.SecretKeySelector) {
 	if err != nil || len(sources) == 0 {
 		return // Strings can be encoded.
 	}
-	annotations := maps.Clone(obj.GetAnnotations())
-	if annotations == nil {
-		annotations = map[string]string{}
+	if secret.Annotations == nil {
+		secret.Annotations = map[string]string{}
 	}
-	annotations[obsv1.AnnotationSources] = string(encoded)
-	obj.SetAnnotations(annotations)
+	secret.Annotations[obsv1.AnnotationSources] = string(encoded)
 }
 
 // Rollout is how far a Deployment is.

@@ -24,6 +24,11 @@ func exporterName(stack *obsv1.ObservabilityStack, broker string) string {
 	return stack.Name + "-tasks-" + broker
 }
 
+// SourcesName of the Secret that says from which Secrets an exporter was made.
+func SourcesName(exporter string) string {
+	return "obstack." + exporter
+}
+
 // dashboardName of the ConfigMap and GrafanaDashboard of a dashboard.
 func dashboardName(stack *obsv1.ObservabilityStack, dashboard string) string {
 	return stack.Name + "-dashboard-" + dashboard

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
@@ -50,6 +51,8 @@ type goldenCase struct {
 	name, component string
 	stack           *obsv1.ObservabilityStack
 	in              Inputs
+	// values of the Secrets.
+	values []string
 }
 
 // caseInputs is the second document of an in.yaml: what observe would have found.
@@ -100,7 +103,11 @@ func readCase(t testing.TB, file string) goldenCase {
 		t.Fatalf("%s: read the inputs: %v", file, err)
 	}
 	stack := admit(t, file, stackYAML)
-	return goldenCase{name: name, component: component, stack: stack, in: inputsOf(stack, given)}
+	tc := goldenCase{name: name, component: component, stack: stack, in: inputsOf(stack, given)}
+	for _, secret := range given.Inputs.Secrets {
+		tc.values = append(tc.values, secret.Value)
+	}
+	return tc
 }
 
 // optionalKinds are the kinds that a case may call missing.
@@ -125,11 +132,11 @@ func inputsOf(stack *obsv1.ObservabilityStack, given caseInputs) Inputs {
 			value := in.Secrets[ref.SecretKeySelector]
 			value.SecretExists = true
 			if secret.Key == ref.Key {
-				value = SecretValue{
-					SecretExists: true,
-					KeyExists:    true,
-					Value:        secret.Value,
-					Source:       Source{Revision: "revision-of-" + ref.Name + "-" + ref.Key},
+				content := &corev1.Secret{Data: map[string][]byte{ref.Key: []byte(secret.Value)}}
+				value = NewSecretValue(ref, content, Source{})
+				value.Revision, value.Digest = "revision-of-"+ref.Name+"-"+ref.Key, ""
+				if ref.Use != UseDSN {
+					value.Digest = "digest-of-" + ref.Name + "-" + ref.Key
 				}
 			}
 			in.Secrets[ref.SecretKeySelector] = value

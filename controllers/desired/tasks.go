@@ -4,8 +4,8 @@ package desired
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -51,9 +51,11 @@ func tasks(stack *obsv1.ObservabilityStack, in Inputs) Output {
 		if broker.NetworkPolicy != nil { // in force before the Pod starts
 			objects = append(objects, exporterNetworkPolicy(stack, broker))
 		}
-		exporter := exporterDeployment(stack, broker, in.ExporterImage, revision)
-		addSources(exporter, in, brokerSecrets(broker)...)
-		objects = append(objects, exporter, exporterService(stack, broker))
+		if revision != "" {
+			objects = append(objects, exporterSources(stack, broker, in))
+		}
+		objects = append(objects,
+			exporterDeployment(stack, broker, in.ExporterImage, revision), exporterService(stack, broker))
 		if !noMonitors {
 			objects = append(objects, exporterMonitor(stack, broker))
 		}
@@ -108,8 +110,14 @@ func passing(problem Output) int {
 	return 0
 }
 
-// brokerScheme matches the URLs that the task exporter reads.
-var brokerScheme = regexp.MustCompile(`^(redis|rediss|sentinel|redis\+socket|amqps?)://`)
+// exporterSources is a Secret without data. Nobody who may not read Secrets must see the digests of
+// what the exporter reads from them.
+func exporterSources(stack *obsv1.ObservabilityStack, broker *obsv1.Broker, in Inputs) *corev1.Secret {
+	secret := &corev1.Secret{ObjectMeta: exporterMeta(stack, broker, nil), Type: corev1.SecretTypeOpaque}
+	secret.Name = SourcesName(secret.Name)
+	addSources(secret, in, brokerSecrets(broker)...)
+	return secret
+}
 
 // brokerSecrets are the Secret keys that a broker's exporter reads.
 func brokerSecrets(broker *obsv1.Broker) []obsv1.SecretKeySelector {
@@ -130,6 +138,12 @@ func brokerSecrets(broker *obsv1.Broker) []obsv1.SecretKeySelector {
 // changes with them, empty if there are none.
 func brokerRevision(broker *obsv1.Broker, in Inputs) (revision string, problem *Output) {
 	var revisions []string
+	if broker.URL != "" {
+		_, err := brokerurl.Parse(broker.URL)
+		if problem := invalidURL(broker, err, "url of broker "+broker.Name); problem != nil {
+			return "", problem
+		}
+	}
 	if broker.URLFrom != nil {
 		value, problem := brokerURL(broker, in)
 		if problem != nil {
@@ -164,24 +178,26 @@ func brokerURL(broker *obsv1.Broker, in Inputs) (SecretValue, *Output) {
 	if problem != nil {
 		return SecretValue{}, problem
 	}
-	if value.Accepted {
-		return value, nil
-	}
-	if !brokerScheme.MatchString(value.Value) {
-		problem := unavailable(nil, obsv1.ReasonInvalidURL, fmt.Sprintf(
-			"key %s of Secret %s, for broker %s, does not hold a broker URL: "+
-				"it must start with redis://, rediss://, sentinel://, redis+socket://, amqp:// or amqps://",
-			ref.Key, ref.Name, broker.Name))
-		return SecretValue{}, &problem
-	}
-	// What another image accepts is not known.
-	if _, err := brokerurl.Parse(value.Value); err != nil && broker.Image == "" {
-		problem := unavailable(nil, obsv1.ReasonInvalidURL, fmt.Sprintf(
-			"key %s of Secret %s, for broker %s, holds a broker URL that the task exporter cannot read: %v",
-			ref.Key, ref.Name, broker.Name, err))
-		return SecretValue{}, &problem
+	if problem := invalidURL(broker, value.Problem, fmt.Sprintf(
+		"key %s of Secret %s, for broker %s,", ref.Key, ref.Name, broker.Name)); problem != nil {
+		return SecretValue{}, problem
 	}
 	return value, nil
+}
+
+// invalidURL is the condition of a broker whose URL cannot be read, if that matters: what another
+// image accepts is not known, but for the scheme.
+func invalidURL(broker *obsv1.Broker, err error, holder string) *Output {
+	_, scheme := errors.AsType[brokerurl.SchemeError](err)
+	if err == nil || broker.Image != "" && !scheme {
+		return nil
+	}
+	message := fmt.Sprintf("%s holds no broker URL that the task exporter can read: %v", holder, err)
+	if scheme {
+		message += "; it must start with " + strings.Join(brokerurl.Schemes(), "://, ") + "://"
+	}
+	problem := unavailable(nil, obsv1.ReasonInvalidURL, message)
+	return &problem
 }
 
 // exporterSelector selects the Pods of one exporter, and its Service.

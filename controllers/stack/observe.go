@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -27,30 +26,24 @@ type observation struct {
 	workloads *policy.State
 }
 
-// recheck is after how long to look again at Secrets that were not read; 0 if all were.
-func (o *observation) recheck() time.Duration {
-	for _, value := range o.inputs.Secrets {
-		if value.Accepted {
-			return readLater
-		}
-	}
-	return 0
-}
-
 // observe reads and writes nothing.
 func (r *Reconciler) observe(ctx context.Context, stack *obsv1.ObservabilityStack) (observation, error) {
 	observed := observation{inputs: desired.Inputs{
 		ExporterImage: r.ExporterImage, Rollouts: map[string]desired.Rollout{}, MissingAPIs: r.Kinds.Missing(),
 	}}
-	settings := metadata.Of(metadata.Secret)
-	key := client.ObjectKey{Namespace: stack.Namespace, Name: obsv1.SettingsName(stack.Namespace, stack.Name)}
-	if err := r.Get(ctx, key, settings); client.IgnoreNotFound(err) != nil {
-		return observed, fmt.Errorf("read metadata of the settings: %w", err)
+	settings, err := r.annotations(ctx, stack.Namespace, obsv1.SettingsName(stack.Namespace, stack.Name))
+	if err != nil {
+		return observed, err
 	}
-	observed.settings = desired.SettingsVersionOf(settings.Annotations)
+	observed.settings = desired.SettingsVersionOf(settings)
 	sources := desired.Sources{}
-	maps.Copy(sources, desired.SourcesOf(settings.Annotations))
+	maps.Copy(sources, desired.SourcesOf(settings))
 	for _, name := range desired.ExporterNames(stack) {
+		annotations, err := r.annotations(ctx, stack.Namespace, desired.SourcesName(name))
+		if err != nil {
+			return observed, err
+		}
+		maps.Copy(sources, desired.SourcesOf(annotations))
 		deployment := &appsv1.Deployment{}
 		if err := r.Get(ctx, client.ObjectKey{Namespace: stack.Namespace, Name: name}, deployment); err != nil {
 			if client.IgnoreNotFound(err) == nil {
@@ -59,15 +52,22 @@ func (r *Reconciler) observe(ctx context.Context, stack *obsv1.ObservabilityStac
 			return observed, fmt.Errorf("read Deployment %s: %w", name, err)
 		}
 		observed.inputs.Rollouts[name] = desired.Rollout{Available: rolledOut(deployment)}
-		maps.Copy(sources, desired.SourcesOf(deployment.Annotations))
 	}
-	var err error
 	if observed.inputs.Secrets, err = r.Secrets.Values(ctx, stack, sources); err != nil || r.Injection == nil {
 		return observed, err
 	}
 	workloads, err := r.Injection.Observe(ctx, stack)
 	observed.workloads = &workloads
 	return observed, err
+}
+
+// annotations of a Secret that a former pass wrote; none if it did not.
+func (r *Reconciler) annotations(ctx context.Context, namespace, name string) (map[string]string, error) {
+	secret := metadata.Of(metadata.Secret)
+	if err := r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, secret); client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("read metadata of Secret %s: %w", name, err)
+	}
+	return secret.Annotations, nil
 }
 
 // rolledOut reports whether the newest Pod template of a Deployment is available,

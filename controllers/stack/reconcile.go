@@ -71,7 +71,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, stack *obsv1.ObservabilitySt
 	}
 	rolledOut, rolloutErr := r.rollout(ctx, stack, plan, applied)
 	reportErr := r.report(ctx, stack, plan, rolledOut)
-	return next(rolledOut, observed.recheck(), errors.Join(rolloutErr, reportErr))
+	return next(rolledOut, errors.Join(rolloutErr, reportErr))
 }
 
 const (
@@ -84,7 +84,8 @@ const (
 
 // next is when the stack is looked at again though no event asks for it. The jitter
 // keeps many stacks from being looked at at the same time.
-func next(done outcome, soonest time.Duration, err error) (ctrl.Result, error) {
+func next(done outcome, err error) (ctrl.Result, error) {
+	var soonest time.Duration
 	errs := []error{err}
 	for _, result := range done.results {
 		errs = append(errs, result.retry)

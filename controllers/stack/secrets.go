@@ -4,13 +4,8 @@ package stack
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"strings"
 	"sync"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,31 +23,19 @@ import (
 //
 // After a restart it reads none whose version is the one that the children were made
 // from: DSNs are in the settings, which are listed once, and of what exporters read the
-// revision is enough. Those are read later, when the start is long over.
+// revision is enough.
 type SecretReader struct {
 	// Metadata reads through the cache, Live from the API server.
 	Metadata, Live client.Reader
 	// Namespaces are those whose settings are listed; all if there are none.
 	Namespaces []string
-	// Now is the clock.
-	Now func() time.Time
 
 	mu    sync.Mutex
-	known map[types.NamespacedName]map[desired.SecretRef]secretKey // by stack
+	known map[types.NamespacedName]map[desired.SecretRef]desired.SecretValue // by stack
 
 	lists   sync.Mutex                      // held while the settings are listed
 	written map[types.NamespacedName]string // the DSNs in them, until the first pass
 }
-
-// secretKey is what is known of one key.
-type secretKey struct {
-	desired.SecretValue
-	// readAt is when a value is read that was not when the operator started.
-	readAt time.Time
-}
-
-// readLater is how long after a start the values are read that nothing has changed about.
-const readLater = 30 * time.Minute
 
 // Values returns what the Secret keys that a stack refers to hold. That a Secret or a key
 // is missing is no error. Sources are the versions from which the children were made.
@@ -60,18 +43,21 @@ func (s *SecretReader) Values(
 	ctx context.Context, stack *obsv1.ObservabilityStack, sources desired.Sources,
 ) (map[obsv1.SecretKeySelector]desired.SecretValue, error) {
 	name := client.ObjectKeyFromObject(stack)
-	before, known := s.load(name), map[desired.SecretRef]secretKey{}
+	before, known := s.load(name), map[desired.SecretRef]desired.SecretValue{}
 	values := map[obsv1.SecretKeySelector]desired.SecretValue{}
 	read := map[string]*corev1.Secret{}
 	for _, ref := range desired.SecretRefs(stack) {
-		key, exists, err := s.value(ctx, name, ref, before[ref], sources, read)
+		value, err := s.value(ctx, name, ref, before[ref], sources, read)
 		if err != nil {
 			return nil, err
 		}
 		known[ref] = before[ref] // Also of a Secret that is gone: it may be made anew.
-		if exists {
-			known[ref], values[ref.SecretKeySelector] = key, key.SecretValue
+		if value.SecretExists {
+			known[ref], values[ref.SecretKeySelector] = value, value
 		}
+	}
+	if before == nil {
+		s.dropWritten(name)
 	}
 	s.store(name, known)
 	return values, nil
@@ -79,112 +65,83 @@ func (s *SecretReader) Values(
 
 // value returns the last one while its version is there, or reads another.
 func (s *SecretReader) value(
-	ctx context.Context, stack types.NamespacedName, ref desired.SecretRef, last secretKey,
+	ctx context.Context, stack types.NamespacedName, ref desired.SecretRef, last desired.SecretValue,
 	sources desired.Sources, read map[string]*corev1.Secret,
-) (key secretKey, exists bool, err error) {
+) (none desired.SecretValue, err error) {
 	seen := metadata.Of(metadata.Secret)
 	if err := s.Metadata.Get(ctx, types.NamespacedName{Namespace: stack.Namespace, Name: ref.Name}, seen); err != nil {
 		if client.IgnoreNotFound(err) == nil {
-			return last, false, nil
+			return none, nil
 		}
-		return last, false, fmt.Errorf("read metadata of Secret %s: %w", ref.Name, err)
-	}
-	if last.ResourceVersion == seen.ResourceVersion && (last.readAt.IsZero() || s.Now().Before(last.readAt)) {
-		return last, true, nil
+		return none, fmt.Errorf("read metadata of Secret %s: %w", ref.Name, err)
 	}
 	if !last.SecretExists {
-		if last, exists, err = s.fromChildren(ctx, stack, ref, seen, sources); exists || err != nil {
-			return last, exists, err
+		if last, err = s.fromChildren(ctx, stack, ref, seen, sources.Of(ref)); err != nil {
+			return none, err
 		}
 	}
-	return s.fromSecret(ctx, seen, ref, last, read)
+	if last.SecretExists && last.ResourceVersion == seen.ResourceVersion {
+		return last, nil
+	}
+	secret := read[ref.Name]
+	if secret == nil { // Several of its keys may be named.
+		secret = &corev1.Secret{}
+		if err := s.Live.Get(ctx, client.ObjectKeyFromObject(seen), secret); err != nil {
+			if client.IgnoreNotFound(err) == nil {
+				return none, nil
+			}
+			return none, fmt.Errorf("read Secret %s: %w", ref.Name, err)
+		}
+		read[ref.Name] = secret
+	}
+	return desired.NewSecretValue(ref, secret, last.Source), nil
 }
 
 // Forget drops what a stack that is gone referred to.
-func (s *SecretReader) Forget(stack types.NamespacedName) { s.store(stack, nil) }
+func (s *SecretReader) Forget(stack types.NamespacedName) {
+	s.dropWritten(stack)
+	s.store(stack, nil)
+}
 
-func (s *SecretReader) load(stack types.NamespacedName) map[desired.SecretRef]secretKey {
+func (s *SecretReader) dropWritten(stack types.NamespacedName) {
+	s.lists.Lock()
+	defer s.lists.Unlock()
+	delete(s.written, stack)
+}
+
+func (s *SecretReader) load(stack types.NamespacedName) map[desired.SecretRef]desired.SecretValue {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.known[stack]
 }
 
-func (s *SecretReader) store(stack types.NamespacedName, known map[desired.SecretRef]secretKey) {
-	s.lists.Lock()
-	delete(s.written, stack)
-	s.lists.Unlock()
+func (s *SecretReader) store(stack types.NamespacedName, known map[desired.SecretRef]desired.SecretValue) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.known == nil {
-		s.known = map[types.NamespacedName]map[desired.SecretRef]secretKey{}
+		s.known = map[types.NamespacedName]map[desired.SecretRef]desired.SecretValue{}
 	}
-	s.known[stack] = known
-	if len(known) == 0 {
+	if s.known[stack] = known; known == nil {
 		delete(s.known, stack)
 	}
 }
 
-// fromSecret reads a key, and a Secret of which several keys are named once. White space
-// around a value is none of it: a line feed at the end comes and goes with the tool that
-// made the Secret.
-//
-// The revision is keyed with the Secret's UID, which few know who may not read the Secret,
-// but it stands in Events about it as well: whoever reads those can test guesses. A Secret
-// that is made anew with the same value, as Helm's hooks and restores do, keeps the revision
-// that it had.
-func (s *SecretReader) fromSecret(
-	ctx context.Context, seen *metav1.PartialObjectMetadata, ref desired.SecretRef, last secretKey,
-	read map[string]*corev1.Secret,
-) (key secretKey, exists bool, err error) {
-	secret := read[ref.Name]
-	if secret == nil {
-		secret = &corev1.Secret{}
-		if err := s.Live.Get(ctx, client.ObjectKeyFromObject(seen), secret); err != nil {
-			if client.IgnoreNotFound(err) == nil {
-				return key, false, nil
-			}
-			return key, false, fmt.Errorf("read Secret %s: %w", ref.Name, err)
-		}
-		read[ref.Name] = secret
-	}
-	data, found := secret.Data[ref.Key]
-	value := strings.TrimSpace(string(data))
-	key.SecretValue = desired.SecretValue{SecretExists: true, KeyExists: found}
-	key.Source = desired.Source{ResourceVersion: secret.ResourceVersion, Digest: digest(value), Revision: last.Revision}
-	if ref.Use != desired.UseExporter {
-		key.Value = value
-	}
-	if !last.KeyExists || last.Digest != key.Digest && last.ResourceVersion != secret.ResourceVersion {
-		mac := hmac.New(sha256.New, []byte(secret.UID))
-		mac.Write([]byte(value))
-		key.Revision = hex.EncodeToString(mac.Sum(nil)[:16])
-	}
-	return key, true, nil
-}
-
-func digest(value string) string {
-	sum := sha256.Sum256([]byte(value))
-	return hex.EncodeToString(sum[:])
-}
-
 // fromChildren takes a key from what a former process wrote, if that was made from the
-// version that is there.
+// version that is there, and else its source alone.
 func (s *SecretReader) fromChildren(
 	ctx context.Context, stack types.NamespacedName, ref desired.SecretRef,
-	seen *metav1.PartialObjectMetadata, sources desired.Sources,
-) (key secretKey, ok bool, err error) {
-	source := sources.Of(ref)
+	seen *metav1.PartialObjectMetadata, source desired.Source,
+) (value desired.SecretValue, err error) {
+	value.Source = source
 	if source.ResourceVersion != seen.ResourceVersion {
-		return key, false, nil
+		return value, nil
 	}
-	key.SecretValue = desired.SecretValue{SecretExists: true, KeyExists: true, Source: source}
-	if ref.Use != desired.UseDSN {
-		key.Accepted, key.readAt = true, s.Now().Add(readLater)
-		return key, true, nil
+	value.SecretExists, value.KeyExists = true, true
+	if ref.Use == desired.UseDSN {
+		value.Value, err = s.writtenDSN(ctx, stack)
+		value.SecretExists = desired.DigestOf(value.Value) == source.Digest // Somebody may have edited the settings.
 	}
-	dsn, err := s.writtenDSN(ctx, stack)
-	key.Value = dsn
-	return key, err == nil && digest(dsn) == source.Digest, err // Somebody may have edited the settings.
+	return value, err
 }
 
 // writtenDSN takes a stack's DSN from the settings that a former process wrote.

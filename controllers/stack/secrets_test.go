@@ -6,7 +6,6 @@ import (
 	"context"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -69,7 +68,7 @@ func newSecretReader() (*SecretReader, *secrets) {
 	all.put("sentry", "1", "1", map[string]string{"dsn": "https://k@sentry.example/1"})
 	all.put("broker", "2", "1",
 		map[string]string{"url": "redis://:hunter2@redis", "tls.key": "PRIVATE", "tls.crt": "PUBLIC", "ca.crt": "CA"})
-	return &SecretReader{Metadata: all, Live: all, Now: time.Now}, all
+	return &SecretReader{Metadata: all, Live: all}, all
 }
 
 func (s *SecretReader) values(t *testing.T, stack *obsv1.ObservabilityStack) map[string]desired.SecretValue {
@@ -133,7 +132,8 @@ func TestSecretReaderKeepsNoMoreThanIsNeeded(t *testing.T) {
 	reader, _ := newSecretReader()
 	stack := secretStack()
 	values := reader.values(t, stack)
-	for key, want := range map[string]bool{"dsn": true, "url": true, "tls.key": false, "tls.crt": false, "ca.crt": false} {
+	for _, key := range []string{"dsn", "url", "tls.key", "tls.crt", "ca.crt"} {
+		want := key == "dsn"
 		if got := values[key]; !got.KeyExists || (got.Value != "") != want {
 			t.Errorf("key %s exists: %v, its value is kept: %v, want %v", key, got.KeyExists, got.Value != "", want)
 		}
@@ -149,40 +149,45 @@ func TestSecretReaderKeepsNoMoreThanIsNeeded(t *testing.T) {
 	}
 }
 
-// What was not read after a restart is read later, and its revision stays: the version is the same.
-func TestSecretReaderReadsLaterWhatTheExporterReads(t *testing.T) {
-	reader, all := newSecretReader()
-	now := time.Now()
-	reader.Now = func() time.Time { return now }
-	sources := desired.Sources{}
-	for _, key := range []string{"url", "tls.key", "tls.crt", "ca.crt"} {
-		sources["broker/"+key] = desired.Source{ResourceVersion: "1", Revision: "of a former Secret"}
-	}
-	stack := secretStack()
-	stack.Spec.Sentry = nil
-	read := func() desired.SecretValue {
-		values, err := reader.Values(t.Context(), stack, sources)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return values[obsv1.SecretKeySelector{Name: "broker", Key: "url"}]
-	}
-	for _, tc := range []struct {
-		after time.Duration
-		reads int
-		value string
+// After a restart a Secret is read if it changed, and keeps its revision if the value did not.
+func TestSecretReaderReadsWhatChangedBeforeItStarted(t *testing.T) {
+	const url = "redis://:hunter2@redis"
+	for name, tc := range map[string]struct {
+		source desired.Source
+		reads  int
+		want   string
 	}{
-		{0, 0, ""}, {readLater / 2, 0, ""}, {readLater, 1, "redis://:hunter2@redis"},
-		{readLater, 1, "redis://:hunter2@redis"},
+		"unchanged": {desired.Source{ResourceVersion: "1", Revision: "kept", Digest: desired.DigestOf(url)}, 0, "kept"},
+		"made anew": {desired.Source{ResourceVersion: "0", Revision: "kept", Digest: desired.DigestOf(url)}, 1, "kept"},
+		"changed":   {desired.Source{ResourceVersion: "0", Revision: "kept", Digest: desired.DigestOf("x")}, 1, ""},
+		"unknown":   {desired.Source{}, 1, ""},
 	} {
-		now = now.Add(tc.after)
-		got := read()
-		if all.reads != tc.reads || got.Value != tc.value || got.Accepted != (tc.value == "") {
-			t.Errorf("after %s there were %d reads and the value is %q, want %d and %q", tc.after, all.reads, got.Value,
-				tc.reads, tc.value)
-		}
-		if got.Revision != "of a former Secret" {
-			t.Errorf("revision = %s, want it kept", got.Revision)
-		}
+		t.Run(name, func(t *testing.T) {
+			reader, all := newSecretReader()
+			stack := secretStack()
+			stack.Spec.Sentry, stack.Spec.Tasks.Brokers[0].TLS = nil, nil
+			for range 2 {
+				values, err := reader.Values(t.Context(), stack, desired.Sources{"broker/url": tc.source})
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := values[obsv1.SecretKeySelector{Name: "broker", Key: "url"}]
+				if all.reads != tc.reads || !got.KeyExists || got.Value != "" {
+					t.Errorf("%d reads of %+v, want %d and no value", all.reads, got, tc.reads)
+				}
+				if tc.want != "" && got.Revision != tc.want || tc.want == "" && got.Revision == tc.source.Revision {
+					t.Errorf("revision = %q, want it kept: %t", got.Revision, tc.want != "")
+				}
+			}
+		})
 	}
+}
+
+// TestSecretReaderWaitsForNoListOfOthers: the settings are listed once, which may take long.
+func TestSecretReaderWaitsForNoListOfOthers(t *testing.T) {
+	reader, _ := newSecretReader()
+	reader.values(t, secretStack())
+	reader.lists.Lock()
+	defer reader.lists.Unlock()
+	reader.values(t, secretStack())
 }

@@ -7,8 +7,10 @@ package brokerurl
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -80,6 +82,14 @@ var unsupported = map[string]string{
 	"rediscluster": "kombu, and so Celery, has no transport for Redis Cluster; use redis:// or sentinel://",
 }
 
+// SchemeError says why a URL is not that of a broker which anybody here can read.
+type SchemeError string
+
+func (e SchemeError) Error() string { return string(e) }
+
+// Schemes are those that Parse accepts, sorted.
+func Schemes() []string { return slices.Sorted(maps.Keys(schemes)) }
+
 const (
 	// kombu/transport/*.py, whose Transport.implements lists no fanout exchange.
 	noEvents = "Celery's transport for it has no broadcast, so workers neither send events over it nor hear questions; " +
@@ -94,7 +104,7 @@ const (
 // password whose special characters are not percent-encoded.
 func Parse(text string) (Address, error) {
 	if text = strings.TrimSpace(text); text == "" {
-		return Address{}, errors.New("the URL is empty")
+		return Address{}, SchemeError("the URL is empty")
 	}
 	var address Address
 	for i, part := range strings.Split(text, ";") {
@@ -134,9 +144,10 @@ func parseOne(text string) (Address, error) {
 	s, known := schemes[name]
 	switch {
 	case found && unsupported[strings.ToLower(name)] != "":
-		return Address{}, fmt.Errorf("%s:// is not supported: %s", strings.ToLower(name), unsupported[strings.ToLower(name)])
+		name = strings.ToLower(name)
+		return Address{}, SchemeError(name + ":// is not supported: " + unsupported[name])
 	case !found || !known:
-		return Address{}, errors.New("the URL has an unknown scheme, or none")
+		return Address{}, SchemeError("the URL has an unknown scheme, or none")
 	}
 	address, err := parseRest(Address{Kind: s.kind, TLS: s.tls, Socket: s.socket, scheme: name}, rest, s.port)
 	if err != nil {

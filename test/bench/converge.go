@@ -121,10 +121,8 @@ type request struct {
 func (b *bench) requestsFor(stack *obsv1.ObservabilityStack) (requests []request) {
 	in := desired.Inputs{ExporterImage: "exporter", Secrets: map[obsv1.SecretKeySelector]desired.SecretValue{}}
 	for _, ref := range desired.SecretRefs(stack) {
-		in.Secrets[ref.SecretKeySelector] = desired.SecretValue{
-			SecretExists: true, KeyExists: true, Value: secrets[ref.Key],
-			Source: desired.Source{Revision: "0123456789abcdef0123456789abcdef"},
-		}
+		secret := &corev1.Secret{Data: map[string][]byte{ref.Key: []byte(secrets[ref.Key])}}
+		in.Secrets[ref.SecretKeySelector] = desired.NewSecretValue(ref, secret, desired.Source{})
 	}
 	stack = stack.DeepCopy()
 	stack.UID = "00000000-0000-4000-8000-000000000000"

@@ -23,7 +23,7 @@ const (
 	drifted = 50
 )
 
-// restarts counts what a new process sends for stacks of 9 children and Secrets of their own: where
+// restarts counts what a new process sends for stacks and Secrets of their own: where
 // nothing changed, and where somebody changed some children while no operator ran.
 func (b *bench) restarts() {
 	b.renew()
