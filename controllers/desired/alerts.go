@@ -3,9 +3,10 @@
 package desired
 
 import (
+	_ "embed"
 	"fmt"
 	"net/url"
-	"strconv"
+	"regexp"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/prometheus/common/model"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/desired/dashboards"
@@ -20,8 +22,26 @@ import (
 
 const runbooks = "https://github.com/obstack/obstack/blob/main/docs/runbooks/"
 
-// alerts makes one PrometheusRule with the default alerts: one of each kind for
-// each monitor and broker.
+//go:embed alerts.yaml
+var alertsYAML []byte
+
+// alertTable has the alerts of each group.
+var alertTable = func() (table map[string][]alertTemplate) {
+	if err := yaml.UnmarshalStrict(alertsYAML, &table); err != nil {
+		panic(err) // Any test of a stack would see it.
+	}
+	return table
+}()
+
+// alertTemplate is an alert with placeholders.
+type alertTemplate struct {
+	Alert, Expr, Summary, Description string
+	// EachPeriodicTask makes it one alert for each of the broker's periodic tasks.
+	EachPeriodicTask bool
+}
+
+// alerts makes one PrometheusRule with the default alerts: one of each kind for each monitor and
+// broker.
 func alerts(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	spec := stack.Spec.Alerts
 	if spec == nil {
@@ -30,187 +50,167 @@ func alerts(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	if in.MissingAPIs[PrometheusRuleKind.GroupKind()] {
 		return missingAPI(nil, PrometheusRuleKind, prometheusOperator)
 	}
-	brokers := brokersOf(stack)
-	for i := range brokers {
-		if problem := invalidPrefix(&brokers[i]); problem != nil {
+	var monitors, brokers []monitoringv1.Rule
+	for _, monitor := range monitorsOf(stack) {
+		monitors = append(monitors, monitorSubject(stack, &monitor).alerts("http", spec, nil)...)
+	}
+	for _, broker := range brokersOf(stack) {
+		if problem := invalidPrefix(&broker); problem != nil {
 			return *problem
 		}
+		brokers = append(brokers, brokerSubject(stack, &broker).alerts("tasks", spec, broker.PeriodicTasks)...)
 	}
-	groups := alertGroups(stack, spec)
+	var groups []monitoringv1.RuleGroup
+	if len(monitors) > 0 {
+		groups = append(groups, monitoringv1.RuleGroup{Name: groupName(stack, "http"), Rules: monitors})
+	}
+	if len(brokers) > 0 {
+		groups = append(groups, monitoringv1.RuleGroup{Name: groupName(stack, "tasks"), Rules: brokers})
+	}
 	if len(groups) == 0 {
 		return available(nil, "every alert is disabled")
 	}
-	rule := &monitoringv1.PrometheusRule{
+	names := map[string]bool{} // An alert that both groups have is one to people.
+	for _, rule := range append(monitors, brokers...) {
+		names[rule.Alert] = true
+	}
+	out := available([]client.Object{&monitoringv1.PrometheusRule{
 		ObjectMeta: objectMeta(stack, componentAlerts, alertsName(stack), prometheusLabels(stack)),
 		Spec:       monitoringv1.PrometheusRuleSpec{Groups: groups},
-	}
-	alerts := count(countAlerts(groups), "alert")
-	out := available([]client.Object{rule}, alerts+" in place")
-	out.Covered = alerts
+	}}, count(len(names), "alert")+" in place")
+	out.Covered = count(len(names), "alert")
 	return out
 }
 
-func alertGroups(stack *obsv1.ObservabilityStack, spec *obsv1.AlertsSpec) []monitoringv1.RuleGroup {
-	var http, tasks []monitoringv1.Rule
-	monitors := monitorsOf(stack)
-	for i := range monitors {
-		http = append(http, enabled(monitorAlerts(stack, &monitors[i], spec))...)
-	}
-	brokers := brokersOf(stack)
-	for i := range brokers {
-		tasks = append(tasks, enabled(brokerAlerts(stack, &brokers[i], spec))...)
-	}
-	var groups []monitoringv1.RuleGroup
-	for _, group := range []monitoringv1.RuleGroup{{Name: "http", Rules: http}, {Name: "tasks", Rules: tasks}} {
-		if len(group.Rules) == 0 {
-			continue
-		}
-		group.Name = groupName(stack, group.Name)
-		for i := range group.Rules {
-			addLabels(&group.Rules[i], spec.Labels)
-		}
-		groups = append(groups, group)
-	}
-	return groups
-}
-
-// groupName of a group of rules. Prometheus wants the names unique within a file,
-// not within a cluster; the stack's name makes them readable on its rules page.
+// groupName of a group of rules. Prometheus wants the names unique within a file, not within a
+// cluster; the stack's name makes them readable on its rules page.
 func groupName(stack *obsv1.ObservabilityStack, part string) string {
 	return fmt.Sprintf("obstack:%s/%s:%s", stack.Namespace, stack.Name, part)
 }
 
-// choice is an alert that the spec may have disabled.
-type choice struct {
-	disabled bool
-	rule     monitoringv1.Rule
-}
-
-func enabled(choices []choice) []monitoringv1.Rule {
-	var rules []monitoringv1.Rule
-	for _, c := range choices {
-		if !c.disabled {
-			rules = append(rules, c.rule)
+// alerts are those of a group about the subject, as the spec tunes them.
+func (s subject) alerts(group string, spec *obsv1.AlertsSpec, tasks []obsv1.PeriodicTask) (rules []monitoringv1.Rule) {
+	all := s.tunings(spec)
+	for _, t := range alertTable[group] {
+		tuning := all[t.Alert]
+		switch {
+		case tuning.disabled:
+		case t.EachPeriodicTask:
+			for _, task := range tasks {
+				tuning.values = s.taskValues(task)
+				rules = append(rules, s.alert(t, tuning, "task", task.Name))
+			}
+		default:
+			rules = append(rules, s.alert(t, tuning, "", ""))
 		}
 	}
 	return rules
 }
 
-// subject is what a rule is about: a monitor or a broker of a stack.
-type subject struct {
-	stack *obsv1.ObservabilityStack
-	// label that its series carry, SeriesMonitor or SeriesBroker, and their name in it.
-	label, name string
-	// dashboard that shows most of it.
-	dashboard string
+// tuning is what a spec says of an alert.
+type tuning struct {
+	disabled bool
+	severity obsv1.Severity
+	hold     obsv1.Duration
+	// values of placeholders.
+	values []string
 }
 
-func monitorSubject(stack *obsv1.ObservabilityStack, monitor *obsv1.Monitor) subject {
-	return subject{stack, obsv1.SeriesMonitor, monitor.Name, dashboards.HTTP(monitor.Framework)}
-}
-
-func brokerSubject(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) subject {
-	return subject{stack, obsv1.SeriesBroker, broker.Name, dashboards.Tasks}
-}
-
-// series are the label matchers of the subject's series.
-func (s subject) series() string {
-	return fmt.Sprintf(`namespace=%q,%s=%q,%s=%q`, s.stack.Namespace, obsv1.SeriesStack, s.stack.Name, s.label, s.name)
-}
-
-// by aggregates over everything but the subject and the given labels. Every alert
-// has these labels, so that one can inhibit others about the same thing.
-func (s subject) by(more ...string) string {
-	return "by (" + strings.Join(append([]string{"namespace", obsv1.SeriesStack, s.label}, more...), ", ") + ")"
-}
-
-// alert is a rule about the subject. It carries the subject as a label, as its series do: promtool
-// calls two alerts that have a name and all labels in common duplicates. Summary and description
-// are templates.
-func (s subject) alert(
-	name, expr string, hold obsv1.Duration, severity obsv1.Severity, summary, description string,
-) monitoringv1.Rule {
-	rule := monitoringv1.Rule{
-		Alert:  name,
-		Expr:   intstr.FromString(expr),
-		Labels: map[string]string{"severity": string(severity), s.label: literal(s.name)},
-		Annotations: map[string]string{
-			"summary":     summary,
-			"description": description,
-			"runbook_url": runbooks + name + ".md",
-		},
+// tunings by the alert's name. A <threshold> is a number of PromQL, a <limit> the same in words.
+func (s subject) tunings(spec *obsv1.AlertsSpec) map[string]tuning {
+	latency, backlog, stalled, lost := spec.Latency, spec.QueueBacklog, spec.QueueStalled, spec.WorkersLost
+	down, silent, unreachable := spec.TargetDown, spec.SchedulerSilent, spec.BrokerUnreachable
+	ratio := func(r obsv1.RatioAlert) tuning {
+		share := number(r.Threshold)
+		return tuning{r.Disabled, r.Severity, r.For, []string{
+			// As humanizePercentage writes it, so that value and threshold compare.
+			"<threshold>", fmt.Sprintf("%g", share), "<limit>", fmt.Sprintf("%.4g%%", 100*share), "<window>", s.window(r.Window),
+		}}
 	}
-	if hold != "" && seconds(hold) > 0 {
-		rule.For = new(monitoringv1.Duration(hold))
+	return map[string]tuning{
+		"ObstackHighLatency": {latency.Disabled, latency.Severity, latency.For, []string{
+			"<threshold>", fmt.Sprintf("%g", duration(latency.Threshold).Seconds()),
+			"<limit>", literal(string(latency.Threshold)), "<window>", s.window(latency.Window),
+		}},
+		"ObstackHighErrorRatio":       ratio(spec.ErrorRatio),
+		"ObstackHighTaskFailureRatio": ratio(spec.TaskFailureRatio),
+		"ObstackTargetDown": ratio(obsv1.RatioAlert{
+			Disabled: down.Disabled, Severity: down.Severity, For: down.For, Threshold: down.Threshold,
+		}),
+		"ObstackQueueBacklog": {backlog.Disabled, backlog.Severity, backlog.For, []string{
+			"<threshold>", fmt.Sprint(backlog.Threshold), "<limit>", fmt.Sprint(backlog.Threshold),
+			"<queues>", otherQueues(backlog.IgnoredQueues),
+		}},
+		"ObstackQueueStalled": {stalled.Disabled, stalled.Severity, stalled.For, []string{
+			"<window>", s.window(stalled.Window), "<queues>", otherQueues(stalled.IgnoredQueues),
+		}},
+		"ObstackWorkersLost": {lost.Disabled, lost.Severity, "", []string{
+			"<threshold>", fmt.Sprint(lost.Threshold), "<window>", s.window(lost.Window),
+		}},
+		"ObstackSchedulerSilent":   {silent.Disabled, silent.Severity, silent.For, nil},
+		"ObstackBrokerUnreachable": {unreachable.Disabled, unreachable.Severity, unreachable.For, nil},
+	}
+}
+
+// taskValues are the values of the placeholders for a periodic task.
+func (s subject) taskValues(task obsv1.PeriodicTask) []string {
+	// A minute more than the interval: when a run shows depends on the scrapes, too.
+	window := duration(task.Interval).Truncate(time.Second) + time.Minute
+	return []string{
+		"<task>", literal(task.Name), "<interval>", literal(string(task.Interval)),
+		"<window>", model.Duration(window).String(), "<task series>", fmt.Sprintf("%s,name=%q", s.series, task.Name),
+	}
+}
+
+// otherQueues is a label matcher for the queues that are not ignored, with a comma before it.
+func otherQueues(ignored []string) string {
+	if len(ignored) == 0 {
+		return ""
+	}
+	patterns := make([]string, 0, len(ignored))
+	for _, queue := range ignored {
+		patterns = append(patterns, regexp.QuoteMeta(queue))
+	}
+	return fmt.Sprintf(",%s!~%q", labelQueue, strings.Join(patterns, "|"))
+}
+
+// alert makes a rule from a template, with a further label if it is not empty. It carries the
+// subject as a label, as its series do: promtool calls two alerts that have a name and all labels
+// in common duplicates. The labels of the spec do not replace those that say what the alert is
+// about, or one stack's alert could pass for another's.
+func (s subject) alert(t alertTemplate, tuning tuning, label, value string) monitoringv1.Rule {
+	labels := map[string]string{"severity": string(tuning.severity), s.label: literal(s.name)}
+	if label != "" {
+		labels[label] = literal(value)
+	}
+	if spec := s.stack.Spec.Alerts; spec != nil {
+		for key, value := range spec.Labels {
+			_, taken := labels[key]
+			if !taken && key != "namespace" && key != labelQueue && !strings.HasPrefix(key, "obstack_") {
+				labels[key] = literal(string(value))
+			}
+		}
+	}
+	fill := s.with(tuning.values...)
+	annotations := map[string]string{
+		"summary":     fill.Replace(t.Summary),
+		"description": fill.Replace(t.Description),
+		"runbook_url": runbooks + t.Alert + ".md",
 	}
 	if spec := s.stack.Spec.Dashboards; spec != nil {
-		rule.Annotations["dashboard_url"] = annotation("%s/d/%s?var-%s=%s", strings.TrimRight(spec.GrafanaURL, "/"),
+		annotations["dashboard_url"] = literal(fmt.Sprintf("%s/d/%s?var-%s=%s", strings.TrimRight(spec.GrafanaURL, "/"),
 			dashboards.UID(s.stack.Namespace, s.stack.Name, s.dashboard),
-			strings.TrimPrefix(s.label, "obstack_"), url.QueryEscape(s.name))
+			strings.TrimPrefix(s.label, "obstack_"), url.QueryEscape(s.name)))
+	}
+	expr := intstr.FromString(fill.Replace(t.Expr))
+	rule := monitoringv1.Rule{Alert: t.Alert, Expr: expr, Labels: labels, Annotations: annotations}
+	if duration(tuning.hold) > 0 {
+		rule.For = new(monitoringv1.Duration(tuning.hold))
 	}
 	return rule
 }
 
-// countAlerts counts as people do: an alert of several groups, each for its own subjects, is one.
-func countAlerts(groups []monitoringv1.RuleGroup) int {
-	names := map[string]bool{}
-	for _, group := range groups {
-		for i := range group.Rules {
-			names[group.Rules[i].Alert] = true
-		}
-	}
-	return len(names)
-}
-
-// targetDown is about the scrape itself. Where there is no target, which a share
-// cannot show, absent() names the subject from its matchers.
-func targetDown(s subject, tuning obsv1.TargetDownAlert) monitoringv1.Rule {
-	expr := fmt.Sprintf("1 - avg %s (up{%s}) > %g\nor absent(up{%s})",
-		s.by(), s.series(), share(tuning.Threshold), s.series())
-	return s.alert(alertTargetDown, expr, tuning.For, tuning.Severity,
-		annotation("Prometheus cannot scrape %s of stack %s/%s", s.name, s.stack.Namespace, s.stack.Name),
-		annotation("{{ $value | humanizePercentage }} of the targets cannot be scraped or are not there, "+
-			"above the threshold of %s. Other alerts about them are blind.", percent(tuning.Threshold)))
-}
-
-// window of an alert on a monitor: what the spec says, and at least four scrapes,
-// because with fewer one missed scrape leaves rate() without data.
-func window(set obsv1.Window, monitor *obsv1.Monitor) string {
-	span := span(set, 5*time.Minute)
-	if interval, err := time.ParseDuration(string(monitor.Interval)); err == nil {
-		span = max(span, 4*interval)
-	}
-	return model.Duration(span).String()
-}
-
-// span is the length of a window, or the fallback where none is set.
-func span(set obsv1.Window, fallback time.Duration) time.Duration {
-	parsed, err := time.ParseDuration(string(set))
-	if err != nil {
-		return fallback
-	}
-	return parsed
-}
-
-// seconds of a duration that CEL has checked.
-func seconds(d obsv1.Duration) float64 {
-	parsed, err := time.ParseDuration(string(d))
-	if err != nil {
-		return 0
-	}
-	return parsed.Seconds()
-}
-
-// share is the number that CEL has checked to be one.
-func share(threshold string) float64 {
-	parsed, err := strconv.ParseFloat(threshold, 64)
-	if err != nil {
-		return 0
-	}
-	return parsed
-}
-
-// percent writes a share as humanizePercentage does, so that value and threshold compare.
-func percent(threshold string) string {
-	return fmt.Sprintf("%.4g%%", 100*share(threshold))
+// literal escapes a string for Prometheus' templates, which could read every series.
+func literal(s string) string {
+	return strings.ReplaceAll(s, "{", `{{"{"}}`)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,97 +29,88 @@ func measure(stack *obsv1.ObservabilityStack, slo *obsv1.SLO) (measured, *Output
 const slowestScrape = 75 * time.Second
 
 func measureRequests(stack *obsv1.ObservabilityStack, slo *obsv1.SLO) (measured, *Output) {
-	monitor := &obsv1.Monitor{Name: slo.Monitor}
-	for _, m := range monitorsOf(stack) {
-		if m.Name == slo.Monitor {
-			monitor = &m
-		}
+	monitor := obsv1.Monitor{Name: slo.Monitor}
+	if i := slices.IndexFunc(monitorsOf(stack), func(m obsv1.Monitor) bool { return m.Name == slo.Monitor }); i >= 0 {
+		monitor = monitorsOf(stack)[i]
 	}
-	s := monitorSubject(stack, monitor)
-	if interval, err := time.ParseDuration(string(monitor.Interval)); err == nil && interval > slowestScrape {
-		problem := unavailable(nil, obsv1.ReasonScrapeIntervalTooLong, fmt.Sprintf(
+	if duration(monitor.Interval) > slowestScrape {
+		return measured{}, new(unavailable(nil, obsv1.ReasonScrapeIntervalTooLong, fmt.Sprintf(
 			"SLO %s: monitor %s is scraped every %s, and the shortest window of an SLO is 5m, "+
 				"which needs four scrapes: write interval: 1m or less for the monitor",
-			slo.Name, monitor.Name, monitor.Interval))
-		return measured{}, &problem
+			slo.Name, monitor.Name, monitor.Interval)))
 	}
-	f := framework.Table[monitor.Framework]
+	s := monitorSubject(stack, &monitor)
 	if slo.Indicator == obsv1.IndicatorLatency {
-		histogram := histogram{f.Duration, s.series(), f.Buckets}
-		return histogram.measure(s, slo, "monitor "+monitor.Name)
+		f := framework.Table[monitor.Framework]
+		return s.measureTimes(slo, "monitor "+monitor.Name, f.Duration, f.Buckets)
 	}
-	all := fmt.Sprintf("sum %s (rate(%s{%s}[5m]))", s.by(), f.Requests, s.series())
-	bad := fmt.Sprintf("sum %s (rate(%s{%s,%s}[5m]))", s.by(), f.Requests, s.series(), f.Errors)
+	fill := s.with()
+	all := fill.Replace("sum by (<subject>) (rate(<requests>{<series>}[5m]))")
+	bad := fill.Replace("sum by (<subject>) (rate(<requests>{<series>,<errors>}[5m]))")
 	// As long as nothing has failed there is no series of failures.
 	return measured{s, bad + "\nor 0 * " + all, all}, nil
 }
 
 func measureTasks(stack *obsv1.ObservabilityStack, slo *obsv1.SLO) (measured, *Output) {
-	broker := &obsv1.Broker{Name: slo.Broker}
-	for _, b := range brokersOf(stack) {
-		if b.Name == slo.Broker {
-			broker = &b
-		}
+	broker := obsv1.Broker{Name: slo.Broker}
+	if i := slices.IndexFunc(brokersOf(stack), func(b obsv1.Broker) bool { return b.Name == slo.Broker }); i >= 0 {
+		broker = brokersOf(stack)[i]
 	}
-	if problem := invalidPrefix(broker); problem != nil {
+	if problem := invalidPrefix(&broker); problem != nil {
 		problem.Message = fmt.Sprintf("SLO %s: %s", slo.Name, problem.Message)
 		return measured{}, problem
 	}
-	s := brokerSubject(stack, broker)
-	series := s.series()
+	s := brokerSubject(stack, &broker)
+	switch slo.Indicator {
+	case obsv1.IndicatorQueueWait:
+		return s.measureTimes(slo, "broker "+broker.Name, metricPrefix(&broker)+"task_queue_wait_time",
+			bucketsOf(&broker, "queue-wait-buckets", defaultWaitBuckets))
+	case obsv1.IndicatorTaskRuntime:
+		return s.measureTimes(slo, "broker "+broker.Name, metricPrefix(&broker)+"task_runtime",
+			bucketsOf(&broker, "buckets", defaultRuntimeBuckets))
+	}
+	fill := s.with("<series>", s.only(slo))
+	failed := fill.Replace("sum by (<subject>) (rate(<prefix>task_failed_total{<series>}[5m]))")
+	succeeded := fill.Replace("sum by (<subject>) (rate(<prefix>task_succeeded_total{<series>}[5m]))")
+	// Either may have no series, and a sum with nothing is nothing.
+	failures := fmt.Sprintf("(%s or 0 * %s)", failed, succeeded)
+	return measured{s, failures, fmt.Sprintf("%s\n+ (%s or 0 * %s)", failures, succeeded, failed)}, nil
+}
+
+// only narrows the series of a broker to the task and the queue of an SLO.
+func (s subject) only(slo *obsv1.SLO) string {
+	series := s.series
 	if slo.Task != "" {
 		series += fmt.Sprintf(",name=%q", slo.Task)
 	}
 	if slo.Queue != "" {
 		series += fmt.Sprintf(",%s=%q", labelQueue, slo.Queue)
 	}
-	switch slo.Indicator {
-	case obsv1.IndicatorQueueWait:
-		bounds := bucketsOf(broker, "queue-wait-buckets", defaultWaitBuckets)
-		histogram := histogram{taskMetric(broker, "task_queue_wait_time"), series, bounds}
-		return histogram.measure(s, slo, "broker "+broker.Name)
-	case obsv1.IndicatorTaskRuntime:
-		bounds := bucketsOf(broker, "buckets", defaultRuntimeBuckets)
-		histogram := histogram{taskMetric(broker, "task_runtime"), series, bounds}
-		return histogram.measure(s, slo, "broker "+broker.Name)
-	}
-	failed := fmt.Sprintf("sum %s (rate(%s{%s}[5m]))", s.by(), taskMetric(broker, "task_failed_total"), series)
-	succeeded := fmt.Sprintf("sum %s (rate(%s{%s}[5m]))", s.by(), taskMetric(broker, "task_succeeded_total"), series)
-	// Either may have no series, and a sum with nothing is nothing.
-	failures := fmt.Sprintf("(%s or 0 * %s)", failed, succeeded)
-	return measured{s, failures, fmt.Sprintf("%s\n+ (%s or 0 * %s)", failures, succeeded, failed)}, nil
+	return series
 }
 
-// histogram is where the events of an SLO with a threshold are counted.
-type histogram struct {
-	name, series string
-	bounds       []float64
-}
-
-// measure counts what lies above the threshold, which must be the boundary of a
+// measureTimes counts what a histogram has above the threshold, which must be the boundary of a
 // bucket: between two of them Prometheus can only guess.
-func (h histogram) measure(s subject, slo *obsv1.SLO, owner string) (measured, *Output) {
-	threshold := seconds(slo.Threshold)
-	for _, bound := range h.bounds {
-		if math.Abs(bound-threshold) > 1e-6 {
-			continue
-		}
-		all := fmt.Sprintf("sum %s (rate(%s_count{%s}[5m]))", s.by(), h.name, h.series)
-		good := fmt.Sprintf("sum %s (rate(%s_bucket{%s,%s}[5m]))", s.by(), h.name, h.series, leMatcher(bound))
-		// If the application has other buckets there must be no data, rather than a perfect score
-		// or none.
+func (s subject) measureTimes(slo *obsv1.SLO, owner, histogram string, bounds []float64) (measured, *Output) {
+	threshold := duration(slo.Threshold).Seconds()
+	i := slices.IndexFunc(bounds, func(bound float64) bool { return math.Abs(bound-threshold) <= 1e-6 })
+	switch {
+	case i >= 0:
+		fill := s.with("<series>", s.only(slo), "<histogram>", histogram, "<le>", leMatcher(bounds[i]))
+		all := fill.Replace("sum by (<subject>) (rate(<histogram>_count{<series>}[5m]))")
+		good := fill.Replace("sum by (<subject>) (rate(<histogram>_bucket{<series>,<le>}[5m]))")
+		// If the application has other buckets there must be no data, rather than a perfect score or
+		// none.
 		return measured{s, fmt.Sprintf("clamp_min(%s\n- %s, 0)", all, good), all + "\nand " + good}, nil
-	}
-	if len(h.bounds) == 0 {
-		problem := unavailable(nil, obsv1.ReasonInvalidThreshold, fmt.Sprintf(
+	case len(bounds) == 0:
+		return measured{}, new(unavailable(nil, obsv1.ReasonInvalidThreshold, fmt.Sprintf(
 			"SLO %s: the args of %s give %s no bucket: write them as seconds, such as --buckets=0.5,1,5",
-			slo.Name, owner, h.name))
-		return measured{}, &problem
+			slo.Name, owner, histogram)))
+	default:
+		return measured{}, new(unavailable(nil, obsv1.ReasonInvalidThreshold, fmt.Sprintf(
+			"SLO %s: the threshold %s is not the boundary of a bucket of %s of %s: write one of %s",
+			slo.Name, slo.Threshold, histogram, owner, boundaries(bounds))))
 	}
-	problem := unavailable(nil, obsv1.ReasonInvalidThreshold, fmt.Sprintf(
-		"SLO %s: the threshold %s is not the boundary of a bucket of %s of %s: write one of %s",
-		slo.Name, slo.Threshold, h.name, owner, boundaries(h.bounds)))
-	return measured{}, &problem
 }
 
 // leMatcher matches the bucket with that upper bound. A whole number is "1" where

@@ -73,7 +73,7 @@ func TestBurnRatesThatCannotComeTrue(t *testing.T) {
 		"99.9": "1h 6h 1d 3d", "93.1": "1h 6h 1d 3d", "93": "6h 1d 3d", "83.4": "6h 1d 3d", "83.3": "1d 3d", "66.6": "3d",
 		"50": "3d",
 	} {
-		r := sloRules{budget: budgetOf(objective)}
+		r := sloRules{budget: (100 - number(objective)) / 100}
 		var long []string
 		for _, b := range append(r.burns(obsv1.BurnAlert{}, burnFast), r.burns(obsv1.BurnAlert{}, burnSlow)...) {
 			long = append(long, b.long)
