@@ -7,8 +7,9 @@ export CGO_ENABLED := 0
 VERSION ?= dev
 TOOL := go tool -modfile=hack/tools/go.mod
 CHART := charts/obstack
-# Hand-written code of the operator; what only builds, tests or shows it does not count. What runs it as a process
-# of its own counts as well. The exporter is measured by test-integration, because much of it does nothing without a broker.
+# Hand-written code of the operator; what only builds, tests or shows it does not count. What runs
+# it as a process of its own counts as well. The exporter is measured by test-integration, because
+# much of it does nothing without a broker.
 OPERATOR := .,./api/...,./controllers/...,./internal/backoff,./internal/failures,./internal/watchdog
 EXPORTER := ./internal/taskexporter/... ./cmd/task-exporter
 MIN_COVERAGE := 85
@@ -40,8 +41,9 @@ image: ## Build the container image with docker.
 tools: ## Build all pinned tools, of which each target builds what it uses; the first time takes minutes.
 	@hack/tools/build.sh
 
-# The operator that tests start is built once. Nobody debugs these programs, and without DWARF they link in half the time.
-# Four packages at a time, because many wait for what takes its time rather than for a processor.
+# The operator that tests start is built once. Nobody debugs these programs, and without DWARF they
+# link in half the time. Four packages at a time, because many wait for what takes its time rather
+# than for a processor.
 .PHONY: test
 test: ## Run every test that needs no more than this machine, with the coverage gate.
 	@hack/tools/build.sh controller-gen helm kustomize promtool

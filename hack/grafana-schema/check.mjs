@@ -1,6 +1,7 @@
-// Type-checks Grafana dashboards against the types that Grafana publishes: npm ci && node check.mjs FILE...
-// A dashboard becomes a literal of TypeScript, because only in a literal does the compiler refuse fields that the type
-// does not have.
+// Type-checks Grafana dashboards against the types that Grafana publishes:
+// npm ci && node check.mjs FILE...
+// A dashboard becomes a literal of TypeScript, because only in a literal does the compiler refuse
+// fields that the type does not have.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -24,7 +25,8 @@ function source(file) {
   for (const [type, { module }] of Object.entries(panels)) {
     lines.push(`import type * as ${type} from "${types}/raw/composable/${module}/panelcfg/x/types.gen";`);
   }
-  // Enumerations of strings become their values, so that "multi" may stand for TooltipDisplayMode.Multi.
+  // Enumerations of strings become their values, so that "multi" may stand for
+  // TooltipDisplayMode.Multi.
   lines.push(
     "type Plain<T> = T extends string ? `${T}` : T extends (infer E)[] ? Plain<E>[] :",
     "  T extends object ? string extends keyof T ? T : { [K in keyof T]: Plain<T[K]> } : T;",
@@ -39,7 +41,8 @@ function source(file) {
       lines.push(`export const custom${i}: Plain<Partial<${panel.type}.${known.custom}>> = ${JSON.stringify(custom)};`);
     }
   });
-  // What plugins add to the types of the core: a target's query is Prometheus', an annotation's format its data source's.
+  // What plugins add to the types of the core: a target's query is Prometheus', an annotation's
+  // format its data source's.
   for (const annotation of dashboard.annotations?.list ?? []) {
     for (const key of ["titleFormat", "textFormat", "useValueForTime"]) delete annotation[key];
     delete annotation.target;

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs what the dashboards are tried on, beside what install.sh does: npm, Prometheus, built from its Go module, and
-# the libraries whose metrics the presets name. Prints the folder, for OBSTACK_INTEGRATION.
-# A second run takes seconds. Usage: export OBSTACK_INTEGRATION="$(hack/integration/dashboards.sh)"
+# Installs what the dashboards are tried on, beside what install.sh does: npm, Prometheus, built
+# from its Go module, and the libraries whose metrics the presets name. Prints the folder, for
+# OBSTACK_INTEGRATION. A second run takes seconds.
+# Usage: export OBSTACK_INTEGRATION="$(hack/integration/dashboards.sh)"
 set -euo pipefail
 cd "$(dirname "$0")"
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the task exporter is tested against: Redis, RabbitMQ and two versions of Celery.
 # Prints the folder, for OBSTACK_INTEGRATION. A second run does nothing and takes no time.
-# Usage: export OBSTACK_INTEGRATION="$(hack/integration/install.sh)"; arguments are more Debian packages, whose
-# programs have the same names, to install if they are missing.
+# Usage: export OBSTACK_INTEGRATION="$(hack/integration/install.sh)"; arguments are more Debian
+# packages, whose programs have the same names, to install if they are missing.
 set -euo pipefail
 
 readonly dir="${OBSTACK_INTEGRATION:-${XDG_CACHE_HOME:-$HOME/.cache}/obstack/integration}"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the tools that are pinned here into Go's build cache, where go tool finds them, and says so.
-# Arguments choose tools by name; without any it builds all. A second run takes seconds.
+# Builds the tools that are pinned here into Go's build cache, where go tool finds them, and says
+# so. Arguments choose tools by name; without any it builds all. A second run takes seconds.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 # As the Makefile and the tests run them: with other settings they would be built again.

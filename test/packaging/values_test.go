@@ -107,6 +107,7 @@ func valuesBelow(t *testing.T, prefix string, mapping *yaml.Node) []value {
 		description, documented := strings.CutPrefix(key.HeadComment, "# -- ")
 		switch {
 		case documented:
+			description = strings.ReplaceAll(description, "\n# ", " ")
 			found = append(found, value{prefix + key.Value, description, inline(t, content)})
 		case content.Kind == yaml.MappingNode && len(content.Content) > 0:
 			found = append(found, valuesBelow(t, prefix+key.Value+".", content)...)

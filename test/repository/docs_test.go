@@ -41,18 +41,20 @@ func TestLinesOfTheDocs(t *testing.T) {
 	}
 }
 
-// TestCommentsWrap at 100 columns: code may have 120, because it is not as easily broken.
+// TestCommentsWrap at 100 columns; code may have 120, because it is not as easily broken.
 func TestCommentsWrap(t *testing.T) {
 	const most = 100
-	// A marker is one line for its generator, and a URL is one word.
-	unbreakable := regexp.MustCompile(`^\s*// ?\+|^\s*//nolint|^\s*// \S+$`)
-	for _, file := range files(t, "*.go") {
+	// A marker is one line for its generator, what is run or expected one for its reader, and a URL
+	// one word.
+	comment := regexp.MustCompile(`^\s*(?://|#)`)
+	unbreakable := regexp.MustCompile(`^\s*(?:// ?\+|//nolint|# want:|#   |(?://|#) \S+$)`)
+	for _, file := range files(t, "*.go", "*.mjs", "*.sh", "*.tmpl", "*.yaml", "*.yml", "Dockerfile", "Makefile", ".ci/*") {
 		if strings.HasPrefix(path.Base(file), "zz_generated.") {
 			continue
 		}
 		for number, line := range lines(t, file) {
 			length := utf8.RuneCountInString(line)
-			if length > most && strings.HasPrefix(strings.TrimSpace(line), "//") && !unbreakable.MatchString(line) {
+			if length > most && comment.MatchString(line) && !unbreakable.MatchString(line) {
 				t.Errorf("%s:%d has %d columns, a comment has at most %d", file, number+1, length, most)
 			}
 		}
