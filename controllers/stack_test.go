@@ -285,8 +285,8 @@ func TestSecretReaderReadsNoSecretAfterARestart(t *testing.T) {
 	}
 }
 
-// A broker's Secret that is made anew with the same value restarts no exporter, whatever obstack was
-// doing meanwhile, and another image does not take a URL that was not looked at.
+// A broker's Secret that is made anew with the same value restarts no exporter, whatever obstack
+// was doing meanwhile, and another image does not take a URL that was not looked at.
 func TestReconcileKeepsTheExporterOfEqualSecrets(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	f.reconcileStack(t, stack)

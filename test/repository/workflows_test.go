@@ -3,6 +3,7 @@
 package repository
 
 import (
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -49,6 +50,34 @@ func TestWorkflowsMayOnlyRead(t *testing.T) {
 	for _, file := range files(t, ".github/workflows/*.yaml") {
 		if !strings.Contains(read(t, file), "\npermissions:\n  contents: read\n") {
 			t.Errorf("%s lacks permissions: {contents: read} at the top", file)
+		}
+	}
+}
+
+// TestDependabotKnowsEveryModule: a module that is not listed gets no updates, and nobody notices.
+func TestDependabotKnowsEveryModule(t *testing.T) {
+	var config struct {
+		Updates []struct {
+			Ecosystem   string `json:"package-ecosystem"`
+			Directory   string
+			Directories []string
+		}
+	}
+	if err := yaml.Unmarshal([]byte(read(t, ".github/dependabot.yml")), &config); err != nil {
+		t.Fatal(err)
+	}
+	for ecosystem, pattern := range map[string]string{"gomod": "*go.mod", "npm": "*package.json", "docker": "*Dockerfile"} {
+		for _, file := range files(t, pattern) {
+			known := false
+			for _, update := range config.Updates {
+				for _, directory := range append(update.Directories, update.Directory) {
+					match, err := path.Match(directory, path.Dir("/"+file))
+					known = known || err == nil && match && update.Ecosystem == ecosystem
+				}
+			}
+			if !known {
+				t.Errorf(".github/dependabot.yml has no %s for %s", ecosystem, file)
+			}
 		}
 	}
 }
