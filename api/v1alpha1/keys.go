@@ -37,7 +37,7 @@ const (
 	SeriesSLO = "slo"
 )
 
-// Annotations that users set on workloads, Pod templates, Pods and Namespaces.
+// Annotations that users set on workloads, Pod templates and Pods.
 const (
 	// AnnotationStack names the stack whose settings are injected: NAME or NAMESPACE/NAME.
 	AnnotationStack = "obstack.dev/stack"
@@ -49,8 +49,11 @@ const (
 	// AnnotationSentryProject chooses an entry of spec.sentry.projects.
 	AnnotationSentryProject = "obstack.dev/sentry-project"
 	// AnnotationContainers lists the containers to inject, by name and separated by
-	// commas. Absent: every regular container.
+	// commas, or is "*". Absent: every regular container but known sidecars.
 	AnnotationContainers = "obstack.dev/containers"
+	// AnnotationSentryRelease with the value "false" keeps spec.sentry.release: FromImage
+	// from setting SENTRY_RELEASE, for containers that get it elsewhere.
+	AnnotationSentryRelease = "obstack.dev/sentry-release"
 )
 
 // Labels on a Namespace: its workloads use that stack, unless they say otherwise. They are
@@ -72,7 +75,8 @@ const (
 	// StampVersion is the label with the configuration's hash, which names the Secret with the
 	// settings: ReplicaSets and ControllerRevisions copy labels alone.
 	StampVersion = "inject.obstack.dev/version"
-	// StampWorkload is the annotation with the workload's name, of a Job that of its CronJob.
+	// StampWorkload is the annotation with the workload's name, of a Job that of its CronJob, which
+	// begins SENTRY_RELEASE. It is there only where spec.sentry.release is FromImage.
 	StampWorkload = "inject.obstack.dev/workload"
 	// StampConfigHash is the annotation with the configuration's hash.
 	StampConfigHash = "inject.obstack.dev/config-hash"

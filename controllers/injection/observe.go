@@ -32,8 +32,11 @@ func (i *Injector) Observe(ctx context.Context, stack *obsv1.ObservabilityStack)
 		if claim.Stack != key || !w.DeletionTimestamp.IsZero() {
 			continue
 		}
-		if !policy.DecideWorkload(w, claim, namespace, stack).Granted {
-			state.Refused++
+		decision := policy.DecideWorkload(w, claim, namespace, stack)
+		if !decision.Granted {
+			if decision.Reason != "" {
+				state.Refused++
+			}
 			continue
 		}
 		// A namespace that is being deleted takes no more objects.
@@ -41,7 +44,7 @@ func (i *Injector) Observe(ctx context.Context, stack *obsv1.ObservabilityStack)
 			state.Namespaces = append(state.Namespaces, w.Namespace)
 		}
 		state.Candidates = append(state.Candidates, policy.Candidate{
-			Workload: w, Want: policy.StampFor(claim, ""), Pods: pods[w.Key()],
+			Workload: w, Want: policy.StampFor(claim, stack, w.Name, ""), Pods: pods[w.Key()],
 		})
 	}
 	alone, err := i.lonePods(ctx, stack, pods)

@@ -175,7 +175,7 @@ func (i *Injector) inNamespace(ctx context.Context, obj client.Object) ([]*polic
 		return nil, nil
 	}
 	workloads, err := i.Reader.InNamespace(ctx, obj.GetName())
-	namespace := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Annotations: obj.GetAnnotations()}}
+	namespace := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Labels: obj.GetLabels()}}
 	return slices.DeleteFunc(workloads, func(w *policy.Workload) bool {
 		return !concerned(w, policy.ClaimOf(w, namespace))
 	}), err

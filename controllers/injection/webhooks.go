@@ -94,7 +94,11 @@ func (h *PodWebhook) Handle(ctx context.Context, req admission.Request) admissio
 		countInjection("failed", "Undecodable")
 		return failed(ctx, fmt.Errorf("decode the Pod: %w", err))
 	}
-	claim := policy.PodClaim(pod, req.Namespace)
+	namespace, err := h.namespace(ctx, req.Namespace)
+	if err != nil {
+		return failed(ctx, err)
+	}
+	claim := policy.PodClaim(pod, req.Namespace, namespace.Labels)
 	decision, stack, err := h.decide(ctx, claim, req.Namespace)
 	if err != nil {
 		countInjection("failed", "LookupFailed")
@@ -132,7 +136,7 @@ func (h *PodWebhook) Handle(ctx context.Context, req admission.Request) admissio
 func podStamp(pod *corev1.Pod, claim policy.Claim, current string) policy.Stamp {
 	stamp, _ := policy.StampOf(pod.Labels, pod.Annotations)
 	if stamp.Stack != claim.Stack || stamp.ConfigHash == "" {
-		return policy.StampFor(claim, current)
+		return policy.Stamp{Stack: claim.Stack, ConfigHash: current}
 	}
 	return stamp
 }
@@ -150,25 +154,11 @@ func (h *WorkloadWebhook) Handle(ctx context.Context, req admission.Request) adm
 		return failed(ctx, err)
 	}
 	ops := policy.ProbePatch(after.Annotations)
-	// The Jobs of a CronJob have the stamp of its template.
-	if after.OfCronJob() {
+	// The Jobs of a CronJob have the stamp of its template, and the operator knows what it writes.
+	if after.OfCronJob() || byOperator(req) {
 		return admission.Patched("", ops...)
 	}
-	namespace, err := h.namespace(ctx, req.Namespace)
-	if err != nil {
-		return failed(ctx, err)
-	}
-	claim := policy.ClaimOf(&after.Workload, namespace)
-	decision, stack, err := h.decide(ctx, claim, req.Namespace)
-	if err != nil {
-		return failed(ctx, err)
-	}
-	decision = decision.Check(claim, after.PodTemplate().ContainerNames())
 	change := policy.TemplateChange{Path: after.path, New: after.template}
-	if decision.Granted && stack.Status.ConfigHash != "" {
-		stamp := policy.StampFor(claim, stack.Status.ConfigHash)
-		change.Want = &stamp
-	}
 	if req.Operation == admissionv1.Update {
 		before, err := decodeWorkload(req.OldObject.Raw, req.Kind.Kind)
 		if err != nil {
@@ -176,8 +166,46 @@ func (h *WorkloadWebhook) Handle(ctx context.Context, req admission.Request) adm
 		}
 		change.Old = before.template
 	}
-	ops = append(ops, policy.TemplatePatch(change)...)
-	return withWarning(admission.Patched("", ops...), decision)
+	namespace, err := h.namespace(ctx, req.Namespace)
+	if err != nil {
+		return failed(ctx, err)
+	}
+	claim := policy.ClaimOf(&after.Workload, namespace)
+	if claim.Made() && !h.Watched(claim.Stack.Namespace) {
+		return admission.Patched("", ops...) // It is another operator's.
+	}
+	decision, err := h.want(ctx, claim, &after.Workload, &change)
+	if err != nil {
+		return failed(ctx, err)
+	}
+	return withWarning(admission.Patched("", append(ops, policy.TemplatePatch(change)...)...), decision)
+}
+
+// byOperator reports whether the operator asks, which stamps in its own time.
+func byOperator(req admission.Request) bool {
+	var options struct {
+		FieldManager string `json:"fieldManager"`
+	}
+	return json.Unmarshal(req.Options.Raw, &options) == nil && options.FieldManager == obsv1.FieldManager
+}
+
+// want finds out which stamp a workload should have.
+func (h *WorkloadWebhook) want(ctx context.Context, claim policy.Claim, w *policy.Workload,
+	change *policy.TemplateChange) (policy.Decision, error) {
+	decision, stack, err := h.decide(ctx, claim, w.Namespace)
+	if err != nil {
+		return policy.Decision{}, err
+	}
+	decision = decision.Check(claim, w.PodTemplate().ContainerNames())
+	change.Claimed = claim.Made()
+	if decision.Granted && stack.Status.ConfigHash != "" {
+		// A name that is to be generated is not known yet.
+		change.Want = new(policy.StampFor(claim, stack, w.Name, stack.Status.ConfigHash))
+	} else {
+		// A new stack has no settings yet, and an owner mends what is mistyped: neither costs a stamp.
+		change.Hold = decision.Granted || decision.Hold || claim.Problem != ""
+	}
+	return decision, nil
 }
 
 // admitted is a workload in an admission request.

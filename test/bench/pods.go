@@ -53,7 +53,7 @@ func (b *bench) podCreation() {
 	workload := read("deployment.yaml", &appsv1.Deployment{})
 	workload.Namespace, workload.Name = stack.Namespace, "shop"
 	plain, stamped := podOf(workload), podOf(workload)
-	stamp := policy.StampFor(policy.Claim{Stack: client.ObjectKeyFromObject(stack)}, stack.Status.ConfigHash)
+	stamp := policy.Stamp{Stack: client.ObjectKeyFromObject(stack), ConfigHash: stack.Status.ConfigHash}
 	maps.Copy(stamped.Labels, stamp.Labels())
 	maps.Copy(stamped.Annotations, stamp.Annotations())
 	for i, pod := range []*corev1.Pod{plain, stamped} {

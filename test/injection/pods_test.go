@@ -112,7 +112,7 @@ func (c *cluster) wrongAnnotations(t *testing.T) {
 	c.awaitInjected(t, stack, namespace, "choice-long", 1)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
 	testenv.Change(t, c.api, ns, func(ns *corev1.Namespace) {
-		ns.Annotations = map[string]string{obsv1.AnnotationStack: long}
+		ns.Labels[obsv1.LabelUseStack] = "The_Shop"
 	})
 	testenv.Create(t, c.api, deployment(namespace, "of-namespace", "", 1))
 	c.awaitEvent(t, namespace, "of-namespace", obsv1.ReasonInvalidAnnotation, "is not accepted")

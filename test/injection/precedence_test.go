@@ -111,7 +111,7 @@ func (c *cluster) precedence(t *testing.T) {
 	testenv.Create(t, c.api, templated)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
 	testenv.Change(t, c.api, ns, func(ns *corev1.Namespace) {
-		ns.Annotations = map[string]string{obsv1.AnnotationStack: "of-namespace"}
+		ns.Labels[obsv1.LabelUseStack] = "of-namespace"
 	})
 
 	for obj, n := range unannotated {
@@ -139,7 +139,7 @@ func (c *cluster) optOut(t *testing.T) {
 	stack := c.stack(t, namespace)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
 	testenv.Change(t, c.api, ns, func(ns *corev1.Namespace) {
-		ns.Annotations = map[string]string{obsv1.AnnotationStack: "shop"}
+		ns.Labels[obsv1.LabelUseStack] = "shop"
 	})
 	out, in := map[string]string{obsv1.AnnotationInject: "false"}, map[string]string{obsv1.AnnotationStack: "shop"}
 	both := maps.Clone(in)

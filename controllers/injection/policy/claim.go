@@ -21,8 +21,12 @@ import (
 type Claim struct {
 	// Stack is whose settings; the zero value means that nothing is asked for.
 	Stack types.NamespacedName
-	// Containers are the names of those to inject, sorted; none means all.
+	// Containers are the names of those to inject, sorted, or "*"; none means the default.
 	Containers []string
+	// OwnRelease reports whether SENTRY_RELEASE is not to be made from the image.
+	OwnRelease bool
+	// Inherited reports whether the Namespace alone asks.
+	Inherited bool
 	// Problem is a wrong annotation, and what to write instead. With one, Stack is zero.
 	Problem string
 }
@@ -30,42 +34,48 @@ type Claim struct {
 // Made reports whether anything is asked for.
 func (c Claim) Made() bool { return c.Stack != types.NamespacedName{} }
 
-// ClaimOf reads the annotations of a workload, of its Pod template and of its
-// Namespace, which may be nil. The Pod's win over the workload's, those over the
+// ClaimOf reads the annotations of a workload and of its Pod template, and the labels of its
+// Namespace, which may be nil. The template's win over the workload's, those over the
 // Namespace's, and an opt-out over all.
 func ClaimOf(w *Workload, namespace *metav1.PartialObjectMetadata) Claim {
 	// What belongs to another workload is that one's business, and ours is our own.
 	if w.Labels[obsv1.LabelManagedBy] == obsv1.ManagedBy || w.OfCronJob() || w.Finished() {
 		return Claim{}
 	}
-	template := w.PodTemplate().Metadata.Annotations
-	sources := []map[string]string{template, w.Annotations}
-	// A Job's template cannot be changed once it is there, so only its own word counts.
-	if namespace != nil && w.Kind != KindJob {
-		sources = append(sources, only(namespace.Annotations, obsv1.AnnotationStack))
+	var labels map[string]string
+	if namespace != nil {
+		labels = namespace.Labels
 	}
-	return claim(w.Namespace, sources)
+	return claim(w.Namespace, []map[string]string{w.PodTemplate().Metadata.Annotations, w.Annotations}, labels)
 }
 
-// NamespaceClaim reads the annotation of a Namespace.
+// NamespaceClaim reads the labels of a Namespace.
 func NamespaceClaim(namespace metav1.Object) Claim {
-	return claim(namespace.GetName(), []map[string]string{only(namespace.GetAnnotations(), obsv1.AnnotationStack)})
+	return claim(namespace.GetName(), nil, namespace.GetLabels())
 }
 
-// PodClaim reads a Pod's annotations, and else the stamp that its template gave it.
-func PodClaim(pod *corev1.Pod, namespace string) Claim {
-	stamped := map[string]string{}
-	if name := pod.Labels[obsv1.StampStack]; name != "" {
-		// Written by hand, the label may stand alone, and names a stack beside the Pod.
-		stamped[obsv1.AnnotationStack] = cmp.Or(pod.Labels[obsv1.StampNamespace], namespace) + "/" + name
-	} else if hasWorkload(pod) {
+// PodClaim reads a Pod's stamp, and without one its annotations and the labels of its Namespace.
+func PodClaim(pod *corev1.Pod, namespace string, labels map[string]string) Claim {
+	stamp, _ := StampOf(pod.Labels, pod.Annotations)
+	if stamp.Stack.Name == "" {
 		// Annotations do not show whether the workload opted out; that it has no stamp does.
+		if hasWorkload(pod) {
+			return Claim{}
+		}
+		return claim(namespace, []map[string]string{pod.Annotations}, labels)
+	}
+	// Written by hand, the label may stand alone, and names a stack beside the Pod.
+	stamp.Stack.Namespace = cmp.Or(stamp.Stack.Namespace, namespace)
+	stamped := map[string]string{obsv1.AnnotationStack: stamp.Stack.String()}
+	if stamp.Containers != "" {
+		stamped[obsv1.AnnotationContainers] = stamp.Containers
+	}
+	claimed := claim(namespace, []map[string]string{pod.Annotations, stamped}, nil)
+	// An annotation that came after the stamp, which a webhook or the operator will change too.
+	if claimed.Made() && claimed.Stack != stamp.Stack {
 		return Claim{}
 	}
-	if containers := pod.Annotations[obsv1.StampContainers]; containers != "" {
-		stamped[obsv1.AnnotationContainers] = containers
-	}
-	return claim(namespace, []map[string]string{pod.Annotations, stamped})
+	return claimed
 }
 
 // hasWorkload reports whether a Pod was made from a template that obstack stamps.
@@ -79,34 +89,50 @@ func hasWorkload(pod *corev1.Pod) bool {
 	return err == nil && strings.HasPrefix(owner.APIVersion, kind.Group+"/")
 }
 
-// claim reads annotations from those that win to those that lose.
-func claim(namespace string, sources []map[string]string) Claim {
+// claim reads annotations from those that win to those that lose, and then the Namespace's labels.
+func claim(namespace string, sources []map[string]string, labels map[string]string) Claim {
 	stack, asked := first(sources, obsv1.AnnotationStack)
+	key := "annotation " + obsv1.AnnotationStack
+	hint := "write the NAME of an ObservabilityStack in this namespace, or NAMESPACE/NAME"
+	inherited := false
 	if !asked {
-		return Claim{}
+		if stack, inherited = labels[obsv1.LabelUseStack]; !inherited {
+			return Claim{}
+		}
+		stack = cmp.Or(labels[obsv1.LabelUseNamespace], namespace) + "/" + stack
+		key, hint = "label "+obsv1.LabelUseStack+" of the Namespace", "write the NAME of an ObservabilityStack, and its "+
+			"namespace, if that is another one, into the label "+obsv1.LabelUseNamespace
 	}
+	if out, problem := optedOut(sources); out || problem != "" {
+		return Claim{Problem: problem}
+	}
+	reference, ok := metadata.ParseName(stack, namespace)
+	if !ok || strings.Contains(reference.Name, ".") {
+		return Claim{Problem: problem(key, stack, hint)}
+	}
+	own, _ := first(sources, obsv1.AnnotationSentryRelease)
+	claimed := Claim{Stack: reference, OwnRelease: own == "false", Inherited: inherited}
+	if value, set := first(sources, obsv1.AnnotationContainers); set {
+		var hint string
+		if claimed.Containers, hint = parseContainers(value); hint != "" {
+			return Claim{Problem: problem("annotation "+obsv1.AnnotationContainers, value, hint)}
+		}
+	}
+	return claimed
+}
+
+// optedOut reports whether any source opts out, or what is wrong with how it tries to.
+func optedOut(sources []map[string]string) (out bool, wrong string) {
 	for _, source := range sources {
 		switch value, set := source[obsv1.AnnotationInject]; {
 		case !set || value == "true":
 		case value == "false":
-			return Claim{}
+			return true, ""
 		default:
-			return Claim{Problem: problem(obsv1.AnnotationInject, value, `write "false" to opt out, or remove it`)}
+			return false, problem("annotation "+obsv1.AnnotationInject, value, `write "false" to opt out, or remove it`)
 		}
 	}
-	reference, ok := metadata.ParseName(stack, namespace)
-	if !ok || strings.Contains(reference.Name, ".") {
-		return Claim{Problem: problem(obsv1.AnnotationStack, stack,
-			"write the NAME of an ObservabilityStack in this namespace, or NAMESPACE/NAME")}
-	}
-	claimed := Claim{Stack: reference}
-	if value, set := first(sources, obsv1.AnnotationContainers); set {
-		var hint string
-		if claimed.Containers, hint = parseContainers(value); hint != "" {
-			return Claim{Problem: problem(obsv1.AnnotationContainers, value, hint)}
-		}
-	}
-	return claimed
+	return false, ""
 }
 
 func first(sources []map[string]string, key string) (string, bool) {
@@ -119,10 +145,13 @@ func first(sources []map[string]string, key string) (string, bool) {
 }
 
 func parseContainers(value string) (names []string, hint string) {
+	if value == allContainers {
+		return []string{allContainers}, ""
+	}
 	for name := range strings.SplitSeq(value, ",") {
 		name = strings.TrimSpace(name)
 		if len(validation.IsDNS1123Label(name)) > 0 {
-			return nil, "write the names of containers, separated by commas, such as \"api,worker\", or remove it to inject all"
+			return nil, "write the names of containers, separated by commas, such as \"api,worker\", or \"*\" for all"
 		}
 		names = append(names, name)
 	}
@@ -133,20 +162,21 @@ func parseContainers(value string) (names []string, hint string) {
 // maxQuoted bounds what a message repeats of an annotation's value, in bytes.
 const maxQuoted = 64
 
-func problem(annotation, value, hint string) string {
+func problem(key, value, hint string) string {
 	if len(value) > maxQuoted {
 		value = strings.ToValidUTF8(value[:maxQuoted], "") + "..."
 	}
-	return fmt.Sprintf("annotation %s: %q is not accepted: %s", annotation, value, hint)
+	return fmt.Sprintf("%s: %q is not accepted: %s", key, value, hint)
 }
 
 // Admits reports whether a stack lets workloads of a namespace take its settings.
-// The labels are those of the Namespace.
+// The labels are those of the Namespace: of one that is not known there are none, and it is not
+// admitted, whatever a selector says of what is not there.
 func Admits(stack *obsv1.ObservabilityStack, namespace string, labels map[string]string) bool {
 	if namespace == stack.Namespace {
 		return true
 	}
-	if stack.Spec.Injection == nil || stack.Spec.Injection.Namespaces == nil {
+	if labels[corev1.LabelMetadataName] != namespace || stack.Spec.Injection == nil || stack.Spec.Injection.Namespaces == nil {
 		return false
 	}
 	from := stack.Spec.Injection.Namespaces

@@ -24,8 +24,8 @@ func workload(kind string, own, template annotations) *Workload {
 	return w
 }
 
-func namespaceMeta(a annotations) *metav1.PartialObjectMetadata {
-	return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "shop", Annotations: a}}
+func namespaceMeta(labels map[string]string) *metav1.PartialObjectMetadata {
+	return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "shop", Labels: labels}}
 }
 
 func named(namespace, name string) Claim {
@@ -34,19 +34,28 @@ func named(namespace, name string) Claim {
 
 func TestClaimOfPrecedence(t *testing.T) {
 	on := func(stack string) annotations { return annotations{obsv1.AnnotationStack: stack} }
+	uses := func(stack string) annotations { return annotations{obsv1.LabelUseStack: stack} }
+	inherited := func(claim Claim) Claim {
+		claim.Inherited = true
+		return claim
+	}
 	optOut := annotations{obsv1.AnnotationInject: "false"}
 	for name, tc := range map[string]struct {
 		template, own, namespace annotations
 		want                     Claim
 	}{
-		"nothing":                             {},
-		"the Namespace's":                     {namespace: on("ns"), want: named("shop", "ns")},
-		"the workload's over the Namespace's": {own: on("own"), namespace: on("ns"), want: named("shop", "own")},
+		"nothing":         {},
+		"the Namespace's": {namespace: uses("ns"), want: inherited(named("shop", "ns"))},
+		"the Namespace's, of another's stack": {
+			namespace: annotations{obsv1.LabelUseStack: "ns", obsv1.LabelUseNamespace: "team"}, want: inherited(named("team", "ns")),
+		},
+		"annotations of the Namespace are nobody's": {namespace: on("ns")},
+		"the workload's over the Namespace's":       {own: on("own"), namespace: uses("ns"), want: named("shop", "own")},
 		"the Pod's over the workload's": {
-			template: on("pod"), own: on("own"), namespace: on("ns"), want: named("shop", "pod"),
+			template: on("pod"), own: on("own"), namespace: uses("ns"), want: named("shop", "pod"),
 		},
 		"another namespace's stack":         {own: on("team/own"), want: named("team", "own")},
-		"opted out by the workload":         {own: optOut, namespace: on("ns")},
+		"opted out by the workload":         {own: optOut, namespace: uses("ns")},
 		"opted out by the Pod":              {template: optOut, own: on("own")},
 		"opted out though the Pod asks":     {template: on("pod"), own: optOut},
 		"an opt-out is not the Namespace's": {own: on("own"), namespace: optOut, want: named("shop", "own")},
@@ -80,9 +89,6 @@ func TestClaimOfWhatIsNoWorkloadOfItsOwn(t *testing.T) {
 		if claim := ClaimOf(w, nil); claim.Made() {
 			t.Errorf("%s claims %v", name, claim.Stack)
 		}
-	}
-	if claim := ClaimOf(workload(KindJob, nil, nil), namespaceMeta(own)); claim.Made() {
-		t.Errorf("a Job, whose template cannot be changed, claims its Namespace's %v", claim.Stack)
 	}
 }
 
@@ -130,8 +136,8 @@ func TestPodClaim(t *testing.T) {
 		"nothing":   {},
 		"stamped":   {labels: stamped, want: named("team", "shop")},
 		"annotated": {annotations: annotations{obsv1.AnnotationStack: "own"}, want: named("shop", "own")},
-		"annotated over stamped": {
-			labels: stamped, annotations: annotations{obsv1.AnnotationStack: "own"}, want: named("shop", "own"),
+		"stamped, and annotated since for another stack": {
+			labels: stamped, annotations: annotations{obsv1.AnnotationStack: "own"},
 		},
 		"stamped and opted out": {labels: stamped, annotations: annotations{obsv1.AnnotationInject: "false"}},
 		"stamped with a choice": {
@@ -149,7 +155,7 @@ func TestPodClaim(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: tc.labels, Annotations: tc.annotations}}
-			if diff := cmp.Diff(tc.want, PodClaim(pod, "shop")); diff != "" {
+			if diff := cmp.Diff(tc.want, PodClaim(pod, "shop", nil)); diff != "" {
 				t.Errorf("claim (-want +got):\n%s", diff)
 			}
 		})

@@ -17,6 +17,9 @@ import (
 type Decision struct {
 	// Granted reports whether the settings may be injected.
 	Granted bool
+	// Hold is set where nobody can say, because the stack's selector is not valid: what is
+	// injected stays, and nothing else is.
+	Hold bool
 	// Reason and Message say why not. Both are empty for what asks for nothing. A
 	// granted claim may have a message too: something that its owner should correct.
 	Reason, Message string
@@ -34,6 +37,9 @@ func Decide(claim Claim, namespace string, labels map[string]string, stack *obsv
 	case stack == nil || !stack.DeletionTimestamp.IsZero():
 		return Decision{Reason: obsv1.ReasonStackNotFound, Message: fmt.Sprintf(
 			"ObservabilityStack %s does not exist: create it, or change the annotation %s", claim.Stack, obsv1.AnnotationStack)}
+	case holds(stack, namespace):
+		return Decision{Hold: true, Reason: obsv1.ReasonInvalidSelector, Message: fmt.Sprintf(
+			"spec.injection.namespaces.selector of ObservabilityStack %s is not valid: its owner must mend it", claim.Stack)}
 	case !Admits(stack, namespace, labels):
 		return Decision{Reason: obsv1.ReasonNamespaceNotAdmitted, Message: fmt.Sprintf(
 			"ObservabilityStack %s does not admit workloads of namespace %s: its owner must list it in "+
@@ -47,11 +53,35 @@ func Decide(claim Claim, namespace string, labels map[string]string, stack *obsv
 	}
 }
 
+// DecideStamped decides about a Pod whose stamp says all. What was granted holds, whatever became
+// of the stack, nil if it is gone, unless that says now that it does not admit the namespace.
+func DecideStamped(claim Claim, namespace string, labels map[string]string,
+	stack *obsv1.ObservabilityStack) Decision {
+	decision := Decide(claim, namespace, labels, stack)
+	if claim.Made() && decision.Reason != obsv1.ReasonNamespaceNotAdmitted {
+		return Decision{Granted: true}
+	}
+	return decision
+}
+
+// holds reports whether it cannot be said if a stack admits another namespace.
+func holds(stack *obsv1.ObservabilityStack, namespace string) bool {
+	if namespace == stack.Namespace || stack.Spec.Injection == nil || stack.Spec.Injection.Namespaces == nil {
+		return false
+	}
+	from := stack.Spec.Injection.Namespaces
+	_, err := metav1.LabelSelectorAsSelector(from.Selector)
+	return from.From == obsv1.NamespacesFromSelector && err != nil
+}
+
 // DecideWorkload decides about the claim of a workload that exists.
 func DecideWorkload(w *Workload, claim Claim, namespace *metav1.PartialObjectMetadata,
 	stack *obsv1.ObservabilityStack) Decision {
 	decision := Decide(claim, w.Namespace, namespace.Labels, stack).Check(claim, w.PodTemplate().ContainerNames())
 	if stamp, _ := w.Stamp(); decision.Granted && w.Kind == KindJob && stamp.Stack != claim.Stack {
+		if claim.Inherited {
+			return Decision{} // It was there before its Namespace asked.
+		}
 		return Decision{Reason: obsv1.ReasonJobNotInjected,
 			Message: "the Job started without the settings of ObservabilityStack " +
 				claim.Stack.String() + ", and its template cannot be changed any more: delete the Job and create it anew"}
@@ -62,7 +92,7 @@ func DecideWorkload(w *Workload, claim Claim, namespace *metav1.PartialObjectMet
 // Check decides about a granted claim by the names of the containers: those that
 // the claim lists and that do not exist are named, and if none exists nothing is injected.
 func (d Decision) Check(claim Claim, containers []string) Decision {
-	if !d.Granted || len(claim.Containers) == 0 {
+	if !d.Granted || len(claim.Containers) == 0 || claim.Containers[0] == allContainers {
 		return d
 	}
 	missing := slices.DeleteFunc(slices.Clone(claim.Containers), func(name string) bool {

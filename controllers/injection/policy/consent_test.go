@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -32,10 +33,18 @@ func admitting(from obsv1.NamespacesFrom, labels map[string]string) func(*obsv1.
 
 func TestDecideIsTwoSided(t *testing.T) {
 	shop := map[string]string{"team": "shop"}
+	known := map[string]string{corev1.LabelMetadataName: "web"}
+	knownShop := map[string]string{corev1.LabelMetadataName: "web", "team": "shop"}
 	invalid := func(stack *obsv1.ObservabilityStack) {
 		admitting(obsv1.NamespacesFromSelector, nil)(stack)
 		stack.Spec.Injection.Namespaces.Selector = &metav1.LabelSelector{
 			MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "team", Operator: "Is"}},
+		}
+	}
+	lacking := func(stack *obsv1.ObservabilityStack) {
+		admitting(obsv1.NamespacesFromSelector, nil)(stack)
+		stack.Spec.Injection.Namespaces.Selector = &metav1.LabelSelector{
+			MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "secure", Operator: metav1.LabelSelectorOpDoesNotExist}},
 		}
 	}
 	for name, tc := range map[string]struct {
@@ -50,17 +59,23 @@ func TestDecideIsTwoSided(t *testing.T) {
 		"another, from Same": {
 			namespace: "web", stack: stackWith(admitting(obsv1.NamespacesFromSame, nil)), want: obsv1.ReasonNamespaceNotAdmitted,
 		},
-		"another, from All": {namespace: "web", stack: stackWith(admitting(obsv1.NamespacesFromAll, nil))},
+		"another, from All": {namespace: "web", labels: known, stack: stackWith(admitting(obsv1.NamespacesFromAll, nil))},
 		"another, selected": {
-			namespace: "web", labels: shop, stack: stackWith(admitting(obsv1.NamespacesFromSelector, shop)),
+			namespace: "web", labels: knownShop, stack: stackWith(admitting(obsv1.NamespacesFromSelector, shop)),
 		},
 		"another, not selected": {
-			namespace: "web",
-			stack:     stackWith(admitting(obsv1.NamespacesFromSelector, shop)),
-			want:      obsv1.ReasonNamespaceNotAdmitted,
+			namespace: "web", labels: known,
+			stack: stackWith(admitting(obsv1.NamespacesFromSelector, shop)),
+			want:  obsv1.ReasonNamespaceNotAdmitted,
 		},
 		"a selector that is not valid": {
-			namespace: "web", labels: shop, stack: stackWith(invalid), want: obsv1.ReasonNamespaceNotAdmitted,
+			namespace: "web", labels: knownShop, stack: stackWith(invalid), want: obsv1.ReasonInvalidSelector,
+		},
+		"one that is not known, from All": {
+			namespace: "web", stack: stackWith(admitting(obsv1.NamespacesFromAll, nil)), want: obsv1.ReasonNamespaceNotAdmitted,
+		},
+		"one that is not known, by what it lacks": {
+			namespace: "web", stack: stackWith(lacking), want: obsv1.ReasonNamespaceNotAdmitted,
 		},
 		"no such stack": {namespace: "team", want: obsv1.ReasonStackNotFound},
 		"a stack that is being deleted": {
@@ -83,6 +98,37 @@ func TestDecideIsTwoSided(t *testing.T) {
 	}
 }
 
+// What was granted holds until the stack says no: nothing is taken from Pods by accident.
+func TestDecideStampedHoldsUntilConsentIsRevoked(t *testing.T) {
+	known := map[string]string{corev1.LabelMetadataName: "web"}
+	mistyped := stackWith(admitting(obsv1.NamespacesFromSelector, nil))
+	mistyped.Spec.Injection.Namespaces.Selector = &metav1.LabelSelector{
+		MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "team", Operator: "in"}},
+	}
+	empty := stackWith(admitting(obsv1.NamespacesFromAll, nil))
+	empty.Spec.Environment = ""
+	for name, tc := range map[string]struct {
+		stack *obsv1.ObservabilityStack
+		want  string
+	}{
+		"admitted":                 {stack: stackWith(admitting(obsv1.NamespacesFromAll, nil))},
+		"the stack is gone":        {},
+		"its last setting is gone": {stack: empty},
+		"its selector is mistyped": {stack: mistyped},
+		"revoked":                  {stack: stackWith(nil), want: obsv1.ReasonNamespaceNotAdmitted},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := DecideStamped(named("team", "shop"), "web", known, tc.stack)
+			if got.Granted != (tc.want == "") || got.Reason != tc.want {
+				t.Errorf("decision = %+v, want the reason %q", got, tc.want)
+			}
+		})
+	}
+	if got := DecideStamped(Claim{}, "web", known, nil); got.Granted || got.Message != "" {
+		t.Errorf("decision about a Pod that opted out = %+v, want nothing", got)
+	}
+}
+
 func TestCheckNamesUnknownContainers(t *testing.T) {
 	granted := Decision{Granted: true}
 	have := []string{"web", "api"}
@@ -95,7 +141,8 @@ func TestCheckNamesUnknownContainers(t *testing.T) {
 		"one of them": {chosen: []string{"api"}, granted: true},
 		"one of them is not there": {chosen: []string{"api", "worker"}, granted: true,
 			want: "there is no container worker; the containers are api, web"},
-		"none is there": {chosen: []string{"worker"}, want: "there is no container worker"},
+		"all, sidecars too": {chosen: []string{"*"}, granted: true},
+		"none is there":     {chosen: []string{"worker"}, want: "there is no container worker"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := granted.Check(Claim{Containers: tc.chosen}, have)

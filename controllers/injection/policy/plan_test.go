@@ -30,7 +30,7 @@ func candidate(name string, edits ...func(*Candidate)) Candidate {
 }
 
 func outdatedStamp(c *Candidate) {
-	c.Spec.Template.Metadata.Annotations = annotations{obsv1.StampConfigHash: "old"}
+	c.Spec.Template.Metadata.Labels = Stamp{Stack: wantStamp.Stack, ConfigHash: "old"}.Labels()
 }
 func unstamped(c *Candidate)   { c.Spec.Template, c.Pods = nil, nil }
 func unobserved(c *Candidate)  { c.Generation++ }

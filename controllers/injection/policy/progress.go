@@ -81,7 +81,7 @@ func (c *Candidate) outdated() bool {
 	want := c.Want
 	want.Attempt = stamp.Attempt
 	if c.Kind == KindJob {
-		want.ConfigHash, want.Containers = stamp.ConfigHash, stamp.Containers
+		want.ConfigHash, want.Containers, want.Workload = stamp.ConfigHash, stamp.Containers, stamp.Workload
 	}
 	return stamp != want
 }

@@ -3,7 +3,6 @@
 package policy
 
 import (
-	"slices"
 	"strconv"
 	"strings"
 
@@ -15,36 +14,68 @@ import (
 // Stamp is what obstack writes on the Pod template of a workload. Labels and
 // annotations alone, so that whoever owns the template is never refused a change.
 type Stamp struct {
-	Stack      types.NamespacedName
+	Stack types.NamespacedName
+	// ConfigHash is the version of the settings.
 	ConfigHash string
-	// Containers is the workload's choice, comma-separated; empty means all.
+	// Containers is the workload's choice, comma-separated; empty means the default.
 	Containers string
+	// Workload begins SENTRY_RELEASE; empty if that is not made from the image.
+	Workload string
 	// Attempt counts how often the injection was retried for Pods that missed the webhook.
 	Attempt int
 }
 
 // StampKeys are the labels and annotations of a stamp.
 var (
-	StampLabels      = []string{obsv1.StampStack, obsv1.StampNamespace}
-	StampAnnotations = []string{obsv1.StampConfigHash, obsv1.StampContainers, obsv1.StampAttempt}
+	StampLabels      = []string{obsv1.StampStack, obsv1.StampNamespace, obsv1.StampVersion}
+	StampAnnotations = []string{
+		obsv1.StampConfigHash, obsv1.StampContainers, obsv1.StampWorkload, obsv1.StampAttempt,
+	}
 )
 
-// StampFor is the stamp that grants a claim.
-func StampFor(claim Claim, configHash string) Stamp {
-	return Stamp{Stack: claim.Stack, ConfigHash: configHash, Containers: strings.Join(claim.Containers, ",")}
+// StampFor is the stamp that grants a workload's claim on a stack.
+func StampFor(claim Claim, stack *obsv1.ObservabilityStack, workload, configHash string) Stamp {
+	stamp := Stamp{Stack: claim.Stack, ConfigHash: configHash, Containers: strings.Join(claim.Containers, ",")}
+	if stack.Spec.Sentry.ReleasesFromImage() && !claim.OwnRelease {
+		stamp.Workload = workload
+	}
+	return stamp
 }
 
-// StampOf reads the stamp of a template; ok reports whether there is any part of one.
+// StampOf reads the stamp of a template or Pod; ok reports whether there is any part of one. The
+// hash is that of the label: its annotation is for whoever reads it.
 func StampOf(labels, annotations map[string]string) (stamp Stamp, ok bool) {
 	attempt, _ := strconv.Atoi(annotations[obsv1.StampAttempt])
 	stamp = Stamp{
 		Stack:      types.NamespacedName{Namespace: labels[obsv1.StampNamespace], Name: labels[obsv1.StampStack]},
-		ConfigHash: annotations[obsv1.StampConfigHash],
+		ConfigHash: labels[obsv1.StampVersion],
 		Containers: annotations[obsv1.StampContainers],
+		Workload:   annotations[obsv1.StampWorkload],
 		Attempt:    attempt,
 	}
-	return stamp, slices.ContainsFunc(StampLabels, func(key string) bool { _, set := labels[key]; return set }) ||
-		slices.ContainsFunc(StampAnnotations, func(key string) bool { _, set := annotations[key]; return set })
+	return stamp, len(stampOnly(labels, StampLabels))+len(stampOnly(annotations, StampAnnotations)) > 0
+}
+
+// stampOnly returns what of labels or annotations belongs to a stamp.
+func stampOnly(all map[string]string, keys []string) map[string]string {
+	stamp := map[string]string{}
+	for _, key := range keys {
+		if value, set := all[key]; set {
+			stamp[key] = value
+		}
+	}
+	return stamp
+}
+
+// Complete reports whether the stamp names a version, which is all that an injection needs.
+func (s Stamp) Complete() bool {
+	return s.Stack.Name != "" && s.Stack.Namespace != "" && s.ConfigHash != ""
+}
+
+// grants reports whether two stamps give the same, whatever the attempt.
+func (s Stamp) grants(other Stamp) bool {
+	s.Attempt, other.Attempt = 0, 0
+	return s == other
 }
 
 // Stamp of the workload's template.
@@ -55,7 +86,9 @@ func (w *Workload) Stamp() (Stamp, bool) {
 
 // Labels that make the stamp.
 func (s Stamp) Labels() map[string]string {
-	return map[string]string{obsv1.StampStack: s.Stack.Name, obsv1.StampNamespace: s.Stack.Namespace}
+	return map[string]string{
+		obsv1.StampStack: s.Stack.Name, obsv1.StampNamespace: s.Stack.Namespace, obsv1.StampVersion: s.ConfigHash,
+	}
 }
 
 // Annotations that make the stamp.
@@ -63,6 +96,9 @@ func (s Stamp) Annotations() map[string]string {
 	annotations := map[string]string{obsv1.StampConfigHash: s.ConfigHash}
 	if s.Containers != "" {
 		annotations[obsv1.StampContainers] = s.Containers
+	}
+	if s.Workload != "" {
+		annotations[obsv1.StampWorkload] = s.Workload
 	}
 	if s.Attempt > 0 {
 		annotations[obsv1.StampAttempt] = strconv.Itoa(s.Attempt)

@@ -8,8 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
-
-	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
 
 // TemplateChange is a request to create or update a workload, as far as its
@@ -21,36 +19,49 @@ type TemplateChange struct {
 	Old, New *corev1.PodTemplateSpec
 	// Want is the stamp that the workload should have; nil if none.
 	Want *Stamp
+	// Claimed reports whether the workload asks for settings: then who drops the stamp does not mean to.
+	Claimed bool
+	// Hold is set while nobody can say what the workload should have: what is there stays.
+	Hold bool
 }
 
-// TemplatePatch stamps the template in the same request where that costs no
-// rollout of its own: on creation, and where the request changes the template
-// anyway. Where it does not, the stamp that is there is kept, even if the request
-// would drop it, as replacing an object does; the workload controller changes it
-// in its own time.
+// TemplatePatch stamps the template in the same request where that costs no rollout of its own:
+// on creation, and where the request changes the template anyway, which also takes off a stamp
+// that is wanted no more. Where nothing else of the template changes, neither does the stamp,
+// unless the request brings the wanted one: an owner that writes whole templates, or those of
+// yesterday, restarts nothing by it. The operator changes stamps in its own time.
 func TemplatePatch(change TemplateChange) []webhook.JSONPatchOp {
-	stamp := change.Want
-	if change.Old != nil && sameTemplate(change.Old, change.New) {
-		had, ok := StampOf(change.Old.Labels, change.Old.Annotations)
-		_, has := StampOf(change.New.Labels, change.New.Annotations)
-		if change.Want == nil || !ok || has && complete(change.New) {
-			return nil
-		}
-		stamp = &had
+	if change.Hold && change.Old == nil {
+		return nil
 	}
 	var labels, annotations map[string]string
-	if stamp != nil {
-		labels, annotations = stamp.Labels(), stamp.Annotations()
+	if change.keepsStamp() {
+		labels, annotations = stampOnly(change.Old.Labels, StampLabels), stampOnly(change.Old.Annotations, StampAnnotations)
+	} else if change.Want != nil {
+		labels, annotations = change.Want.Labels(), change.Want.Annotations()
 	}
 	meta := change.Path + "/metadata"
 	return append(setKeys(meta+"/labels", change.New.Labels, labels, StampLabels),
 		setKeys(meta+"/annotations", change.New.Annotations, annotations, StampAnnotations)...)
 }
 
-// complete reports whether all that every stamp has is there.
-func complete(template *corev1.PodTemplateSpec) bool {
-	return template.Labels[obsv1.StampStack] != "" && template.Labels[obsv1.StampNamespace] != "" &&
-		template.Annotations[obsv1.StampConfigHash] != ""
+// keepsStamp reports whether the template keeps the stamp that it had, whatever the request says.
+func (c *TemplateChange) keepsStamp() bool {
+	if c.Old == nil {
+		return false
+	}
+	if c.Hold {
+		return true
+	}
+	if !sameTemplate(c.Old, c.New) {
+		return false
+	}
+	had, stamped := StampOf(c.Old.Labels, c.Old.Annotations)
+	brings, any := StampOf(c.New.Labels, c.New.Annotations)
+	if c.Want == nil {
+		return any || !stamped || c.Claimed
+	}
+	return stamped && had.grants(*c.Want) || brings != *c.Want
 }
 
 // sameTemplate reports whether two templates differ in nothing but the stamp.

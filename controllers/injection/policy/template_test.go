@@ -31,11 +31,13 @@ func template(image string, stamp *Stamp) *corev1.PodTemplateSpec {
 func TestTemplatePatch(t *testing.T) {
 	old := &Stamp{Stack: named("team", "shop").Stack, ConfigHash: "old", Containers: "api", Attempt: 2}
 	want := &Stamp{Stack: named("team", "shop").Stack, ConfigHash: "new"}
+	retried := &Stamp{Stack: want.Stack, ConfigHash: "new", Attempt: 1}
 	halfDropped := template("shop:1", old)
 	halfDropped.Annotations = nil
 	for name, tc := range map[string]struct {
 		before, after *corev1.PodTemplateSpec
 		want          *Stamp
+		claimed, hold bool
 		stamp         *Stamp
 	}{
 		"created and granted":                      {after: template("shop:1", nil), want: want, stamp: want},
@@ -58,6 +60,26 @@ func TestTemplatePatch(t *testing.T) {
 		"untouched": {
 			before: template("shop:1", old), after: template("shop:1", old), want: want, stamp: old,
 		},
+		"dropped by its owner while the stack is gone": {
+			before: template("shop:1", old), after: template("shop:1", nil), claimed: true, stamp: old,
+		},
+		"an older stamp from Git": {
+			before: template("shop:1", want), after: template("shop:1", old), want: want, stamp: want,
+		},
+		"an older stamp from Git, where the operator retried": {
+			before: template("shop:1", retried), after: template("shop:1", old), want: want, stamp: retried,
+		},
+		"the wanted stamp from Git, where the operator retried": {
+			before: template("shop:1", retried), after: template("shop:1", want), want: want, stamp: retried,
+		},
+		"a stamp from Git that is not granted": {before: template("shop:1", nil), after: template("shop:1", old), claimed: true},
+		"a stamp from Git that is not the one to come": {
+			before: template("shop:1", nil), after: template("shop:1", old), want: want,
+		},
+		"changed by its owner, and nobody can say": {
+			before: template("shop:1", old), after: template("shop:2", nil), hold: true, stamp: old,
+		},
+		"created, and nobody can say": {after: template("shop:1", old), hold: true, stamp: old},
 		"annotated, template untouched": {
 			before: template("shop:1", nil), after: template("shop:1", nil), want: want,
 		},
@@ -79,7 +101,10 @@ func TestTemplatePatch(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ops := TemplatePatch(TemplateChange{Path: "/template", Old: tc.before, New: tc.after, Want: tc.want})
+			change := TemplateChange{
+				Path: "/template", Old: tc.before, New: tc.after, Want: tc.want, Claimed: tc.claimed, Hold: tc.hold,
+			}
+			ops := TemplatePatch(change)
 			got := patched(t, &holder{tc.after}, ops).Template
 			stamp, ok := StampOf(got.Labels, got.Annotations)
 			if ok != (tc.stamp != nil) {
@@ -94,8 +119,8 @@ func TestTemplatePatch(t *testing.T) {
 				t.Errorf("the owner's own fields became %+v", got)
 			}
 			// The API server may call again, with what came of the first time.
-			if again := TemplatePatch(
-				TemplateChange{Path: "/template", Old: tc.before, New: got, Want: tc.want}); len(again) > 0 {
+			change.New = got
+			if again := TemplatePatch(change); len(again) > 0 {
 				t.Errorf("repeated on its own result it does %+v", again)
 			}
 		})
