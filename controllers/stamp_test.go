@@ -42,10 +42,9 @@ func wantGeneration(t *testing.T, obj client.Object, want int64) {
 // restarted its Pods each time.
 func TestWorkloadWebhookKeepsTheStampThatAnOwnerDrops(t *testing.T) {
 	f := newInjecting(t)
-	ns := namespace(t)
+	ns := labelledNamespace(t, map[string]string{obsv1.LabelUseStack: "shop"})
 	stack := settingsStack(t, ns)
 	f.reconcileStack(t, stack)
-	labelNamespace(t, ns, map[string]string{obsv1.LabelUseStack: "shop"})
 	owned := annotatedDeployment(ns, "rabbit", "")
 	owned.Annotations = nil
 	d := owned.DeepCopy()
@@ -133,10 +132,10 @@ func TestWorkloadWebhookHoldsWhileTheSelectorIsNotValid(t *testing.T) {
 // The operator stamps neither, and with the policy Manual nothing else.
 func TestWebhooksCoverJobsAndPodsOfALabelledNamespace(t *testing.T) {
 	f := newInjecting(t)
-	ns, elsewhere := namespace(t), namespace(t)
+	ns := namespace(t)
+	elsewhere := labelledNamespace(t, map[string]string{obsv1.LabelUseStack: "shop", obsv1.LabelUseNamespace: ns})
 	stack := settingsStack(t, ns, admitAll)
 	f.reconcileStack(t, stack)
-	labelNamespace(t, elsewhere, map[string]string{obsv1.LabelUseStack: "shop", obsv1.LabelUseNamespace: ns})
 	template := annotatedDeployment(elsewhere, "job", "").Spec.Template
 	template.Spec.RestartPolicy = corev1.RestartPolicyNever
 	job := &batchv1.Job{
@@ -153,15 +152,10 @@ func TestWebhooksCoverJobsAndPodsOfALabelledNamespace(t *testing.T) {
 	}
 }
 
-func labelNamespace(t *testing.T, name string, labels map[string]string) {
+// labelledNamespace is made with its labels: the API server learns of later ones a little later.
+func labelledNamespace(t *testing.T, labels map[string]string) string {
 	t.Helper()
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	refresh(t, ns)
-	before := ns.DeepCopy()
-	for key, value := range labels {
-		metav1.SetMetaDataLabel(&ns.ObjectMeta, key, value)
-	}
-	if err := live.Patch(t.Context(), ns, client.MergeFrom(before)); err != nil {
-		t.Fatal(err)
-	}
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-", Labels: labels}}
+	create(t, ns)
+	return ns.Name
 }

@@ -129,7 +129,7 @@ func (h *PodWebhook) Handle(ctx context.Context, req admission.Request) admissio
 		ctrl.LoggerFrom(ctx).Error(err, "Could not look for the settings", "secret", settings)
 	}
 	countInjection("injected", "")
-	return withWarning(admission.Patched("", policy.PodPatch(pod, grant, claim.Containers)...), decision)
+	return withWarning(admission.Patched("", policy.PodPatch(pod, grant, claim)...), decision)
 }
 
 // podStamp is the stamp that the Pod's template gave it, or that of an annotated Pod.
@@ -202,7 +202,7 @@ func (h *WorkloadWebhook) want(ctx context.Context, claim policy.Claim, w *polic
 		// A name that is to be generated is not known yet.
 		change.Want = new(policy.StampFor(claim, stack, w.Name, stack.Status.ConfigHash))
 	} else {
-		// A new stack has no settings yet, and an owner mends what is mistyped: neither costs a stamp.
+		// A new stack has no settings yet, and an owner corrects what is mistyped: neither costs a stamp.
 		change.Hold = decision.Granted || decision.Hold || claim.Problem != ""
 	}
 	return decision, nil

@@ -176,7 +176,8 @@ func Admits(stack *obsv1.ObservabilityStack, namespace string, labels map[string
 	if namespace == stack.Namespace {
 		return true
 	}
-	if labels[corev1.LabelMetadataName] != namespace || stack.Spec.Injection == nil || stack.Spec.Injection.Namespaces == nil {
+	if stack.Spec.Injection == nil || stack.Spec.Injection.Namespaces == nil ||
+		labels[corev1.LabelMetadataName] != namespace {
 		return false
 	}
 	from := stack.Spec.Injection.Namespaces

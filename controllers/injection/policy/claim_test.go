@@ -47,7 +47,8 @@ func TestClaimOfPrecedence(t *testing.T) {
 		"nothing":         {},
 		"the Namespace's": {namespace: uses("ns"), want: inherited(named("shop", "ns"))},
 		"the Namespace's, of another's stack": {
-			namespace: annotations{obsv1.LabelUseStack: "ns", obsv1.LabelUseNamespace: "team"}, want: inherited(named("team", "ns")),
+			namespace: annotations{obsv1.LabelUseStack: "ns", obsv1.LabelUseNamespace: "team"},
+			want:      inherited(named("team", "ns")),
 		},
 		"annotations of the Namespace are nobody's": {namespace: on("ns")},
 		"the workload's over the Namespace's":       {own: on("own"), namespace: uses("ns"), want: named("shop", "own")},

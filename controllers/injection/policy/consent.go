@@ -39,7 +39,7 @@ func Decide(claim Claim, namespace string, labels map[string]string, stack *obsv
 			"ObservabilityStack %s does not exist: create it, or change the annotation %s", claim.Stack, obsv1.AnnotationStack)}
 	case holds(stack, namespace):
 		return Decision{Hold: true, Reason: obsv1.ReasonInvalidSelector, Message: fmt.Sprintf(
-			"spec.injection.namespaces.selector of ObservabilityStack %s is not valid: its owner must mend it", claim.Stack)}
+			"spec.injection.namespaces.selector of ObservabilityStack %s is not valid: its owner must correct it", claim.Stack)}
 	case !Admits(stack, namespace, labels):
 		return Decision{Reason: obsv1.ReasonNamespaceNotAdmitted, Message: fmt.Sprintf(
 			"ObservabilityStack %s does not admit workloads of namespace %s: its owner must list it in "+

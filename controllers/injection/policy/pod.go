@@ -28,11 +28,11 @@ type Grant struct {
 // front of the others and optional, so that what a container sets itself wins and
 // a Secret that is missing keeps nothing from starting. Repeated on its own result
 // it is empty.
-func PodPatch(pod *corev1.Pod, grant Grant, containers []string) []webhook.JSONPatchOp {
+func PodPatch(pod *corev1.Pod, grant Grant, claim Claim) []webhook.JSONPatchOp {
 	var ops []webhook.JSONPatchOp
 	for i := range pod.Spec.Containers {
 		container := &pod.Spec.Containers[i]
-		if len(containers) > 0 && !slices.Contains(containers, container.Name) {
+		if !claim.chosen(container.Name) {
 			continue
 		}
 		path := "/spec/containers/" + strconv.Itoa(i)

@@ -4,6 +4,7 @@ package policy
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	jsonpatch "github.com/evanphx/json-patch/v5"
@@ -67,7 +68,7 @@ func TestPodPatch(t *testing.T) {
 			},
 		},
 	}}
-	got := patched(t, pod, PodPatch(pod, testGrant, nil))
+	got := patched(t, pod, PodPatch(pod, testGrant, Claim{}))
 	if diff := cmp.Diff(settingsFirst(), got.Spec.Containers[0].EnvFrom); diff != "" {
 		t.Errorf("envFrom of a container without one (-want +got):\n%s", diff)
 	}
@@ -87,16 +88,33 @@ func TestPodPatch(t *testing.T) {
 	if diff := cmp.Diff(want, got.Annotations); diff != "" {
 		t.Errorf("annotations (-want +got):\n%s", diff)
 	}
-	if again := PodPatch(got, testGrant, nil); len(again) > 0 {
+	if again := PodPatch(got, testGrant, Claim{}); len(again) > 0 {
 		t.Errorf("repeated on its own result it does %+v", again)
 	}
 }
 
 func TestPodPatchOfChosenContainers(t *testing.T) {
-	pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "api"}, {Name: "proxy"}}}}
-	got := patched(t, pod, PodPatch(pod, testGrant, []string{"api"}))
-	if len(got.Spec.Containers[0].EnvFrom) != 1 || len(got.Spec.Containers[1].EnvFrom) != 0 {
-		t.Errorf("containers = %+v, want the first alone injected", got.Spec.Containers)
+	for name, tc := range map[string]struct {
+		chosen []string
+		want   string
+	}{
+		"all but sidecars":  {want: "api worker"},
+		"all":               {chosen: []string{"*"}, want: "api worker istio-proxy"},
+		"one":               {chosen: []string{"api"}, want: "api"},
+		"one and a sidecar": {chosen: []string{"api", "istio-proxy"}, want: "api istio-proxy"},
+	} {
+		pod := &corev1.Pod{Spec: corev1.PodSpec{
+			Containers: []corev1.Container{{Name: "api"}, {Name: "worker"}, {Name: "istio-proxy"}},
+		}}
+		var got []string
+		for _, c := range patched(t, pod, PodPatch(pod, testGrant, Claim{Containers: tc.chosen})).Spec.Containers {
+			if len(c.EnvFrom) > 0 {
+				got = append(got, c.Name)
+			}
+		}
+		if strings.Join(got, " ") != tc.want {
+			t.Errorf("%s: injected %v, want %s", name, got, tc.want)
+		}
 	}
 }
 
@@ -108,7 +126,7 @@ func TestPodPatchMarksNoPodWithoutTheSecret(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{obsv1.MarkInjected: "forged", "other": "kept"}},
 		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "api"}}},
 	}
-	got := patched(t, pod, PodPatch(pod, grant, nil))
+	got := patched(t, pod, PodPatch(pod, grant, Claim{}))
 	if _, marked := got.Annotations[obsv1.MarkInjected]; marked || got.Annotations["other"] != "kept" {
 		t.Errorf("annotations = %v, want no mark and the others kept", got.Annotations)
 	}
@@ -139,7 +157,7 @@ func TestPodPatchReleaseFromImage(t *testing.T) {
 		{Name: "more", Image: "shop:1.4.3", Env: []corev1.EnvVar{{Name: "A", Value: "1"}}},
 		{Name: "none", Image: "shop"},
 	}}}
-	got := patched(t, pod, PodPatch(pod, grant, nil))
+	got := patched(t, pod, PodPatch(pod, grant, Claim{}))
 	want := [][]corev1.EnvVar{
 		{{Name: "SENTRY_RELEASE", Value: "1.4.2"}}, set,
 		{{Name: "A", Value: "1"}, {Name: "SENTRY_RELEASE", Value: "1.4.3"}}, nil,
@@ -149,7 +167,7 @@ func TestPodPatchReleaseFromImage(t *testing.T) {
 			t.Errorf("env of %s (-want +got):\n%s", got.Spec.Containers[i].Name, diff)
 		}
 	}
-	if again := PodPatch(got, grant, nil); len(again) > 0 {
+	if again := PodPatch(got, grant, Claim{}); len(again) > 0 {
 		t.Errorf("repeated on its own result it does %+v", again)
 	}
 }
@@ -158,7 +176,7 @@ func TestPodPatchReleaseFromImage(t *testing.T) {
 func TestPodPatchNeverChangesItsInput(t *testing.T) {
 	pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: make([]corev1.Container, 3)}}
 	before := pod.DeepCopy()
-	PodPatch(pod, testGrant, nil)
+	PodPatch(pod, testGrant, Claim{})
 	if diff := cmp.Diff(before, pod); diff != "" {
 		t.Errorf("the Pod was changed:\n%s", diff)
 	}

@@ -19,7 +19,8 @@ type TemplateChange struct {
 	Old, New *corev1.PodTemplateSpec
 	// Want is the stamp that the workload should have; nil if none.
 	Want *Stamp
-	// Claimed reports whether the workload asks for settings: then who drops the stamp does not mean to.
+	// Claimed reports whether the workload asks for settings: who drops the stamp then does not
+	// mean to.
 	Claimed bool
 	// Hold is set while nobody can say what the workload should have: what is there stays.
 	Hold bool
@@ -57,9 +58,9 @@ func (c *TemplateChange) keepsStamp() bool {
 		return false
 	}
 	had, stamped := StampOf(c.Old.Labels, c.Old.Annotations)
-	brings, any := StampOf(c.New.Labels, c.New.Annotations)
+	brings, some := StampOf(c.New.Labels, c.New.Annotations)
 	if c.Want == nil {
-		return any || !stamped || c.Claimed
+		return some || !stamped || c.Claimed
 	}
 	return stamped && had.grants(*c.Want) || brings != *c.Want
 }

@@ -72,7 +72,9 @@ func TestTemplatePatch(t *testing.T) {
 		"the wanted stamp from Git, where the operator retried": {
 			before: template("shop:1", retried), after: template("shop:1", want), want: want, stamp: retried,
 		},
-		"a stamp from Git that is not granted": {before: template("shop:1", nil), after: template("shop:1", old), claimed: true},
+		"a stamp from Git that is not granted": {
+			before: template("shop:1", nil), after: template("shop:1", old), claimed: true,
+		},
 		"a stamp from Git that is not the one to come": {
 			before: template("shop:1", nil), after: template("shop:1", old), want: want,
 		},
