@@ -353,10 +353,7 @@ func TestReconcileChecksTheURLWhenTheImageChangesAfterARestart(t *testing.T) {
 // obstack was built with.
 func TestApplyNamesAFieldThatTheClusterDoesNotKnow(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
-	pass, err := f.Engine.Begin(t.Context(), stack, f.Kinds.Served())
-	if err != nil {
-		t.Fatal(err)
-	}
+	pass := f.Engine.Begin(t.Context(), stack, f.Kinds.Served())
 	child := &unstructured.Unstructured{Object: map[string]any{
 		"spec": map[string]any{"selector": map[string]any{}, "endpoints": []any{}, "fieldOfTomorrow": "lost"},
 	}}

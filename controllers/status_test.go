@@ -3,6 +3,7 @@
 package controllers
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -12,7 +13,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/desired"
@@ -43,6 +46,29 @@ func TestReconcileGoesOnAfterAPartThatFails(t *testing.T) {
 	wantCondition(t, stack, obsv1.Ready, metav1.ConditionFalse, obsv1.ReasonApplyFailed)
 	want := append([]string{}, fullStackChildren[:len(fullStackChildren)-1]...) // without ServiceMonitor/shop-worker
 	wantChildren(t, stack, want)
+}
+
+func TestReconcileGoesOnWithoutAKindThatCannotBeListed(t *testing.T) {
+	f, stack := newFixture(t), fullStack(t)
+	f.Engine.Live = interceptor.NewClient(live, interceptor.Funcs{
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			if list.GetObjectKind().GroupVersionKind().Kind == "PrometheusRuleList" {
+				return apierrors.NewForbidden(schema.GroupResource{Resource: "prometheusrules"}, "", errors.New("not yours"))
+			}
+			return c.List(ctx, list, opts...)
+		},
+	})
+	result := f.reconcileStack(t, stack)
+	message := wantCondition(t, stack, obsv1.AlertsReady, metav1.ConditionFalse, obsv1.ReasonRejected)
+	if !strings.Contains(message, "PrometheusRule") || result.RequeueAfter < time.Minute {
+		t.Errorf("message %q, again after %s: want the kind, and a minute or more", message, result.RequeueAfter)
+	}
+	wantCondition(t, stack, obsv1.MetricsReady, metav1.ConditionTrue, obsv1.ReasonAvailable)
+	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Alerts, spec.Tasks = nil, nil })
+	if result := f.reconcileStack(t, stack); result.RequeueAfter < time.Minute {
+		t.Errorf("again after %s, want a minute or more: some rule may be wanted no more", result.RequeueAfter)
+	}
+	wantCondition(t, stack, obsv1.Ready, metav1.ConditionTrue, obsv1.ReasonAvailable)
 }
 
 func TestReportOfARefusalNamesTheObject(t *testing.T) {

@@ -8,6 +8,7 @@ package apply
 
 import (
 	"context"
+	"maps"
 	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -48,7 +49,7 @@ type Engine struct {
 	applied map[types.UID]map[Key]record
 
 	inherits  sync.Mutex // held while a kind is listed
-	inherited map[schema.GroupVersionKind]map[Key]inheritance
+	inherited map[schema.GroupVersionKind]*listing
 }
 
 // Key names one object.
@@ -78,11 +79,16 @@ func newRecord(hash string, child *metav1.PartialObjectMetadata) record {
 	return record{hash: hash, uid: child.UID, generation: child.Generation, resourceVersion: child.ResourceVersion}
 }
 
-// Forget drops the records of an owner that is gone.
+// Forget drops what is known of the children of an owner that is gone.
 func (e *Engine) Forget(owner types.UID) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	delete(e.applied, owner)
+	e.mu.Unlock()
+	e.inherits.Lock()
+	defer e.inherits.Unlock()
+	for _, listed := range e.inherited {
+		maps.DeleteFunc(listed.found, func(_ Key, left inheritance) bool { return left.owner == owner })
+	}
 }
 
 func (e *Engine) load(owner types.UID, key Key) (record, bool) {
@@ -126,31 +132,37 @@ func (e *Engine) drop(owner types.UID, key Key) {
 	delete(e.applied[owner], key)
 }
 
-// Begin starts one pass over the children of owner, which are of the given kinds.
-func (e *Engine) Begin(ctx context.Context, owner client.Object, kinds []schema.GroupVersionKind) (*Pass, error) {
+// Begin starts one pass over the children of owner, which are of the given kinds. A kind whose
+// children cannot be listed fails what the pass does about it, and nothing else.
+func (e *Engine) Begin(ctx context.Context, owner client.Object, kinds []schema.GroupVersionKind) *Pass {
 	p := &Pass{
 		engine: e, owner: owner, live: map[Key]*metav1.PartialObjectMetadata{}, wanted: map[Key]bool{},
-		inherited: map[Key]inheritance{},
+		inherited: map[Key]inheritance{}, failed: map[schema.GroupKind]error{},
 	}
 	for _, kind := range kinds {
-		if err := e.inherit(ctx, kind); err != nil {
-			return nil, err
-		}
-		children, err := e.Children(ctx, owner, kind)
-		if err != nil {
-			return nil, err
-		}
-		for i := range children {
-			child := &children[i]
-			child.SetGroupVersionKind(kind)
-			p.live[Key{kind.GroupKind(), child.Namespace, child.Name}] = child
-		}
-		p.takeInherited(kind)
-		if err := p.catchUp(ctx, kind); err != nil {
-			return nil, err
+		if err := p.list(ctx, kind); err != nil {
+			p.failed[kind.GroupKind()] = err
 		}
 	}
-	return p, nil
+	return p
+}
+
+// list finds the children of a kind.
+func (p *Pass) list(ctx context.Context, kind schema.GroupVersionKind) error {
+	if err := p.engine.inherit(ctx, kind); err != nil {
+		return err
+	}
+	children, err := p.engine.Children(ctx, p.owner, kind)
+	if err != nil {
+		return err
+	}
+	for i := range children {
+		child := &children[i]
+		child.SetGroupVersionKind(kind)
+		p.live[Key{kind.GroupKind(), child.Namespace, child.Name}] = child
+	}
+	p.takeInherited(kind)
+	return p.catchUp(ctx, kind)
 }
 
 // catchUp looks up the children of a kind that were made and are not listed. The

@@ -5,14 +5,19 @@ package apply
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"obstack.dev/obstack/test/testenv"
 )
 
 func TestEngineSendsNothingForUnchangedObjects(t *testing.T) {
@@ -114,13 +119,63 @@ func TestEngineReplacesWhatCannotBeChanged(t *testing.T) {
 	}
 }
 
+// TestEngineReplacesNothingThatAPolicyRefuses: of a deletion and a creation this policy would not
+// know. It fails instead of refusing, which is an invalid request too.
+func TestEngineReplacesNothingThatAPolicyRefuses(t *testing.T) {
+	p := start(t)
+	p.pass(t, configMap("a", "k=1"))
+	first := p.read(t, "a")
+	name := "refuses-" + p.owner.Namespace
+	policy := &admissionv1.ValidatingAdmissionPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: admissionv1.ValidatingAdmissionPolicySpec{
+			MatchConstraints: &admissionv1.MatchResources{ResourceRules: []admissionv1.NamedRuleWithOperations{{
+				RuleWithOperations: admissionv1.RuleWithOperations{
+					Operations: []admissionv1.OperationType{admissionv1.Update},
+					Rule: admissionv1.Rule{
+						APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"configmaps"},
+					},
+				},
+			}}},
+			MatchConditions: []admissionv1.MatchCondition{{
+				Name: "here", Expression: "request.namespace == '" + p.owner.Namespace + "'",
+			}},
+			Validations: []admissionv1.Validation{{Expression: "object.data['absent'] == '1'"}},
+		},
+	}
+	binding := &admissionv1.ValidatingAdmissionPolicyBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{
+			PolicyName: name, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny},
+		},
+	}
+	for _, object := range []client.Object{policy, binding} {
+		create(t, object)
+		t.Cleanup(func() { _ = live.Delete(context.WithoutCancel(t.Context()), object) })
+	}
+	testenv.Poll(t, func(ctx context.Context) string {
+		if err := live.Update(ctx, first.DeepCopy(), client.DryRunAll); !apierrors.IsInvalid(err) {
+			return fmt.Sprintf("the policy is not in force: %v", err)
+		}
+		return ""
+	})
+	sent, err := p.try(t, configMap("a", "k=2"))
+	if !apierrors.IsInvalid(err) || !Rejected(err) {
+		t.Errorf("error = %v, want that of the policy", err)
+	}
+	wantSent(t, sent, "patch a")
+	if got := p.read(t, "a"); got.UID != first.UID {
+		t.Error("the ConfigMap was replaced")
+	}
+}
+
 func TestPassPrunesWhatIsNotWanted(t *testing.T) {
 	p := start(t)
 	p.pass(t, configMap("a"), configMap("b"), configMap("held"))
 	foreign := configMap("foreign")
 	foreign.Namespace = p.owner.Namespace
 	create(t, foreign)
-	pass := p.begin(t)
+	pass := p.Begin(t.Context(), p.owner, p.kinds)
 	hold := func(child *metav1.PartialObjectMetadata) bool { return child.Name == "held" }
 	if err := pass.Apply(t.Context(), []client.Object{configMap("a")}); err != nil {
 		t.Fatal(err)
@@ -162,7 +217,8 @@ func TestPassDiffChangesNothing(t *testing.T) {
 	p.pass(t, configMap("edited", "k=1"), configMap("same", "k=1"))
 	p.edit(t, "edited", func(c *corev1.ConfigMap) { c.Data["k"] = "2" })
 	before := p.read(t, "edited")
-	changes, err := p.restart().begin(t).Diff(t.Context(), []client.Object{
+	next := p.restart()
+	changes, err := next.Begin(t.Context(), next.owner, next.kinds).Diff(t.Context(), []client.Object{
 		configMap("edited", "k=1"), configMap("same", "k=1"), configMap("new"),
 	})
 	if err != nil {
@@ -192,7 +248,7 @@ func TestEngineExpectsEventsOfItsOwnWrites(t *testing.T) {
 				t.Error("an event while a request is under way is not kept for the pass")
 			}
 		}
-		pass := p.begin(t)
+		pass := p.Begin(t.Context(), p.owner, p.kinds)
 		if err := pass.Apply(t.Context(), []client.Object{configMap("a", "version="+version)}); err != nil {
 			t.Fatal(err)
 		}

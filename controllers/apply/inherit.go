@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -20,8 +22,20 @@ import (
 // that nobody changed or removed since: who does becomes their owner, and we cease to be.
 type inheritance struct {
 	record
+	owner  types.UID
 	fields []byte
 }
+
+// listing is what was listed of a kind, or why it cannot be and until when that is not tried again.
+// A list that fails may take long, and every owner needs it.
+type listing struct {
+	found map[Key]inheritance
+	err   error
+	until time.Time
+}
+
+// listAgainAfter a list failed.
+const listAgainAfter = 10 * time.Second
 
 // pageSize is how many children are listed at a time.
 const pageSize = 500
@@ -30,24 +44,27 @@ const pageSize = 500
 func (e *Engine) inherit(ctx context.Context, kind schema.GroupVersionKind) error {
 	e.inherits.Lock()
 	defer e.inherits.Unlock()
-	if _, done := e.inherited[kind]; done {
-		return nil
+	if listed := e.inherited[kind]; listed != nil && (listed.err == nil || time.Now().Before(listed.until)) {
+		return listed.err
 	}
-	found := map[Key]inheritance{}
+	listed := &listing{found: map[Key]inheritance{}}
 	namespaces := e.Namespaces
 	if len(namespaces) == 0 {
 		namespaces = []string{metav1.NamespaceAll}
 	}
 	for _, namespace := range namespaces {
-		if err := e.listInherited(ctx, kind, namespace, found); err != nil {
-			return fmt.Errorf("list what there is of %s: %w", kind.Kind, err)
+		if err := e.listInherited(ctx, kind, namespace, listed.found); err != nil {
+			listed = &listing{
+				err: fmt.Errorf("list what there is of %s: %w", kind.Kind, err), until: time.Now().Add(listAgainAfter),
+			}
+			break
 		}
 	}
 	if e.inherited == nil {
-		e.inherited = map[schema.GroupVersionKind]map[Key]inheritance{}
+		e.inherited = map[schema.GroupVersionKind]*listing{}
 	}
-	e.inherited[kind] = found
-	return nil
+	e.inherited[kind] = listed
+	return listed.err
 }
 
 func (e *Engine) listInherited(
@@ -60,18 +77,29 @@ func (e *Engine) listInherited(
 		client.MatchingLabels(e.Labels).ApplyToList(opts)
 		page = &metav1.PartialObjectMetadataList{}
 		page.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
-		if err := e.Live.List(ctx, page, opts); err != nil {
+		if err := e.listPage(ctx, page, opts); err != nil {
 			return err
 		}
 		for i := range page.Items {
 			child := &page.Items[i]
 			hash, fields := child.Annotations[e.HashAnnotation], e.ownedFields(child, kind)
 			if hash != "" && fields != nil {
-				found[Key{kind.GroupKind(), child.Namespace, child.Name}] = inheritance{newRecord(hash, child), fields}
+				left := inheritance{record: newRecord(hash, child), fields: fields}
+				if owner := metav1.GetControllerOf(child); owner != nil {
+					left.owner = owner.UID
+				}
+				found[Key{kind.GroupKind(), child.Namespace, child.Name}] = left
 			}
 		}
 	}
 	return nil
+}
+
+// listPage gives up in time to serve the other kinds: all passes wait for a list.
+func (e *Engine) listPage(ctx context.Context, page client.ObjectList, opts client.ListOption) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	return e.Live.List(ctx, page, opts)
 }
 
 // ownedFields are those of a child that the last apply set and that stand unchanged.
@@ -90,7 +118,7 @@ func (e *Engine) ownedFields(child *metav1.PartialObjectMetadata, kind schema.Gr
 func (p *Pass) takeInherited(kind schema.GroupVersionKind) {
 	p.engine.inherits.Lock()
 	defer p.engine.inherits.Unlock()
-	all := p.engine.inherited[kind]
+	all := p.engine.inherited[kind].found
 	for key := range p.live {
 		if left, ok := all[key]; ok {
 			p.inherited[key] = left

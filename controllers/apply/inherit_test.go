@@ -9,6 +9,7 @@ import (
 	"maps"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -34,7 +35,7 @@ func TestEngineSendsNothingAfterARestart(t *testing.T) {
 	if next.pages != 3 {
 		t.Errorf("the second pass read %d pages, want none", next.pages-3)
 	}
-	if left := len(next.inherited[configMapKind]); left != 0 {
+	if left := len(next.inherited[configMapKind].found); left != 0 {
 		t.Errorf("%d children are still in memory, want none", left)
 	}
 	if !next.Expected(p.read(t, "a"), configMapKind.GroupKind()) {
@@ -135,8 +136,7 @@ func TestEngineRemovesWhatWasDroppedBeforeItStarted(t *testing.T) {
 // list items and normalises quantities.
 func TestEngineKnowsItsOwnAfterDefaulting(t *testing.T) {
 	p := start(t)
-	p.kinds = append(p.kinds, appsv1.SchemeGroupVersion.WithKind("Deployment"),
-		corev1.SchemeGroupVersion.WithKind("Service"))
+	p.kinds = append(p.kinds, appsv1.SchemeGroupVersion.WithKind("Deployment"), serviceKind)
 	selector := map[string]string{"app": "a"}
 	container := corev1.Container{
 		Name: "app", Image: "example.com/app", Args: []string{"--a", "--a"},
@@ -202,21 +202,63 @@ func TestEngineKnowsItsOwnAfterDefaulting(t *testing.T) {
 	}
 }
 
-func TestEngineListsAgainAfterAFailure(t *testing.T) {
+// TestEngineGoesOnWithoutAKindThatCannotBeListed: what is wanted of other kinds is made, nothing is
+// sent of that kind, and it is listed again after a while.
+func TestEngineGoesOnWithoutAKindThatCannotBeListed(t *testing.T) {
+	p := start(t)
+	p.kinds = append(p.kinds, serviceKind)
+	service := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: "s", Labels: labels},
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}},
+	}
+	p.pass(t, configMap("a"), service)
+	next := p.restart()
+	away, lists := true, 0
+	next.Live = interceptor.NewClient(live, interceptor.Funcs{
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			if list.GetObjectKind().GroupVersionKind().Kind != "ServiceList" {
+				return c.List(ctx, list, opts...)
+			}
+			if lists++; away {
+				return errors.New("the API server is away")
+			}
+			return c.List(ctx, list, opts...)
+		},
+	})
+	for range 2 {
+		next.sent = nil
+		pass := next.Begin(t.Context(), next.owner, next.kinds)
+		err := pass.Apply(t.Context(), []client.Object{configMap("b"), service})
+		if err == nil || !strings.Contains(err.Error(), "Service: the API server is away") || !pass.Incomplete() {
+			t.Errorf("error = %v, want that of the list", err)
+		}
+		if err := pass.Prune(t.Context(), func(*metav1.PartialObjectMetadata) bool { return false }); err != nil {
+			t.Error(err)
+		}
+	}
+	p.read(t, "b")
+	if lists != 1 {
+		t.Errorf("%d lists that fail in two passes, want one", lists)
+	}
+	away, next.inherited[serviceKind].until = false, time.Time{}
+	wantSent(t, next.pass(t, configMap("b")), "delete s")
+}
+
+func TestEngineForgetsWhatAnOwnerThatIsGoneLeft(t *testing.T) {
 	p := start(t)
 	p.pass(t, configMap("a"))
 	next := p.restart()
-	reader := next.Live
-	next.Live = interceptor.NewClient(live, interceptor.Funcs{
-		List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
-			return errors.New("the API server is away")
-		},
-	})
-	if _, err := next.Begin(t.Context(), next.owner, next.kinds); err == nil || !strings.Contains(err.Error(), "is away") {
-		t.Errorf("error = %v, want that of the list", err)
+	if err := next.inherit(t.Context(), configMapKind); err != nil || len(next.inherited[configMapKind].found) != 1 {
+		t.Fatalf("%v, %v, want what the former process left", err, next.inherited[configMapKind])
 	}
-	next.Live = reader
-	wantSent(t, next.pass(t, configMap("a")))
+	next.Forget("another")
+	if left := len(next.inherited[configMapKind].found); left != 1 {
+		t.Errorf("%d children are in memory after another owner went, want 1", left)
+	}
+	next.Forget(p.owner.UID)
+	if left := len(next.inherited[configMapKind].found); left != 0 {
+		t.Errorf("%d children are still in memory, want none", left)
+	}
 }
 
 func TestHasObject(t *testing.T) {

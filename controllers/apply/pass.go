@@ -26,6 +26,8 @@ type Pass struct {
 	// inherited are those of the children that the process before this one left, until they are
 	// claimed.
 	inherited map[Key]inheritance
+	// failed are the kinds whose children could not be listed.
+	failed map[schema.GroupKind]error
 	// raced is set if somebody wrote to a child after this pass did.
 	raced bool
 }
@@ -81,6 +83,9 @@ func (p *Pass) prepare(obj client.Object) (req *request, settled bool, err error
 		return nil, false, err
 	}
 	p.wanted[req.key] = true
+	if err := p.failed[req.key.GroupKind]; err != nil {
+		return nil, false, err
+	}
 	live, found := p.live[req.key]
 	if !found {
 		return req, false, nil
@@ -110,7 +115,7 @@ func (p *Pass) write(ctx context.Context, req *request) (*metav1.PartialObjectMe
 		}
 	}
 	response, err := p.send(ctx, req, "")
-	if apierrors.IsInvalid(err) && p.replaceable(ctx, req) {
+	if invalidFields(err) && p.replaceable(ctx, req) {
 		return p.replace(ctx, req)
 	}
 	return response, err
@@ -174,6 +179,19 @@ func (p *Pass) send(ctx context.Context, req *request, version string) (*metav1.
 	return response, err
 }
 
+// invalidFields reports whether the API server itself refuses values of fields. Admission policies and
+// webhooks, which say so too, may refuse a change that they would not see in a deletion and a creation.
+func invalidFields(err error) bool {
+	status := apierrors.APIStatus(nil)
+	if !apierrors.IsInvalid(err) || !errors.As(err, &status) ||
+		strings.HasPrefix(status.Status().Message, "admission webhook") || status.Status().Details == nil {
+		return false
+	}
+	causes := status.Status().Details.Causes
+	return len(causes) > 0 &&
+		!slices.ContainsFunc(causes, func(cause metav1.StatusCause) bool { return cause.Field == "" })
+}
+
 // replaceable reports whether a request that was refused would be accepted if the
 // child were not there: then somebody's edit cannot be merged with it, such as
 // another port under the same name, or it changes a field that is immutable.
@@ -211,6 +229,10 @@ func (p *Pass) remove(ctx context.Context, child *metav1.PartialObjectMetadata) 
 func (p *Pass) owns(child *metav1.PartialObjectMetadata) bool {
 	return child.Namespace != p.owner.GetNamespace() || metav1.IsControlledBy(child, p.owner)
 }
+
+// Incomplete reports whether some kind could not be listed, so that children which are wanted no
+// more may have stayed.
+func (p *Pass) Incomplete() bool { return len(p.failed) > 0 }
 
 // Raced reports whether somebody wrote to a child after this pass did, and no event
 // will show it any more: another pass has to look.

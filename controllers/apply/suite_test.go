@@ -43,6 +43,7 @@ func TestMain(m *testing.M) {
 
 var (
 	configMapKind = corev1.SchemeGroupVersion.WithKind("ConfigMap")
+	serviceKind   = corev1.SchemeGroupVersion.WithKind("Service")
 	labels        = map[string]string{"managed-by": "engine"}
 )
 
@@ -140,21 +141,12 @@ func (p *process) pass(t *testing.T, objects ...client.Object) []string {
 func (p *process) try(t *testing.T, objects ...client.Object) ([]string, error) {
 	t.Helper()
 	p.sent = nil
-	pass := p.begin(t)
+	pass := p.Begin(t.Context(), p.owner, p.kinds)
 	if err := pass.Apply(t.Context(), objects); err != nil {
 		return p.sent, err
 	}
 	err := pass.Prune(t.Context(), func(*metav1.PartialObjectMetadata) bool { return false })
 	return p.sent, err
-}
-
-func (p *process) begin(t *testing.T) *Pass {
-	t.Helper()
-	pass, err := p.Begin(t.Context(), p.owner, p.kinds)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pass
 }
 
 // configMap is one with data from KEY=VALUE pairs.

@@ -51,12 +51,8 @@ func (o *outcome) of(condition string) *result {
 // apply writes every part and prunes what is wanted no more; of a suspended stack it
 // says what that would change. A part that fails or is undecided does not stop the
 // others; what exists of it is kept.
-func (r *Reconciler) apply(ctx context.Context, stack *obsv1.ObservabilityStack, plan plan) (outcome, error) {
-	var applied outcome
-	pass, err := r.Engine.Begin(ctx, stack, r.Kinds.Served())
-	if err != nil {
-		return applied, err
-	}
+func (r *Reconciler) apply(ctx context.Context, stack *obsv1.ObservabilityStack, plan plan) (applied outcome) {
+	pass := r.Engine.Begin(ctx, stack, r.Kinds.Served())
 	step := applyPart
 	if stack.Spec.Suspend {
 		step = diffPart
@@ -68,16 +64,19 @@ func (r *Reconciler) apply(ctx context.Context, stack *obsv1.ObservabilityStack,
 		held[p.Name] = done.Hold
 		applied.results = append(applied.results, done)
 	}
-	if stack.Spec.Suspend {
-		return applied, nil
+	if pass.Incomplete() { // That is a condition of no part which does not want such a kind.
+		applied.results = append(applied.results, result{recheck: recheckAfter})
 	}
-	err = pass.Prune(ctx, func(child *metav1.PartialObjectMetadata) bool {
+	if stack.Spec.Suspend {
+		return applied
+	}
+	err := pass.Prune(ctx, func(child *metav1.PartialObjectMetadata) bool {
 		return held[child.Labels[obsv1.LabelComponent]]
 	})
 	if err != nil {
 		applied.results = append(applied.results, pruneFailure(err))
 	}
-	return applied, nil
+	return applied
 }
 
 // applyPart writes one part. Its condition is what the builder said, unless writing failed.

@@ -65,10 +65,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, stack *obsv1.ObservabilitySt
 		return ctrl.Result{}, fmt.Errorf("observe: %w", err)
 	}
 	plan := newPlan(stack, observed)
-	applied, err := r.apply(ctx, stack, plan)
-	if err != nil {
-		return ctrl.Result{}, fmt.Errorf("list children: %w", err)
-	}
+	applied := r.apply(ctx, stack, plan)
 	rolledOut, rolloutErr := r.rollout(ctx, stack, plan, applied)
 	reportErr := r.report(ctx, stack, plan, rolledOut)
 	return next(rolledOut, errors.Join(rolloutErr, reportErr))
