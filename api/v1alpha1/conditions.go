@@ -42,6 +42,8 @@ const (
 	ReasonInvalidURL = "InvalidURL"
 	// ReasonInvalidArgument: an argument of a broker's exporter is not valid.
 	ReasonInvalidArgument = "InvalidArgument"
+	// ReasonInvalidRelabeling: a relabeling could change what Prometheus scrapes.
+	ReasonInvalidRelabeling = "InvalidRelabeling"
 	// ReasonInvalidThreshold: the threshold of an SLO is no boundary of a bucket of its histogram.
 	ReasonInvalidThreshold = "InvalidThreshold"
 	// ReasonScrapeIntervalTooLong: the monitor of an SLO is not scraped often enough for its

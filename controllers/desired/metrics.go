@@ -4,6 +4,8 @@ package desired
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
@@ -29,10 +31,19 @@ func metrics(stack *obsv1.ObservabilityStack, in Inputs) Output {
 		return missingAPI(nil, ServiceMonitorKind, prometheusOperator)
 	}
 	var objects []client.Object
+	var redirected []string
 	for i := range monitors {
 		objects = append(objects, serviceMonitor(stack, &monitors[i]))
+		if slices.ContainsFunc(monitors[i].Relabelings, redirects) {
+			redirected = append(redirected, monitors[i].Name)
+		}
 	}
 	out := available(objects, count(len(monitors), "ServiceMonitor")+" in place")
+	if len(redirected) > 0 {
+		out = unavailable(objects, obsv1.ReasonInvalidRelabeling, fmt.Sprintf("of monitor %s, relabelings that could "+
+			"change what Prometheus scrapes are left out: remove labelmap, and each targetLabel that begins with __ and "+
+			"not with __tmp_, or refers to the regex", strings.Join(redirected, ", ")))
+	}
 	out.Covered = count(len(monitors), "monitor")
 	return out
 }
@@ -46,12 +57,13 @@ func monitorsOf(stack *obsv1.ObservabilityStack) []obsv1.Monitor {
 
 func serviceMonitor(stack *obsv1.ObservabilityStack, monitor *obsv1.Monitor) *monitoringv1.ServiceMonitor {
 	endpoint := monitoringv1.Endpoint{
-		Port:           monitor.Port,
-		Path:           monitor.Path,
-		Interval:       monitoringv1.Duration(monitor.Interval),
-		ScrapeTimeout:  monitoringv1.Duration(monitor.ScrapeTimeout),
-		RelabelConfigs: append(relabelConfigs(monitor.Relabelings), ownLabels(stack, monitor)...),
+		Port:          monitor.Port,
+		Path:          monitor.Path,
+		Interval:      monitoringv1.Duration(monitor.Interval),
+		ScrapeTimeout: monitoringv1.Duration(monitor.ScrapeTimeout),
 	}
+	harmless := slices.DeleteFunc(slices.Clone(monitor.Relabelings), redirects)
+	endpoint.RelabelConfigs = append(relabelConfigs(harmless), ownLabels(stack, monitor)...)
 	if len(monitor.MetricRelabelings) > 0 {
 		endpoint.MetricRelabelConfigs = append(relabelConfigs(monitor.MetricRelabelings), ownLabels(stack, monitor)...)
 	}
@@ -72,6 +84,17 @@ func serviceMonitor(stack *obsv1.ObservabilityStack, monitor *obsv1.Monitor) *mo
 			Endpoints:   []monitoringv1.Endpoint{endpoint},
 		},
 	}
+}
+
+// literalLabel is a name without references to the regex.
+var literalLabel = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
+
+// redirects reports whether a relabeling of targets could change what Prometheus scrapes. The CRD
+// refuses those too, but not in a stack that was stored before it did.
+func redirects(r obsv1.Relabeling) bool {
+	internal := strings.HasPrefix(r.TargetLabel, "__") && !strings.HasPrefix(r.TargetLabel, "__tmp_")
+	return internal || strings.EqualFold(r.Action, "labelmap") ||
+		r.TargetLabel != "" && !literalLabel.MatchString(r.TargetLabel)
 }
 
 // ownLabels are set last, so that no relabeling can take a series away from its stack, or make it
