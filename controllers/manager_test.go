@@ -97,7 +97,7 @@ func TestSetupReactsToWhatHappens(t *testing.T) {
 	t.Run("a child that another process made", func(t *testing.T) { prunesALateChild(t, stack) })
 	t.Run("a child that is edited", func(t *testing.T) { repairsAnEditedChild(t, stack) })
 	t.Run("a Secret that goes and comes back", func(t *testing.T) { followsTheDSN(t, stack) })
-	t.Run("a broker URL that changes", func(t *testing.T) { rollsTheExporter(t, stack) })
+	t.Run("a broker URL that changes", func(t *testing.T) { restartsTheExporter(t, stack) })
 	t.Run("a kind that goes and comes back", func(t *testing.T) { followsAnAPI(t, stack) })
 	t.Run("its metrics", countsStacks)
 	t.Run("a stack that is deleted", func(t *testing.T) { letsAStackGo(t, stack) })
@@ -196,7 +196,7 @@ func followsTheDSN(t *testing.T, stack *obsv1.ObservabilityStack) {
 	}
 }
 
-func rollsTheExporter(t *testing.T, stack *obsv1.ObservabilityStack) {
+func restartsTheExporter(t *testing.T, stack *obsv1.ObservabilityStack) {
 	exporter := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: "shop-tasks-main"}}
 	revision := func() string {
 		refresh(t, exporter)

@@ -94,12 +94,12 @@ type silent struct{}
 
 func (silent) Printf(context.Context, string, ...any) {}
 
-// goodbye is how long the broker may take to hear that we leave.
-const goodbye = 400 * time.Millisecond
+// closeTimeout is how long the connections to the broker may take to close.
+const closeTimeout = 400 * time.Millisecond
 
 func waitFor(stopped <-chan struct{}) {
 	select {
 	case <-stopped:
-	case <-time.After(goodbye):
+	case <-time.After(closeTimeout):
 	}
 }

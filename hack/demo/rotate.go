@@ -85,7 +85,7 @@ type rollout struct {
 	started time.Time
 	phases  map[phase][]string // the names of the workloads
 	said    string
-	most    int // how many rolled at a time
+	most    int // how many rolled out at a time
 }
 
 // follow prints what changes until the stack is Ready with another configuration.
@@ -150,13 +150,13 @@ func (r *rollout) phaseOf(d *appsv1.Deployment) phase {
 	}
 }
 
-// check fails if a workload is not through, or too many rolled at a time.
+// check fails if a workload is not through, or too many rolled out at a time.
 func (r *rollout) check(stack *obsv1.ObservabilityStack) error {
 	switch late := append(r.phases[waiting], r.phases[rolling]...); {
 	case len(late) > 0:
 		return fmt.Errorf("the stack is Ready, but not through are: %s", strings.Join(late, ", "))
 	case r.most > maxConcurrent(stack):
-		return fmt.Errorf("%d workloads rolled at a time, and maxConcurrent is %d", r.most, maxConcurrent(stack))
+		return fmt.Errorf("%d workloads rolled out at a time, and maxConcurrent is %d", r.most, maxConcurrent(stack))
 	}
 	return nil
 }

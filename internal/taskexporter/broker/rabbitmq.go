@@ -56,15 +56,15 @@ type link struct {
 }
 
 // cut closes the network's connection, which ends what waits for the server. The library's own
-// goodbye would wait for it.
+// Close would wait for it.
 func (l *link) cut() { l.socket.Close() }
 
-// farewell is how long a server may take to reply to a goodbye. One with an alarm does not.
-const farewell = 200 * time.Millisecond
+// closeTimeout is how long a server may take to confirm a close. One with an alarm does not.
+const closeTimeout = 200 * time.Millisecond
 
-// Close says goodbye, because a server writes a warning in its log about who just leaves.
+// Close closes in order, because a server logs a warning about a connection that just ends.
 func (l *link) Close() {
-	timer := time.AfterFunc(farewell, l.cut)
+	timer := time.AfterFunc(closeTimeout, l.cut)
 	defer timer.Stop()
 	_ = l.Connection.Close() // it may be closed
 }
