@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"maps"
 	"slices"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -21,16 +22,15 @@ import (
 //go:embed overview.json http.json tasks.json
 var files embed.FS
 
-// embedded are the templates of the files in the program. Like a regular expression in the code,
-// they are read when the program starts; a test reads them as well.
-var embedded = must(load(files, framework.Table))
-
-func must(t *templates, err error) *templates {
+// embedded are the templates of the files in the program, by name. Like a regular expression in the
+// code, they are read when the program starts; a test reads them as well.
+var embedded = func() map[string]*template {
+	all, err := load(files)
 	if err != nil {
 		panic(err)
 	}
-	return t
-}
+	return all
+}()
 
 // Names of the dashboards that a stack has at most once.
 const (
@@ -38,8 +38,11 @@ const (
 	Tasks    = "tasks"
 )
 
+// http is the file of the dashboards of HTTP services.
+const http = "http"
+
 // HTTP is the name of the dashboard of a framework's monitors.
-func HTTP(name obsv1.Framework) string { return "http-" + string(name) }
+func HTTP(name obsv1.Framework) string { return http + "-" + string(name) }
 
 // Stack is what the dashboards of one stack are about.
 type Stack struct {
@@ -75,27 +78,20 @@ type Dashboard struct {
 // Render makes the dashboards of a stack: the overview, one for each framework of its HTTP
 // services, whose metrics have other names, and one for tasks.
 func Render(stack Stack) []Dashboard {
-	all := []Dashboard{embedded.overview.render(stack, Overview, stack.Monitors)}
-	for _, name := range frameworksOf(stack) {
-		if t, ok := embedded.http[name]; ok {
-			of := slices.DeleteFunc(slices.Clone(stack.Monitors), func(m Monitor) bool { return m.Framework != name })
-			all = append(all, t.render(stack, HTTP(name), of))
+	all := []Dashboard{embedded[Overview].render(stack, Overview, "", stack.Monitors)}
+	monitors := map[obsv1.Framework][]Monitor{}
+	for _, m := range stack.Monitors {
+		monitors[m.Framework] = append(monitors[m.Framework], m)
+	}
+	for _, name := range slices.Sorted(maps.Keys(monitors)) {
+		if _, known := framework.Table[name]; known { // The CRD of a newer obstack may know more.
+			all = append(all, embedded[http].render(stack, HTTP(name), name, monitors[name]))
 		}
 	}
 	if len(stack.Brokers) > 0 {
-		all = append(all, embedded.tasks.render(stack, Tasks, nil))
+		all = append(all, embedded[Tasks].render(stack, Tasks, "", nil))
 	}
 	return all
-}
-
-// frameworksOf a stack's monitors, each once, in the order of their names.
-func frameworksOf(stack Stack) []obsv1.Framework {
-	var names []obsv1.Framework
-	for _, monitor := range stack.Monitors {
-		names = append(names, monitor.Framework)
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
 }
 
 // UID of a dashboard is stable for a stack and has 32 characters; Grafana allows 40.

@@ -46,9 +46,6 @@ func TestLoadReturnsEveryError(t *testing.T) {
 				}
 				content[file+".json"].Data = []byte(broken)
 				want := strings.ReplaceAll(tc.want, "dashboard http", "dashboard "+file)
-				if name == "unknown variable" && file != "http" {
-					want = "no framework has the variable ${latency:raw}"
-				}
 				wantLoadError(t, content, want)
 				delete(content, file+".json")
 				wantLoadError(t, content, "read dashboard "+file)
@@ -64,7 +61,7 @@ func minimalFiles(t *testing.T) fstest.MapFS {
 	for _, name := range []string{"overview", "http", "tasks"} {
 		content[name+".json"] = &fstest.MapFile{Data: []byte(minimal)}
 	}
-	if _, err := load(content, framework.Table); err != nil {
+	if _, err := load(content); err != nil {
 		t.Fatalf("the minimal dashboard is refused: %v", err)
 	}
 	return content
@@ -72,7 +69,7 @@ func minimalFiles(t *testing.T) fstest.MapFS {
 
 func wantLoadError(t *testing.T, content fstest.MapFS, want string) {
 	t.Helper()
-	if _, err := load(content, framework.Table); err == nil || !strings.Contains(err.Error(), want) {
+	if _, err := load(content); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("error = %v, want %q", err, want)
 	}
 }
@@ -81,8 +78,9 @@ func TestEncodeReturnsItsError(t *testing.T) {
 	if _, err := encode(map[string]any{"expr": func() {}}); err == nil || !strings.Contains(err.Error(), "encode JSON") {
 		t.Errorf("error = %v, want one about JSON", err)
 	}
-	if _, err := newText(func() {}); err == nil {
-		t.Error("newText hides the error")
+	r := &reader{}
+	if r.text(func() {}); r.err == nil {
+		t.Error("a reader hides the error")
 	}
 }
 

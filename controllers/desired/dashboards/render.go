@@ -14,47 +14,31 @@ import (
 	"obstack.dev/obstack/controllers/desired/framework"
 )
 
-// frameworkValues are the values of the placeholders of each framework's names.
-var frameworkValues = func() map[obsv1.Framework]map[string]string {
-	all := map[obsv1.Framework]map[string]string{}
-	for name, f := range framework.Table {
-		all[name] = quotedAll(f.Variables())
-	}
-	return all
-}()
+// values of placeholders, in JSON.
+type values map[string]string
 
-// data is what one dashboard of a stack shows.
-type data struct {
-	stack Stack
-	// monitors are the values of the placeholders of each monitor's queries.
-	monitors []monitorValues
+// fill puts the values into a text; a placeholder without one becomes nothing.
+func (v values) fill(out *strings.Builder, text string) {
+	for more := true; more; {
+		var literal, name string
+		literal, text, more = strings.Cut(text, markOpens)
+		out.WriteString(literal)
+		name, text, _ = strings.Cut(text, markCloses)
+		out.WriteString(v[name])
+	}
 }
 
-// monitorValues are a monitor's own and those of its framework.
-type monitorValues struct{ own, framework map[string]string }
-
-// render makes a dashboard of a stack, about some of its monitors: one panel a line. Panels with
-// nothing to show in this stack are left out.
-func (t *template) render(stack Stack, name string, monitors []Monitor) Dashboard {
-	d := data{stack: stack}
-	for i, monitor := range monitors {
-		own := quotedAll(map[string]string{
-			"monitor":           monitor.Name,
-			"monitor in PromQL": inPromQL(monitor.Name),
-			"interval":          scrapeInterval(monitors[i : i+1]),
-		})
-		d.monitors = append(d.monitors, monitorValues{own, frameworkValues[monitor.Framework]})
+// add quotes strings.
+func (v values) add(plain map[string]string) {
+	for name, value := range plain {
+		v[name] = quoted(value)
 	}
-	head := t.headValues(stack, name, monitors)
-	var out strings.Builder
-	out.Grow(t.size(len(monitors)))
-	t.before.write(&out, head)
-	out.WriteString("[\n")
-	d.writePanels(&out, t.rows, map[string]string{"interval": quoted(scrapeInterval(monitors))})
-	out.WriteString("\n]")
-	t.after.write(&out, head)
-	out.WriteString("\n")
-	return Dashboard{name, out.String()}
+}
+
+// quoted is a string as it stands between the quotation marks of JSON. A string always encodes.
+func quoted(s string) string {
+	encoded, _ := encode(s)
+	return encoded[1 : len(encoded)-1]
 }
 
 // inPromQL is a string as it stands between the quotation marks of PromQL.
@@ -63,137 +47,132 @@ func inPromQL(s string) string {
 	return quoted[1 : len(quoted)-1]
 }
 
-// size is about the length of a dashboard made from the template, so that it is written into one
-// piece of memory.
-func (t *template) size(monitors int) int {
-	n := t.before.size() + t.after.size() + 4096
-	for _, row := range t.rows {
-		for _, panel := range row {
-			n += panel.before.size() + panel.after.size() + 32
-			for _, query := range panel.queries {
-				one := query.size() + 32
-				if query.about == aboutMonitor {
-					one = (one + 256) * monitors
-				}
-				n += one
-			}
-		}
+// render makes a dashboard of a stack, about some of its monitors, and about one framework if it
+// has a name: one panel a line. Panels with nothing to show in this stack are left out.
+func (t *template) render(stack Stack, name string, of obsv1.Framework, monitors []Monitor) Dashboard {
+	all := headValues(stack, name, of, monitors)
+	each := make([]values, len(monitors))
+	for i, monitor := range monitors {
+		each[i] = values{}
+		each[i].add(framework.Table[monitor.Framework].Variables())
+		each[i].add(map[string]string{
+			"monitor": monitor.Name, "monitor in PromQL": inPromQL(monitor.Name),
+			"interval": scrapeInterval(monitors[i : i+1]),
+		})
 	}
-	return n
+	var out, panels strings.Builder
+	panels.Grow(t.size)
+	y := 0
+	for _, row := range t.rows {
+		y += writeRow(&panels, row, y, framework.Table[of], all, each)
+	}
+	all["panels"] = panels.String()
+	out.Grow(len(t.head) + panels.Len() + 1024)
+	all.fill(&out, t.head)
+	out.WriteString("\n")
+	return Dashboard{name, out.String()}
 }
 
 // headValues are what a dashboard says once: whose it is, and the choices that it offers.
-func (t *template) headValues(stack Stack, name string, monitors []Monitor) map[string]string {
+func headValues(stack Stack, name string, of obsv1.Framework, monitors []Monitor) values {
 	var names []string
 	for _, monitor := range monitors {
 		names = append(names, monitor.Name)
 	}
-	values := quotedAll(map[string]string{
+	all := values{}
+	all.add(framework.Table[of].Variables())
+	all.add(map[string]string{
 		"uid": UID(stack.Namespace, stack.Name, name), "namespace": stack.Namespace, "stack": stack.Name,
-		"tag":        fmt.Sprintf("stack:%s/%s", stack.Namespace, stack.Name), // by which they find one another
-		"datasource": stack.Datasource, "monitors": strings.Join(names, ","), "brokers": strings.Join(stack.Brokers, ","),
+		"tag":       fmt.Sprintf("stack:%s/%s", stack.Namespace, stack.Name), // by which they find one another
+		"framework": string(of), "datasource": stack.Datasource,
+		"monitors": strings.Join(names, ","), "interval": scrapeInterval(monitors),
 	})
 	if len(names) > 0 {
-		values["monitor"] = quoted(names[0])
+		all["monitor"] = quoted(names[0])
 	}
-	var links strings.Builder
-	links.WriteString("[")
+	if len(stack.Brokers) > 0 {
+		all["brokers"] = quoted(strings.Join(stack.Brokers, ","))
+	}
+	if stack.HasSLOs {
+		all["slos"] = ""
+	}
 	for _, link := range stack.Links {
 		// Grafana wants every field.
-		fmt.Fprintf(&links, `{"type":"link","title":"%s","url":"%s","icon":"external link","targetBlank":true,`+
+		all["links"] += fmt.Sprintf(`{"type":"link","title":"%s","url":"%s","icon":"external link","targetBlank":true,`+
 			`"asDropdown":false,"includeVars":false,"keepTime":false,"tags":[],"tooltip":""},`,
 			quoted(link.Title), quoted(link.URL))
 	}
-	t.links.write(&links, values)
-	values["links"] = links.String()
-	return values
+	return all
 }
 
 // gridWidth of Grafana, in columns.
 const gridWidth = 24
 
-// writePanels writes the panels that have something to show, separated by commas.
-func (d data) writePanels(out *strings.Builder, rows [][]panelTemplate, values map[string]string) {
-	y, separator := 0, ""
-	for _, row := range rows {
-		var shown []panelTemplate
-		total, height := 0, 0
-		for _, panel := range row {
-			if d.shows(panel) {
-				shown = append(shown, panel)
-				total, height = total+panel.width, max(height, panel.height)
-			}
-		}
-		x, sum := 0, 0
-		for _, panel := range shown {
-			// The panels of a row share the width of those that are left out.
-			sum += panel.width
-			end := gridWidth * sum / total
-			position := map[string]string{"x": strconv.Itoa(x), "y": strconv.Itoa(y), "w": strconv.Itoa(end - x)}
-			out.WriteString(separator)
-			panel.before.write(out, position)
-			if len(panel.queries) > 0 {
-				d.writeQueries(out, panel, values)
-			}
-			panel.after.write(out, position)
-			x, separator = end, ",\n"
-		}
-		y += height
-	}
-}
-
-// shows reports whether a panel has something to show in the stack. A text always has.
-func (d data) shows(panel panelTemplate) bool {
-	return len(panel.queries) == 0 || slices.ContainsFunc(panel.queries, func(q queryTemplate) bool {
-		if q.about == aboutMonitor {
-			return slices.ContainsFunc(d.monitors, q.knows)
-		}
-		return d.has(q.about)
-	})
-}
-
-// has reports whether the stack has what a query is about.
-func (d data) has(about topic) bool {
-	switch about {
-	case aboutTasks:
-		return len(d.stack.Brokers) > 0
-	case aboutSLOs:
-		return d.stack.HasSLOs
-	default:
-		return true
-	}
-}
-
-// knows reports whether a monitor's framework has the names that the query asks for.
-func (q queryTemplate) knows(monitor monitorValues) bool {
-	return q.has(monitor.own, monitor.framework, noRefID)
-}
-
-// noRefID stands for the refId where it does not matter which it is.
-var noRefID = map[string]string{"refId": ""}
-
-// writeQueries writes the queries of a panel for the stack, as a list.
-func (d data) writeQueries(out *strings.Builder, panel panelTemplate, values map[string]string) {
-	opening, n := "[", 0
-	add := func(q queryTemplate, own, framework map[string]string) {
-		out.WriteString(opening)
-		q.write(out, own, framework, map[string]string{"refId": refID(n)})
-		opening, n = ",", n+1
-	}
-	for _, query := range panel.queries {
-		if query.about != aboutMonitor {
-			if d.has(query.about) {
-				add(query, values, nil)
-			}
+// writeRow writes the panels of a row that have something to show, and returns the height. They
+// share the width of those that are left out.
+func writeRow(out *strings.Builder, row []panel, y int, f framework.Framework, all values, each []values) (height int) {
+	var shown []panel
+	var targets []string
+	total := 0
+	for _, p := range row {
+		list := p.targets(all, each)
+		if reason, lacks := why(f, p.names); lacks {
+			p.text = strings.Replace(p.lacking, placeholder("why"), quoted(reason), 1)
+		} else if list == "" && len(p.queries) > 0 {
 			continue
 		}
-		for _, monitor := range d.monitors {
-			if query.knows(monitor) {
-				add(query, monitor.own, monitor.framework)
-			}
+		shown, targets = append(shown, p), append(targets, list)
+		total, height = total+p.width, max(height, p.height)
+	}
+	x, sum := 0, 0
+	for i, p := range shown {
+		sum += p.width
+		end := gridWidth * sum / total
+		all["x"], all["y"], all["w"] = strconv.Itoa(x), strconv.Itoa(y), strconv.Itoa(end-x)
+		all["targets"] = targets[i]
+		if out.Len() > 0 {
+			out.WriteString(",\n")
+		}
+		all.fill(out, p.text)
+		x = end
+	}
+	return height
+}
+
+// why says what a framework lacks of some names, if it lacks one.
+func why(f framework.Framework, names []string) (reason string, lacks bool) {
+	for _, name := range names {
+		if reason, lacks = f.Lacks[name]; lacks {
+			return reason, true
 		}
 	}
-	out.WriteString("]")
+	return "", false
+}
+
+// targets are the queries of a panel that have something to ask for in the stack, as a list; none
+// is empty.
+func (p panel) targets(all values, each []values) string {
+	var out strings.Builder
+	n := 0
+	for _, q := range p.queries {
+		of := []values{all}
+		if q.each {
+			of = each
+		}
+		for _, v := range of {
+			if slices.ContainsFunc(q.needs, func(name string) bool { _, has := v[name]; return !has }) {
+				continue
+			}
+			out.WriteString(",")
+			v["refId"] = refID(n)
+			v.fill(&out, q.text)
+			n++
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return "[" + out.String()[1:] + "]"
 }
 
 // refID names the queries of a panel: A to Z, then A1 and on.

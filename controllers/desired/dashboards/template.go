@@ -11,246 +11,272 @@ import (
 	"slices"
 	"strings"
 
-	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/desired/framework"
 )
 
 // object is a JSON object of Grafana's classic schema; only what differs between stacks is named.
 type object = map[string]any
 
-// templates of all dashboards. The one for HTTP differs by the framework's names, and by what the
-// framework does not expose.
-type templates struct {
-	overview, tasks *template
-	http            map[obsv1.Framework]*template
+// template is a dashboard file as JSON with placeholders. Files are decoded and taken apart once,
+// when the program starts: doing so for each stack and pass was most of the cost of a pass.
+type template struct {
+	// head is the dashboard without its panels.
+	head string
+	// rows of the grid, from the top.
+	rows [][]panel
+	// size of the panels, about.
+	size int
 }
 
-// template is a dashboard file, ready to be rendered for a stack.
-type template struct {
-	// before and after the panels.
-	before, after text
-	// links of the file, as the rest of a list.
-	links text
-	// rows of the grid, from the top.
-	rows [][]panelTemplate
+type panel struct {
+	width, height int
+	// text is the panel without its queries.
+	text string
+	// queries of the file, none for a text.
+	queries []query
+	// names of a framework are asked for by the panel, and lacking stands in its place where the
+	// framework lacks one.
+	names   []string
+	lacking string
 }
+
+// query is one query of the file.
+type query struct {
+	text string
+	// each is set if it is repeated for each monitor.
+	each bool
+	// needs are the values without which it is left out.
+	needs []string
+}
+
+// variable is what stands for a framework's name in the files, as Grafana writes it.
+var variable = regexp.MustCompile(`\$\{([a-z_]+):raw\}`)
 
 // load reads the files of all dashboards.
-func load(files fs.FS, table map[obsv1.Framework]framework.Framework) (*templates, error) {
-	all := &templates{http: map[obsv1.Framework]*template{}}
-	known := map[string]bool{}
-	for _, f := range table {
-		for name := range f.Variables() {
-			known[name] = true
+func load(files fs.FS) (map[string]*template, error) {
+	all := map[string]*template{}
+	var problems error
+	for _, name := range []string{Overview, http, Tasks} {
+		content, err := fs.ReadFile(files, name+".json")
+		if err != nil {
+			problems = errors.Join(problems, fmt.Errorf("read dashboard %s: %w", name, err))
+			continue
 		}
-	}
-	var err, problems error
-	all.overview, err = read(files, Overview, func(d object) error { return checkVariables(d, known) })
-	problems = errors.Join(problems, err)
-	all.tasks, err = read(files, Tasks, func(d object) error { return checkVariables(d, known) })
-	problems = errors.Join(problems, err)
-	for name, f := range table {
-		all.http[name], err = read(files, "http", func(d object) error { return useFramework(d, name, f) })
-		problems = errors.Join(problems, err)
+		var file object
+		if err := json.Unmarshal(content, &file); err != nil {
+			problems = errors.Join(problems, fmt.Errorf("decode dashboard %s: %w", name, err))
+			continue
+		}
+		r := reader{isHTTP: name == http}
+		if all[name] = r.template(file); r.err != nil {
+			problems = errors.Join(problems, fmt.Errorf("dashboard %s: %w", name, r.err))
+		}
 	}
 	return all, problems
 }
 
-// read decodes a file, prepares it, and takes it apart.
-func read(files fs.FS, name string, prepare func(object) error) (*template, error) {
-	content, err := fs.ReadFile(files, name+".json")
-	if err != nil {
-		return nil, fmt.Errorf("read dashboard %s: %w", name, err)
-	}
-	d := object{}
-	if err := json.Unmarshal(content, &d); err != nil {
-		return nil, fmt.Errorf("decode dashboard %s: %w", name, err)
-	}
-	if err := prepare(d); err != nil {
-		return nil, fmt.Errorf("dashboard %s: %w", name, err)
-	}
-	t, err := newTemplate(d, name == "http")
-	if err != nil {
-		return nil, fmt.Errorf("dashboard %s: %w", name, err)
-	}
-	return t, nil
+// reader takes a dashboard apart, and keeps what is wrong with it.
+type reader struct {
+	// isHTTP is set for the dashboard that there is for each framework. There "$monitor" is a variable
+	// of Grafana, and not one query for each monitor.
+	isHTTP bool
+	err    error
+}
+
+func (r *reader) fail(format string, args ...any) {
+	r.err = errors.Join(r.err, fmt.Errorf(format, args...))
 }
 
 // exampleTag is the tag in the files that stands for the one which all dashboards of a stack share.
 const exampleTag = "stack:namespace/name"
 
-// newTemplate takes a dashboard apart. choosesMonitor says that the file's "$monitor" is a variable
-// of Grafana, and not one query for each monitor.
-func newTemplate(d object, choosesMonitor bool) (*template, error) {
-	title, err := get[string](d, "title")
-	if err != nil {
-		return nil, err
+func (r *reader) template(d object) *template {
+	t := &template{size: len(r.encode(d["panels"])) + 4096}
+	t.rows = r.rows(objects(r, d, "panels"))
+	title := "HTTP (" + placeholder("framework") + ")"
+	if !r.isHTTP {
+		title = get[string](r, d, "title")
 	}
-	t := &template{}
-	if t.rows, err = panelRows(d, choosesMonitor); err != nil {
-		return nil, err
-	}
-	d["uid"] = placeholder("uid")
 	// Titles must be unique within a folder of Grafana.
 	d["title"] = title + ": " + placeholder("namespace") + " / " + placeholder("stack")
+	d["uid"] = placeholder("uid")
 	d["tags"] = []any{"obstack", placeholder("tag")}
-	links, err := objects(d, "links")
-	if err != nil {
-		return nil, err
-	}
-	for _, link := range links {
+	links := []any{rawPlaceholder("links")}
+	for _, link := range objects(r, d, "links") {
 		if tags, ok := link["tags"].([]any); ok && slices.Contains(tags, any(exampleTag)) {
 			link["tags"] = []any{placeholder("tag")}
 		}
+		links = append(links, link)
 	}
-	if t.links, err = newText(d["links"]); err != nil {
-		return nil, err
-	}
-	t.links.literals[0] = strings.TrimPrefix(t.links.literals[0], "[")
-	d["links"] = rawPlaceholder("links")
-	if err := stackVariables(d); err != nil {
-		return nil, err
-	}
+	d["links"] = links
+	d["templating"] = object{"list": r.variables(objects(r, get[object](r, d, "templating"), "list"))}
 	d["panels"] = rawPlaceholder("panels")
-	whole, err := newText(d)
-	t.before, t.after = whole.split("panels")
-	return t, err
+	t.head = strings.NewReplacer(
+		placeholder("links")+",", placeholder("links"), // each of the stack's has a comma behind it
+		placeholder("panels"), "[\n"+placeholder("panels")+"\n]",
+	).Replace(r.text(d))
+	return t
 }
 
-// stackVariables makes the values of a stack's variables placeholders, and removes those that stand
-// for a framework's names, which the template has already.
-func stackVariables(d object) error {
-	templating, err := get[object](d, "templating")
-	if err != nil {
-		return err
-	}
-	variables, err := objects(templating, "list")
-	if err != nil {
-		return err
-	}
-	var kept []any
-	for _, variable := range variables {
-		name, err := get[string](variable, "name")
-		if err != nil {
-			return err
-		}
-		switch variable["type"] {
-		case "query":
-		case "custom":
-			variable["query"] = placeholder(name + "s")
-			if variable["includeAll"] != true {
-				variable["current"] = current(placeholder(name))
+// variables makes the values of a stack's variables placeholders, and removes those that stand for
+// a framework's names, which the panels have already.
+func (r *reader) variables(all []object) (kept []object) {
+	for _, v := range all {
+		name := get[string](r, v, "name")
+		switch {
+		case v["type"] == "query":
+		case v["type"] == "custom":
+			v["query"] = placeholder(name + "s")
+			if v["includeAll"] != true {
+				v["current"] = current(placeholder(name))
 			}
-		case "datasource":
-			variable["current"] = current(placeholder(name))
+		case v["type"] == "datasource":
+			v["current"] = current(placeholder(name))
+		case name == "namespace" || name == "stack":
+			v["query"], v["current"] = placeholder(name), current(placeholder(name))
 		default:
-			if name != "namespace" && name != "stack" {
-				continue
-			}
-			variable["query"], variable["current"] = placeholder(name), current(placeholder(name))
+			continue
 		}
-		kept = append(kept, variable)
+		kept = append(kept, v)
 	}
-	templating["list"] = kept
-	return nil
+	return kept
 }
 
 func current(value string) object {
 	return object{"selected": true, "text": value, "value": value}
 }
 
-// variable is what stands for a framework's name in the files, as Grafana writes it.
-var variable = regexp.MustCompile(`\$\{([a-z_]+):raw\}`)
-
-// checkVariables refuses a variable that no framework has, which would hide its panel for ever.
-func checkVariables(d object, known map[string]bool) error {
-	encoded, err := encode(d["panels"])
-	if err != nil {
-		return err
-	}
-	for _, match := range variable.FindAllStringSubmatch(encoded, -1) {
-		if !known[match[1]] {
-			return fmt.Errorf("no framework has the variable %s", match[0])
+// rows groups panels that stand side by side.
+func (r *reader) rows(panels []object) (rows [][]panel) {
+	last := -1.0
+	for _, p := range panels {
+		of := &reader{isHTTP: r.isHTTP}
+		position := get[object](of, p, "gridPos")
+		y := get[float64](of, position, "y")
+		if y != last {
+			rows, last = append(rows, nil), y
+		}
+		rows[len(rows)-1] = append(rows[len(rows)-1], of.panel(p, position))
+		if of.err != nil {
+			r.fail("panel %v: %w", p["title"], of.err)
 		}
 	}
-	return nil
+	return rows
 }
 
-// useFramework writes a framework's names for the variables that stand for them.
-func useFramework(d object, name obsv1.Framework, f framework.Framework) error {
-	d["title"] = "HTTP (" + string(name) + ")"
-	panels, err := objects(d, "panels")
-	if err != nil {
-		return err
+func (r *reader) panel(p, position object) panel {
+	made := panel{width: int(get[float64](r, position, "w")), height: int(get[float64](r, position, "h"))}
+	p["gridPos"] = object{
+		"x": rawPlaceholder("x"), "y": rawPlaceholder("y"), "w": rawPlaceholder("w"), "h": position["h"],
 	}
-	var all []any
-	for _, panel := range panels {
-		panel, err := forFramework(panel, f)
-		if err != nil {
-			return fmt.Errorf("framework %s: %w", name, err)
-		}
-		all = append(all, panel)
-	}
-	d["panels"] = all
-	return nil
-}
-
-// forFramework is a panel with the names of a framework. One that asks for something which the
-// framework lacks says so instead of staying empty.
-func forFramework(panel object, f framework.Framework) (object, error) {
-	encoded, err := encode(panel)
-	if err != nil {
-		return nil, err
-	}
-	matches := variable.FindAllStringSubmatch(encoded, -1)
-	for _, match := range matches {
-		if why, ok := f.Lacks[match[1]]; ok {
-			return textPanel(panel, why), nil
-		}
-	}
-	values := f.Variables()
-	for _, match := range matches {
-		value, ok := values[match[1]]
-		if !ok {
-			return nil, fmt.Errorf("panel %v: the framework neither has nor lacks %s", panel["title"], match[0])
-		}
-		encoded = strings.ReplaceAll(encoded, match[0], quoted(value))
-	}
-	filled := object{}
-	return filled, json.Unmarshal([]byte(encoded), &filled)
-}
-
-// textPanel stands in the place of another panel.
-func textPanel(panel object, content string) object {
-	return object{
-		"id": panel["id"], "title": panel["title"], "description": panel["description"], "gridPos": panel["gridPos"],
+	made.names = r.names(p)
+	made.lacking = r.text(object{
+		"id": p["id"], "title": p["title"], "description": p["description"], "gridPos": p["gridPos"],
 		"type": "text", "fieldConfig": object{"defaults": object{}, "overrides": []any{}},
-		"options": object{"mode": "markdown", "content": content},
+		"options": object{"mode": "markdown", "content": placeholder("why")},
+	})
+	if p["targets"] != nil {
+		for _, target := range objects(r, p, "targets") {
+			made.queries = append(made.queries, r.query(target))
+		}
+		p["targets"] = rawPlaceholder("targets")
 	}
+	made.text = r.text(p)
+	return made
+}
+
+// names are the variables in a panel. A name that a framework neither has nor lacks would hide the
+// panel for ever.
+func (r *reader) names(p object) []string {
+	var names []string
+	for _, match := range variable.FindAllStringSubmatch(r.encode(p), -1) {
+		names = append(names, match[1])
+	}
+	for name, f := range framework.Table {
+		missing := slices.IndexFunc(names, func(name string) bool { return f.Variables()[name] == "" })
+		if _, lacks := why(f, names); missing >= 0 && !lacks {
+			r.fail("framework %s neither has nor lacks ${%s:raw}", name, names[missing])
+		}
+	}
+	return names
+}
+
+func (r *reader) query(target object) (q query) {
+	expr := get[string](r, target, "expr")
+	q.needs = r.names(target)
+	if _, ok := target["interval"]; ok && strings.Contains(expr, "$monitor") {
+		target["interval"] = placeholder("interval")
+	}
+	switch {
+	case r.isHTTP:
+	case strings.Contains(expr, "$monitor"):
+		q.each = true
+		target["expr"] = strings.ReplaceAll(expr, "$monitor", placeholder("monitor in PromQL"))
+		if legend, ok := target["legendFormat"].(string); ok {
+			target["legendFormat"] = strings.ReplaceAll(legend, "$monitor", placeholder("monitor"))
+		}
+	case strings.Contains(expr, "celery_"):
+		q.needs = append(q.needs, "brokers")
+	case strings.Contains(expr, "obstack:slo_"):
+		q.needs = append(q.needs, "slos")
+	}
+	target["refId"] = placeholder("refId")
+	q.text = r.text(target)
+	return q
+}
+
+// Marks of a placeholder, in code points that no dashboard uses. A raw placeholder is a string of
+// its own, and its value any JSON.
+const (
+	markOpens, markCloses = "\ue000", "\ue001"
+	rawOpens, rawCloses   = "\ue002", "\ue003"
+)
+
+func placeholder(name string) string    { return markOpens + name + markCloses }
+func rawPlaceholder(name string) string { return rawOpens + name + rawCloses }
+
+var rawMarks = strings.NewReplacer(`"`+rawOpens, markOpens, rawCloses+`"`, markCloses)
+
+// text is JSON with placeholders.
+func (r *reader) text(tree any) string {
+	return variable.ReplaceAllString(rawMarks.Replace(r.encode(tree)), placeholder("$1"))
+}
+
+func (r *reader) encode(tree any) string {
+	encoded, err := encode(tree)
+	r.err = errors.Join(r.err, err)
+	return encoded
+}
+
+// encode writes JSON with sorted keys, and "<" as itself.
+func encode(value any) (string, error) {
+	var b strings.Builder
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(value); err != nil {
+		return "", fmt.Errorf("encode JSON: %w", err)
+	}
+	return strings.TrimSuffix(b.String(), "\n"), nil
 }
 
 // get reads a field of a JSON object.
-func get[T any](of object, field string) (T, error) {
+func get[T any](r *reader, of object, field string) T {
 	value, ok := of[field].(T)
 	if !ok {
-		return value, fmt.Errorf("field %s is %T, want %T", field, of[field], value)
+		r.fail("field %s is %T, want %T", field, of[field], value)
 	}
-	return value, nil
+	return value
 }
 
 // objects reads a field that is a list of JSON objects.
-func objects(of object, field string) ([]object, error) {
-	list, err := get[[]any](of, field)
-	if err != nil {
-		return nil, err
-	}
-	all := make([]object, 0, len(list))
-	for i, element := range list {
+func objects(r *reader, of object, field string) (all []object) {
+	for i, element := range get[[]any](r, of, field) {
 		one, ok := element.(object)
 		if !ok {
-			return nil, fmt.Errorf("field %s[%d] is %T, want an object", field, i, element)
+			r.fail("field %s[%d] is %T, want an object", field, i, element)
+			continue
 		}
 		all = append(all, one)
 	}
-	return all, nil
+	return all
 }
