@@ -48,7 +48,8 @@ func TestCommentsWrap(t *testing.T) {
 	// one word.
 	comment := regexp.MustCompile(`^\s*(?://|#)`)
 	unbreakable := regexp.MustCompile(`^\s*(?:// ?\+|//nolint|# want:|#   |(?://|#) \S+$)`)
-	for _, file := range files(t, "*.go", "*.mjs", "*.sh", "*.tmpl", "*.yaml", "*.yml", "Dockerfile", "Makefile", ".ci/*") {
+	for _, file := range files(t, "*.go", "*.mjs", "*.sh", "*.tmpl", "*.yaml", "*.yml",
+		"Dockerfile", "Makefile", ".ci/*") {
 		if strings.HasPrefix(path.Base(file), "zz_generated.") {
 			continue
 		}

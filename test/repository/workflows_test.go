@@ -66,7 +66,8 @@ func TestDependabotKnowsEveryModule(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(read(t, ".github/dependabot.yml")), &config); err != nil {
 		t.Fatal(err)
 	}
-	for ecosystem, pattern := range map[string]string{"gomod": "*go.mod", "npm": "*package.json", "docker": "*Dockerfile"} {
+	patterns := map[string]string{"gomod": "*go.mod", "npm": "*package.json", "docker": "*Dockerfile"}
+	for ecosystem, pattern := range patterns {
 		for _, file := range files(t, pattern) {
 			known := false
 			for _, update := range config.Updates {
