@@ -179,8 +179,9 @@ func (p *Pass) send(ctx context.Context, req *request, version string) (*metav1.
 	return response, err
 }
 
-// invalidFields reports whether the API server itself refuses values of fields. Admission policies and
-// webhooks, which say so too, may refuse a change that they would not see in a deletion and a creation.
+// invalidFields reports whether the API server itself refuses values of fields. Admission policies
+// and webhooks, which say so too, may refuse a change that they would not see in a deletion and a
+// creation.
 func invalidFields(err error) bool {
 	status := apierrors.APIStatus(nil)
 	if !apierrors.IsInvalid(err) || !errors.As(err, &status) ||

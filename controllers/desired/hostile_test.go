@@ -377,7 +377,8 @@ func TestRelabelingsCannotChangeTheOwner(t *testing.T) {
 	}
 }
 
-// TestRelabelingsOfTargetsAreLeftOut: the API server refuses them, but not in stacks that it has already.
+// TestRelabelingsOfTargetsAreLeftOut: the API server refuses them, but not in stacks that it has
+// already.
 func TestRelabelingsOfTargetsAreLeftOut(t *testing.T) {
 	stack := admit(t, "every string", []byte(everyString))
 	kept := obsv1.Relabeling{TargetLabel: "__tmp_pod", SourceLabels: []string{"pod"}}

@@ -99,8 +99,8 @@ func (s subject) measureTimes(slo *obsv1.SLO, owner, histogram string, bounds []
 		fill := s.with("<series>", s.only(slo), "<histogram>", histogram, "<le>", leMatcher(bounds[i]))
 		all := fill.Replace("sum by (<subject>) (rate(<histogram>_count{<series>}[5m]))")
 		good := fill.Replace("sum by (<subject>) (rate(<histogram>_bucket{<series>,<le>}[5m]))")
-		// If the application has other buckets there must be no data, rather than a perfect score or
-		// none.
+		// If the application has other buckets there must be no data, rather than a perfect score
+		// or none.
 		return measured{s, fmt.Sprintf("clamp_min(%s\n- %s, 0)", all, good), all + "\nand " + good}, nil
 	case len(bounds) == 0:
 		return measured{}, new(unavailable(nil, obsv1.ReasonInvalidThreshold, fmt.Sprintf(

@@ -21,7 +21,8 @@ import (
 // subject is what rules are about: a monitor or a broker of a stack.
 type subject struct {
 	stack *obsv1.ObservabilityStack
-	// label that its series carry, SeriesMonitor or SeriesBroker, and the name that they have in it.
+	// label that its series carry, SeriesMonitor or SeriesBroker, and the name that they have in
+	// it.
 	label, name string
 	// dashboard that shows most of it.
 	dashboard string

@@ -202,7 +202,8 @@ func (h *WorkloadWebhook) want(ctx context.Context, claim policy.Claim, w *polic
 		// A name that is to be generated is not known yet.
 		change.Want = new(policy.StampFor(claim, stack, w.Name, stack.Status.ConfigHash))
 	} else {
-		// A new stack has no settings yet, and an owner corrects what is mistyped: neither costs a stamp.
+		// A new stack has no settings yet, and an owner corrects what is mistyped: neither costs a
+		// stamp.
 		change.Hold = decision.Granted || decision.Hold || claim.Problem != ""
 	}
 	return decision, nil

@@ -77,8 +77,8 @@ func load(files fs.FS) (map[string]*template, error) {
 
 // reader takes a dashboard apart, and keeps what is wrong with it.
 type reader struct {
-	// isHTTP is set for the dashboard that there is for each framework. There "$monitor" is a variable
-	// of Grafana, and not one query for each monitor.
+	// isHTTP is set for the dashboard that there is for each framework. There "$monitor" is a
+	// variable of Grafana, and not one query for each monitor.
 	isHTTP bool
 	err    error
 }
