@@ -31,11 +31,11 @@ type Broker struct {
 	Name string `json:"name,omitempty"`
 
 	// url of the broker, if it holds no password, such as redis://redis:6379/0.
-	// Schemes: redis, rediss, sentinel, redis+socket, amqp, amqps.
+	// Schemes: redis, rediss, sentinel, redis+socket, socket, amqp, amqps, pyamqp, librabbitmq.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
-	// +kubebuilder:validation:XValidation:rule="self.matches('^(redis|rediss|sentinel|redis[+]socket|amqp|amqps)://')",message="url must start with redis://, rediss://, sentinel://, redis+socket://, amqp:// or amqps://"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(redis|rediss|sentinel|redis[+]socket|socket|amqp|amqps|pyamqp|librabbitmq)://')",message="url must start with redis://, rediss://, sentinel://, redis+socket://, socket://, amqp://, amqps://, pyamqp:// or librabbitmq://"
 	// +kubebuilder:validation:XValidation:rule="!self.matches('://[^@]*:[^@]*@') && !self.matches('(?i)[?&][a-z_]*password=')",message="url must not contain a password, which everybody who may read this object would see: put the whole URL into a Secret and name it in urlFrom"
 	URL string `json:"url,omitempty"`
 
@@ -66,7 +66,7 @@ type Broker struct {
 	// +kubebuilder:validation:items:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule="self.all(a, a.startsWith('--') && !a.startsWith('--broker-url') && !a.startsWith('--port'))",message="args are options of the form --NAME or --NAME=VALUE; the broker is set by url or urlFrom, and the port is always 9808"
 	// +kubebuilder:validation:XValidation:rule="self.all(a, !a.startsWith('--metric-prefix') || a.matches('^--metric-prefix=[a-zA-Z_:][a-zA-Z0-9_:]*$'))",message="the prefix of metrics consists of letters, digits, '_' and ':' and does not start with a digit: write for example --metric-prefix=celery_"
-	// +kubebuilder:validation:XValidation:rule="self.all(a, !a.matches('(?is)sentinel_kwargs.*password'))",message="args must not contain the password of the sentinels, which everybody who may read this object would see: put it into a Secret and name it in sentinelPasswordFrom"
+	// +kubebuilder:validation:XValidation:rule="self.all(a, !a.matches('(?is)sentinel_kwargs.*(password|\\\\x5c)'))",message="args must not contain the password of the sentinels, nor a backslash that could spell it, which everybody who may read this object would see: put it into a Secret and name it in sentinelPasswordFrom"
 	Args []string `json:"args,omitempty"`
 
 	// queues whose length is always reported, even before a worker consumes from
@@ -131,22 +131,26 @@ type Broker struct {
 	// podSecurityContext of the exporter's Pod. Absent: what the Pod security
 	// standard "restricted" asks for, as the user of the image.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="(!has(self.seLinuxOptions) || !(has(self.seLinuxOptions.user) || has(self.seLinuxOptions.role) || has(self.seLinuxOptions.type))) && (!has(self.seccompProfile) || self.seccompProfile.type != 'Unconfined') && (!has(self.appArmorProfile) || self.appArmorProfile.type != 'Unconfined') && (!has(self.windowsOptions) || !has(self.windowsOptions.hostProcess) || !self.windowsOptions.hostProcess) && (!has(self.sysctls) || self.sysctls.size() == 0)",message="an exporter's Pod must be confined: of seLinuxOptions set the level alone, and leave out sysctls, windowsOptions.hostProcess and the profile Unconfined"
 	PodSecurityContext *corev1.PodSecurityContext `json:"podSecurityContext,omitempty"`
 
 	// securityContext of the exporter's container. Absent: what the Pod security
 	// standard "restricted" asks for, with a read-only root file system.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="(!has(self.privileged) || !self.privileged) && (!has(self.capabilities) || !has(self.capabilities.add) || self.capabilities.add.size() == 0) && (!has(self.procMount) || self.procMount == 'Default')",message="an exporter needs no privilege: leave out privileged, capabilities.add and procMount"
+	// +kubebuilder:validation:XValidation:rule="(!has(self.seLinuxOptions) || !(has(self.seLinuxOptions.user) || has(self.seLinuxOptions.role) || has(self.seLinuxOptions.type))) && (!has(self.seccompProfile) || self.seccompProfile.type != 'Unconfined') && (!has(self.appArmorProfile) || self.appArmorProfile.type != 'Unconfined') && (!has(self.windowsOptions) || !has(self.windowsOptions.hostProcess) || !self.windowsOptions.hostProcess)",message="an exporter must be confined: of seLinuxOptions set the level alone, and leave out windowsOptions.hostProcess and the profile Unconfined"
 	SecurityContext *corev1.SecurityContext `json:"securityContext,omitempty"`
 
 	// livenessProbe of the exporter. Absent: the port is open. It must not depend
 	// on the broker, or the exporter is restarted whenever the broker is away.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="(!has(self.httpGet) || !has(self.httpGet.host)) && (!has(self.tcpSocket) || !has(self.tcpSocket.host))",message="a probe asks the exporter itself: leave out host"
 	LivenessProbe *corev1.Probe `json:"livenessProbe,omitempty"`
 
 	// readinessProbe of the exporter. Absent: /ready, which reports whether
 	// the broker is reached; for another image /health.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="(!has(self.httpGet) || !has(self.httpGet.host)) && (!has(self.tcpSocket) || !has(self.tcpSocket.host))",message="a probe asks the exporter itself: leave out host"
 	ReadinessProbe *corev1.Probe `json:"readinessProbe,omitempty"`
 
 	// networkPolicy restricts the traffic of the exporter's Pod: out to its broker and to

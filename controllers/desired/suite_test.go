@@ -25,6 +25,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
@@ -188,6 +189,16 @@ var crd = sync.OnceValues(func() (stackSchema, error) {
 // admit does to a stack what the API server does: defaults, schema, CEL.
 func admit(t testing.TB, name string, stackYAML []byte) *obsv1.ObservabilityStack {
 	t.Helper()
+	stack, problems := tryToAdmit(t, name, stackYAML)
+	if len(problems) > 0 {
+		t.Fatalf("%s: the API server would refuse this stack: %v", name, problems.ToAggregate())
+	}
+	return stack
+}
+
+// tryToAdmit returns what the API server would refuse, too.
+func tryToAdmit(t testing.TB, name string, stackYAML []byte) (*obsv1.ObservabilityStack, field.ErrorList) {
+	t.Helper()
 	s, err := crd()
 	if err != nil {
 		t.Fatalf("read the CRD: %v", err)
@@ -199,14 +210,11 @@ func admit(t testing.TB, name string, stackYAML []byte) *obsv1.ObservabilityStac
 	defaulting.Default(object, s.structural)
 	problems := validation.ValidateCustomResource(nil, object, s.validator)
 	rules, _ := s.rules.Validate(context.Background(), nil, s.structural, object, nil, 10_000_000)
-	if problems = append(problems, rules...); len(problems) > 0 {
-		t.Fatalf("%s: the API server would refuse this stack: %v", name, problems.ToAggregate())
-	}
 	stack := &obsv1.ObservabilityStack{}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object, stack, true); err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
-	return stack
+	return stack, append(problems, rules...)
 }
 
 // plain is an object as it is applied: with its kind. The empty status of a builtin type is left
