@@ -159,7 +159,7 @@ func TestNativeHistogramsInProtobuf(t *testing.T) {
 	parseText(t, b.get("/metrics").Body)
 }
 
-func TestProbesTellOfProcessAndBroker(t *testing.T) {
+func TestProbesShowProcessAndBroker(t *testing.T) {
 	b := newBench(t)
 	b.connected.Store(false)
 	if got := b.get("/ready").Code; got != http.StatusServiceUnavailable {
@@ -184,7 +184,7 @@ func TestProbesTellOfProcessAndBroker(t *testing.T) {
 	}
 }
 
-func TestServeEndsWithTheContextAndTellsOfATakenPort(t *testing.T) {
+func TestServeEndsWithTheContextAndReportsATakenPort(t *testing.T) {
 	b := newBench(t)
 	server := httptest.NewServer(http.NotFoundHandler())
 	defer server.Close()

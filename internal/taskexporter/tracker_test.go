@@ -66,7 +66,7 @@ func TestAFailureIsCountedByExceptionAndTimed(t *testing.T) {
 	}
 }
 
-func TestAnOutcomeThatIsToldTwiceCountsOnce(t *testing.T) {
+func TestAnOutcomeThatIsReportedTwiceCountsOnce(t *testing.T) {
 	b := newBench(t)
 	failed := event("task-failed", "w@host", 2, of("u")+`, "exception": "E()"`)
 	b.send(event("task-sent", "c@web", 0, sentTo("u", "n", "q")), event("task-started", "w@host", 1, of("u")), failed,
@@ -240,7 +240,7 @@ func TestSeriesBeyondTheLimitAreFolded(t *testing.T) {
 	}
 }
 
-func TestLongAndStrangeLabelsAreCutAndEscaped(t *testing.T) {
+func TestLongAndInvalidLabelsAreCutAndEscaped(t *testing.T) {
 	b := newBench(t)
 	long := strings.Repeat("ä", 1<<20)
 	b.send(

@@ -64,7 +64,7 @@ func TestWhatIsDroppedIsCounted(t *testing.T) {
 	}
 }
 
-func TestAWrongPasswordForRabbitMQIsToldAndNotShown(t *testing.T) {
+func TestAWrongPasswordForRabbitMQIsReportedAndNotShown(t *testing.T) {
 	server := newRabbit(t)
 	server.start(t)
 	e := start(t, strings.Replace(server.URL("shop"), "guest:guest", "guest:wrong-secret", 1))

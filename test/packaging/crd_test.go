@@ -40,7 +40,7 @@ func TestCRDFitsClientSideApply(t *testing.T) {
 	}
 }
 
-func TestCRDSurvivesUninstallUnlessToldOtherwise(t *testing.T) {
+func TestCRDSurvivesUninstallUnlessSetOtherwise(t *testing.T) {
 	const policy = "helm.sh/resource-policy"
 	if got := crd(t, renderChart(t)).GetAnnotations()[policy]; got != "keep" {
 		t.Errorf("%s is %q by default, want keep", policy, got)

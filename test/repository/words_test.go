@@ -45,6 +45,7 @@ func TestWordsOfTheField(t *testing.T) {
 		patterns = append(patterns, "("+word[0]+")")
 	}
 	pattern := regexp.MustCompile(`(?i)\b(?:` + strings.Join(patterns, "|") + `)\b`)
+	camel := regexp.MustCompile(`([a-z0-9])([A-Z])`) // the words of names are looked at as well
 	for _, file := range files(t, "*.go", "*.json", "*.md", "*.mjs", "*.py", "*.sh", "*.tmpl", "*.tpl", "*.txt", "*.yaml",
 		"Dockerfile", "Makefile") {
 		// This file has to name them, and the definition repeats what Kubernetes says of its types.
@@ -52,7 +53,7 @@ func TestWordsOfTheField(t *testing.T) {
 			continue
 		}
 		for number, line := range lines(t, file) {
-			match := pattern.FindStringSubmatch(line)
+			match := pattern.FindStringSubmatch(line + " " + camel.ReplaceAllString(line, "$1 $2"))
 			if match == nil {
 				continue
 			}
