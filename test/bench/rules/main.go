@@ -6,26 +6,23 @@ package main
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
+	"text/template"
 	"time"
 
-	"sigs.k8s.io/yaml"
-
 	"obstack.dev/obstack/test/bench/kit"
+	"obstack.dev/obstack/test/integration"
 	"obstack.dev/obstack/test/testenv"
 )
-
-// A stack's HTTP service has so many Pods with so many routes, and its broker so many tasks.
-const pods, routes, tasks = 3, 20, 10
 
 // lookEvery is how often the groups are looked at: as often as the fastest are evaluated.
 const lookEvery = 30 * time.Second
@@ -50,7 +47,7 @@ func run(ctx context.Context) {
 	applications := serveApplications()
 	defer applications.Close()
 	p := start(filepath.Join(parts, "prometheus"), dir, strings.TrimPrefix(applications.URL, "http://"), *stacks)
-	defer p.stop()
+	defer p.Kill()
 	kit.Pause(ctx, *settle)
 	rounds := map[string]float64{} // mean seconds, by kind
 	with := p.busy(func() {
@@ -75,7 +72,7 @@ func run(ctx context.Context) {
 		kit.Check(os.Remove(file))
 	}
 	// It reads its configuration again, in which no rule matches any more.
-	kit.Check(p.cmd.Process.Signal(syscall.SIGHUP))
+	p.Signal(syscall.SIGHUP)
 	kit.Pause(ctx, lookEvery)
 	without := p.busy(func() { kit.Pause(ctx, *span) })
 	f.Note("processor time of each stack's rules, of one processor", 100*(with-without)/n, "%",
@@ -96,53 +93,29 @@ func kindOf(series string) string {
 
 // prometheus is a running server.
 type prometheus struct {
+	*integration.Process
 	url string
-	cmd *exec.Cmd
 }
 
-// start starts one that scrapes and evaluates at the intervals that are usual: 30 s, and 15 s for
-// task exporters.
+//go:embed prometheus.yaml.tmpl
+var configuration string
+
 func start(program, dir, address string, stacks int) *prometheus {
-	job := func(name, interval string, pods int, label, value string) map[string]any {
-		var targets []any
-		for i := range stacks * pods {
-			targets = append(targets, map[string]any{"targets": []string{address}, "labels": map[string]string{
-				"namespace": fmt.Sprintf("shop-%d", i/pods), "pod": fmt.Sprintf("%s-%d", name, i%pods),
-				"obstack_stack": "shop", label: value,
-			}})
-		}
-		return map[string]any{
-			"job_name": name, "metrics_path": "/" + name, "scrape_interval": interval, "static_configs": targets,
-		}
+	name := filepath.Join(dir, "prometheus.yaml")
+	file, listen := kit.Must(os.Create(name)), kit.Must(testenv.FindAddress())
+	kit.Check(template.Must(template.New("").Parse(configuration)).Execute(file, map[string]any{
+		"Dir": dir, "Address": address, "Stacks": stacks,
+	}))
+	kit.Check(file.Close())
+	p := &prometheus{url: "http://" + listen, Process: kit.Must(integration.Start(os.Stderr, nil, program,
+		"--config.file="+name, "--log.level=error", "--storage.tsdb.path="+filepath.Join(dir, "data"),
+		"--storage.tsdb.retention.time=60d", "--web.listen-address="+listen))}
+	responds := func() bool { return kit.Try(func() { p.metrics() }) == nil }
+	if err := integration.WaitFor("Prometheus responds", 2*time.Minute, responds); err != nil {
+		p.Kill()
+		kit.Check(err)
 	}
-	file, listen := filepath.Join(dir, "prometheus.yaml"), kit.Must(testenv.FindAddress())
-	kit.Check(os.WriteFile(file, kit.Must(yaml.Marshal(map[string]any{
-		"global": map[string]any{"evaluation_interval": "30s"}, "rule_files": []string{filepath.Join(dir, "*.rules.yaml")},
-		"scrape_configs": []any{
-			job("api", "30s", pods, "obstack_monitor", "api"), job("tasks", "15s", 1, "obstack_broker", "main"),
-		},
-	})), 0o600))
-	p := &prometheus{url: "http://" + listen, cmd: exec.Command(program, "--config.file="+file, "--log.level=error",
-		"--storage.tsdb.path="+filepath.Join(dir, "data"), "--storage.tsdb.retention.time=60d",
-		"--web.listen-address="+listen)}
-	p.cmd.Stderr = os.Stderr
-	kit.Check(p.cmd.Start())
-	for range 120 {
-		if kit.Try(func() { p.metrics() }) == nil {
-			return p
-		}
-		time.Sleep(time.Second)
-	}
-	p.stop()
-	kit.Check(errors.New("Prometheus does not respond")) //nolint:staticcheck // a name
-	return nil
-}
-
-func (p *prometheus) stop() {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // It may have ended by itself, which Wait reports.
-	if err := p.cmd.Wait(); err != nil {
-		kit.Progress("Prometheus ended: %v", err)
-	}
+	return p
 }
 
 // metrics are those about itself.

@@ -7,13 +7,13 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"text/template"
 	"time"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
@@ -22,13 +22,14 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/desired"
 	"obstack.dev/obstack/test/bench/kit"
+	"obstack.dev/obstack/test/testenv"
 )
 
 //go:embed stack.yaml
 var stackYAML []byte
 
-// writeRules writes a file for each PrometheusRule, as prometheus-operator does,
-// and returns the number of rules of one stack.
+// writeRules writes a file for each PrometheusRule, as prometheus-operator does, and returns the
+// number of rules of one stack.
 func writeRules(dir string, stacks int) (rules int) {
 	for i := range stacks {
 		rules = 0
@@ -75,64 +76,34 @@ func writeHistory(ctx context.Context, dir string, stacks int, history time.Dura
 	fmt.Fprintln(out, "# EOF")
 	kit.Check(out.Flush())
 	kit.Check(file.Close())
-	build := exec.CommandContext(ctx, "go", "tool", "-modfile="+filepath.Join("hack", "tools", "go.mod"), "-n", "promtool")
-	build.Env = append(os.Environ(), "GOFLAGS=-tags=remove_all_sd", "CGO_ENABLED=0")
-	promtool := strings.TrimSpace(string(kit.Must(build.Output())))
 	// Every block is another pass over the whole file.
-	output, err := exec.CommandContext(ctx, promtool, "tsdb", "create-blocks-from", "openmetrics", "--quiet",
-		"--max-block-duration=1000h", text, filepath.Join(dir, "data")).CombinedOutput()
+	output, err := exec.CommandContext(ctx, kit.Must(testenv.Tool(ctx, "promtool")), "tsdb", "create-blocks-from",
+		"openmetrics", "--quiet", "--max-block-duration=1000h", text, filepath.Join(dir, "data")).CombinedOutput()
 	if err != nil {
 		kit.Check(fmt.Errorf("make blocks: %w: %s", err, output))
 	}
 	kit.Check(os.Remove(text))
 }
 
-// serveApplications serves, at /api and /tasks, what a Pod of a FastAPI service and a task exporter
-// expose. The counts grow with the time; the names, labels and numbers of series are the real ones,
-// because those are what rules cost.
+//go:embed applications.tmpl
+var applications string
+
+// serveApplications serves, at /api and /tasks, what the applications of a stack expose.
 func serveApplications() *httptest.Server {
 	began := time.Now()
+	count := func(rate float64) float64 { return rate * time.Since(began).Seconds() }
+	pages := template.Must(template.New("").Delims("<<", ">>").Funcs(template.FuncMap{
+		"count": count,
+		"histogram": func(name, labels string, rate float64, buckets string) string {
+			var out strings.Builder
+			for i, le := range strings.Fields(buckets) {
+				fmt.Fprintf(&out, "%s_bucket{%sle=\"%s\"} %g\n", name, labels, le, count(rate)*min(1, .9+.02*float64(i)))
+			}
+			fmt.Fprintf(&out, "%s_count{%s} %g\n%s_sum{%s} %g\n", name, labels, count(rate), name, labels, count(rate)/20)
+			return out.String()
+		},
+	}).Parse(applications))
 	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		out := bufio.NewWriter(w)
-		defer out.Flush()
-		seconds := time.Since(began).Seconds()
-		if r.URL.Path == "/tasks" {
-			writeTasks(out, seconds)
-		} else {
-			writeAPI(out, seconds)
-		}
+		_ = pages.ExecuteTemplate(w, r.URL.Path, nil) // Prometheus may have gone.
 	}))
-}
-
-func writeAPI(w io.Writer, seconds float64) {
-	for handler := range routes {
-		labels := fmt.Sprintf(`handler="/%d",method="GET",`, handler)
-		fmt.Fprintf(w, "http_requests_total{%sstatus=\"2xx\"} %g\n", labels, 10*seconds)
-		fmt.Fprintf(w, "http_requests_total{%sstatus=\"5xx\"} %g\n", labels, .001*seconds)
-		writeHistogram(w, "http_request_duration_seconds", labels, "0.1 0.5 1.0 +Inf", 10*seconds)
-	}
-	writeHistogram(w, "http_request_duration_highr_seconds", "", "0.01 0.025 0.05 0.075 0.1 0.25 0.5 0.75 1.0 1.5 2.0 "+
-		"2.5 3.0 3.5 4.0 4.5 5.0 7.5 10.0 30.0 60.0 +Inf", 10*seconds*routes)
-}
-
-func writeTasks(w io.Writer, seconds float64) {
-	const buckets = "0.005 0.01 0.025 0.05 0.075 0.1 0.25 0.5 0.75 1.0 2.5 5.0 7.5 10.0 +Inf"
-	for task := range tasks {
-		labels := fmt.Sprintf(`name="task-%d",hostname="worker",queue_name="celery",`, task)
-		for state := range strings.FieldsSeq("sent received started succeeded retried revoked rejected cancelled") {
-			fmt.Fprintf(w, "celery_task_%s_total{%s} %g\n", state, labels, seconds)
-		}
-		fmt.Fprintf(w, "celery_task_failed_total{%sexception=\"ValueError\"} %g\n", labels, .001*seconds)
-		writeHistogram(w, "celery_task_runtime", labels, buckets, seconds)
-		writeHistogram(w, "celery_task_queue_wait_time", labels, buckets, seconds)
-	}
-	fmt.Fprintln(w, `celery_queue_length{queue_name="celery"} 3`)
-	fmt.Fprintln(w, "celery_worker_lost_total 0\ncelery_exporter_broker_up 1")
-}
-
-func writeHistogram(w io.Writer, name, labels, buckets string, count float64) {
-	for i, le := range strings.Fields(buckets) {
-		fmt.Fprintf(w, "%s_bucket{%sle=\"%s\"} %g\n", name, labels, le, count*min(1, .9+.02*float64(i)))
-	}
-	fmt.Fprintf(w, "%s_count{%s} %g\n%s_sum{%s} %g\n", name, labels, count, name, labels, count/20)
 }
