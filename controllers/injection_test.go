@@ -278,6 +278,37 @@ func TestRolloutOfASuspendedStackSaysWhatItWouldStamp(t *testing.T) {
 	}
 }
 
+// A DSN that cannot be used is one condition's to explain. Others wait for it only if they have nothing.
+func TestReportExplainsABadDSNOnce(t *testing.T) {
+	f := newInjecting(t)
+	ns := namespace(t)
+	create(t, secret(ns, "shop-sentry", "dsn", "not a DSN"))
+	stack := settingsStack(t, ns, func(spec *obsv1.ObservabilityStackSpec) {
+		spec.Sentry = &obsv1.SentrySpec{DSNFrom: from("shop-sentry", "dsn")}
+	})
+	explained := func(injection metav1.ConditionStatus, reason string) {
+		t.Helper()
+		f.reconcileStack(t, stack)
+		message := wantCondition(t, stack, obsv1.SentryReady, metav1.ConditionFalse, obsv1.ReasonInvalidDSN)
+		wantCondition(t, stack, obsv1.SettingsReady, metav1.ConditionFalse, obsv1.ReasonWaitingForSentry)
+		wantCondition(t, stack, obsv1.InjectionReady, injection, reason)
+		ready := wantCondition(t, stack, obsv1.Ready, metav1.ConditionFalse, obsv1.ReasonInvalidDSN)
+		if want := obsv1.SentryReady + ": " + message; ready != want {
+			t.Errorf("Ready says %q, want %q", ready, want)
+		}
+	}
+	explained(metav1.ConditionFalse, obsv1.ReasonWaitingForSettings)
+	if err := live.Update(t.Context(), secret(ns, "shop-sentry", "dsn", testDSN)); err != nil {
+		t.Fatal(err)
+	}
+	f.reconcileStack(t, stack)
+	wantCondition(t, stack, obsv1.Ready, metav1.ConditionTrue, obsv1.ReasonAvailable)
+	if err := live.Update(t.Context(), secret(ns, "shop-sentry", "dsn", "not a DSN")); err != nil {
+		t.Fatal(err)
+	}
+	explained(metav1.ConditionTrue, obsv1.ReasonAvailable)
+}
+
 // A restore, or a tool that makes Secrets anew, must not restart a fleet, even if obstack was away.
 func TestReconcileKeepsTheHashOfEqualSettings(t *testing.T) {
 	f := newInjecting(t)

@@ -32,10 +32,14 @@ func injection(stack *obsv1.ObservabilityStack, in Inputs) Output {
 		return *problem
 	}
 	made := in.settings(stack)
+	if made.problem != nil && stack.Status.ConfigHash != "" {
+		out := injectionState(stack, in, nil) // It is about the last good settings, which stay.
+		out.Hold = true
+		return out
+	}
 	if made.problem != nil {
-		// What was injected stays.
 		out := unavailable(nil, obsv1.ReasonWaitingForSettings,
-			"the settings wait for SentryReady: see its message; workloads keep what they have")
+			"there are no settings yet, because they wait for SentryReady: see its message")
 		out.Hold = true
 		return out
 	}

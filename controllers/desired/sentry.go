@@ -50,7 +50,7 @@ func sentryDSN(spec *obsv1.SentrySpec, secrets map[obsv1.SecretKeySelector]Secre
 	if problem != nil {
 		return "", problem
 	}
-	dsn := strings.TrimSpace(value.Value)
+	dsn := value.Value
 	if dsn == "" {
 		return "", nil
 	}

@@ -109,6 +109,9 @@ func summary(stack *obsv1.ObservabilityStack, results []result) desired.Output {
 			all.Reason = result.Reason
 		}
 		all.Status = metav1.ConditionFalse
+		if result.Reason == obsv1.ReasonWaitingForSentry || result.Reason == obsv1.ReasonWaitingForSettings {
+			continue // SentryReady says why.
+		}
 		messages = append(messages, cmp.Or(result.component.Condition, "Pruning")+": "+result.Message)
 	}
 	if len(messages) > 0 {
