@@ -75,7 +75,7 @@ func parseFlags(args []string, output io.Writer) (*options, error) {
 	if fs.NArg() > 0 {
 		return nil, fmt.Errorf("unexpected argument %q: obstack takes flags only, see --help", fs.Arg(0))
 	}
-	o.watchNamespaces = splitList(*namespaces)
+	o.watchNamespaces = strings.FieldsFunc(*namespaces, func(r rune) bool { return r == ',' || r == ' ' })
 	return o, errors.Join(o.check(*level), o.webhook.parse())
 }
 
@@ -104,17 +104,6 @@ func (o *options) check(level string) error {
 		}
 	}
 	return nil
-}
-
-// splitList reads "a, b" and leaves out what is empty.
-func splitList(list string) []string {
-	var out []string
-	for item := range strings.SplitSeq(list, ",") {
-		if item = strings.TrimSpace(item); item != "" {
-			out = append(out, item)
-		}
-	}
-	return out
 }
 
 // namespaces to cache; nil means all.

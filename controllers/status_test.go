@@ -71,6 +71,26 @@ func TestReconcileGoesOnWithoutAKindThatCannotBeListed(t *testing.T) {
 	wantCondition(t, stack, obsv1.Ready, metav1.ConditionTrue, obsv1.ReasonAvailable)
 }
 
+func TestReconcileGoesOnWithoutASecretThatCannotBeRead(t *testing.T) {
+	f, stack := newFixture(t), fullStack(t)
+	f.Secrets.Live = interceptor.NewClient(live, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object,
+			opts ...client.GetOption) error {
+			if key.Name == "shop-redis" {
+				return apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, key.Name, errors.New("not yours"))
+			}
+			return c.Get(ctx, key, obj, opts...)
+		},
+	})
+	if _, err := f.Reconcile(t.Context(), stack.DeepCopy()); err == nil || !strings.Contains(err.Error(), "not yours") {
+		t.Errorf("error = %v, want that of the Secret, so that it is tried again", err)
+	}
+	refresh(t, stack)
+	wantCondition(t, stack, obsv1.TasksReady, metav1.ConditionFalse, obsv1.ReasonSecretUnreadable)
+	wantCondition(t, stack, obsv1.SentryReady, metav1.ConditionTrue, obsv1.ReasonAvailable)
+	wantCondition(t, stack, obsv1.MetricsReady, metav1.ConditionTrue, obsv1.ReasonAvailable)
+}
+
 func TestReportOfARefusalNamesTheObject(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	f.fail = func(_ string, obj client.Object) error {

@@ -34,6 +34,8 @@ const (
 	ReasonDisabled = "Disabled"
 	// ReasonSecretNotFound: a Secret that the spec refers to does not exist.
 	ReasonSecretNotFound = "SecretNotFound"
+	// ReasonSecretUnreadable: the API server does not let obstack read a Secret, or is away.
+	ReasonSecretUnreadable = "SecretUnreadable"
 	// ReasonKeyNotFound: the Secret exists, the key that the spec refers to does not.
 	ReasonKeyNotFound = "KeyNotFound"
 	// ReasonInvalidDSN: the Secret's key holds something that is not a Sentry DSN.

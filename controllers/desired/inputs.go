@@ -39,6 +39,8 @@ type Inputs struct {
 type SecretValue struct {
 	// SecretExists and KeyExists report what was found.
 	SecretExists, KeyExists bool
+	// Unread is set if the API server did not say.
+	Unread bool
 	// Value of a DSN, without white space around it. It reaches the Secrets that obstack makes and
 	// nothing else. Other values are not kept.
 	Value string
@@ -196,6 +198,9 @@ func secretValue(
 	value := secrets[ref]
 	var problem Output
 	switch {
+	case value.Unread:
+		problem = unavailable(nil, obsv1.ReasonSecretUnreadable, fmt.Sprintf(
+			"Secret %s of %s cannot be read: obstack tries again, and its log has the details", ref.Name, field))
 	case !value.SecretExists:
 		problem = unavailable(nil, obsv1.ReasonSecretNotFound, fmt.Sprintf(
 			"Secret %s does not exist: create it with the key %s, or change %s", ref.Name, ref.Key, field))

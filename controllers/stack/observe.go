@@ -20,6 +20,8 @@ import (
 type observation struct {
 	// inputs of the builders, without the workloads.
 	inputs desired.Inputs
+	// unread says which Secrets could not be read.
+	unread error
 	// settings is the version that their Secret shows; zero if there is none, or injection is off.
 	settings desired.SettingsVersion
 	// workloads that name the stack; nil if injection is off.
@@ -53,8 +55,9 @@ func (r *Reconciler) observe(ctx context.Context, stack *obsv1.ObservabilityStac
 		}
 		observed.inputs.Rollouts[name] = desired.Rollout{Available: rolledOut(deployment)}
 	}
-	if observed.inputs.Secrets, err = r.Secrets.Values(ctx, stack, sources); err != nil || r.Injection == nil {
-		return observed, err
+	observed.inputs.Secrets, observed.unread = r.Secrets.Values(ctx, stack, sources)
+	if r.Injection == nil {
+		return observed, nil
 	}
 	workloads, err := r.Injection.Observe(ctx, stack)
 	observed.workloads = &workloads

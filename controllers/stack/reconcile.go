@@ -68,7 +68,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, stack *obsv1.ObservabilitySt
 	applied := r.apply(ctx, stack, plan)
 	rolledOut, rolloutErr := r.rollout(ctx, stack, plan, applied)
 	reportErr := r.report(ctx, stack, plan, rolledOut)
-	return next(rolledOut, errors.Join(rolloutErr, reportErr))
+	return next(rolledOut, errors.Join(observed.unread, rolloutErr, reportErr))
 }
 
 const (

@@ -4,6 +4,7 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -38,7 +39,8 @@ type SecretReader struct {
 }
 
 // Values returns what the Secret keys that a stack refers to hold. That a Secret or a key
-// is missing is no error. Sources are the versions from which the children were made.
+// is missing is no error, and one that cannot be read does not stop the others. Sources are the
+// versions from which the children were made.
 func (s *SecretReader) Values(
 	ctx context.Context, stack *obsv1.ObservabilityStack, sources desired.Sources,
 ) (map[obsv1.SecretKeySelector]desired.SecretValue, error) {
@@ -46,13 +48,14 @@ func (s *SecretReader) Values(
 	before, known := s.load(name), map[desired.SecretRef]desired.SecretValue{}
 	values := map[obsv1.SecretKeySelector]desired.SecretValue{}
 	read := map[string]*corev1.Secret{}
+	var failures []error
 	for _, ref := range desired.SecretRefs(stack) {
 		value, err := s.value(ctx, name, ref, before[ref], sources, read)
-		if err != nil {
-			return nil, err
-		}
 		known[ref] = before[ref] // Also of a Secret that is gone: it may be made anew.
-		if value.SecretExists {
+		if err != nil {
+			failures = append(failures, err)
+			values[ref.SecretKeySelector] = desired.SecretValue{Unread: true}
+		} else if value.SecretExists {
 			known[ref], values[ref.SecretKeySelector] = value, value
 		}
 	}
@@ -60,7 +63,7 @@ func (s *SecretReader) Values(
 		s.dropWritten(name)
 	}
 	s.store(name, known)
-	return values, nil
+	return values, errors.Join(failures...)
 }
 
 // value returns the last one while its version is there, or reads another.
