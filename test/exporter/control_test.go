@@ -165,13 +165,14 @@ func TestManyWorkersAtADistanceAreAllHeard(t *testing.T) {
 	}
 }
 
-// scheduledTasks is what a worker replies that holds so many tasks with an ETA.
-func scheduledTasks(count int) string {
+// scheduledTasks is what a worker replies that holds so many tasks with an ETA, whose arguments have
+// so many bytes.
+func scheduledTasks(count, bytes int) string {
 	one := `{"eta": "2030-01-01T00:00:00+00:00", "priority": 6, "request": {
 		"id": "6f2c8b1e-95a3-4b6e-8a0f-0c2d4e6f8a1b", "name": "proj.ok",
 		"args": [], "kwargs": {}, "type": "proj.ok", "hostname": "w0@host0",
 		"delivery_info": {"exchange": "", "routing_key": "celery", "priority": 0, "redelivered": false},
-		"acknowledged": false, "time_start": null, "worker_pid": null, "padding": "` + strings.Repeat("x", 250) + `"}}`
+		"acknowledged": false, "time_start": null, "worker_pid": null, "padding": "` + strings.Repeat("x", bytes) + `"}}`
 	return "[" + strings.Repeat(one+",", count-1) + one + "]"
 }
 
@@ -179,7 +180,7 @@ func scheduledTasks(count int) string {
 func TestLargeRepliesCostNoMemory(t *testing.T) {
 	port := freePort(t)
 	startRedis(t, port)
-	f := fleet{redisAt(t, port, ""), 3, scheduledTasks(20_000)}
+	f := fleet{redisAt(t, port, ""), 3, scheduledTasks(20_000, 250)}
 	f.serve(t)
 	f.beats(t)
 	e := startReady(t, fmt.Sprintf("redis://127.0.0.1:%d/0", port), "--inspect-interval", "3600")
@@ -190,6 +191,22 @@ func TestLargeRepliesCostNoMemory(t *testing.T) {
 		"the large replies are counted",
 		func() bool { return e.counts("celery_exporter_dropped")["{large_reply}"] == 3 },
 	)
+	e.needsLittleMemory(t)
+}
+
+// TestManyLargeRepliesAreReadOneByOne: 64 that are not too large, 120 MB in all.
+func TestManyLargeRepliesAreReadOneByOne(t *testing.T) {
+	port := freePort(t)
+	startRedis(t, port)
+	f := fleet{redisAt(t, port, ""), 64, scheduledTasks(240, 5600)}
+	f.serve(t)
+	f.beats(t)
+	e := startReady(t, fmt.Sprintf("redis://127.0.0.1:%d/0", port), "--inspect-interval", "3600")
+	f.beats(t)
+	eventually(t, "all replies are read", func() bool { return e.one("celery_exporter_worker_replies_total") == 5*64 })
+	if got := e.counts("celery_exporter_dropped"); len(got) > 0 {
+		t.Errorf("dropped: %v", got)
+	}
 	e.needsLittleMemory(t)
 }
 
@@ -224,7 +241,7 @@ func TestLargeRepliesOverRabbitMQ(t *testing.T) {
 	e := startReady(t, server.URL("shop"), "--inspect-interval", "3600")
 	bodies := map[string]string{
 		"active_queues": `[{"name": "celery"}]`, "stats": `{"pool": {"processes": [1]}}`,
-		"active": "[]", "reserved": "[]", "scheduled": scheduledTasks(20_000),
+		"active": "[]", "reserved": "[]", "scheduled": scheduledTasks(20_000, 250),
 	}
 	publish := func(exchange, key, ticket, body string) {
 		if err := channel.PublishWithContext(t.Context(), exchange, key, false, false, amqp.Publishing{

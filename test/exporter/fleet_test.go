@@ -29,6 +29,7 @@ func (f fleet) serve(t testing.TB) {
 	if _, err := subscription.Receive(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	bodies := f.bodies()
 	go func() {
 		for message := range subscription.Channel() {
 			var envelope struct{ Body []byte }
@@ -41,37 +42,45 @@ func (f fleet) serve(t testing.TB) {
 			if json.Unmarshal([]byte(message.Payload), &envelope) == nil &&
 				json.Unmarshal(envelope.Body, &request) == nil &&
 				request.Ticket != "" {
-				f.reply(request.Method, request.Ticket, request.ReplyTo.RoutingKey)
+				f.reply(bodies[request.Method], request.Ticket, request.ReplyTo.RoutingKey)
 			}
 		}
 	}()
 }
 
-func (f fleet) reply(method, ticket, to string) {
+// bodies are all replies by method, encoded beforehand: the exporter waits a second for the next.
+func (f fleet) bodies() map[string][]string {
+	all := map[string][]string{}
+	for method, body := range map[string]string{
+		"active_queues": `[{"name": "celery", "routing_key": "celery"}]`,
+		"stats":         `{"pool": {"max-concurrency": 2, "processes": [1, 2]}}`,
+		"active":        "[]", "reserved": "[]", "scheduled": f.scheduled,
+	} {
+		for i := range f.nodes {
+			text := fmt.Appendf(nil, `{"w%d@host%d": %s}`, i, i, body)
+			all[method] = append(all[method], base64.StdEncoding.EncodeToString(text))
+		}
+	}
+	return all
+}
+
+func (f fleet) reply(bodies []string, ticket, to string) {
 	pipe := f.client.Pipeline()
-	for i := range f.nodes {
-		body := map[string]string{
-			"active_queues": `[{"name": "celery", "routing_key": "celery"}]`,
-			"stats":         `{"pool": {"max-concurrency": 2, "processes": [1, 2]}}`,
-			"active":        "[]", "reserved": "[]", "scheduled": f.scheduled,
-		}[method]
-		pipe.LPush(
-			context.Background(),
-			to+".reply.celery.pidbox",
-			enveloped(fmt.Sprintf(`{"w%d@host%d": %s}`, i, i, body), ticket),
-		)
+	for _, body := range bodies {
+		pipe.LPush(context.Background(), to+".reply.celery.pidbox", envelope(body, ticket))
 	}
 	_, _ = pipe.Exec(context.Background()) // the test may be over
 }
 
 // enveloped is a message as kombu's Redis transport sends it.
 func enveloped(body, ticket string) string {
-	return fmt.Sprintf(
-		`{"body": %q, "content-type": "application/json", "content-encoding": "utf-8", "headers": {"ticket": %q},
-		"properties": {"body_encoding": "base64"}}`,
-		base64.StdEncoding.EncodeToString([]byte(body)),
-		ticket,
-	)
+	return envelope(base64.StdEncoding.EncodeToString([]byte(body)), ticket)
+}
+
+// envelope is that of a body in base64.
+func envelope(body, ticket string) string {
+	return `{"body": "` + body + `", "content-type": "application/json", "content-encoding": "utf-8", "headers": {"ticket": "` +
+		ticket + `"}, "properties": {"body_encoding": "base64"}}`
 }
 
 // beats sends a heartbeat of each worker.

@@ -103,6 +103,9 @@ const (
 	// maxReply bounds one reply, in bytes. A worker lists every task that it holds, those with an
 	// ETA too, each in about 600 bytes.
 	maxReply = 2 << 20
+	// replyBatch is how many replies are on the way to us at a time: more than one, because the
+	// server may be milliseconds away while hundreds of workers reply.
+	replyBatch = 16
 )
 
 // ErrTooLarge is that of a reply beyond the limit.

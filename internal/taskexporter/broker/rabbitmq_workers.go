@@ -169,7 +169,11 @@ func (c *rabbitWorkers) consume() (<-chan amqp.Delivery, error) {
 	if err := c.channel.QueueBind(queue, c.id, wire.ReplyExchange(c.application), false, nil); err != nil {
 		return nil, fmt.Errorf("bind the reply queue: %w", err)
 	}
-	replies, err := c.channel.Consume(queue, "", true, true, false, false, nil)
+	// The library would also hold any number of them.
+	if err := c.channel.Qos(replyBatch, 0, false); err != nil {
+		return nil, fmt.Errorf("bound the replies on the way: %w", err)
+	}
+	replies, err := c.channel.Consume(queue, "", false, true, false, false, nil)
 	if err != nil {
 		return nil, fmt.Errorf("consume replies: %w", err)
 	}
@@ -202,6 +206,9 @@ func (c *rabbitWorkers) collect(ctx context.Context, tickets map[string]string, 
 				}
 				body, err := format.JSON(message.Body)
 				handle(Reply{method, body, err})
+			}
+			if err := message.Ack(false); err != nil {
+				return fmt.Errorf("acknowledge a reply: %w", err)
 			}
 		}
 	}

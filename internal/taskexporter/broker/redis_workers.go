@@ -64,29 +64,21 @@ func (c *redisWorkers) Ask(ctx context.Context, requests []wire.Request, handle 
 	return c.collect(ctx, key, tickets, handle)
 }
 
-const (
-	// replyBatch is how many replies are read in one exchange with the server, which may be
-	// milliseconds away while hundreds of workers reply. Single commands, because RPOP takes a
-	// count since Redis 6.2 only.
-	replyBatch = 64
-	// replyPoll is the pause after an exchange that brought nothing.
-	replyPoll = 25 * time.Millisecond
-)
+// replyPoll is the pause after an exchange that brought nothing.
+const replyPoll = 25 * time.Millisecond
 
 // collect takes replies from the list, whose priority is always 0, until there is none for a while.
 func (c *redisWorkers) collect(ctx context.Context, key string, tickets map[string]string, handle func(Reply)) error {
 	var decoder wire.Decoder
+	next := incoming{handle: func(message []byte, tooLarge bool) { reply(&decoder, message, tooLarge, tickets, handle) }}
 	batch := 1
 	// When the context ends, a fleet that does not stop to reply has been heard long enough.
 	for last := time.Now(); ctx.Err() == nil && time.Since(last) < replyWait; {
-		popped, err := c.pop(ctx, key, batch)
+		popped, err := c.pop(ctx, key, batch, &next)
 		if err != nil && ctx.Err() == nil {
 			return fmt.Errorf("read replies: %w", err)
 		}
-		for _, message := range popped {
-			reply(&decoder, message, tickets, handle)
-		}
-		if len(popped) > 0 {
+		if popped > 0 {
 			last, batch = time.Now(), replyBatch
 			continue
 		}
@@ -101,73 +93,83 @@ func (c *redisWorkers) collect(ctx context.Context, key string, tickets map[stri
 
 // reply hands on a message from the reply queue. One without a ticket of ours replies to an earlier
 // question.
-func reply(decoder *wire.Decoder, message *element, tickets map[string]string, handle func(Reply)) {
-	if message.excess > 0 {
+func reply(decoder *wire.Decoder, message []byte, tooLarge bool, tickets map[string]string, handle func(Reply)) {
+	if tooLarge {
 		handle(Reply{Err: ErrTooLarge})
 		return
 	}
-	body, ticket, err := decoder.Reply(message.kept.Bytes())
+	body, ticket, err := decoder.Reply(message)
 	if method, asked := tickets[ticket]; asked || err != nil {
 		handle(Reply{method, body, err})
 	}
 }
 
-// pop takes up to a number of replies.
-func (c *redisWorkers) pop(ctx context.Context, key string, count int) (popped []*element, err error) {
+// pop takes up to a number of replies, and returns how many there were. They are single commands,
+// because RPOP takes a count since Redis 6.2 only.
+func (c *redisWorkers) pop(ctx context.Context, key string, count int, to *incoming) (popped int, err error) {
 	pipe := c.client.Pipeline()
 	for range count {
-		next := &element{}
-		popped = append(popped, next)
 		// Go-redis would make room for whatever length the server names.
-		_ = pipe.Process(ctx, redis.NewRawWriteToCmd(ctx, next, "RPOP", key)) // only queues it
+		_ = pipe.Process(ctx, redis.NewRawWriteToCmd(ctx, &element{incoming: to}, "RPOP", key)) // only queues it
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, err
+	to.popped, to.refusal = 0, nil
+	_, err = pipe.Exec(ctx)
+	if err != nil {
+		to.reset()
+		return to.popped, err
 	}
-	for i, next := range popped {
-		if next.refusal != nil {
-			return nil, next.refusal
-		}
-		if next.kept.Len() == 0 && next.excess == 0 {
-			return popped[:i], nil
-		}
+	to.finish()
+	return to.popped, to.refusal
+}
+
+// incoming is the message that a pipeline is reading. Each is handed on before the next is read, so
+// that one at a time is in memory.
+type incoming struct {
+	handle  func(message []byte, tooLarge bool)
+	kept    bytes.Buffer
+	excess  int
+	popped  int
+	refusal error
+}
+
+// finish hands on what was read, if anything was.
+func (in *incoming) finish() {
+	if in.kept.Len() > 0 || in.excess > 0 {
+		in.popped++
+		in.handle(in.kept.Bytes(), in.excess > 0)
 	}
-	return popped, nil
+	in.reset()
+}
+
+func (in *incoming) reset() {
+	in.kept.Reset()
+	in.excess = 0
 }
 
 // element takes one bulk string as it is on the wire, and keeps it if it is not too large. A
 // pipeline reads raw replies as they are, errors too.
 type element struct {
-	header  []byte // "$5", "$-1" or "-ERR ..."
-	begun   bool   // the line of the header is over
-	kept    bytes.Buffer
-	excess  int
-	refusal error
+	*incoming
+	header []byte // "$5", "$-1" or "-ERR ..."
+	begun  bool   // the line of the header is over
 }
 
 // Write takes the next bytes: the header, its line's end, and what follows.
 func (e *element) Write(p []byte) (int, error) {
 	switch {
 	case e.header == nil:
+		e.finish()
 		e.header = bytes.Clone(p)
-		if len(p) > 0 && p[0] == '-' {
-			e.refusal = refusal(p[1:])
+		if len(p) > 0 && p[0] == '-' && e.refusal == nil {
+			e.refusal = replyError(p[1:])
 		}
 	case !e.begun:
 		e.begun = true
 	case e.excess > 0 || e.kept.Len()+len(p) > maxReply+len("\r\n"):
 		e.excess += len(p)
-		e.kept = bytes.Buffer{}
+		e.kept.Reset()
 	default:
 		e.kept.Write(p)
 	}
 	return len(p), nil
 }
-
-// refusal is the text of an error that the server returned.
-type refusal string
-
-func (r refusal) Error() string { return string(r) }
-
-// RedisError makes it an error as those of go-redis.
-func (refusal) RedisError() {}

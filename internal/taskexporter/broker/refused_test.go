@@ -17,13 +17,11 @@ func TestRefusedIsWhatTheBrokerDoesNotAllow(t *testing.T) {
 		err  error
 		want bool
 	}{
-		{refusal("NOPERM User x has no permissions to run the 'publish' command"), true},
-		{refusal("WRONGTYPE Operation against a key holding the wrong kind of value"), true},
-		{refusal("LOADING Redis is loading the dataset in memory"), false},
-		{refusal("READONLY You can't write against a read only replica."), false},
-		{refusal("MASTERDOWN Link with MASTER is down"), false},
-		{replyError("NOPERM No permissions to access a channel"), true},
+		{replyError("NOPERM User x has no permissions to run the 'publish' command"), true},
+		{replyError("WRONGTYPE Operation against a key holding the wrong kind of value"), true},
 		{replyError("LOADING Redis is loading the dataset in memory"), false},
+		{replyError("READONLY You can't write against a read only replica."), false},
+		{replyError("MASTERDOWN Link with MASTER is down"), false},
 		{redis.Nil, false},
 		{&amqp.Error{Code: amqp.AccessRefused}, true},
 		{&amqp.Error{Code: amqp.ResourceLocked}, true},

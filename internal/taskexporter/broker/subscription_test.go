@@ -5,6 +5,7 @@ package broker
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"slices"
@@ -158,7 +159,9 @@ func TestQuestionsGoWhereEventsComeFrom(t *testing.T) {
 			workers.Close()
 		}
 		cancel()
-		<-received
+		if err := <-received; !errors.Is(err, context.Canceled) {
+			t.Errorf("error = %v, want that of the context", err)
+		}
 		before[events] += 5
 		if got := []int{servers[0].connected(), servers[1].connected()}; !slices.Equal(got, before) {
 			t.Errorf("connections of the servers: %v, want %v: all to server %d", got, before, events)
