@@ -7,9 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"net"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -79,8 +77,8 @@ func enveloped(body, ticket string) string {
 
 // envelope is that of a body in base64.
 func envelope(body, ticket string) string {
-	return `{"body": "` + body + `", "content-type": "application/json", "content-encoding": "utf-8", "headers": {"ticket": "` +
-		ticket + `"}, "properties": {"body_encoding": "base64"}}`
+	return `{"body": "` + body + `", "content-type": "application/json", "content-encoding": "utf-8", ` +
+		`"headers": {"ticket": "` + ticket + `"}, "properties": {"body_encoding": "base64"}}`
 }
 
 // beats sends a heartbeat of each worker.
@@ -98,41 +96,4 @@ func (f fleet) beats(t testing.TB) {
 	if _, err := pipe.Exec(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// startDistance passes everything on after a time, in both directions, and returns its port.
-func startDistance(t testing.TB, target int, delay time.Duration) int {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	forward := func(to, from net.Conn) {
-		defer to.Close()
-		buffer := make([]byte, 64<<10)
-		for {
-			n, err := from.Read(buffer)
-			time.Sleep(delay)
-			if _, failed := to.Write(buffer[:n]); err != nil || failed != nil {
-				return
-			}
-		}
-	}
-	go func() {
-		for {
-			near, err := listener.Accept()
-			if err != nil {
-				return // the test is over
-			}
-			far, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", target))
-			if err != nil {
-				near.Close()
-				continue
-			}
-			go forward(near, far)
-			go forward(far, near)
-		}
-	}()
-	return listener.Addr().(*net.TCPAddr).Port
 }

@@ -5,7 +5,6 @@ package exporter
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync"
 	"testing"
@@ -20,10 +19,13 @@ type proxy struct {
 	// quota is how many bytes the broker may still send before the connection is cut; negative for
 	// no limit.
 	quota int
-	// slow is a pause after each small piece.
-	slow time.Duration
-	cuts int
-	last time.Time // something was passed on
+	// delay is a pause before each piece of at most so many bytes; those of the exporter wait too if
+	// the broker is far.
+	delay time.Duration
+	piece int
+	far   bool
+	cuts  int
+	last  time.Time // something was passed on
 }
 
 func startProxy(t testing.TB, target int) *proxy {
@@ -33,7 +35,7 @@ func startProxy(t testing.TB, target int) *proxy {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { listener.Close() })
-	p := &proxy{port: listener.Addr().(*net.TCPAddr).Port, quota: -1}
+	p := &proxy{port: listener.Addr().(*net.TCPAddr).Port, quota: -1, piece: 512}
 	go func() {
 		for {
 			near, err := listener.Accept()
@@ -45,11 +47,8 @@ func startProxy(t testing.TB, target int) *proxy {
 				near.Close()
 				continue
 			}
-			go func() {
-				_, _ = io.Copy(far, near) // ends with either side
-				far.Close()
-			}()
-			go p.forward(near, far)
+			go forward(far, near, p.ask)
+			go forward(near, far, p.allow)
 		}
 	}()
 	return p
@@ -57,35 +56,47 @@ func startProxy(t testing.TB, target int) *proxy {
 
 var errCut = errors.New("cut")
 
-// forward passes on what the broker sends.
-func (p *proxy) forward(near, far net.Conn) {
-	defer near.Close()
-	defer far.Close()
-	buffer := make([]byte, 512)
-	for {
-		n, err := far.Read(buffer)
-		allowed, pause, cut := p.allow(n)
-		if _, failed := near.Write(buffer[:allowed]); err != nil || failed != nil || cut != nil {
+// forward passes on what it may. It ends with either side.
+func forward(to, from net.Conn, allow func(n int) (allowed, piece int, delay time.Duration, cut error)) {
+	defer to.Close()
+	defer from.Close()
+	buffer := make([]byte, 64<<10)
+	for piece := 512; ; {
+		n, err := from.Read(buffer[:piece])
+		allowed, size, delay, cut := allow(n)
+		time.Sleep(delay)
+		if _, failed := to.Write(buffer[:allowed]); err != nil || failed != nil || cut != nil {
 			return
 		}
-		time.Sleep(pause)
+		piece = size
 	}
 }
 
-func (p *proxy) allow(n int) (allowed int, pause time.Duration, cut error) {
+// ask is about what the exporter sends.
+func (p *proxy) ask(n int) (allowed, piece int, delay time.Duration, cut error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.far {
+		delay = p.delay
+	}
+	return n, 64 << 10, delay, nil
+}
+
+// allow is about what the broker sends.
+func (p *proxy) allow(n int) (allowed, piece int, delay time.Duration, cut error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.last = time.Now()
 	if p.quota < 0 {
-		return n, p.slow, nil
+		return n, p.piece, p.delay, nil
 	}
 	if n < p.quota {
 		p.quota -= n
-		return n, p.slow, nil
+		return n, p.piece, p.delay, nil
 	}
 	n, p.quota = p.quota, -1
 	p.cuts++
-	return n, 0, errCut
+	return n, p.piece, 0, errCut
 }
 
 // cutAfter cuts the next connection on which the broker has sent so many bytes more.
@@ -105,10 +116,18 @@ func (p *proxy) quietFor(span time.Duration) func() bool {
 	}
 }
 
+// slowDown lets the broker send small pieces only, with pauses.
 func (p *proxy) slowDown(pause time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.slow = pause
+	p.delay = pause
+}
+
+// moveAway takes the broker some time away, in either direction.
+func (p *proxy) moveAway(delay time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.delay, p.piece, p.far = delay, 64<<10, true
 }
 
 func (p *proxy) hasCut() bool {
