@@ -45,7 +45,7 @@ type arguments struct {
 	LogLevel         level `default:"INFO"`
 	NativeHistograms bool
 	// With the default buckets a label set is 42 series and about 1 KiB, so the default allows
-	// 12,000 of them: 600 names on 20 workers, say.
+	// 9,500 of them: 475 names on 20 workers, say.
 	MaxSeries int `default:"500000"`
 	// A task that runs once a week is not gone, so this is longer than a week.
 	PurgeIdleTaskMetrics time.Duration `default:"1209600"`

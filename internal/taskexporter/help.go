@@ -30,7 +30,8 @@ var helpTexts = map[string]string{
 	"native-histograms": "" +
 		"Add native histograms to the classic ones, for scrapers that ask for protobuf. " +
 		"Each counts as 160 series.",
-	"max-series":     "Limit of the series of tasks. What is beyond is counted under \"overflow\".",
+	"max-series": "Limit of the series of tasks, a fifth of it for those of clients. What is beyond is counted under " +
+		"\"overflow\".",
 	"worker-timeout": "Seconds without a heartbeat after which a worker counts as lost. 0: never.",
 	"purge-offline-worker-metrics": "" +
 		"Seconds without a heartbeat after which the series of a worker's host are removed. 0: " +

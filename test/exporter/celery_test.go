@@ -89,9 +89,9 @@ func TestCountersEqualWhatHappened(t *testing.T) {
 }
 
 func countEverything(t *testing.T, version, broker string) {
-	e := startReady(t, broker)
 	c := celery{t, version, broker, events}
 	c.worker("w1@host", "-c", "3", "-Q", "celery,emails")
+	e := startReady(t, broker)
 	orders, want := everything()
 	if broker[:5] == "redis" {
 		// RabbitMQ may drop by itself what is expired.

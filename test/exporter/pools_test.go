@@ -7,7 +7,6 @@ import (
 	"maps"
 	"syscall"
 	"testing"
-	"time"
 )
 
 func TestPoolsOfOtherKinds(t *testing.T) {
@@ -17,9 +16,9 @@ func TestPoolsOfOtherKinds(t *testing.T) {
 			port := freePort(t)
 			startRedis(t, port)
 			broker := fmt.Sprintf("redis://127.0.0.1:%d/0", port)
-			e := startReady(t, broker)
 			c := celery{t, "celery-newest", broker, events}
 			c.worker("w@host", "-P", pool, "-c", "4", "-Q", "celery,emails")
+			e := startReady(t, broker)
 			c.publish(order{"proj.ok", 20, nil}, order{"proj.ok", 10, map[string]any{"queue": "emails"}},
 				order{"proj.fail", 5, nil})
 			e.becomes("celery_task_", map[string]float64{
@@ -46,17 +45,17 @@ func TestABusySoloWorkerStillCounts(t *testing.T) {
 	port := freePort(t)
 	startRedis(t, port)
 	broker := fmt.Sprintf("redis://127.0.0.1:%d/0", port)
-	e := startReady(t, broker)
 	c := celery{t, "celery-newest", broker, events}
 	c.worker("w@host", "-P", "solo")
+	e := startReady(t, broker)
 	want := map[string]float64{"worker_count{celery}": 1, "process_count{celery}": 1}
 	e.becomes("celery_active_", want)
-	c.publish(order{"proj.slow", 1, map[string]any{"args": []any{8}}})
+	c.publish(order{"proj.slow", 1, map[string]any{"args": []any{50}}})
 	eventually(t, "the task is received", func() bool {
 		return e.counts("celery_task_received")["{proj.slow,celery}"] == 1 ||
 			e.counts("celery_task_sent")["{proj.slow,celery}"] == 1
 	})
-	time.Sleep(5 * time.Second) // two rounds of questions
+	eventually(t, "it does not reply", func() bool { return e.one("celery_exporter_worker_replies_missing_total") > 0 })
 	e.becomes("celery_active_", want)
 	e.becomes("celery_task_succeeded", map[string]float64{"{proj.slow,celery}": 1})
 }

@@ -35,8 +35,8 @@ type Config struct {
 	Static []Label
 	// RuntimeBuckets and WaitBuckets are upper bounds in seconds, ascending, without +Inf.
 	RuntimeBuckets, WaitBuckets []float64
-	// MaxSeries bounds the series kept, counted as Prometheus counts them. Label sets beyond it are
-	// folded into Overflow.
+	// MaxSeries bounds the series kept, counted as Prometheus counts them: a fifth for what clients
+	// sent, the others for what workers did. Label sets beyond it are folded into Overflow.
 	MaxSeries int
 	// MaxIdle is after which time without an event a label set is forgotten; zero for never.
 	MaxIdle time.Duration
@@ -54,8 +54,8 @@ type Store struct {
 	failures table[failureKey, failure]
 	overflow *Task // counts what found no room; shown, like any other, once it was needed
 
-	kept    atomic.Int64
-	refused atomic.Uint64
+	clients, workers budget
+	refused          atomic.Uint64
 	// minute is the time, as far as idle label sets go, in minutes.
 	minute uint32
 }
@@ -92,33 +92,41 @@ type failure struct {
 	count  atomic.Uint64
 }
 
+// budget is how many series may be kept of one kind. Clients must not take the place of workers.
+type budget struct {
+	kept  atomic.Int64
+	limit int64
+}
+
 // New returns an empty store.
 func New(config Config) *Store {
 	s := &Store{config: config, static: renderStatic(config.Static)}
+	s.clients.limit = int64(config.MaxSeries / 5)
+	s.workers.limit = int64(config.MaxSeries) - s.clients.limit
 	s.overflow = s.newTask(overflowKey)
 	return s
 }
 
 // Kept returns the number of series held, Overflow's not included.
-func (s *Store) Kept() int { return int(s.kept.Load()) }
+func (s *Store) Kept() int { return int(s.clients.kept.Load() + s.workers.kept.Load()) }
 
 // Refused returns how often something was counted under Overflow because the limit was reached.
 func (s *Store) Refused() uint64 { return s.refused.Load() }
 
-// reserve takes n series out of the budget, and counts a refusal if they are not there.
-func (s *Store) reserve(n int) bool {
-	if int(s.kept.Load())+n > s.config.MaxSeries {
+// reserve takes n series out of a budget, and counts a refusal if they are not there.
+func (s *Store) reserve(from *budget, n int) bool {
+	if from.kept.Load()+int64(n) > from.limit {
 		s.refused.Add(1)
 		return false
 	}
-	s.kept.Add(int64(n))
+	from.kept.Add(int64(n))
 	return true
 }
 
 // Sent counts a task sent by a client.
 func (s *Store) Sent(key Key) {
 	entry := s.sent.get(key)
-	if entry == nil && !s.reserve(1) {
+	if entry == nil && !s.reserve(&s.clients, 1) {
 		key = overflowKey
 		entry = s.sent.get(key)
 	}
@@ -141,7 +149,7 @@ func (s *Store) Task(key Key) *Task {
 		task.used = s.minute
 		return task
 	}
-	if !s.reserve(taskCost) {
+	if !s.reserve(&s.workers, taskCost) {
 		return s.spill()
 	}
 	task = s.newTask(key)
@@ -184,7 +192,7 @@ func (t *Task) Inc(c Counter) { t.counters[c].Add(1) }
 func (t *Task) Fail(exception string) {
 	entry := t.store.failures.get(failureKey{t, exception})
 	if entry == nil {
-		if exception != Overflow && !t.store.reserve(1) {
+		if exception != Overflow && !t.store.reserve(&t.store.workers, 1) {
 			t.Fail(Overflow)
 			return
 		}
@@ -215,7 +223,7 @@ func (t *Task) observe(family *histogramFamily, seconds float64) {
 	h := stored.Load()
 	if h == nil {
 		bounds := family.bounds(&t.store.config)
-		if t != t.store.overflow && !t.store.reserve(t.store.cost(bounds)) {
+		if t != t.store.overflow && !t.store.reserve(&t.store.workers, t.store.cost(bounds)) {
 			t.store.spill().observe(family, seconds)
 			return
 		}
@@ -263,7 +271,7 @@ func (s *Store) PurgeClients(hosts map[string]bool) {
 func (s *Store) purgeSent(unwanted func(*sent) bool) {
 	// What is purged may still be read by a scrape that began before; it holds its own list.
 	freed := s.sent.removeIf(func(key Key, entry *sent) bool { return key != overflowKey && unwanted(entry) })
-	s.kept.Add(-int64(freed))
+	s.clients.kept.Add(-int64(freed))
 }
 
 // PurgeWorkers forgets the tasks of these hosts, and returns how many series that were.
@@ -294,6 +302,6 @@ func (s *Store) purge(unwanted func(*Task) bool) (freed int) {
 		}
 		return true
 	})
-	s.kept.Add(-int64(freed))
+	s.workers.kept.Add(-int64(freed))
 	return freed
 }

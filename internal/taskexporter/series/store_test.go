@@ -84,6 +84,29 @@ func TestTheLimitHoldsAndNothingIsLost(t *testing.T) {
 	}
 }
 
+// TestClientsTakeNoWorkersPlace: they are web servers, which come and go by the thousand.
+func TestClientsTakeNoWorkersPlace(t *testing.T) {
+	s := newStore(100)
+	for i := range 1000 {
+		s.Sent(Key{"n", fmt.Sprint("client", i), "q"})
+	}
+	fill(s, "worker")
+	got := text(t, s)
+	if !strings.Contains(got, `started_total{name="n",hostname="worker",queue_name="q"} 1`) {
+		t.Errorf("clients leave no room for a worker:\n%s", got)
+	}
+	if clients := strings.Count(got, `hostname="client`); clients != 20 {
+		t.Errorf("%d series of clients, want 20", clients)
+	}
+	for i := range 1000 {
+		fill(s, fmt.Sprint("worker", i))
+	}
+	purge(s, "client0")
+	if s.Sent(Key{"n", "new", "q"}); !strings.Contains(text(t, s), `hostname="new"`) {
+		t.Error("workers leave no room for a client")
+	}
+}
+
 func TestIdleLabelSetsAreForgotten(t *testing.T) {
 	s := newStore(1000)
 	s.config.MaxIdle = time.Hour
