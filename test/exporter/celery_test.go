@@ -126,9 +126,10 @@ func TestWithoutTaskSentTheQueueOfTheWorkerCounts(t *testing.T) {
 	port := freePort(t)
 	startRedis(t, port)
 	broker := fmt.Sprintf("redis://127.0.0.1:%d/0", port)
-	e := startReady(t, broker)
 	c := celery{t, "celery-newest", broker, map[string]any{"worker_send_task_events": true}}
 	c.worker("w@host", "-P", "solo", "-Q", "emails")
+	e := startReady(t, broker)
+	e.becomes("celery_active_worker_count", map[string]float64{"{emails}": 1})
 	c.publish(order{"proj.ok", 4, map[string]any{"queue": "emails"}})
 	e.becomes("celery_task_", map[string]float64{
 		"received{proj.ok,emails}": 4, "started{proj.ok,emails}": 4, "succeeded{proj.ok,emails}": 4,

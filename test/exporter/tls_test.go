@@ -3,6 +3,7 @@
 package exporter
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -60,6 +61,46 @@ func TestRedisOverTLSWithAClientCertificate(t *testing.T) {
 	time.Sleep(time.Second)
 	if refused.status("/ready") == 200 {
 		t.Error("a server of an unknown authority was trusted")
+	}
+}
+
+// TestSentinelsSpeakTLSAsTheMasterDoes, unless sentinel_kwargs say otherwise.
+func TestSentinelsSpeakTLSAsTheMasterDoes(t *testing.T) {
+	parts(t)
+	dir := t.TempDir()
+	certificates(t, dir)
+	master, secure, plain := freePort(t), freePort(t), freePort(t)
+	files := []string{
+		"--tls-cert-file", dir + "/tls.pem", "--tls-key-file", dir + "/tls.key", "--tls-ca-cert-file", dir + "/ca.pem",
+	}
+	startRedis(t, 0, append(files, "--tls-port", fmt.Sprint(master))...)
+	for port, settings := range map[int][]string{
+		secure: {"--port", "0", "--tls-port", fmt.Sprint(secure)}, plain: {"--port", fmt.Sprint(plain)},
+	} {
+		conf := fmt.Sprintf("%s/%d.conf", dir, port)
+		text := fmt.Sprintf("bind 127.0.0.1\ntls-replication yes\nsentinel monitor mymaster 127.0.0.1 %d 1\n", master)
+		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args := append(append([]string{"redis-server", conf, "--sentinel"}, files...), settings...)
+		run(t, fmt.Sprint("sentinel ", port), nil, args...)
+		eventually(t, "the sentinel listens", func() bool { return integration.Listens(port) })
+	}
+	with := func(port int, kwargs string) *running {
+		args := append(sslOptions(dir), "--broker-transport-option", "master_name=mymaster")
+		if kwargs != "" {
+			args = append(args, "--broker-transport-option", "sentinel_kwargs="+kwargs)
+		}
+		return start(t, fmt.Sprintf("sentinel://127.0.0.1:%d/0", port), args...)
+	}
+	with(secure, "").ready()
+	with(plain, `{"ssl": false}`).ready()
+	refused := with(plain, "")
+	eventually(t, "the log says what to do", func() bool {
+		return bytes.Contains(refused.output(), []byte("one without TLS needs"))
+	})
+	if refused.status("/ready") == 200 {
+		t.Error("a sentinel was asked without TLS")
 	}
 }
 

@@ -42,9 +42,11 @@ type Options struct {
 	// LoginMethod is empty for RabbitMQ's PLAIN, or EXTERNAL (login_method): the client's
 	// certificate says who it is.
 	LoginMethod string
-	// SentinelTLS are the settings for the sentinels themselves (sentinel_kwargs), nil for none, as
-	// with kombu: the broker's own are for the master.
-	SentinelTLS *tls.Config
+	// SentinelOwnTLS is set if sentinel_kwargs say whether the sentinels speak TLS; SentinelTLS are
+	// those settings then, nil for none. Kombu takes none without them; here it is the master's,
+	// because a password must not go over the wire in plain text for want of an option.
+	SentinelOwnTLS bool
+	SentinelTLS    *tls.Config
 }
 
 // defaultFanoutPrefix is what kombu takes for fanout_prefix=True.
@@ -103,7 +105,8 @@ func (o *Options) setSentinel(value string) error {
 	}
 	o.SentinelUser, _ = arguments["username"].(string)
 	o.SentinelPassword, _ = arguments["password"].(string)
-	if arguments["ssl"] != true {
+	on, given := arguments["ssl"].(bool)
+	if o.SentinelOwnTLS = given; !on {
 		return nil
 	}
 	values := map[string]string{}

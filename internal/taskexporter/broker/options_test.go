@@ -192,18 +192,19 @@ func TestFanoutPrefixNamesTheChannel(t *testing.T) {
 	}
 }
 
-func TestSentinelsHaveTLSOfTheirOwn(t *testing.T) {
+func TestSentinelsHaveTLSOfTheirOwnIfAskedFor(t *testing.T) {
 	cert, _ := certificate(t, "sentinel.shop")
-	for value, want := range map[string]bool{
-		`{"password": "p"}`: false, `{"ssl": false, "ssl_ca_certs": "/missing"}`: false, `{"ssl": true}`: true,
-		`{"ssl": true, "ssl_ca_certs": "` + cert + `", "socket_timeout": 1}`: true,
+	for value, want := range map[string]struct{ own, tls bool }{
+		`{"password": "p"}`: {}, `{"ssl": false, "ssl_ca_certs": "/missing"}`: {own: true},
+		`{"ssl": true}`: {own: true, tls: true},
+		`{"ssl": true, "ssl_ca_certs": "` + cert + `", "socket_timeout": 1}`: {own: true, tls: true},
 	} {
 		options := DefaultOptions()
 		if _, err := options.Set("sentinel_kwargs", value); err != nil {
 			t.Fatal(err)
 		}
-		if got := options.SentinelTLS != nil; got != want {
-			t.Errorf("%s: TLS %v, want %v", value, got, want)
+		if options.SentinelOwnTLS != want.own || (options.SentinelTLS != nil) != want.tls {
+			t.Errorf("%s: own %v, TLS %v, want %+v", value, options.SentinelOwnTLS, options.SentinelTLS, want)
 		}
 	}
 	options := DefaultOptions()

@@ -71,7 +71,9 @@ func (b *redisBroker) master(ctx context.Context) (string, error) {
 	for _, host := range b.address.Hosts {
 		options := b.common()
 		options.Addr, options.Username, options.Password = host, b.options.SentinelUser, b.options.SentinelPassword
-		options.TLSConfig = b.options.SentinelTLS
+		if b.options.SentinelOwnTLS {
+			options.TLSConfig = b.options.SentinelTLS
+		}
 		sentinel := redis.NewSentinelClient(options)
 		address, err := sentinel.GetMasterAddrByName(ctx, b.options.MasterName).Result()
 		sentinel.Close()
@@ -80,6 +82,9 @@ func (b *redisBroker) master(ctx context.Context) (string, error) {
 			return net.JoinHostPort(address[0], address[1]), nil
 		case errors.Is(err, redis.Nil):
 			err = fmt.Errorf("it knows no master %q", b.options.MasterName)
+		// One without TLS waits for the end of a line, so nothing else shows what is wrong.
+		case errors.Is(err, context.DeadlineExceeded) && options.TLSConfig != nil && !b.options.SentinelOwnTLS:
+			err = fmt.Errorf(`%w (one without TLS needs the transport option sentinel_kwargs={"ssl": false})`, err)
 		}
 		failures = errors.Join(failures, fmt.Errorf("ask the sentinel %s: %w", host, err))
 	}
