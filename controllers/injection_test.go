@@ -20,16 +20,16 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/injection"
 	"obstack.dev/obstack/controllers/injection/policy"
-	"obstack.dev/obstack/controllers/stack"
+	"obstack.dev/obstack/controllers/settings"
 )
 
 // injecting is a fixture with injection, a clock that stands still, and the
-// reconcilers of single workloads and copies.
+// reconcilers of single workloads and of versions.
 type injecting struct {
 	*fixture
 	injector  *injection.Injector
 	workloads *injection.WorkloadReconciler
-	copies    *injection.CopyReconciler
+	collector *settings.Collector
 	clock     time.Time
 }
 
@@ -49,9 +49,10 @@ func newInjecting(t *testing.T) *injecting {
 		Client: f.Client, Reader: reader, Events: f.recorded, Now: func() time.Time { return f.clock },
 	}
 	f.Injection = f.injector
-	f.Engine.Children = stack.CachedChildren(indexed{live}, injection.CopiesOf)
 	f.workloads = &injection.WorkloadReconciler{Injector: f.injector}
-	f.copies = &injection.CopyReconciler{Client: operator}
+	f.collector = &settings.Collector{
+		Keeper: f.Settings, Uses: injection.Uses{Reader: reader}, Now: func() time.Time { return f.clock },
+	}
 	return f
 }
 
@@ -177,7 +178,7 @@ func TestRolloutNeverMakesADeletedWorkload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan := policy.NewPlan(state, stack.Status.ConfigHash, obsv1.RolloutSpec{})
+	plan := policy.NewPlan(state, func(*policy.Candidate) string { return stack.Status.ConfigHash }, obsv1.RolloutSpec{})
 	if len(plan.Patches) != 2 {
 		t.Fatalf("patches = %v, want two", plan.Patches)
 	}

@@ -162,9 +162,7 @@ func repairsAnEditedChild(t *testing.T, stack *obsv1.ObservabilityStack) {
 
 func followsTheDSN(t *testing.T, stack *obsv1.ObservabilityStack) {
 	dsn := secret(stack.Namespace, "shop-sentry", "dsn", testDSN)
-	settings := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: "obstack." + stack.Namespace + ".shop"},
-	}
+	settings := settingsIn(stack, stack.Namespace)
 	if err := live.Delete(t.Context(), dsn); err != nil {
 		t.Fatal(err)
 	}
@@ -190,6 +188,7 @@ func followsTheDSN(t *testing.T, stack *obsv1.ObservabilityStack) {
 	rotated := "https://cafe@o1.ingest.sentry.example/42"
 	update(rotated)
 	eventuallyCondition(t, stack, obsv1.SentryReady, obsv1.ReasonAvailable)
+	settings = settingsIn(stack, stack.Namespace)
 	refresh(t, settings)
 	if got := string(settings.Data["SENTRY_DSN"]); got != rotated {
 		t.Errorf("SENTRY_DSN = %q, want %q", got, rotated)

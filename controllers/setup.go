@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -25,6 +26,7 @@ import (
 	"obstack.dev/obstack/controllers/capabilities"
 	"obstack.dev/obstack/controllers/injection"
 	"obstack.dev/obstack/controllers/metadata"
+	"obstack.dev/obstack/controllers/settings"
 	"obstack.dev/obstack/controllers/stack"
 )
 
@@ -63,8 +65,7 @@ func CacheOptions() cache.Options {
 
 // Setup registers the controllers with a manager whose cache was made with CacheOptions.
 func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
-	if err := metadata.AddIndexes(ctx, mgr.GetFieldIndexer(),
-		append(stack.Indexes(), injection.CopyIndex())...); err != nil {
+	if err := metadata.AddIndexes(ctx, mgr.GetFieldIndexer(), stack.Indexes()...); err != nil {
 		return err
 	}
 	disco, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
@@ -79,10 +80,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 		Client: mgr.GetClient(),
 		Engine: &apply.Engine{
 			Client: mgr.GetClient(), Live: mgr.GetAPIReader(),
-			Children: stack.CachedChildren(mgr.GetCache(), injection.CopiesOf), FieldManager: obsv1.FieldManager,
+			Children: stack.CachedChildren(mgr.GetCache()), FieldManager: obsv1.FieldManager,
 			HashAnnotation: obsv1.AnnotationApplied, Labels: map[string]string{obsv1.LabelManagedBy: obsv1.ManagedBy},
 			Namespaces: slices.Collect(maps.Keys(opts.Namespaces)),
 		},
+		Settings: &settings.Keeper{Client: mgr.GetClient(), Cache: mgr.GetCache(), Live: mgr.GetAPIReader()},
 		Secrets: &stack.SecretReader{
 			Metadata: mgr.GetCache(), Live: mgr.GetAPIReader(),
 			Namespaces: slices.Sorted(maps.Keys(opts.Namespaces)),
@@ -105,7 +107,8 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 		return err
 	}
 	if injector != nil {
-		err := errors.Join(injector.Watch(mgr, controller), injector.SetupWithManager(mgr, opts.MaxConcurrentReconciles))
+		err := errors.Join(injector.Watch(mgr, controller), injector.SetupWithManager(mgr, opts.MaxConcurrentReconciles),
+			collect(mgr, stacks.Settings, injector))
 		if err != nil {
 			return err
 		}
@@ -115,6 +118,17 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	}
 	stack.RegisterMetrics(mgr.GetClient())
 	return kinds.SetupWithManager(ctx, mgr)
+}
+
+// collect deletes the versions of settings that nothing uses. Without injection nobody knows what
+// uses one, and all stay.
+func collect(mgr ctrl.Manager, keeper *settings.Keeper, injector *injection.Injector) error {
+	collector := &settings.Collector{Keeper: keeper, Uses: injection.Uses{Reader: injector.Reader}, Now: time.Now}
+	controller, err := collector.SetupWithManager(mgr)
+	if err != nil {
+		return err
+	}
+	return injector.WatchUses(mgr, controller, collector.InNamespace)
 }
 
 // AddWebhooks registers the webhooks of injection with a server.

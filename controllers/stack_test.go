@@ -68,7 +68,6 @@ var fullStackChildren = []string{
 	"NetworkPolicy/shop-tasks-main",
 	"PrometheusRule/shop-alerts",
 	"Secret/obstack.shop-tasks-main",
-	"Secret/obstack.NAMESPACE.shop",
 	"Service/shop-tasks-main",
 	"ServiceMonitor/shop-api",
 	"ServiceMonitor/shop-tasks-main",
@@ -165,8 +164,8 @@ func TestReconcileGivesEveryChildLabelsAndOwner(t *testing.T) {
 func TestReconcileSendsOneRequestForEachChildOfANewStack(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	f.reconcileStack(t, stack)
-	if got, want := len(f.sent.writes), len(fullStackChildren)+1; got != want {
-		t.Errorf("%d writes, want one for each of the %d children and the status: %v", got, len(fullStackChildren),
+	if got, want := len(f.sent.writes), len(fullStackChildren)+2; got != want {
+		t.Errorf("%d writes, want one for each of the %d children, the settings and the status: %v", got, len(fullStackChildren),
 			f.sent.writes)
 	}
 	if got, want := len(f.sent.reads), 2; got != want {
@@ -237,8 +236,7 @@ func TestReconcilePrunesTheObjectsOfRemovedParts(t *testing.T) {
 	})
 	f.reconcileStack(t, stack)
 	wantChildren(t, stack, []string{
-		"ConfigMap/shop-dashboard-http-fastapi", "ConfigMap/shop-dashboard-overview", "Secret/obstack.NAMESPACE.shop",
-		"ServiceMonitor/shop-api",
+		"ConfigMap/shop-dashboard-http-fastapi", "ConfigMap/shop-dashboard-overview", "ServiceMonitor/shop-api",
 	})
 	for _, part := range []string{obsv1.TasksReady, obsv1.AlertsReady} {
 		if meta.FindStatusCondition(stack.Status.Conditions, part) != nil {
@@ -263,25 +261,22 @@ func TestSecretReaderReadsNoSecretAfterARestart(t *testing.T) {
 	if got := restarted.sent.reads; len(got) != 0 {
 		t.Errorf("reads = %v, want none: nothing has changed", got)
 	}
-	before := versions(t, stack)["Secret/"+obsv1.SettingsName(stack.Namespace, stack.Name)]
 	if err := live.Update(t.Context(),
 		secret(stack.Namespace, "shop-redis", "url", "redis://:hunter3@redis:6379/0")); err != nil {
 		t.Fatal(err)
 	}
-	settings := secret(stack.Namespace, obsv1.SettingsName(stack.Namespace, stack.Name), "", "")
-	refresh(t, settings)
-	settings.Data["SENTRY_DSN"] = []byte("https://edited@sentry.example/1")
-	if err := live.Update(t.Context(), settings); err != nil {
+	settings := settingsIn(stack, stack.Namespace)
+	if err := live.Delete(t.Context(), settings); err != nil {
 		t.Fatal(err)
 	}
 	again := newFixture(t)
 	again.reconcileStack(t, stack)
 	if want := []string{" shop-sentry", " shop-redis"}; !slices.Equal(again.sent.reads, want) {
-		t.Errorf("reads = %v, want %v: one has changed, and of the other the settings no longer hold the value",
+		t.Errorf("reads = %v, want %v: one has changed, and of the other no settings hold the value",
 			again.sent.reads, want)
 	}
-	if refresh(t, settings); string(settings.Data["SENTRY_DSN"]) != testDSN || settings.ResourceVersion == before {
-		t.Errorf("SENTRY_DSN = %q, want the edit undone", settings.Data["SENTRY_DSN"])
+	if refresh(t, settings); string(settings.Data["SENTRY_DSN"]) != testDSN {
+		t.Errorf("SENTRY_DSN = %q in the settings that were deleted, want them made anew", settings.Data["SENTRY_DSN"])
 	}
 }
 

@@ -24,6 +24,7 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/apply"
 	"obstack.dev/obstack/controllers/capabilities"
+	"obstack.dev/obstack/controllers/settings"
 	"obstack.dev/obstack/controllers/stack"
 	"obstack.dev/obstack/test/testenv"
 )
@@ -89,6 +90,12 @@ func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{sent: &requests{}, recorded: events.NewFakeRecorder(100)}
 	counted := interceptor.NewClient(operator, interceptor.Funcs{
+		Create: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
+			if err := f.before("create", obj); err != nil {
+				return err
+			}
+			return c.Create(ctx, obj, opts...)
+		},
 		Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch,
 			opts ...client.PatchOption) error {
 			if err := f.before("patch", obj); err != nil {
@@ -124,6 +131,7 @@ func newFixture(t *testing.T) *fixture {
 			Client: counted, Live: reads, Children: liveChildren, FieldManager: obsv1.FieldManager,
 			HashAnnotation: obsv1.AnnotationApplied, Labels: map[string]string{obsv1.LabelManagedBy: obsv1.ManagedBy},
 		},
+		Settings: &settings.Keeper{Client: counted, Cache: indexed{live}, Live: reads},
 		// What the cache returns in production costs no request, so it is not counted.
 		Secrets: &stack.SecretReader{Metadata: live, Live: reads},
 		Kinds:   kinds, Events: f.recorded, ExporterImage: "ghcr.io/obstack/obstack:test",

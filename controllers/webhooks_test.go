@@ -19,7 +19,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"obstack.dev/obstack/controllers/injection"
-	"obstack.dev/obstack/controllers/metadata"
 	"obstack.dev/obstack/controllers/stack"
 )
 
@@ -56,8 +55,7 @@ type indexed struct {
 
 var indexFuncs = func() map[string]client.IndexerFunc {
 	funcs := map[string]client.IndexerFunc{}
-	for _, index := range slices.Concat(stack.Indexes(), injection.Indexes(), injection.WorkloadIndexes(),
-		[]metadata.Index{injection.CopyIndex()}) {
+	for _, index := range slices.Concat(stack.Indexes(), injection.Indexes(), injection.WorkloadIndexes()) {
 		funcs[index.Field] = index.Values
 	}
 	return funcs

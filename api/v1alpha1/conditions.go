@@ -63,6 +63,8 @@ const (
 	ReasonRollingOut = "RollingOut"
 	// ReasonWaitingForSentry: the settings cannot be made, because their DSN is not valid.
 	ReasonWaitingForSentry = "WaitingForSentry"
+	// ReasonTooManyVersions: workloads keep more versions of the settings than they should need.
+	ReasonTooManyVersions = "TooManyVersions"
 	// ReasonWaitingForSettings: there is no Secret with settings to inject yet.
 	ReasonWaitingForSettings = "WaitingForSettings"
 	// ReasonInvalidSelector: a label selector of the spec is not valid.

@@ -12,6 +12,13 @@ type InjectionSpec struct {
 	// +optional
 	Namespaces *InjectionNamespaces `json:"namespaces,omitempty"`
 
+	// revocationGrace is for how long Pods keep the settings in a namespace that
+	// namespaces no longer chooses: its copies are deleted when its last Pod with them
+	// ends or after this time, whichever is first. New Pods get none. What a process has
+	// read it still knows. Absent: "1h".
+	// +optional
+	RevocationGrace Duration `json:"revocationGrace,omitempty"`
+
 	// rollout says when obstack restarts a workload whose Pods run another
 	// configuration than the stack's. Absent: automatically, 5 at a time.
 	// +optional

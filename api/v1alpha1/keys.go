@@ -104,7 +104,7 @@ const (
 // AnnotationSources is on objects that are made from Secrets: which versions of them.
 const AnnotationSources = "obstack.dev/sources"
 
-// AnnotationContent is on the Secret with the settings of a stack: a hash of what it holds.
+// AnnotationContent is on the Secrets with the settings of a stack: a hash of what they hold.
 const AnnotationContent = "obstack.dev/content"
 
 // Annotations on Secrets with settings that are to be deleted: since when, in RFC 3339.
@@ -115,9 +115,9 @@ const (
 	AnnotationRevokedSince = "obstack.dev/revoked-since"
 )
 
-// SettingsName is the name of the Secret with the settings of a stack, in the
-// stack's namespace and in all to which it is copied. Dots can appear in neither
-// part, so no two stacks share a name.
-func SettingsName(stackNamespace, stackName string) string {
-	return "obstack." + stackNamespace + "." + stackName
+// SettingsName is the name of the Secret with a version of a stack's settings, in the
+// stack's namespace and in all to which it is copied. Dots can appear in no part, so no
+// two versions share a name.
+func SettingsName(stackNamespace, stackName, hash string) string {
+	return "obstack." + stackNamespace + "." + stackName + "." + hash
 }

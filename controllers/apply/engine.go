@@ -17,9 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Children lists the metadata of the objects of one kind that the owner controls,
-// and of those in other namespaces that are its own, where no owner reference is
-// possible. Between two writes it may be behind the API server, as a cache is.
+// Children lists the metadata of the objects of one kind that the owner controls. Between two writes it may be behind the API server, as a cache is.
 type Children func(
 	ctx context.Context, owner client.Object, kind schema.GroupVersionKind,
 ) ([]metav1.PartialObjectMetadata, error)
@@ -176,7 +174,7 @@ func (p *Pass) catchUp(ctx context.Context, kind schema.GroupVersionKind) error 
 		if err != nil {
 			return err
 		}
-		if child == nil || !p.owns(child) {
+		if child == nil || !metav1.IsControlledBy(child, p.owner) {
 			p.engine.drop(p.owner.GetUID(), key)
 			continue
 		}

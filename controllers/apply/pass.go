@@ -128,8 +128,7 @@ func (p *Pass) look(ctx context.Context, req *request) (ours bool, err error) {
 	if found == nil || err != nil {
 		return false, err
 	}
-	// An orphan that carries all our labels lost its owner reference, or is in a
-	// namespace where it cannot have one: it is ours.
+	// An orphan that carries all our labels lost its owner reference: it is ours.
 	orphan := metav1.GetControllerOf(found) == nil && containsAll(found.Labels, req.object.GetLabels())
 	if !metav1.IsControlledBy(found, p.owner) && !orphan {
 		return false, &NameTakenError{Kind: req.key.Kind, Name: req.key.Name}
@@ -225,12 +224,6 @@ func (p *Pass) remove(ctx context.Context, child *metav1.PartialObjectMetadata) 
 	return client.IgnoreNotFound(err)
 }
 
-// owns reports whether an object that is listed, or was made, is the owner's. In
-// another namespace, where nothing can refer to the owner, that must suffice.
-func (p *Pass) owns(child *metav1.PartialObjectMetadata) bool {
-	return child.Namespace != p.owner.GetNamespace() || metav1.IsControlledBy(child, p.owner)
-}
-
 // Incomplete reports whether some kind could not be listed, so that children which are wanted no
 // more may have stayed.
 func (p *Pass) Incomplete() bool { return len(p.failed) > 0 }
@@ -264,7 +257,7 @@ func (p *Pass) Prune(ctx context.Context, hold func(*metav1.PartialObjectMetadat
 func (p *Pass) unwanted(hold func(*metav1.PartialObjectMetadata) bool) []Key {
 	var keys []Key
 	for key, child := range p.live {
-		if !p.wanted[key] && child.DeletionTimestamp.IsZero() && p.owns(child) && !hold(child) {
+		if !p.wanted[key] && child.DeletionTimestamp.IsZero() && metav1.IsControlledBy(child, p.owner) && !hold(child) {
 			keys = append(keys, key)
 		}
 	}

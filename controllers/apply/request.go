@@ -3,7 +3,6 @@
 package apply
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -44,10 +43,8 @@ func (e *Engine) newRequest(owner, obj client.Object) (*request, error) {
 	}
 	o := obj.DeepCopyObject().(client.Object)
 	o.GetObjectKind().SetGroupVersionKind(kind)
-	o.SetNamespace(cmp.Or(obj.GetNamespace(), owner.GetNamespace()))
-	if o.GetNamespace() == owner.GetNamespace() { // the only one where an owner reference is allowed
-		o.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(owner, ownerKind)})
-	}
+	o.SetNamespace(owner.GetNamespace()) // the only one where an owner reference is allowed
+	o.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(owner, ownerKind)})
 	req := &request{
 		kind: kind, key: Key{kind.GroupKind(), o.GetNamespace(), obj.GetName()},
 		annotations: obj.GetAnnotations(), object: o,

@@ -71,7 +71,7 @@ func render(t *testing.T, tc goldenCase) string {
 		if tc.component != component.Name && tc.component != allComponents {
 			continue
 		}
-		out := component.Build(tc.stack, tc.in)
+		out := build(component, tc.stack, tc.in)
 		conditions[component.Condition] = conditionOf(out)
 		if out.Covered != "" {
 			covered = append(covered, out.Covered)

@@ -7,23 +7,19 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
 
 // Workloads is what was found of the workloads that name a stack.
 type Workloads struct {
-	// Namespaces, other than the stack's, that need a copy of the settings; sorted.
-	Namespaces []string
 	// Status counts the workloads.
 	Status obsv1.WorkloadsStatus
 	// Rolling, Outdated, Missed and Stale name those that are not injected, sorted.
 	Rolling, Outdated, Missed, Stale []string
 }
 
-// injection copies the settings to where the stack's workloads are, and says how
-// many of them have the current ones.
+// injection says how many of the stack's workloads have the current settings.
 func injection(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	if in.Workloads == nil || !stack.Spec.HasSettings() {
 		return Output{}
@@ -33,7 +29,7 @@ func injection(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	}
 	made := in.settings(stack)
 	if made.problem != nil && stack.Status.ConfigHash != "" {
-		out := injectionState(stack, in, nil) // It is about the last good settings, which stay.
+		out := injectionState(stack, in) // It is about the last good settings, which stay.
 		out.Hold = true
 		return out
 	}
@@ -43,32 +39,24 @@ func injection(stack *obsv1.ObservabilityStack, in Inputs) Output {
 		out.Hold = true
 		return out
 	}
-	settings := settingsSecret(stack, made, in)
-	var copies []client.Object
-	for _, namespace := range in.Workloads.Namespaces {
-		c := settings.DeepCopy()
-		c.ObjectMeta = objectMeta(stack, ComponentInjection, settings.Name, nil)
-		c.Namespace = namespace
-		copies = append(copies, c)
-	}
-	return injectionState(stack, in, copies)
+	return injectionState(stack, in)
 }
 
 // restartThem is what the owners of workloads are to do.
 const restartThem = "restart them, for example with kubectl rollout restart"
 
-func injectionState(stack *obsv1.ObservabilityStack, in Inputs, copies []client.Object) Output {
+func injectionState(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	found := in.Workloads
 	all := found.Status.Annotated - found.Status.Refused
 	spec := stack.Spec.Injection
 	manual := spec != nil && spec.Rollout != nil && spec.Rollout.Policy == obsv1.RolloutManual
 	wait := func(reason string, which []string, doing string) Output {
-		return unavailable(copies, reason, fmt.Sprintf(
+		return unavailable(nil, reason, fmt.Sprintf(
 			"%d of %s %s: %s", len(which), count(int(all), "workload"), doing, some(which)))
 	}
 	switch {
 	case found.Status.Annotated == 0:
-		return available(copies, fmt.Sprintf(
+		return available(nil, fmt.Sprintf(
 			"no workload takes its settings from this stack: annotate one with %s: %s", obsv1.AnnotationStack, stack.Name))
 	case len(found.Missed) > 0 && manual:
 		return wait(obsv1.ReasonRolloutRequired, found.Missed,
@@ -90,7 +78,7 @@ func injectionState(stack *obsv1.ObservabilityStack, in Inputs, copies []client.
 	if found.Status.Refused > 0 {
 		message += fmt.Sprintf(", %d refused: the events on them say why", found.Status.Refused)
 	}
-	return available(copies, message)
+	return available(nil, message)
 }
 
 // WebhookUnavailable is the condition of a stack whose workloads cannot be patched
@@ -111,7 +99,8 @@ func invalidSelector(spec *obsv1.InjectionSpec) *Output {
 		return nil
 	}
 	out := unavailable(nil, obsv1.ReasonInvalidSelector, "spec.injection.namespaces.selector is not valid "+
-		"and admits no namespace; write it as {matchLabels: {team: shop}}: "+err.Error())
+		"and what is injected stays as it is; write it as {matchLabels: {team: shop}}: "+err.Error())
+	out.Hold = true
 	return &out
 }
 

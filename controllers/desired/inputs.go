@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/internal/brokerurl"
@@ -25,10 +26,10 @@ type Inputs struct {
 	Secrets map[obsv1.SecretKeySelector]SecretValue
 	// Rollouts are those Deployments of ExporterNames that exist.
 	Rollouts map[string]Rollout
-	// Settings are those that NewSettings makes of these Secrets; nil if nobody needed them before.
+	// Settings are those that NewSettings makes of these; nil if nobody needed them before.
 	Settings *Settings
-	// SettingsVersion is what their Secret shows; zero if injection is off.
-	SettingsVersion SettingsVersion
+	// Versions are those of the settings that exist, in any namespace.
+	Versions []SettingsVersion
 	// Workloads are those that take their settings from the stack; nil if injection is off.
 	Workloads *Workloads
 	// MissingAPIs are the kinds that the cluster does not serve.
@@ -107,15 +108,26 @@ func SourcesOf(annotations map[string]string) (sources Sources) {
 	return sources
 }
 
+// Add takes over the sources of another object, and of two of the same key the newer one.
+func (s Sources) Add(others Sources) {
+	for name, source := range others {
+		order, err := resourceversion.CompareResourceVersion(source.ResourceVersion, s[name].ResourceVersion)
+		if s[name].ResourceVersion == "" || err == nil && order > 0 {
+			s[name] = source
+		}
+	}
+}
+
 // Of returns the source that is a Secret key.
 func (s Sources) Of(ref SecretRef) Source { return s[ref.Name+"/"+ref.Key] }
 
 // addSources annotates a Secret with the versions of the keys that it was made from.
-func addSources(secret *corev1.Secret, in Inputs, refs ...obsv1.SecretKeySelector) {
+func addSources(secret *corev1.Secret, secrets map[obsv1.SecretKeySelector]SecretValue,
+	refs ...obsv1.SecretKeySelector) {
 	sources := Sources{}
 	for _, ref := range refs {
-		source := in.Secrets[ref].Source
-		if in.Secrets[ref].Problem != nil { // It must be known to the exporter that is chosen next.
+		source := secrets[ref].Source
+		if secrets[ref].Problem != nil { // It must be known to the exporter that is chosen next.
 			source.ResourceVersion = ""
 		}
 		if source.Digest != "" {

@@ -44,11 +44,6 @@ func sloName(stack *obsv1.ObservabilityStack, slo string) string {
 	return stack.Name + "-slo-" + slo
 }
 
-// settingsName of the Secret with the workloads' settings.
-func settingsName(stack *obsv1.ObservabilityStack) string {
-	return obsv1.SettingsName(stack.Namespace, stack.Name)
-}
-
 // objectMeta of a child. The labels of obstack win over extra ones.
 func objectMeta(stack *obsv1.ObservabilityStack, component, name string,
 	extra map[string]obsv1.LabelValue) metav1.ObjectMeta {

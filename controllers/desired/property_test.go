@@ -23,7 +23,7 @@ func forEachOutput(t *testing.T, check func(*testing.T, goldenCase, Component, O
 	for _, tc := range readCases(t) {
 		t.Run(tc.name, func(t *testing.T) {
 			for _, component := range Components {
-				check(t, tc, component, component.Build(tc.stack, tc.in))
+				check(t, tc, component, build(component, tc.stack, tc.in))
 			}
 		})
 	}
@@ -34,7 +34,7 @@ func everything(t *testing.T, stack *obsv1.ObservabilityStack, in Inputs) string
 	t.Helper()
 	var documents []string
 	for _, component := range Components {
-		out := component.Build(stack, in)
+		out := build(component, stack, in)
 		documents = append(documents, toYAML(t, conditionOf(out)), out.Covered)
 		for _, obj := range out.Objects {
 			documents = append(documents, toYAML(t, plain(t, obj)))
@@ -75,7 +75,7 @@ func TestObjectsAreNotSharedWithTheStack(t *testing.T) {
 		stack, secrets := tc.stack.DeepCopy(), maps.Clone(tc.in.Secrets)
 		want := everything(t, tc.stack, tc.in)
 		for _, component := range Components {
-			for _, obj := range component.Build(tc.stack, tc.in).Objects {
+			for _, obj := range build(component, tc.stack, tc.in).Objects {
 				obj.GetLabels()["changed"] = "by the engine"
 				obj.SetAnnotations(map[string]string{"changed": "by the engine"})
 			}
@@ -159,7 +159,7 @@ func TestNamesAreUniqueAndValid(t *testing.T) {
 	for _, tc := range readCases(t) {
 		seen := map[string]bool{}
 		for _, component := range Components {
-			for _, obj := range component.Build(tc.stack, tc.in).Objects {
+			for _, obj := range build(component, tc.stack, tc.in).Objects {
 				kind := plain(t, obj)["kind"].(string)
 				if id := kind + "/" + obj.GetNamespace() + "/" + obj.GetName(); seen[id] {
 					t.Errorf("%s: two objects are named %s", tc.name, id)
@@ -167,10 +167,7 @@ func TestNamesAreUniqueAndValid(t *testing.T) {
 					seen[id] = true
 				}
 				checkName(t, kind, obj)
-				// Copies of the settings go to where the workloads are, nothing else does.
-				copied := component.Name == ComponentInjection && tc.in.Workloads != nil &&
-					slices.Contains(tc.in.Workloads.Namespaces, obj.GetNamespace())
-				if obj.GetNamespace() != tc.stack.Namespace && !copied {
+				if obj.GetNamespace() != tc.stack.Namespace {
 					t.Errorf("%s: %s is in namespace %q, want the stack's", tc.name, obj.GetName(), obj.GetNamespace())
 				}
 			}
@@ -199,6 +196,11 @@ func TestEveryObjectCarriesTheLabels(t *testing.T) {
 				"app.kubernetes.io/name": "obstack-" + component.Name, "app.kubernetes.io/component": component.Name,
 				"app.kubernetes.io/instance": tc.stack.Name,
 				"obstack.dev/stack":          tc.stack.Name, "obstack.dev/stack-namespace": tc.stack.Namespace,
+			}
+			if component.Name == componentSettings { // which is no child of the stack
+				for _, key := range []string{"part-of", "name", "instance"} {
+					delete(want, "app.kubernetes.io/"+key)
+				}
 			}
 			for key, value := range obj.GetLabels() {
 				if _, ok := want[key]; ok {

@@ -3,6 +3,7 @@
 package desired
 
 import (
+	"strings"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,36 +25,103 @@ func settingsStack() (*obsv1.ObservabilityStack, Inputs) {
 			SecretExists: true,
 			KeyExists:    true,
 			Value:        "https://f00dfeed@sentry.example/42",
-			Source:       Source{Revision: "revision"},
+			Source:       Source{ResourceVersion: "1", Revision: "revision", Digest: "digest"},
 		},
 	}}
 }
 
-// TestSettingsVersionPinsTheHash: a hash that changes restarts every injected workload of every
+// TestSettingsPinTheHash: a hash that changes restarts every injected workload of every
 // cluster.
-func TestSettingsVersionPinsTheHash(t *testing.T) {
+func TestSettingsPinTheHash(t *testing.T) {
 	stack, in := settingsStack()
-	got, decided := NewSettings(stack, in.Secrets).Version(SettingsVersion{})
-	if want := "72b2903b58960d80997eafb75432c486"; got.Hash != want || !decided {
-		t.Errorf("hash = %s, %v, want %s", got.Hash, decided, want)
+	got := NewSettings(stack, in.Secrets, nil)
+	if want := "72b2903b58960d80997eafb75432c486"; got.Hash() != want || got.Undecided() {
+		t.Errorf("hash = %s, undecided %v, want %s", got.Hash(), got.Undecided(), want)
 	}
 }
 
-func TestSettingsVersionKeepsTheHashOfEqualContent(t *testing.T) {
+// versionOf is the settings' own version.
+func versionOf(s *Settings) SettingsVersion {
+	secret := s.Secrets(nil)[0]
+	return SettingsVersion{
+		Namespace: secret.Namespace, Hash: secret.Labels[obsv1.StampVersion], Content: secret.Annotations[obsv1.AnnotationContent],
+	}
+}
+
+func TestSettingsKeepTheHashOfEqualContent(t *testing.T) {
 	stack, in := settingsStack()
-	first, _ := NewSettings(stack, in.Secrets).Version(SettingsVersion{})
+	first := versionOf(NewSettings(stack, in.Secrets, nil))
 	ref := stack.Spec.Sentry.DSNFrom.SecretKeyRef
 	restored := in.Secrets[ref]
 	restored.Revision = "of another Secret"
 	in.Secrets[ref] = restored
-	if got, _ := NewSettings(stack, in.Secrets).Version(first); got != first {
+	if got := versionOf(NewSettings(stack, in.Secrets, []SettingsVersion{{"shop", "other", "other"}, first})); got != first {
 		t.Errorf("version = %+v for the same content, want %+v", got, first)
 	}
-	if got, _ := NewSettings(stack, in.Secrets).Version(SettingsVersion{}); got.Hash == first.Hash {
+	if got := NewSettings(stack, in.Secrets, nil); got.Hash() == first.Hash {
 		t.Error("the hash does not depend on the revision, so nothing was tested")
 	}
 	stack.Spec.Sentry.Release = "1.2.3"
-	if got, _ := NewSettings(stack, in.Secrets).Version(first); got.Hash == first.Hash || got.Content == first.Content {
+	if got := versionOf(NewSettings(stack, in.Secrets, []SettingsVersion{first})); got.Hash == first.Hash ||
+		got.Content == first.Content {
 		t.Errorf("version = %+v for other content, want another than %+v", got, first)
+	}
+}
+
+func TestSettingsKeepTheLastGoodVersionWhileTheDSNIsWrong(t *testing.T) {
+	stack, in := settingsStack()
+	stack.Status.ConfigHash = "last"
+	got := NewSettings(stack, nil, nil)
+	if !got.Undecided() || !got.Held() || got.Hash() != "last" || got.Secrets([]string{"web"}) != nil {
+		t.Errorf("settings = %+v, want the last version held and nothing to write", got)
+	}
+	stack.Spec.Injection = &obsv1.InjectionSpec{Namespaces: &obsv1.InjectionNamespaces{
+		From:     obsv1.NamespacesFromSelector,
+		Selector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "in"}}},
+	}}
+	if got := NewSettings(stack, in.Secrets, nil); got.Undecided() || !got.Held() {
+		t.Error("a selector that is not valid lets versions go")
+	}
+}
+
+// Argo CD takes what has app.kubernetes.io/instance for its own, and would prune it.
+func TestSettingsAreNoGitOpsToolsOwn(t *testing.T) {
+	stack, in := settingsStack()
+	secrets := NewSettings(stack, in.Secrets, nil).Secrets([]string{"shop", "web"})
+	if len(secrets) != 2 || secrets[1].Namespace != "web" {
+		t.Fatalf("%d Secrets, want one in shop and one in web", len(secrets))
+	}
+	for _, secret := range secrets {
+		if _, set := secret.Labels["app.kubernetes.io/instance"]; set || len(secret.OwnerReferences) > 0 {
+			t.Errorf("Secret in %s has labels %v and owners %v", secret.Namespace, secret.Labels, secret.OwnerReferences)
+		}
+		for key, want := range map[string]string{
+			"argocd.argoproj.io/compare-options": "IgnoreExtraneous", "argocd.argoproj.io/sync-options": "Prune=false",
+			"kustomize.toolkit.fluxcd.io/prune": "disabled",
+		} {
+			if got := secret.Annotations[key]; got != want {
+				t.Errorf("annotation %s = %q, want %q", key, got, want)
+			}
+		}
+		if secret.Immutable == nil || !*secret.Immutable {
+			t.Errorf("the Secret in %s can be changed", secret.Namespace)
+		}
+		if own := secret.Namespace == "shop"; own != (secret.Annotations[obsv1.AnnotationSources] != "") {
+			t.Errorf("the Secret in %s shows sources %q", secret.Namespace, secret.Annotations[obsv1.AnnotationSources])
+		}
+	}
+}
+
+func TestSettingsReportTooManyVersions(t *testing.T) {
+	stack, in := settingsStack()
+	for range maxVersions {
+		in.Versions = append(in.Versions, SettingsVersion{Namespace: "shop"}, SettingsVersion{Namespace: "web"})
+	}
+	if out := settings(stack, in); out.Reason != obsv1.ReasonAvailable {
+		t.Errorf("reason = %s with %d versions", out.Reason, maxVersions)
+	}
+	in.Versions = append(in.Versions, SettingsVersion{Namespace: "shop"})
+	if out := settings(stack, in); out.Reason != obsv1.ReasonTooManyVersions || !strings.Contains(out.Message, "21 versions") {
+		t.Errorf("reason = %s (%s) with one more", out.Reason, out.Message)
 	}
 }

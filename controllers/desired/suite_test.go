@@ -133,7 +133,7 @@ func inputsOf(stack *obsv1.ObservabilityStack, given caseInputs) Inputs {
 			in.Secrets[ref.SecretKeySelector] = value
 		}
 	}
-	in.Settings = NewSettings(stack, in.Secrets)
+	in.Settings = NewSettings(stack, in.Secrets, nil)
 	for _, name := range given.Inputs.Available {
 		in.Rollouts[name] = Rollout{Available: true}
 	}
@@ -237,4 +237,15 @@ func toYAML(t testing.TB, value any) string {
 		t.Fatal(err)
 	}
 	return string(content)
+}
+
+// build is what a component makes of a stack; the Secrets of its settings are among the objects.
+func build(component Component, stack *obsv1.ObservabilityStack, in Inputs) Output {
+	out := component.Build(stack, in)
+	if component.Name == componentSettings {
+		for _, secret := range in.settings(stack).Secrets(nil) {
+			out.Objects = append(out.Objects, secret)
+		}
+	}
+	return out
 }

@@ -115,7 +115,7 @@ func passing(problem Output) int {
 func exporterSources(stack *obsv1.ObservabilityStack, broker *obsv1.Broker, in Inputs) *corev1.Secret {
 	secret := &corev1.Secret{ObjectMeta: exporterMeta(stack, broker, nil), Type: corev1.SecretTypeOpaque}
 	secret.Name = SourcesName(secret.Name)
-	addSources(secret, in, brokerSecrets(broker)...)
+	addSources(secret, in.Secrets, brokerSecrets(broker)...)
 	return secret
 }
 

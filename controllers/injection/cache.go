@@ -109,7 +109,6 @@ const (
 	indexClaims = "obstack.dev/claims" // of workloads, by their own annotations and stamp
 	indexNamed  = "obstack.dev/named"  // of Namespaces, by their annotation
 	indexStamp  = "obstack.dev/stamp"  // of Pods
-	indexCopy   = "obstack.dev/copy"   // of copies of the settings
 )
 
 // stacksOf are the stacks that an object concerns.

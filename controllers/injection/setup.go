@@ -9,7 +9,6 @@ import (
 	"time"
 
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -56,8 +55,6 @@ func (i *Injector) Watch(mgr ctrl.Manager, c controller.Controller) error {
 		source.Kind(main, client.Object(metadata.Of(metadata.Namespace)),
 			handler.EnqueueRequestsFromMapFunc(i.stacksOfNamespace), metadataChanged),
 		source.Kind(main, client.Object(metadata.Of(metadata.Pod)), i.podHandler(), metadataChanged),
-		source.Kind(main, client.Object(metadata.Of(metadata.Secret)), handler.EnqueueRequestsFromMapFunc(
-			i.stacksBy(copiedFrom)), predicate.Predicate(predicate.ResourceVersionChangedPredicate{})),
 	)
 	for _, s := range sources {
 		if err := c.Watch(s); err != nil {
@@ -67,18 +64,8 @@ func (i *Injector) Watch(mgr ctrl.Manager, c controller.Controller) error {
 	return nil
 }
 
-// SetupWithManager registers the controllers of single workloads and of copies.
+// SetupWithManager registers the controller of single workloads.
 func (i *Injector) SetupWithManager(mgr ctrl.Manager, maxConcurrentReconciles int) error {
-	err := ctrl.NewControllerManagedBy(mgr).Named("copy").
-		WatchesMetadata(metadata.Of(metadata.Secret), &handler.EnqueueRequestForObject{},
-			builder.WithPredicates(
-				predicate.NewPredicateFuncs(func(obj client.Object) bool { return len(copiedFrom(obj)) > 0 }))).
-		Watches(&obsv1.ObservabilityStack{}, handler.EnqueueRequestsFromMapFunc(i.copies),
-			builder.WithPredicates(stackCameOrWent)).
-		Complete(&CopyReconciler{Client: mgr.GetClient()})
-	if err != nil {
-		return fmt.Errorf("build the controller of copies: %w", err)
-	}
 	c, err := controller.NewTyped("workload", mgr, controller.TypedOptions[policy.Key]{
 		MaxConcurrentReconciles: maxConcurrentReconciles,
 		Reconciler:              &WorkloadReconciler{Injector: i},

@@ -54,11 +54,6 @@ var metadataChanged = predicate.Predicate(predicate.Or(
 		return e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
 	}}))
 
-// stackCameOrWent passes stacks that are new, being deleted or gone.
-var stackCameOrWent = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-	return e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
-}}
-
 // stacksOfWorkload maps a workload to the stack that it claims and to that whose stamp it carries.
 func (i *Injector) stacksOfWorkload(ctx context.Context, obj client.Object) []reconcile.Request {
 	w := partial(obj)
@@ -141,20 +136,6 @@ func (i *Injector) podHandler() handler.EventHandler {
 			later(ctx, e.Object, queue)
 		},
 	}
-}
-
-// copies maps a stack to the copies of its settings.
-func (i *Injector) copies(ctx context.Context, stack client.Object) []reconcile.Request {
-	copies, err := CopiesOf(ctx, i.Reader.Main, client.ObjectKeyFromObject(stack))
-	if err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "Could not find the copies of a stack's settings", "stack",
-			client.ObjectKeyFromObject(stack))
-	}
-	var requests []reconcile.Request
-	for n := range copies {
-		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&copies[n])})
-	}
-	return requests
 }
 
 // finder lists the workloads that an object concerns.

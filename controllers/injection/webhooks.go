@@ -121,7 +121,7 @@ func (h *PodWebhook) Handle(ctx context.Context, req admission.Request) admissio
 	}
 	grant := policy.Grant{
 		Stamp:            stamp,
-		Secret:           obsv1.SettingsName(stack.Namespace, stack.Name),
+		Secret:           obsv1.SettingsName(stack.Namespace, stack.Name, stamp.ConfigHash),
 		ReleaseFromImage: stack.Spec.Sentry.ReleasesFromImage(),
 	}
 	settings := types.NamespacedName{Namespace: req.Namespace, Name: grant.Secret}

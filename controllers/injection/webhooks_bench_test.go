@@ -60,7 +60,7 @@ func BenchmarkPodWebhook(b *testing.B) {
 		"Namespace": {
 			ObjectMeta: metav1.ObjectMeta{Name: "team", Labels: map[string]string{"kubernetes.io/metadata.name": "team"}},
 		},
-		"Secret": {ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: obsv1.SettingsName("team", "shop")}},
+		"Secret": {ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: obsv1.SettingsName("team", "shop", "abc")}},
 	}}
 	handler := &PodWebhook{NewLookup(&Reader{Main: reader, Watched: func(string) bool { return true }}, reader)}
 	for _, containers := range []int{1, 10, 100} {

@@ -62,7 +62,7 @@ func TestPodWebhookLooksForAnAbsentSecretOnceInAWhile(t *testing.T) {
 		t.Errorf("%d requests after %s, want a second one", live.reads, absentFor)
 	}
 	cached.metas["Secret"] = &metav1.PartialObjectMetadata{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: obsv1.SettingsName("team", "shop")},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: obsv1.SettingsName("team", "shop", "abc")},
 	}
 	if got := call(); got != without+1 {
 		t.Errorf("%d operations, want the mark of a Pod whose Secret the cache shows as well", got)

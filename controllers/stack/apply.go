@@ -16,8 +16,10 @@ import (
 // outcome is what became of a plan.
 type outcome struct {
 	results []result
-	// settingsWritten reports whether every Secret holds the settings.
+	// settingsWritten reports whether the settings are in the stack's own namespace.
 	settingsWritten bool
+	// elsewhere is what became of them in other namespaces.
+	elsewhere result
 }
 
 // result is what became of one component in this pass.
@@ -51,7 +53,8 @@ func (o *outcome) of(condition string) *result {
 // apply writes every part and prunes what is wanted no more; of a suspended stack it
 // says what that would change. A part that fails or is undecided does not stop the
 // others; what exists of it is kept.
-func (r *Reconciler) apply(ctx context.Context, stack *obsv1.ObservabilityStack, plan plan) (applied outcome) {
+func (r *Reconciler) apply(ctx context.Context, stack *obsv1.ObservabilityStack, plan plan) outcome {
+	applied := outcome{elsewhere: plan.settings.elsewhere(stack)}
 	pass := r.Engine.Begin(ctx, stack, r.Kinds.Served())
 	step := applyPart
 	if stack.Spec.Suspend {
@@ -60,6 +63,9 @@ func (r *Reconciler) apply(ctx context.Context, stack *obsv1.ObservabilityStack,
 	held := map[string]bool{}
 	for _, p := range plan.parts {
 		done := measure(p.Name, func() result { return step(ctx, pass, p) })
+		if p.Condition == obsv1.SettingsReady {
+			done = plan.settings.own(stack, p.Output)
+		}
 		done.component, done.requested, done.Covered = p.Component, p.Requested(), p.Covered
 		held[p.Name] = done.Hold
 		applied.results = append(applied.results, done)

@@ -11,7 +11,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -20,6 +19,7 @@ import (
 	"obstack.dev/obstack/controllers/capabilities"
 	"obstack.dev/obstack/controllers/desired"
 	"obstack.dev/obstack/controllers/metadata"
+	"obstack.dev/obstack/controllers/settings"
 )
 
 // The kinds of children: those that every cluster serves, and those that come with
@@ -96,7 +96,9 @@ func keepRollout(obj any) (any, error) {
 
 // Indexes of the manager's cache.
 func Indexes() []metadata.Index {
-	indexes := []metadata.Index{{Of: &obsv1.ObservabilityStack{}, Field: indexSecrets, Values: secretNames}}
+	indexes := []metadata.Index{
+		{Of: &obsv1.ObservabilityStack{}, Field: indexSecrets, Values: secretNames}, settings.Index(),
+	}
 	for _, kind := range builtinKinds {
 		indexes = append(indexes, metadata.ByController(cachedChild(kind)))
 	}
@@ -118,12 +120,8 @@ func secretNames(obj client.Object) []string {
 	return names
 }
 
-// copies lists the copies of a stack's settings in other namespaces.
-type copies func(ctx context.Context, reader client.Reader,
-	stack types.NamespacedName) ([]metav1.PartialObjectMetadata, error)
-
 // CachedChildren lists children from the cache, which must have the Indexes.
-func CachedChildren(reader client.Reader, copiesOf copies) apply.Children {
+func CachedChildren(reader client.Reader) apply.Children {
 	return func(ctx context.Context, owner client.Object,
 		kind schema.GroupVersionKind) ([]metav1.PartialObjectMetadata, error) {
 		list := metadata.ListOf(kind)
@@ -139,11 +137,7 @@ func CachedChildren(reader client.Reader, copiesOf copies) apply.Children {
 		if err != nil {
 			return nil, fmt.Errorf("list %ss: %w", kind.Kind, err)
 		}
-		if kind != metadata.Secret {
-			return list.Items, nil
-		}
-		copies, err := copiesOf(ctx, reader, client.ObjectKeyFromObject(owner))
-		return append(list.Items, copies...), err
+		return list.Items, nil
 	}
 }
 

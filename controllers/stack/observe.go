@@ -5,15 +5,16 @@ package stack
 import (
 	"context"
 	"fmt"
-	"maps"
 
 	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/desired"
 	"obstack.dev/obstack/controllers/injection/policy"
 	"obstack.dev/obstack/controllers/metadata"
+	"obstack.dev/obstack/controllers/settings"
 )
 
 // observation is what was read of the cluster for one stack.
@@ -22,8 +23,8 @@ type observation struct {
 	inputs desired.Inputs
 	// unread says which Secrets could not be read.
 	unread error
-	// settings is the version that their Secret shows; zero if there is none, or injection is off.
-	settings desired.SettingsVersion
+	// versions of the settings that exist.
+	versions []metav1.PartialObjectMetadata
 	// workloads that name the stack; nil if injection is off.
 	workloads *policy.State
 }
@@ -33,19 +34,24 @@ func (r *Reconciler) observe(ctx context.Context, stack *obsv1.ObservabilityStac
 	observed := observation{inputs: desired.Inputs{
 		ExporterImage: r.ExporterImage, Rollouts: map[string]desired.Rollout{}, MissingAPIs: r.Kinds.Missing(),
 	}}
-	settings, err := r.annotations(ctx, stack.Namespace, obsv1.SettingsName(stack.Namespace, stack.Name))
-	if err != nil {
+	var err error
+	if observed.versions, err = settings.List(ctx, r.Settings.Cache, client.ObjectKeyFromObject(stack)); err != nil {
 		return observed, err
 	}
-	observed.settings = desired.SettingsVersionOf(settings)
 	sources := desired.Sources{}
-	maps.Copy(sources, desired.SourcesOf(settings))
+	for _, version := range observed.versions {
+		sources.Add(desired.SourcesOf(version.Annotations))
+		observed.inputs.Versions = append(observed.inputs.Versions, desired.SettingsVersion{
+			Namespace: version.Namespace, Hash: version.Labels[obsv1.StampVersion],
+			Content: version.Annotations[obsv1.AnnotationContent],
+		})
+	}
 	for _, name := range desired.ExporterNames(stack) {
 		annotations, err := r.annotations(ctx, stack.Namespace, desired.SourcesName(name))
 		if err != nil {
 			return observed, err
 		}
-		maps.Copy(sources, desired.SourcesOf(annotations))
+		sources.Add(desired.SourcesOf(annotations))
 		deployment := &appsv1.Deployment{}
 		if err := r.Get(ctx, client.ObjectKey{Namespace: stack.Namespace, Name: name}, deployment); err != nil {
 			if client.IgnoreNotFound(err) == nil {

@@ -3,8 +3,6 @@
 package stack
 
 import (
-	"slices"
-
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/apply"
 	"obstack.dev/obstack/controllers/desired"
@@ -16,8 +14,8 @@ import (
 type plan struct {
 	// parts are what each component wants, in the order of applying.
 	parts []part
-	// configHash of the configuration that workloads should have; empty if there is none.
-	configHash string
+	// settings that workloads should have, and what became of them.
+	settings written
 	// workloads are what to do about them; nil if injection is off.
 	workloads *policy.Plan
 }
@@ -29,20 +27,15 @@ type part struct {
 }
 
 // newPlan decides what a stack needs.
-func newPlan(stack *obsv1.ObservabilityStack, observed observation) plan {
-	var p plan
+func newPlan(stack *obsv1.ObservabilityStack, observed observation, settings written) plan {
+	p := plan{settings: settings}
 	in := observed.inputs
-	in.Settings = desired.NewSettings(stack, in.Secrets)
+	in.Settings = settings.Settings
 	if observed.workloads != nil {
-		version, decided := in.Settings.Version(observed.settings)
-		if !decided {
-			version.Hash = stack.Status.ConfigHash // Bad input: the last good settings stay.
-		}
-		workloads := policy.NewPlan(*observed.workloads, version.Hash, rolloutSpec(stack))
-		p.configHash, p.workloads = version.Hash, &workloads
-		in.SettingsVersion = version
+		workloads := policy.NewPlan(*observed.workloads, settings.version(observed), rolloutSpec(stack))
+		p.workloads = &workloads
 		in.Workloads = &desired.Workloads{
-			Namespaces: otherNamespaces(stack, observed.workloads), Status: workloads.Status,
+			Status:  workloads.Status,
 			Rolling: workloads.By[policy.Rolling], Outdated: workloads.By[policy.Outdated],
 			Missed: workloads.By[policy.Missed], Stale: workloads.By[policy.Stale],
 		}
@@ -58,11 +51,6 @@ func rolloutSpec(stack *obsv1.ObservabilityStack) obsv1.RolloutSpec {
 		return obsv1.RolloutSpec{}
 	}
 	return *stack.Spec.Injection.Rollout
-}
-
-// otherNamespaces are those to which the settings are copied.
-func otherNamespaces(stack *obsv1.ObservabilityStack, workloads *policy.State) []string {
-	return slices.DeleteFunc(slices.Clone(workloads.Namespaces), func(name string) bool { return name == stack.Namespace })
 }
 
 // patches are what the plan would change about the workloads of a suspended stack.

@@ -22,6 +22,7 @@ import (
 	"obstack.dev/obstack/controllers/apply"
 	"obstack.dev/obstack/controllers/capabilities"
 	"obstack.dev/obstack/controllers/injection/policy"
+	"obstack.dev/obstack/controllers/settings"
 )
 
 // Reconciler keeps the children and the status of ObservabilityStacks.
@@ -30,6 +31,8 @@ type Reconciler struct {
 	client.Client
 	// Engine applies and prunes the children.
 	Engine *apply.Engine
+	// Settings keeps the versions of the settings.
+	Settings *settings.Keeper
 	// Secrets reads the Secrets that stacks refer to.
 	Secrets *SecretReader
 	// Kinds knows which kinds the cluster serves.
@@ -64,7 +67,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, stack *obsv1.ObservabilitySt
 	if err != nil {
 		return ctrl.Result{}, fmt.Errorf("observe: %w", err)
 	}
-	plan := newPlan(stack, observed)
+	plan := newPlan(stack, observed, r.writeSettings(ctx, stack, observed))
 	applied := r.apply(ctx, stack, plan)
 	rolledOut, rolloutErr := r.rollout(ctx, stack, plan, applied)
 	reportErr := r.report(ctx, stack, plan, rolledOut)
@@ -84,7 +87,7 @@ const (
 func next(done outcome, err error) (ctrl.Result, error) {
 	var soonest time.Duration
 	errs := []error{err}
-	for _, result := range done.results {
+	for _, result := range append(done.results, done.elsewhere) {
 		errs = append(errs, result.retry)
 		after := result.recheck
 		if result.raced {

@@ -71,12 +71,12 @@ func setStatus(stack *obsv1.ObservabilityStack, plan plan, done outcome) {
 	setCondition(stack, obsv1.Ready, summary(stack, done.results))
 	status.ObservedGeneration = stack.Generation
 	status.Covered = strings.Join(covered, ", ")
+	if done.settingsWritten {
+		status.ConfigHash = plan.settings.Hash()
+	}
 	status.Workloads = nil
 	if plan.workloads == nil {
 		return
-	}
-	if done.settingsWritten {
-		status.ConfigHash = plan.configHash
 	}
 	if status.ConfigHash != "" || plan.workloads.Status.Annotated > 0 {
 		status.Workloads = &plan.workloads.Status

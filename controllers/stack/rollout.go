@@ -20,8 +20,10 @@ const webhookRecheck = 15 * time.Second
 // of applying, but for the result of injection.
 func (r *Reconciler) rollout(ctx context.Context, stack *obsv1.ObservabilityStack, plan plan,
 	applied outcome) (outcome, error) {
-	done := outcome{results: slices.Clone(applied.results)}
+	done := outcome{results: slices.Clone(applied.results), elsewhere: applied.elsewhere}
 	injected := done.of(obsv1.InjectionReady)
+	// Bad input is no failure: the last good settings stay, and are what workloads get.
+	done.settingsWritten = !stack.Spec.Suspend && !done.of(obsv1.SettingsReady).failed()
 	if plan.workloads == nil {
 		return done, nil
 	}
@@ -31,8 +33,6 @@ func (r *Reconciler) rollout(ctx context.Context, stack *obsv1.ObservabilityStac
 		}
 		return done, nil
 	}
-	// Bad input is no failure: the last good settings stay, and are what workloads get.
-	done.settingsWritten = !injected.failed() && !done.of(obsv1.SettingsReady).failed()
 	if !done.settingsWritten || !injected.requested {
 		return done, nil
 	}

@@ -16,6 +16,7 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/desired"
 	"obstack.dev/obstack/controllers/metadata"
+	"obstack.dev/obstack/controllers/settings"
 )
 
 // SecretReader reads Secrets that stacks refer to. It asks the API server only for
@@ -34,8 +35,8 @@ type SecretReader struct {
 	mu    sync.Mutex
 	known map[types.NamespacedName]map[desired.SecretRef]desired.SecretValue // by stack
 
-	lists   sync.Mutex                      // held while the settings are listed
-	written map[types.NamespacedName]string // the DSNs in them, until the first pass
+	lists   sync.Mutex                                 // held while the settings are listed
+	written map[types.NamespacedName]map[string]string // the DSNs in them by digest, until the first pass
 }
 
 // Values returns what the Secret keys that a stack refers to hold. That a Secret or a key
@@ -141,21 +142,22 @@ func (s *SecretReader) fromChildren(
 	}
 	value.SecretExists, value.KeyExists = true, true
 	if ref.Use == desired.UseDSN {
-		value.Value, err = s.writtenDSN(ctx, stack)
-		value.SecretExists = desired.DigestOf(value.Value) == source.Digest // Somebody may have edited the settings.
+		var written map[string]string
+		written, err = s.writtenDSNs(ctx, stack)
+		value.Value, value.SecretExists = written[source.Digest] // Else the version that had it is gone.
 	}
 	return value, err
 }
 
-// writtenDSN takes a stack's DSN from the settings that a former process wrote.
-func (s *SecretReader) writtenDSN(ctx context.Context, stack types.NamespacedName) (string, error) {
+// writtenDSNs takes a stack's DSNs from the versions of its settings that a former process wrote.
+func (s *SecretReader) writtenDSNs(ctx context.Context, stack types.NamespacedName) (map[string]string, error) {
 	s.lists.Lock()
 	defer s.lists.Unlock()
 	if s.written == nil {
-		written := map[types.NamespacedName]string{}
+		written := map[types.NamespacedName]map[string]string{}
 		for _, namespace := range s.namespaces() {
 			if err := s.listSettings(ctx, namespace, written); err != nil {
-				return "", fmt.Errorf("list the settings: %w", err)
+				return nil, fmt.Errorf("list the settings: %w", err)
 			}
 		}
 		s.written = written
@@ -171,7 +173,7 @@ func (s *SecretReader) namespaces() []string {
 }
 
 func (s *SecretReader) listSettings(ctx context.Context, namespace string,
-	written map[types.NamespacedName]string) error {
+	written map[types.NamespacedName]map[string]string) error {
 	page := &corev1.SecretList{}
 	for more := true; more; more = page.Continue != "" {
 		opts := []client.ListOption{
@@ -182,10 +184,15 @@ func (s *SecretReader) listSettings(ctx context.Context, namespace string,
 			return err
 		}
 		for i := range page.Items {
-			stack := types.NamespacedName{Namespace: page.Items[i].Namespace, Name: page.Items[i].Labels[obsv1.LabelStack]}
-			if dsn, ok := page.Items[i].Data[desired.VariableDSN]; ok {
-				written[stack] = string(dsn)
+			version, ok := settings.VersionOf(&page.Items[i])
+			if !ok || version.Namespace != version.Stack.Namespace {
+				continue
 			}
+			if written[version.Stack] == nil {
+				written[version.Stack] = map[string]string{}
+			}
+			dsn := string(page.Items[i].Data[desired.VariableDSN])
+			written[version.Stack][desired.DigestOf(dsn)] = dsn
 		}
 	}
 	return nil

@@ -21,6 +21,7 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/apply"
 	"obstack.dev/obstack/controllers/metadata"
+	"obstack.dev/obstack/controllers/settings"
 )
 
 // Options of the controller.
@@ -40,6 +41,14 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts Options) (controlle
 		Named("observabilitystack").
 		For(&obsv1.ObservabilityStack{}, builder.WithPredicates(r.stackChanged())).
 		WatchesMetadata(metadata.Of(metadata.Secret), handler.EnqueueRequestsFromMapFunc(stacksReferringTo(mgr.GetClient()))).
+		WatchesMetadata(metadata.Of(metadata.Secret), handler.EnqueueRequestsFromMapFunc(r.stackOfVersion),
+			builder.WithPredicates(predicate.Funcs{
+				CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList && !r.Settings.Expected(e.Object) },
+				UpdateFunc: func(e event.UpdateEvent) bool {
+					return e.ObjectOld.GetResourceVersion() != e.ObjectNew.GetResourceVersion() &&
+						!r.Settings.Expected(e.ObjectNew)
+				},
+			})).
 		WatchesRawSource(source.Channel(opts.Requests, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: opts.MaxConcurrentReconciles})
 	for _, kind := range builtinKinds {
@@ -86,6 +95,7 @@ func (r *Reconciler) stackChanged() predicate.Predicate {
 		DeleteFunc: func(e event.DeleteEvent) bool {
 			r.Engine.Forget(e.Object.GetUID())
 			r.Secrets.Forget(client.ObjectKeyFromObject(e.Object))
+			r.Settings.Forget(client.ObjectKeyFromObject(e.Object))
 			r.written.Delete(e.Object.GetUID())
 			if r.Injection != nil {
 				r.Injection.Forget(client.ObjectKeyFromObject(e.Object))
@@ -121,6 +131,16 @@ var rolloutChanged predicate.Predicate = predicate.Funcs{
 func availableDeployment(obj client.Object) bool {
 	deployment, ok := obj.(*appsv1.Deployment)
 	return ok && rolledOut(deployment)
+}
+
+// stackOfVersion maps a Secret that has the name of a version of settings to its stack, if that
+// is there. It may be somebody else's, and in the way.
+func (r *Reconciler) stackOfVersion(ctx context.Context, secret client.Object) []reconcile.Request {
+	name, ok := settings.StackOf(secret)
+	if !ok || r.Get(ctx, name, &obsv1.ObservabilityStack{}) != nil {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: name}}
 }
 
 // stacksReferringTo maps a Secret to the stacks that refer to it.

@@ -36,7 +36,7 @@ func TestDemo(t *testing.T) {
 		t.Errorf("a library printed into the demo's output:\n%s", complaints)
 	}
 	for _, want := range []string{
-		"obstack.shop.shop", // the Secret, which is there only if the operator's rights suffice
+		"obstack.shop.shop.", // the Secret, which is there only if the operator's rights suffice
 		"ObstackHighErrorRatio",
 		"1 of 1 available",
 		"KUBECONFIG=",

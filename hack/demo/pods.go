@@ -58,10 +58,11 @@ func (d *demo) stampedPods(ctx context.Context, stack *obsv1.ObservabilityStack)
 
 // injected are the names of the containers that read the stack's settings.
 func injected(pod *corev1.Pod, stack *obsv1.ObservabilityStack) []string {
+	want := obsv1.SettingsName(stack.Namespace, stack.Name, pod.Annotations[obsv1.MarkInjected])
 	var names []string
 	for _, container := range pod.Spec.Containers {
 		reads := func(source corev1.EnvFromSource) bool {
-			return source.SecretRef != nil && source.SecretRef.Name == obsv1.SettingsName(stack.Namespace, stack.Name)
+			return source.SecretRef != nil && source.SecretRef.Name == want
 		}
 		if slices.ContainsFunc(container.EnvFrom, reads) {
 			names = append(names, container.Name)

@@ -48,7 +48,7 @@ const brokerSecret = "redis"
 func childrenOf(stack *obsv1.ObservabilityStack) []string {
 	name := stack.Name
 	children := []string{
-		"Secret/obstack." + stack.Namespace + "." + name, "ConfigMap/" + name + "-dashboard-overview",
+		"Secret/" + obsv1.SettingsName(stack.Namespace, name, stack.Status.ConfigHash), "ConfigMap/" + name + "-dashboard-overview",
 		"ConfigMap/" + name + "-dashboard-http-fastapi", "ConfigMap/" + name + "-dashboard-tasks",
 		"Deployment/" + name + "-tasks-main", "Service/" + name + "-tasks-main", "ServiceMonitor/" + name + "-tasks-main",
 	}

@@ -122,7 +122,7 @@ func readsSettings(container *corev1.Container, stack *obsv1.ObservabilityStack)
 		return false
 	}
 	ref := container.EnvFrom[0].SecretRef
-	return ref.Name == obsv1.SettingsName(stack.Namespace, stack.Name) && ref.Optional != nil && *ref.Optional
+	return ref.Name == obsv1.SettingsName(stack.Namespace, stack.Name, stack.Status.ConfigHash) && ref.Optional != nil && *ref.Optional
 }
 
 // awaitPlain waits until an app has that many Pods and nothing of obstack's is in them.
@@ -156,6 +156,10 @@ func (c *cluster) awaitSecret(t *testing.T, stack *obsv1.ObservabilityStack, nam
 	t.Helper()
 	secret := settings(stack, namespace)
 	testenv.Poll(t, func(ctx context.Context) string {
+		if err := c.api.Get(ctx, client.ObjectKeyFromObject(stack), stack); err != nil {
+			return err.Error()
+		}
+		secret = settings(stack, namespace)
 		if err := c.api.Get(ctx, client.ObjectKeyFromObject(secret), secret); err != nil {
 			return err.Error()
 		}
@@ -167,11 +171,25 @@ func (c *cluster) awaitSecret(t *testing.T, stack *obsv1.ObservabilityStack, nam
 	return secret
 }
 
-// settings names the Secret of a stack's settings in a namespace.
+// settings names the current version of a stack's settings in a namespace.
 func settings(stack *obsv1.ObservabilityStack, namespace string) *corev1.Secret {
 	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: obsv1.SettingsName(stack.Namespace, stack.Name)},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: obsv1.SettingsName(stack.Namespace, stack.Name, stack.Status.ConfigHash)},
 	}
+}
+
+// awaitUnused waits until obstack has noted that nothing names a version of the settings.
+func (c *cluster) awaitUnused(t *testing.T, version *corev1.Secret) {
+	t.Helper()
+	testenv.Poll(t, func(ctx context.Context) string {
+		if err := c.api.Get(ctx, client.ObjectKeyFromObject(version), version); err != nil {
+			return err.Error()
+		}
+		if version.Annotations[obsv1.AnnotationUnusedSince] == "" {
+			return fmt.Sprintf("Secret %s/%s is taken to be in use", version.Namespace, version.Name)
+		}
+		return ""
+	})
 }
 
 // awaitGone waits until an object is no more.

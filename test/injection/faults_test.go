@@ -131,7 +131,7 @@ func (c *cluster) operatorDown(t *testing.T) {
 	c.awaitReady(t, stack)
 	c.awaitPlain(t, namespace, "freed", 1)
 	c.awaitPlain(t, namespace, "orphan", 1)
-	c.awaitGone(t, settings(dropped, namespace))
+	c.awaitUnused(t, settings(dropped, namespace))
 	after := c.generations(t, namespace)
 	for name, changes := range map[string]int64{
 		"idle": 1, "restarted": 2, "freed": 2, "orphan": 1, // Of those, the owners made one each of the second and the third.

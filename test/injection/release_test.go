@@ -75,8 +75,8 @@ func (c *cluster) stackDeleted(t *testing.T) {
 			c.awaitPlain(t, other, obj.GetName(), n)
 		}
 	}
-	c.awaitGone(t, settings(stack, other))
-	c.awaitGone(t, settings(stack, namespace))
+	c.awaitUnused(t, settings(stack, other))
+	c.awaitUnused(t, settings(stack, namespace))
 	c.awaitEvent(t, other, "deployment", obsv1.ReasonStackNotFound, "create it")
 
 	// What was released comes back with the stack.
@@ -101,7 +101,6 @@ func (c *cluster) stackOfManyDeleted(t *testing.T) {
 	testenv.Delete(t, c.api, stack)
 	for _, in := range []string{namespace, other} {
 		c.awaitPlain(t, in, "", running)
-		c.awaitGone(t, settings(stack, in))
 		for i := range half {
 			c.awaitReleased(t, deployment(in, fmt.Sprintf("api-%d", i), "", 0))
 		}
@@ -156,7 +155,6 @@ func (c *cluster) namespaceDeleted(t *testing.T) {
 	// And the stack's own.
 	testenv.Delete(t, c.api, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
 	c.awaitGone(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
-	c.awaitGone(t, settings(stack, second))
 	c.awaitPlain(t, second, "api", 1)
 	testenv.Change(t, c.api, deployment(second, "held", "", 1), func(d *appsv1.Deployment) { d.Finalizers = nil })
 }

@@ -103,7 +103,7 @@ func (s *server) injects(t *testing.T, process *testenv.Process, stack *obsv1.Ob
 			lacks = fmt.Sprintf("the Deployment's template has labels %v", deployment.Spec.Template.Labels)
 		}
 		if envFrom := pod.Spec.Containers[0].EnvFrom; len(envFrom) != 1 ||
-			envFrom[0].SecretRef.Name != obsv1.SettingsName(stack.Namespace, stack.Name) {
+			envFrom[0].SecretRef.Name != obsv1.SettingsName(stack.Namespace, stack.Name, pod.Annotations[obsv1.StampConfigHash]) {
 			lacks += fmt.Sprintf(" the Pod has envFrom %v", envFrom)
 		}
 		return lacks == "", nil

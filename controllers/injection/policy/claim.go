@@ -169,6 +169,11 @@ func problem(key, value, hint string) string {
 	return fmt.Sprintf("%s: %q is not accepted: %s", key, value, hint)
 }
 
+// Revokes reports whether a stack says validly that it does not admit a namespace.
+func Revokes(stack *obsv1.ObservabilityStack, namespace string, labels map[string]string) bool {
+	return !holds(stack, namespace) && !Admits(stack, namespace, labels)
+}
+
 // Admits reports whether a stack lets workloads of a namespace take its settings.
 // The labels are those of the Namespace: of one that is not known there are none, and it is not
 // admitted, whatever a selector says of what is not there.

@@ -42,27 +42,26 @@ type Plan struct {
 }
 
 // NewPlan patches what is outdated and what has Pods that missed the webhook, so that
-// no more than the allowed number roll out at a time. Without a configuration there is
-// nothing to patch.
-func NewPlan(state State, configHash string, rollout obsv1.RolloutSpec) Plan {
+// no more than the allowed number roll out at a time. The version is the hash of the
+// configuration that a candidate should have; while it is empty, there is nothing to patch.
+func NewPlan(state State, version func(*Candidate) string, rollout obsv1.RolloutSpec) Plan {
 	plan := Plan{By: map[Progress][]string{}}
 	granted := int32(min(len(state.Candidates), math.MaxInt32))
 	plan.Status.Refused, plan.Status.Annotated = state.Refused, state.Refused+granted
-	if configHash == "" {
-		plan.Status.Pending = granted
-	} else {
-		plan.addPatches(withHash(state.Candidates, configHash), rollout)
-	}
+	candidates := withHash(state.Candidates, version)
+	plan.Status.Pending = granted - int32(min(len(candidates), math.MaxInt32))
+	plan.addPatches(candidates, rollout)
 	plan.Status.Summary = fmt.Sprintf("%d/%d", plan.Status.Injected, plan.Status.Annotated)
 	return plan
 }
 
-// withHash returns the candidates sorted, and with the configuration that they should have.
-func withHash(candidates []Candidate, configHash string) []Candidate {
+// withHash returns the candidates that should have a configuration, sorted, and with it.
+func withHash(candidates []Candidate, version func(*Candidate) string) []Candidate {
 	candidates = slices.Clone(candidates)
 	for i := range candidates {
-		candidates[i].Want.ConfigHash = configHash
+		candidates[i].Want.ConfigHash = version(&candidates[i])
 	}
+	candidates = slices.DeleteFunc(candidates, func(c Candidate) bool { return c.Want.ConfigHash == "" })
 	slices.SortFunc(candidates, func(a, b Candidate) int { return strings.Compare(a.String(), b.String()) })
 	return candidates
 }

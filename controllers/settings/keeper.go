@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package settings
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/apply"
+	"obstack.dev/obstack/controllers/metadata"
+)
+
+// Keeper makes the versions exist that stacks want. Use one for all passes; it is safe for
+// concurrent use by different stacks.
+type Keeper struct {
+	// Client writes.
+	Client client.Client
+	// Cache lists versions; it has the Index. Live reads what has the name of one.
+	Cache, Live client.Reader
+
+	mu sync.Mutex
+	// known is the last that was seen of each version that a pass wanted.
+	known map[types.NamespacedName]identity
+	// wanted has the versions that the last pass over a stack wanted.
+	wanted map[types.NamespacedName]wanted
+	// queue is that of the collector, once it runs.
+	queue workqueue.TypedRateLimitingInterface[reconcile.Request]
+}
+
+// wanted is what a pass wants of the versions of a stack.
+type wanted struct {
+	secrets map[types.NamespacedName]bool
+	// all reports whether bad input left it open, so that every version stays.
+	all bool
+}
+
+// identity is by whom and as what a version was written.
+type identity struct {
+	uid             types.UID
+	resourceVersion string
+}
+
+// Wanted are the versions of a stack that should exist, and those that do.
+type Wanted struct {
+	Stack   types.NamespacedName
+	Secrets []*corev1.Secret
+	Exist   []metav1.PartialObjectMetadata
+	// Held keeps all that exist.
+	Held bool
+}
+
+// Keep writes what is missing or was replaced, and returns what failed by namespace: the trouble
+// of one namespace is no other's.
+func (k *Keeper) Keep(ctx context.Context, want Wanted) map[string]error {
+	k.want(want)
+	failures := map[string]error{}
+	for _, secret := range want.Secrets {
+		if err := k.keep(ctx, secret, want.find(secret)); err != nil {
+			failures[secret.Namespace] = fmt.Errorf("write Secret %s/%s: %w", secret.Namespace, secret.Name, err)
+		}
+	}
+	return failures
+}
+
+// Missing are the changes that Keep would make.
+func (k *Keeper) Missing(want Wanted) []apply.Change {
+	k.want(want)
+	var changes []apply.Change
+	for _, secret := range want.Secrets {
+		if want.find(secret) == nil {
+			changes = append(changes, apply.Change{Verb: "create", Kind: "Secret", Name: secret.Namespace + "/" + secret.Name})
+		}
+	}
+	return changes
+}
+
+func (w *Wanted) find(secret *corev1.Secret) *metav1.PartialObjectMetadata {
+	for i := range w.Exist {
+		if w.Exist[i].Namespace == secret.Namespace && w.Exist[i].Name == secret.Name {
+			return &w.Exist[i]
+		}
+	}
+	return nil
+}
+
+// want notes what a pass wants before it relies on it, and has the collector look at what that changes.
+func (k *Keeper) want(want Wanted) {
+	now := wanted{secrets: map[types.NamespacedName]bool{}, all: want.Held}
+	for _, secret := range want.Secrets {
+		now.secrets[client.ObjectKeyFromObject(secret)] = true
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.wanted == nil {
+		k.wanted = map[types.NamespacedName]wanted{}
+	}
+	before, passed := k.wanted[want.Stack]
+	k.wanted[want.Stack] = now
+	if passed && before.all == now.all && maps.Equal(before.secrets, now.secrets) {
+		return
+	}
+	for i := range want.Exist {
+		k.enqueue(client.ObjectKeyFromObject(&want.Exist[i]))
+	}
+}
+
+func (k *Keeper) enqueue(secret types.NamespacedName) {
+	if k.queue != nil {
+		k.queue.Add(reconcile.Request{NamespacedName: secret})
+	}
+}
+
+// isWanted reports whether the last pass over a stack wanted a version, and whether there was one.
+func (k *Keeper) isWanted(version Version) (wanted, passed bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	last, passed := k.wanted[version.Stack]
+	return last.all || last.secrets[version.Secret()], passed
+}
+
+// Forget drops what is stored of a stack that is gone.
+func (k *Keeper) Forget(stack types.NamespacedName) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.wanted, stack)
+	for secret := range k.known {
+		named := metav1.ObjectMeta{Name: secret.Name}
+		if of, _ := StackOf(&named); of == stack {
+			delete(k.known, secret)
+		}
+	}
+}
+
+// Expected reports whether an event shows no more than what this process wrote.
+func (k *Keeper) Expected(secret client.Object) bool {
+	known, ok := k.knows(client.ObjectKeyFromObject(secret))
+	return ok && known == identity{secret.GetUID(), secret.GetResourceVersion()}
+}
+
+func (k *Keeper) knows(secret types.NamespacedName) (identity, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	known, ok := k.known[secret]
+	return known, ok
+}
+
+func (k *Keeper) know(secret metav1.Object) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.known == nil {
+		k.known = map[types.NamespacedName]identity{}
+	}
+	name := types.NamespacedName{Namespace: secret.GetNamespace(), Name: secret.GetName()}
+	k.known[name] = identity{secret.GetUID(), secret.GetResourceVersion()}
+}
+
+// keep makes one version be as wanted. Immutable data cannot be changed, but somebody may have
+// deleted the Secret and made another of its name: one with another UID is read.
+func (k *Keeper) keep(ctx context.Context, want *corev1.Secret, found *metav1.PartialObjectMetadata) error {
+	if found == nil {
+		return k.create(ctx, want)
+	}
+	known, ok := k.knows(client.ObjectKeyFromObject(want))
+	if found.Annotations[obsv1.AnnotationContent] != want.Annotations[obsv1.AnnotationContent] ||
+		ok && known.uid != found.UID {
+		return k.takeOver(ctx, want)
+	}
+	k.know(found)
+	return k.keepMetadata(ctx, want, found)
+}
+
+func (k *Keeper) create(ctx context.Context, want *corev1.Secret) error {
+	secret := want.DeepCopy()
+	err := k.Client.Create(ctx, secret, client.FieldOwner(obsv1.FieldManager))
+	if apierrors.IsAlreadyExists(err) {
+		return k.takeOver(ctx, want)
+	}
+	if err != nil {
+		return err
+	}
+	k.know(secret)
+	return nil
+}
+
+// takeOver makes a version of the Secret that has its name. One that holds the same becomes it;
+// of another, only one of ours is replaced.
+func (k *Keeper) takeOver(ctx context.Context, want *corev1.Secret) error {
+	found := &corev1.Secret{}
+	if err := k.Live.Get(ctx, client.ObjectKeyFromObject(want), found); err != nil {
+		return err
+	}
+	if found.Immutable != nil && *found.Immutable && found.Type == want.Type && maps.EqualFunc(found.Data, want.Data, bytes.Equal) {
+		k.know(found)
+		return k.keepMetadata(ctx, want, &metav1.PartialObjectMetadata{ObjectMeta: found.ObjectMeta})
+	}
+	if _, ours := VersionOf(found); !ours {
+		return &apply.NameTakenError{Kind: "Secret", Name: found.Namespace + "/" + found.Name}
+	}
+	if err := k.Client.Delete(ctx, found, client.Preconditions{UID: &found.UID}); client.IgnoreNotFound(err) != nil {
+		return err
+	}
+	secret := want.DeepCopy()
+	if err := k.Client.Create(ctx, secret, client.FieldOwner(obsv1.FieldManager)); err != nil {
+		return err
+	}
+	k.know(secret)
+	return nil
+}
+
+// keepMetadata gives a version its labels and annotations. That it was to be deleted is taken
+// back before anything relies on it: the collector deletes no version that was written since.
+func (k *Keeper) keepMetadata(ctx context.Context, want *corev1.Secret, found *metav1.PartialObjectMetadata) error {
+	annotations := map[string]*string{}
+	for _, key := range []string{obsv1.AnnotationUnusedSince, obsv1.AnnotationRevokedSince} {
+		if _, set := found.Annotations[key]; set {
+			annotations[key] = nil
+		}
+	}
+	for key, value := range want.Annotations {
+		if found.Annotations[key] != value {
+			annotations[key] = &value
+		}
+	}
+	labels := map[string]*string{}
+	for key, value := range want.Labels {
+		if found.Labels[key] != value {
+			labels[key] = &value
+		}
+	}
+	if len(annotations)+len(labels) == 0 {
+		return nil
+	}
+	return k.patch(ctx, found, map[string]any{"annotations": annotations, "labels": labels})
+}
+
+// patch changes the metadata of a Secret as it was found.
+func (k *Keeper) patch(ctx context.Context, found *metav1.PartialObjectMetadata, change map[string]any) error {
+	change["uid"], change["resourceVersion"] = found.UID, found.ResourceVersion
+	body, err := json.Marshal(map[string]any{"metadata": change})
+	if err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	response := metadata.Of(metadata.Secret)
+	response.Namespace, response.Name = found.Namespace, found.Name
+	if err := k.Client.Patch(ctx, response, client.RawPatch(types.MergePatchType, body),
+		client.FieldOwner(obsv1.FieldManager)); err != nil {
+		return err
+	}
+	k.know(response)
+	return nil
+}

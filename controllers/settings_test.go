@@ -1,0 +1,486 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+)
+
+// settingsIn names the version of a stack's settings that its status shows, in a namespace.
+func settingsIn(stack *obsv1.ObservabilityStack, namespace string) *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+		Namespace: namespace, Name: obsv1.SettingsName(stack.Namespace, stack.Name, stack.Status.ConfigHash),
+	}}
+}
+
+func exists(t *testing.T, obj client.Object) bool {
+	t.Helper()
+	err := live.Get(t.Context(), client.ObjectKeyFromObject(obj), obj)
+	if client.IgnoreNotFound(err) != nil {
+		t.Fatal(err)
+	}
+	return err == nil
+}
+
+func remove(t *testing.T, obj client.Object) {
+	t.Helper()
+	if err := live.Delete(t.Context(), obj); err != nil {
+		t.Fatalf("delete %s: %v", obj.GetName(), err)
+	}
+}
+
+func TestKeeperMakesAnImmutableVersionInEveryNamespace(t *testing.T) {
+	f := newInjecting(t)
+	home, elsewhere := namespace(t), namespace(t)
+	stack := settingsStack(t, home, admitAll)
+	create(t, annotatedDeployment(elsewhere, "api", home+"/shop"))
+	f.reconcileStack(t, stack)
+	for _, in := range []string{home, elsewhere} {
+		version := settingsIn(stack, in)
+		refresh(t, version)
+		if got := string(version.Data["ENVIRONMENT"]); got != "production" {
+			t.Errorf("the version says %q", got)
+		}
+		if len(version.OwnerReferences) > 0 {
+			t.Error("the version has an owner, with which it goes from under running Pods")
+		}
+		version.Data["ENVIRONMENT"] = []byte("forged")
+		if err := live.Update(t.Context(), version); !apierrors.IsInvalid(err) {
+			t.Errorf("a change of the settings: %v, want it refused", err)
+		}
+	}
+	f.sent.reset()
+	f.reconcileStack(t, stack)
+	if f.sent.total() > 0 {
+		t.Errorf("sent %v and read %v for unchanged versions, want nothing", f.sent.writes, f.sent.reads)
+	}
+}
+
+func TestKeeperRestoresVersions(t *testing.T) {
+	for name, harm := range map[string]func(*testing.T, *corev1.Secret){
+		"deleted": func(t *testing.T, version *corev1.Secret) { remove(t, version) },
+		"without labels": func(t *testing.T, version *corev1.Secret) {
+			version.Labels, version.Annotations = nil, nil
+			if err := live.Update(t.Context(), version); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"replaced": func(t *testing.T, version *corev1.Secret) {
+			remove(t, version)
+			forged := &corev1.Secret{Data: map[string][]byte{"ENVIRONMENT": []byte("forged")}}
+			forged.Namespace, forged.Name = version.Namespace, version.Name
+			forged.Labels, forged.Annotations = version.Labels, version.Annotations
+			create(t, forged)
+		},
+		"replaced by other content": func(t *testing.T, version *corev1.Secret) {
+			remove(t, version)
+			forged := &corev1.Secret{Immutable: new(true)}
+			forged.Namespace, forged.Name, forged.Labels = version.Namespace, version.Name, version.Labels
+			create(t, forged)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newInjecting(t)
+			home, elsewhere := namespace(t), namespace(t)
+			stack := settingsStack(t, home, admitAll)
+			create(t, annotatedDeployment(elsewhere, "api", home+"/shop"))
+			f.reconcileStack(t, stack)
+			for _, in := range []string{home, elsewhere} {
+				version := settingsIn(stack, in)
+				refresh(t, version)
+				want := version.DeepCopy()
+				harm(t, version)
+				f.reconcileStack(t, stack)
+				refresh(t, version)
+				if got := string(version.Data["ENVIRONMENT"]); got != "production" || version.Immutable == nil || !*version.Immutable {
+					t.Errorf("the version says %q, immutable %v", got, version.Immutable)
+				}
+				if !maps.Equal(version.Labels, want.Labels) || !maps.Equal(version.Annotations, want.Annotations) {
+					t.Errorf("labels %v and annotations %v are not restored", version.Labels, version.Annotations)
+				}
+			}
+		})
+	}
+}
+
+// A Secret of the version's name that is somebody else's, or a quota, is the trouble of that namespace.
+func TestKeeperStopsNoOtherNamespace(t *testing.T) {
+	for name, spoil := range map[string]func(t *testing.T, f *injecting, version *corev1.Secret){
+		"somebody's Secret has the name": func(t *testing.T, _ *injecting, version *corev1.Secret) { create(t, version) },
+		"a quota": func(_ *testing.T, f *injecting, version *corev1.Secret) {
+			f.fail = func(verb string, obj client.Object) error {
+				if verb == "create" && obj.GetNamespace() == version.Namespace {
+					return apierrors.NewForbidden(corev1.Resource("secrets"), obj.GetName(), errors.New("exceeded quota"))
+				}
+				return nil
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newInjecting(t)
+			home, bad, good := namespace(t), namespace(t), namespace(t)
+			stack := settingsStack(t, home, admitAll)
+			f.reconcileStack(t, stack)
+			own := annotatedDeployment(home, "api", "shop")
+			stuck := annotatedDeployment(bad, "api", home+"/shop")
+			fine := annotatedDeployment(good, "api", home+"/shop")
+			change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Environment = "staging" })
+			probe := newInjecting(t) // What the next version is called.
+			probe.reconcileStack(t, stack)
+			spoil(t, f, settingsIn(stack, bad))
+			for _, d := range []*appsv1.Deployment{own, stuck, fine} {
+				d.Annotations = nil // The webhook would stamp it at once.
+				create(t, d)
+				d.Annotations = map[string]string{obsv1.AnnotationStack: home + "/shop"}
+				if err := live.Update(t.Context(), d); err != nil {
+					t.Fatal(err)
+				}
+			}
+			result := f.reconcileStack(t, stack)
+			wantStamp(t, own, home+"/shop", stack.Status.ConfigHash)
+			wantStamp(t, fine, home+"/shop", stack.Status.ConfigHash)
+			wantStamp(t, stuck, "", "")
+			wantCondition(t, stack, obsv1.SettingsReady, metav1.ConditionTrue, obsv1.ReasonAvailable)
+			if result.RequeueAfter == 0 {
+				t.Error("no other pass, want one that tries again")
+			}
+			theirs := settingsIn(stack, bad)
+			if exists(t, theirs) && len(theirs.Labels) > 0 {
+				t.Errorf("somebody's Secret was changed: %v", theirs.Labels)
+			}
+		})
+	}
+}
+
+func TestSettingsKeepTheirNameWhenTheStackIsMadeAgain(t *testing.T) {
+	f := newInjecting(t)
+	home := namespace(t)
+	stack := settingsStack(t, home, withDSN)
+	dsn := secret(home, "shop-sentry", "dsn", testDSN)
+	create(t, dsn)
+	f.reconcileStack(t, stack)
+	hash := stack.Status.ConfigHash
+	remove(t, stack)
+	remove(t, dsn)
+	create(t, secret(home, "shop-sentry", "dsn", testDSN)) // Another UID, and so another revision.
+	again := settingsStack(t, home, withDSN)
+	f = newInjecting(t)
+	f.reconcileStack(t, again)
+	if got := again.Status.ConfigHash; got != hash {
+		t.Errorf("hash = %s, want %s as before: the content is the same", got, hash)
+	}
+	if writes := f.sent.writes; slices.ContainsFunc(writes, func(w string) bool { return strings.HasPrefix(w, "create obstack.") }) {
+		t.Errorf("wrote %v, want no new version", writes)
+	}
+}
+
+func withDSN(spec *obsv1.ObservabilityStackSpec) {
+	spec.Sentry = &obsv1.SentrySpec{DSNFrom: &obsv1.SecretKeySource{
+		SecretKeyRef: obsv1.SecretKeySelector{Name: "shop-sentry", Key: "dsn"},
+	}}
+}
+
+// collect has the collector look at a version, and returns when it will do so again.
+func (f *injecting) collect(t *testing.T, version *corev1.Secret) time.Duration {
+	t.Helper()
+	result, err := f.collector.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(version)})
+	if err != nil {
+		t.Fatalf("Reconcile %s: %v", version.Name, err)
+	}
+	return result.RequeueAfter
+}
+
+// wantCollected checks that a version goes within an hour, over a restart of the operator, and not before.
+func (f *injecting) wantCollected(t *testing.T, stack *obsv1.ObservabilityStack, version *corev1.Secret) {
+	t.Helper()
+	if after := f.collect(t, version); after < unused || after > unused+time.Minute {
+		t.Errorf("looked at again after %s, want an hour", after)
+	}
+	f.clock = f.clock.Add(unused / 2)
+	restarted := newInjecting(t) // in mid-grace
+	f.collector.Keeper = restarted.Settings
+	f.collect(t, version)
+	if exists(t, stack) {
+		restarted.reconcileStack(t, stack)
+	}
+	if f.collect(t, version); !exists(t, version) {
+		t.Fatal("the version is gone before its time")
+	}
+	f.clock = f.clock.Add(unused/2 + time.Minute)
+	if f.collect(t, version); exists(t, version) {
+		t.Error("the version is still there after an hour without a use")
+	}
+}
+
+const unused = time.Hour
+
+func TestCollectorDeletesAVersionAnHourAfterItsLastUse(t *testing.T) {
+	f := newInjecting(t)
+	home := namespace(t)
+	stack := settingsStack(t, home)
+	d := annotatedDeployment(home, "api", "shop")
+	create(t, d)
+	f.reconcileStack(t, stack)
+	old := settingsIn(stack, home)
+	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Environment = "staging" })
+	f.reconcileStack(t, stack)
+	current := settingsIn(stack, home)
+	if old.Name == current.Name {
+		t.Fatal("no new version")
+	}
+	if after := f.collect(t, current); after != 0 {
+		t.Errorf("the version that the stack wants is looked at again after %s", after)
+	}
+	f.wantCollected(t, stack, old)
+	if !exists(t, current) {
+		t.Error("the version that the stack wants is gone")
+	}
+}
+
+func TestCollectorTakesNothingFromWorkloadsOfADeletedStack(t *testing.T) {
+	f := newInjecting(t)
+	home, elsewhere := namespace(t), namespace(t)
+	stack := settingsStack(t, home, admitAll)
+	f.reconcileStack(t, stack)
+	d := annotatedDeployment(elsewhere, "api", home+"/shop")
+	create(t, d)
+	f.reconcileStack(t, stack)
+	wantStamp(t, d, home+"/shop", stack.Status.ConfigHash)
+	remove(t, stack)
+	f.Settings.Forget(client.ObjectKeyFromObject(stack))
+	version := settingsIn(stack, elsewhere)
+	f.clock = f.clock.Add(24 * time.Hour)
+	if after := f.collect(t, version); after != 0 || !exists(t, version) {
+		t.Fatalf("the version that a template names is looked at again after %s", after)
+	}
+	remove(t, d)
+	f.wantCollected(t, stack, version)
+}
+
+// stamped is what a stamp puts on a template and on all that is made from it.
+func stamped(stack *obsv1.ObservabilityStack, app string) map[string]string {
+	return map[string]string{
+		"app": app, obsv1.StampStack: stack.Name, obsv1.StampNamespace: stack.Namespace,
+		obsv1.StampVersion: stack.Status.ConfigHash,
+	}
+}
+
+func TestCollectorKeepsWhatMayBringPodsBack(t *testing.T) {
+	template := func(labels map[string]string) corev1.PodTemplateSpec {
+		return corev1.PodTemplateSpec{
+			ObjectMeta: metav1.ObjectMeta{Labels: labels},
+			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "api", Image: "shop:1.4.2"}}},
+		}
+	}
+	replicaSet := func(replicas int32) func(*testing.T, *obsv1.ObservabilityStack) {
+		return func(t *testing.T, stack *obsv1.ObservabilityStack) {
+			labels := stamped(stack, "api")
+			create(t, &appsv1.ReplicaSet{
+				ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: "api-1", Labels: labels},
+				Spec: appsv1.ReplicaSetSpec{
+					Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: template(labels),
+				},
+			})
+		}
+	}
+	revision := func(current string) func(*testing.T, *obsv1.ObservabilityStack) {
+		return func(t *testing.T, stack *obsv1.ObservabilityStack) {
+			labels := map[string]string{"app": "db"}
+			set := &appsv1.StatefulSet{
+				ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: "db"},
+				Spec: appsv1.StatefulSetSpec{
+					Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: template(labels), ServiceName: "db",
+				},
+			}
+			create(t, set)
+			set.Status.CurrentRevision = current
+			if err := live.Status().Update(t.Context(), set); err != nil {
+				t.Fatal(err)
+			}
+			create(t, &appsv1.ControllerRevision{
+				ObjectMeta: metav1.ObjectMeta{
+					Namespace: stack.Namespace, Name: "db-1", Labels: stamped(stack, "db"),
+					OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(set, appsv1.SchemeGroupVersion.WithKind("StatefulSet"))},
+				},
+				Revision: 1, Data: runtime.RawExtension{Raw: []byte("{}")},
+			})
+		}
+	}
+	for name, tc := range map[string]struct {
+		make func(*testing.T, *obsv1.ObservabilityStack)
+		kept bool
+	}{
+		"a ReplicaSet with replicas":       {replicaSet(1), true},
+		"a ReplicaSet that is scaled down": {replicaSet(0), false},
+		"the revision below a partition":   {revision("db-1"), true},
+		"an old revision of a StatefulSet": {revision("db-2"), false},
+		"a live Pod": {func(t *testing.T, stack *obsv1.ObservabilityStack) {
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: "p", Labels: stamped(stack, "p")}}
+			pod.Annotations = map[string]string{obsv1.StampConfigHash: stack.Status.ConfigHash}
+			pod.Spec.Containers = []corev1.Container{{Name: "p", Image: "shop:1.4.2"}}
+			create(t, pod)
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newInjecting(t)
+			stack := settingsStack(t, namespace(t))
+			f.reconcileStack(t, stack)
+			old, version := stack.DeepCopy(), settingsIn(stack, stack.Namespace)
+			change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Environment = "staging" })
+			f.reconcileStack(t, stack)
+			tc.make(t, old)
+			f.collect(t, version)
+			f.clock = f.clock.Add(unused + time.Minute)
+			f.collect(t, version)
+			if exists(t, version) != tc.kept {
+				t.Errorf("the version is there: %v, want %v", !tc.kept, tc.kept)
+			}
+		})
+	}
+}
+
+func TestCollectorTakesBackADeletionForAWorkload(t *testing.T) {
+	f := newInjecting(t)
+	stack := settingsStack(t, namespace(t))
+	f.reconcileStack(t, stack)
+	old := settingsIn(stack, stack.Namespace)
+	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Environment = "staging" })
+	f.reconcileStack(t, stack)
+	f.collect(t, old)
+	if refresh(t, old); old.Annotations[obsv1.AnnotationUnusedSince] == "" {
+		t.Fatal("the version is not marked")
+	}
+	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Environment = "production" })
+	f.reconcileStack(t, stack)
+	if got := settingsIn(stack, stack.Namespace).Name; got != old.Name {
+		t.Errorf("settings that are as before are called %s, want %s", got, old.Name)
+	}
+	if refresh(t, old); old.Annotations[obsv1.AnnotationUnusedSince] != "" {
+		t.Error("the version is wanted again and still to be deleted")
+	}
+}
+
+func admitTeam(spec *obsv1.ObservabilityStackSpec) {
+	spec.Injection = &obsv1.InjectionSpec{Namespaces: &obsv1.InjectionNamespaces{
+		From: obsv1.NamespacesFromSelector, Selector: metav1.SetAsLabelSelector(map[string]string{"team": "shop"}),
+	}}
+}
+
+func label(t *testing.T, namespace string, labels map[string]string) {
+	t.Helper()
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
+	refresh(t, ns)
+	before := ns.DeepCopy()
+	delete(ns.Labels, "team")
+	maps.Copy(ns.Labels, labels)
+	if err := live.Patch(t.Context(), ns, client.MergeFrom(before)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCollectorDeletesRevokedVersions(t *testing.T) {
+	f := newInjecting(t)
+	home, elsewhere := namespace(t), namespace(t)
+	label(t, elsewhere, map[string]string{"team": "shop"})
+	stack := settingsStack(t, home, admitTeam)
+	f.reconcileStack(t, stack)
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+		Namespace: elsewhere, Name: "alone", Annotations: map[string]string{obsv1.AnnotationStack: home + "/shop"},
+	}}
+	pod.Spec.Containers = []corev1.Container{{Name: "p", Image: "shop:1.4.2"}}
+	create(t, pod)
+	f.reconcileStack(t, stack)
+	version := settingsIn(stack, elsewhere)
+	refresh(t, version)
+
+	label(t, elsewhere, nil)
+	f.reconcileStack(t, stack)
+	if after := f.collect(t, version); after == 0 || !exists(t, version) {
+		t.Fatalf("a revoked version under a running Pod is looked at again after %s, want an hour", after)
+	}
+	label(t, elsewhere, map[string]string{"team": "shop"})
+	f.reconcileStack(t, stack)
+	f.collect(t, version)
+	if refresh(t, version); version.Annotations[obsv1.AnnotationRevokedSince] != "" {
+		t.Error("the version is admitted again and still to be deleted")
+	}
+	label(t, elsewhere, nil)
+	f.reconcileStack(t, stack)
+	f.collect(t, version)
+	f.clock = f.clock.Add(time.Hour + time.Minute)
+	f.collector.Keeper = newInjecting(t).Settings // a restart, in mid-grace
+	if f.collect(t, version); exists(t, version) {
+		t.Error("a revoked version is there after the grace, though nothing but a Pod names it")
+	}
+}
+
+func TestCollectorDeletesARevokedVersionWithItsLastPod(t *testing.T) {
+	f := newInjecting(t)
+	home, elsewhere := namespace(t), namespace(t)
+	stack := settingsStack(t, home, admitAll)
+	f.reconcileStack(t, stack)
+	d := annotatedDeployment(elsewhere, "api", home+"/shop")
+	create(t, d)
+	f.reconcileStack(t, stack)
+	version := settingsIn(stack, elsewhere)
+	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Injection.Namespaces.From = obsv1.NamespacesFromSame })
+	f.reconcileStack(t, stack)
+	if f.collect(t, version); exists(t, version) {
+		t.Error("a revoked version that no Pod names is there, want it gone although a template names it")
+	}
+	own := settingsIn(stack, home)
+	if f.collect(t, own); !exists(t, own) {
+		t.Error("the stack's own version is gone")
+	}
+}
+
+func TestCollectorHoldsAllWhileTheSelectorIsNotValid(t *testing.T) {
+	f := newInjecting(t)
+	home, elsewhere := namespace(t), namespace(t)
+	label(t, elsewhere, map[string]string{"team": "shop"})
+	stack := settingsStack(t, home, admitTeam)
+	f.reconcileStack(t, stack)
+	create(t, annotatedDeployment(elsewhere, "api", home+"/shop"))
+	f.reconcileStack(t, stack)
+	version := settingsIn(stack, elsewhere)
+	refresh(t, version)
+	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) {
+		spec.Injection.Namespaces.Selector = &metav1.LabelSelector{
+			MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "team", Operator: "in", Values: []string{"shop"}}},
+		}
+	})
+	f.reconcileStack(t, stack)
+	wantCondition(t, stack, obsv1.InjectionReady, metav1.ConditionFalse, obsv1.ReasonInvalidSelector)
+	f.clock = f.clock.Add(24 * time.Hour)
+	if after := f.collect(t, version); after != 0 || !exists(t, version) {
+		t.Errorf("a version is looked at again after %s, want it left alone", after)
+	}
+}
+
+func TestCollectorLeavesTheVersionsOfOtherOperators(t *testing.T) {
+	f := newInjecting(t)
+	stack := settingsStack(t, namespace(t))
+	f.reconcileStack(t, stack)
+	remove(t, stack)
+	f.Settings.Forget(client.ObjectKeyFromObject(stack))
+	f.injector.Reader.Watched = func(string) bool { return false }
+	version := settingsIn(stack, stack.Namespace)
+	if f.collect(t, version); !exists(t, version) || version.Annotations[obsv1.AnnotationUnusedSince] != "" {
+		t.Error("a version of a stack that this operator does not watch was touched")
+	}
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stack
+
+import (
+	"context"
+	"errors"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/apply"
+	"obstack.dev/obstack/controllers/desired"
+	"obstack.dev/obstack/controllers/injection/policy"
+	"obstack.dev/obstack/controllers/settings"
+)
+
+// written is what became of the settings. They come before the plan, because a workload may only
+// be given a version that is there.
+type written struct {
+	*desired.Settings
+	// failures say by namespace why the version is not there.
+	failures map[string]error
+	// changes are those that a suspended stack would need.
+	changes []apply.Change
+}
+
+// writeSettings writes the version that workloads should have, in every namespace that has any.
+func (r *Reconciler) writeSettings(ctx context.Context, stack *obsv1.ObservabilityStack, observed observation) written {
+	made := desired.NewSettings(stack, observed.inputs.Secrets, observed.inputs.Versions)
+	var namespaces []string
+	if observed.workloads != nil {
+		namespaces = observed.workloads.Namespaces
+	}
+	want := settings.Wanted{
+		Stack: client.ObjectKeyFromObject(stack), Secrets: made.Secrets(namespaces),
+		Exist: observed.versions, Held: made.Held(),
+	}
+	done := written{Settings: made}
+	if stack.Spec.Suspend {
+		done.changes = r.Settings.Missing(want)
+	} else {
+		done.failures = r.Settings.Keep(ctx, want)
+	}
+	return done
+}
+
+// version is the hash of the settings that a workload should have. It is empty where they are not
+// there: they could not be written, or bad input leaves none to write.
+func (w *written) version(observed observation) func(*policy.Candidate) string {
+	exists := map[string]bool{}
+	for _, version := range observed.inputs.Versions {
+		exists[version.Namespace] = exists[version.Namespace] || version.Hash == w.Hash()
+	}
+	return func(c *policy.Candidate) string {
+		if w.failures[c.Namespace] != nil || w.Undecided() && !exists[c.Namespace] {
+			return ""
+		}
+		return w.Hash()
+	}
+}
+
+// own is what became of the settings in the stack's own namespace, for which its condition speaks.
+func (w *written) own(stack *obsv1.ObservabilityStack, out desired.Output) result {
+	if err := w.failures[stack.Namespace]; err != nil {
+		return failure(err)
+	}
+	if stack.Spec.Suspend {
+		out = suspended(out, w.changes)
+	}
+	return result{Output: out}
+}
+
+// elsewhere is what became of them in other namespaces, whose trouble is theirs.
+func (w *written) elsewhere(stack *obsv1.ObservabilityStack) (all result) {
+	for namespace, err := range w.failures {
+		if namespace == stack.Namespace {
+			continue
+		}
+		failed := failure(err)
+		all.retry, all.recheck = errors.Join(all.retry, failed.retry), max(all.recheck, failed.recheck)
+	}
+	return all
+}
