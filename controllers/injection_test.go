@@ -279,7 +279,8 @@ func TestRolloutOfASuspendedStackSaysWhatItWouldStamp(t *testing.T) {
 	}
 }
 
-// A DSN that cannot be used is one condition's to explain. Others wait for it only if they have nothing.
+// A DSN that cannot be used is one condition's to explain. Others wait for it only if they have
+// nothing.
 func TestReportExplainsABadDSNOnce(t *testing.T) {
 	f := newInjecting(t)
 	ns := namespace(t)

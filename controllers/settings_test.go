@@ -118,7 +118,8 @@ func TestKeeperRestoresVersions(t *testing.T) {
 	}
 }
 
-// A Secret of the version's name that is somebody else's, or a quota, is the trouble of that namespace.
+// A Secret of the version's name that is somebody else's, or a quota, is the trouble of that
+// namespace.
 func TestKeeperStopsNoOtherNamespace(t *testing.T) {
 	for name, spoil := range map[string]func(t *testing.T, f *injecting, version *corev1.Secret){
 		"somebody's Secret has the name": func(t *testing.T, _ *injecting, version *corev1.Secret) { create(t, version) },
@@ -205,7 +206,8 @@ func (f *injecting) collect(t *testing.T, version *corev1.Secret) time.Duration 
 	return result.RequeueAfter
 }
 
-// wantCollected checks that a version goes within an hour, over a restart of the operator, and not before.
+// wantCollected checks that a version goes within an hour, over a restart of the operator, and not
+// before.
 func (f *injecting) wantCollected(t *testing.T, stack *obsv1.ObservabilityStack, version *corev1.Secret) {
 	t.Helper()
 	if after := f.collect(t, version); after < unused || after > unused+time.Minute {

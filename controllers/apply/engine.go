@@ -17,7 +17,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Children lists the metadata of the objects of one kind that the owner controls. Between two writes it may be behind the API server, as a cache is.
+// Children lists the metadata of the objects of one kind that the owner controls. Between two
+// writes it may be behind the API server, as a cache is.
 type Children func(
 	ctx context.Context, owner client.Object, kind schema.GroupVersionKind,
 ) ([]metav1.PartialObjectMetadata, error)

@@ -10,6 +10,7 @@ package injection
 // +kubebuilder:rbac:groups=batch,resources=cronjobs,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;watch
 //
-// Asked only just before a version of settings is deleted, whether anything may bring its Pods back.
+// Asked only just before a version of settings is deleted, whether anything may bring its Pods
+// back.
 //
 // +kubebuilder:rbac:groups=apps,resources=replicasets;controllerrevisions,verbs=list

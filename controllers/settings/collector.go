@@ -25,7 +25,8 @@ type Uses interface {
 	Named(ctx context.Context, version Version) (bool, error)
 	// Running reports whether a live Pod names it.
 	Running(ctx context.Context, version Version) (bool, error)
-	// Revoked reports whether the selector of a stack is valid and does not admit a namespace that exists.
+	// Revoked reports whether the selector of a stack is valid and does not admit a namespace that
+	// exists.
 	Revoked(ctx context.Context, stack *obsv1.ObservabilityStack, namespace string) (bool, error)
 	// Watched reports whether the caches hold the objects of a namespace.
 	Watched(namespace string) bool

@@ -96,7 +96,8 @@ func (w *Wanted) find(secret *corev1.Secret) *metav1.PartialObjectMetadata {
 	return nil
 }
 
-// want notes what a pass wants before it relies on it, and has the collector look at what that changes.
+// want notes what a pass wants before it relies on it, and has the collector look at what that
+// changes.
 func (k *Keeper) want(want Wanted) {
 	now := wanted{secrets: map[types.NamespacedName]bool{}, all: want.Held}
 	for _, secret := range want.Secrets {

@@ -44,7 +44,8 @@ func VersionOf(secret metav1.Object) (version Version, ok bool) {
 	return version, labels[obsv1.LabelManagedBy] == obsv1.ManagedBy && secret.GetName() == version.Secret().Name
 }
 
-// StackOf reads the name of a version's Secret, which may have lost its labels, or be somebody else's.
+// StackOf reads the name of a version's Secret, which may have lost its labels, or be somebody
+// else's.
 func StackOf(secret metav1.Object) (stack types.NamespacedName, ok bool) {
 	parts := strings.Split(secret.GetName(), ".")
 	if len(parts) != 4 || parts[0] != "obstack" {

@@ -166,8 +166,8 @@ func TestManyWorkersAtADistanceAreAllHeard(t *testing.T) {
 	}
 }
 
-// scheduledTasks is what a worker replies that holds so many tasks with an ETA, whose arguments have
-// so many bytes.
+// scheduledTasks is what a worker replies that holds so many tasks with an ETA, whose arguments
+// have so many bytes.
 func scheduledTasks(count, bytes int) string {
 	one := `{"eta": "2030-01-01T00:00:00+00:00", "priority": 6, "request": {
 		"id": "6f2c8b1e-95a3-4b6e-8a0f-0c2d4e6f8a1b", "name": "proj.ok",

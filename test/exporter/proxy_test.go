@@ -19,8 +19,8 @@ type proxy struct {
 	// quota is how many bytes the broker may still send before the connection is cut; negative for
 	// no limit.
 	quota int
-	// delay is a pause before each piece of at most so many bytes; those of the exporter wait too if
-	// the broker is far.
+	// delay is a pause before each piece of at most so many bytes; those of the exporter wait too
+	// if the broker is far.
 	delay time.Duration
 	piece int
 	far   bool
