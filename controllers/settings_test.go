@@ -107,8 +107,9 @@ func TestKeeperRestoresVersions(t *testing.T) {
 				harm(t, version)
 				f.reconcileStack(t, stack)
 				refresh(t, version)
-				if got := string(version.Data["ENVIRONMENT"]); got != "production" || version.Immutable == nil || !*version.Immutable {
-					t.Errorf("the version says %q, immutable %v", got, version.Immutable)
+				got, immutable := string(version.Data["ENVIRONMENT"]), version.Immutable
+				if got != "production" || immutable == nil || !*immutable {
+					t.Errorf("the version says %q, immutable %v", got, immutable)
 				}
 				if !maps.Equal(version.Labels, want.Labels) || !maps.Equal(version.Annotations, want.Annotations) {
 					t.Errorf("labels %v and annotations %v are not restored", version.Labels, version.Annotations)
@@ -185,8 +186,9 @@ func TestSettingsKeepTheirNameWhenTheStackIsMadeAgain(t *testing.T) {
 	if got := again.Status.ConfigHash; got != hash {
 		t.Errorf("hash = %s, want %s as before: the content is the same", got, hash)
 	}
-	if writes := f.sent.writes; slices.ContainsFunc(writes, func(w string) bool { return strings.HasPrefix(w, "create obstack.") }) {
-		t.Errorf("wrote %v, want no new version", writes)
+	made := func(write string) bool { return strings.HasPrefix(write, "create obstack.") }
+	if slices.ContainsFunc(f.sent.writes, made) {
+		t.Errorf("wrote %v, want no new version", f.sent.writes)
 	}
 }
 
@@ -314,10 +316,11 @@ func TestCollectorKeepsWhatMayBringPodsBack(t *testing.T) {
 			if err := live.Status().Update(t.Context(), set); err != nil {
 				t.Fatal(err)
 			}
+			owner := metav1.NewControllerRef(set, appsv1.SchemeGroupVersion.WithKind("StatefulSet"))
 			create(t, &appsv1.ControllerRevision{
 				ObjectMeta: metav1.ObjectMeta{
 					Namespace: stack.Namespace, Name: "db-1", Labels: stamped(stack, "db"),
-					OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(set, appsv1.SchemeGroupVersion.WithKind("StatefulSet"))},
+					OwnerReferences: []metav1.OwnerReference{*owner},
 				},
 				Revision: 1, Data: runtime.RawExtension{Raw: []byte("{}")},
 			})
@@ -440,7 +443,9 @@ func TestCollectorDeletesARevokedVersionWithItsLastPod(t *testing.T) {
 	create(t, d)
 	f.reconcileStack(t, stack)
 	version := settingsIn(stack, elsewhere)
-	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Injection.Namespaces.From = obsv1.NamespacesFromSame })
+	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) {
+		spec.Injection.Namespaces.From = obsv1.NamespacesFromSame
+	})
 	f.reconcileStack(t, stack)
 	if f.collect(t, version); exists(t, version) {
 		t.Error("a revoked version that no Pod names is there, want it gone although a template names it")

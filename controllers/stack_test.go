@@ -165,8 +165,8 @@ func TestReconcileSendsOneRequestForEachChildOfANewStack(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	f.reconcileStack(t, stack)
 	if got, want := len(f.sent.writes), len(fullStackChildren)+2; got != want {
-		t.Errorf("%d writes, want one for each of the %d children, the settings and the status: %v", got, len(fullStackChildren),
-			f.sent.writes)
+		t.Errorf("%d writes, want one for each of the %d children, the settings and the status: %v", got,
+			len(fullStackChildren), f.sent.writes)
 	}
 	if got, want := len(f.sent.reads), 2; got != want {
 		t.Errorf("%d reads, want the %d Secrets that the stack refers to: %v", got, want, f.sent.reads)

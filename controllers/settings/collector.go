@@ -130,18 +130,12 @@ func (c *Collector) collectRevoked(ctx context.Context, secret *metav1.PartialOb
 // collectUnused deletes a version an hour after the last that lives named it.
 func (c *Collector) collectUnused(ctx context.Context, secret *metav1.PartialObjectMetadata, version Version,
 	exists bool) (ctrl.Result, error) {
-	used, passed := c.isWanted(version)
-	used = used && exists
-	var err error
-	for _, uses := range []func(context.Context, Version) (bool, error){c.Uses.Named, c.Uses.Running} {
-		if !used && err == nil {
-			used, err = uses(ctx, version)
-		}
-	}
+	used, err := c.used(ctx, version)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if used {
+	wanted, passed := c.isWanted(version)
+	if used || exists && wanted {
 		return ctrl.Result{}, c.mark(ctx, secret, "")
 	}
 	if exists && !passed {
@@ -155,6 +149,14 @@ func (c *Collector) collectUnused(ctx context.Context, secret *metav1.PartialObj
 		return ctrl.Result{RequeueAfter: unusedGrace}, err
 	}
 	return ctrl.Result{}, c.delete(ctx, secret)
+}
+
+// used reports whether the caches show anything that names a version.
+func (c *Collector) used(ctx context.Context, version Version) (bool, error) {
+	if named, err := c.Uses.Named(ctx, version); named || err != nil {
+		return named, err
+	}
+	return c.Uses.Running(ctx, version)
 }
 
 // left is what is left of a grace that begins when it is first asked for. A time that is not

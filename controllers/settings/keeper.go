@@ -203,7 +203,8 @@ func (k *Keeper) takeOver(ctx context.Context, want *corev1.Secret) error {
 	if err := k.Live.Get(ctx, client.ObjectKeyFromObject(want), found); err != nil {
 		return err
 	}
-	if found.Immutable != nil && *found.Immutable && found.Type == want.Type && maps.EqualFunc(found.Data, want.Data, bytes.Equal) {
+	immutable := found.Immutable != nil && *found.Immutable
+	if immutable && found.Type == want.Type && maps.EqualFunc(found.Data, want.Data, bytes.Equal) {
 		k.know(found)
 		return k.keepMetadata(ctx, want, &metav1.PartialObjectMetadata{ObjectMeta: found.ObjectMeta})
 	}

@@ -31,18 +31,22 @@ func (c *Collector) SetupWithManager(mgr ctrl.Manager) (controller.Controller, e
 				_, ok := VersionOf(obj)
 				return ok
 			}))).
-		Watches(&obsv1.ObservabilityStack{}, handler.EnqueueRequestsFromMapFunc(c.ofStack), builder.WithPredicates(stackChanged)).
-		WatchesRawSource(source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.queue = queue
-			return nil
-		})).
+		Watches(&obsv1.ObservabilityStack{}, handler.EnqueueRequestsFromMapFunc(c.ofStack),
+			builder.WithPredicates(stackChanged)).
+		WatchesRawSource(source.Func(c.start)).
 		Build(c)
 	if err != nil {
 		return nil, fmt.Errorf("build the controller of settings: %w", err)
 	}
 	return built, nil
+}
+
+// start takes the queue, so that passes can ask for the versions that they no longer want.
+func (k *Keeper) start(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.queue = queue
+	return nil
 }
 
 // stackChanged passes new specs, deletions, and stacks that come back. At the start every version

@@ -70,7 +70,8 @@ func Index() metadata.Index {
 
 // List lists the versions of a stack from a cache that has the Index. Those in the stack's own
 // namespace come first, and older ones before those that somebody may have made like them.
-func List(ctx context.Context, reader client.Reader, stack types.NamespacedName) ([]metav1.PartialObjectMetadata, error) {
+func List(ctx context.Context, reader client.Reader,
+	stack types.NamespacedName) ([]metav1.PartialObjectMetadata, error) {
 	list := metadata.ListOf(metadata.Secret)
 	if err := reader.List(ctx, list, client.MatchingFields{indexStack: stack.String()}); err != nil {
 		return nil, fmt.Errorf("list the versions of the settings: %w", err)
@@ -79,7 +80,8 @@ func List(ctx context.Context, reader client.Reader, stack types.NamespacedName)
 		if own := a.Namespace == stack.Namespace; own != (b.Namespace == stack.Namespace) {
 			return map[bool]int{true: -1, false: 1}[own]
 		}
-		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(a.Namespace+a.Name, b.Namespace+b.Name))
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time),
+			strings.Compare(a.Namespace+a.Name, b.Namespace+b.Name))
 	})
 	return list.Items, nil
 }

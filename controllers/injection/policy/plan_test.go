@@ -160,7 +160,8 @@ func TestNewPlan(t *testing.T) {
 		"a Job is never changed": {candidates: []Candidate{candidate("a", of(KindJob), missedOne)}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			plan := NewPlan(State{Candidates: tc.candidates}, func(*Candidate) string { return wantStamp.ConfigHash }, tc.rollout)
+			version := func(*Candidate) string { return wantStamp.ConfigHash }
+			plan := NewPlan(State{Candidates: tc.candidates}, version, tc.rollout)
 			if diff := cmp.Diff(tc.want, patches(plan)); diff != "" {
 				t.Errorf("patches (-want +got):\n%s", diff)
 			}
