@@ -45,7 +45,9 @@ func exporterDeployment(stack *obsv1.ObservabilityStack, broker *obsv1.Broker,
 	// Every exporter receives every event, so two at a time would count twice, unless they take
 	// over from each other.
 	strategy := appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType}
+	minReadySeconds := int32(0)
 	if handover != "" {
+		minReadySeconds = provenSeconds
 		strategy = appsv1.DeploymentStrategy{
 			Type: appsv1.RollingUpdateDeploymentStrategyType,
 			RollingUpdate: &appsv1.RollingUpdateDeployment{
@@ -57,10 +59,11 @@ func exporterDeployment(stack *obsv1.ObservabilityStack, broker *obsv1.Broker,
 	return &appsv1.Deployment{
 		ObjectMeta: meta,
 		Spec: appsv1.DeploymentSpec{
-			Replicas: new(int32(1)),
-			Strategy: strategy,
-			Selector: &metav1.LabelSelector{MatchLabels: exporterSelector(stack, broker)},
-			Template: template,
+			Replicas:        new(int32(1)),
+			Strategy:        strategy,
+			MinReadySeconds: minReadySeconds,
+			Selector:        &metav1.LabelSelector{MatchLabels: exporterSelector(stack, broker)},
+			Template:        template,
 		},
 	}
 }
@@ -68,15 +71,27 @@ func exporterDeployment(stack *obsv1.ObservabilityStack, broker *obsv1.Broker,
 // handoverSeconds is longer than an exporter waits for its successor and for its last scrape.
 const handoverSeconds = int64(60)
 
+// provenSeconds is how long a new exporter has to be ready before the old one is asked to end, so
+// that one that crashes soon replaces nothing.
+const provenSeconds = int32(10)
+
 // handoverGroup is the name under which the exporters of a broker take over from each other, over
-// the broker itself. It is empty where they may not publish, which --no-inspect says, and for other
-// images.
+// the broker itself. It is empty for other images, and where the user says that there is none, or
+// that the exporter may not publish: one that may not ask workers may not speak to another either.
 func handoverGroup(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) string {
-	silent := slices.ContainsFunc(broker.Args, func(arg string) bool { return strings.HasPrefix(arg, "--no-inspect") })
-	if silent || broker.Image != "" {
+	if broker.Image != "" {
 		return ""
 	}
-	return stack.Namespace + "." + exporterName(stack, broker.Name)
+	group := stack.Namespace + "." + exporterName(stack, broker.Name)
+	if slices.ContainsFunc(broker.Args, func(arg string) bool { return strings.HasPrefix(arg, "--no-inspect") }) {
+		group = ""
+	}
+	for _, arg := range broker.Args {
+		if name, found := strings.CutPrefix(arg, "--handover="); found {
+			group = name
+		}
+	}
+	return group
 }
 
 func exporterContainer(broker *obsv1.Broker, ownImage, handover string) corev1.Container {

@@ -5,7 +5,7 @@
 //
 // Four goroutines share the work. One reads the broker and never waits for anything else; one owns
 // all state and turns messages into counts; one asks the broker for depths, and one the workers for
-// their queues. A scrape only reads memory.
+// their queues. A fifth speaks to other exporters of its group. A scrape only reads memory.
 package taskexporter
 
 import (
@@ -45,6 +45,8 @@ type Exporter struct {
 	subscriptions atomic.Int64
 	agenda        *agenda
 	handover      *handover
+	turns         *state // of a group that has to speak over the broker, else nil
+	scrapes       scrapes
 	inspected     atomic.Int64 // Unix nanoseconds of the last round that all workers replied to
 	// greetings wakes the goroutine that asks workers, newQueues the one that reads depths.
 	greetings, newQueues chan struct{}
@@ -78,6 +80,10 @@ func New(options *Options, b broker.Broker, log *slog.Logger) *Exporter {
 	if !options.NoInspect {
 		e.workers = newState("question", "inspect", log)
 	}
+	// RabbitMQ itself says whose turn it is.
+	if e.handover.grouped && options.Address.Kind != brokerurl.RabbitMQ {
+		e.turns = newState("question", "handover", log)
+	}
 	for _, question := range e.questions() {
 		metrics.controlErrors.WithLabelValues(question.Name) // at zero, or the first error were no increase
 	}
@@ -99,8 +105,8 @@ func (e *Exporter) Run(ctx context.Context) {
 	if e.workers != nil {
 		parts = append(parts, e.inspect)
 	}
-	if e.handover.id != "" {
-		parts = append(parts, e.handOver)
+	if e.turns != nil {
+		parts = append(parts, e.takeTurns)
 	}
 	var running sync.WaitGroup
 	for _, part := range parts {
@@ -115,7 +121,6 @@ func (e *Exporter) receive(ctx context.Context) {
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := e.broker.Receive(ctx, broker.Sink{
-			ID: e.handover.id,
 			Subscribed: func() {
 				if !first {
 					e.metrics.reconnects.Inc()
@@ -125,6 +130,7 @@ func (e *Exporter) receive(ctx context.Context) {
 			},
 			Message: e.put,
 			Drained: e.mailbox.signal,
+			Turn:    e.handover.turn,
 		})
 		e.mailbox.signal()
 		e.connected.Store(false)
@@ -152,7 +158,7 @@ func (e *Exporter) subscribed() {
 	e.post(func(t *tracker) { t.workers.refresh(time.Now()) })
 	e.agenda.greet(time.Now(), true)
 	e.subscriptions.Add(1)
-	e.handover.resubscribed(time.Now())
+	e.handover.subscribed.Store(time.Now().UnixNano())
 	e.reachable.Store(true)
 	e.connected.Store(true)
 	wake(e.greetings)
@@ -161,7 +167,7 @@ func (e *Exporter) subscribed() {
 
 // put is called by the reading goroutine and never waits.
 func (e *Exporter) put(message []byte, format wire.Format) {
-	if !e.mailbox.put(message, format) {
+	if !e.mailbox.put(message, format, e.handover.counting.Load()) {
 		e.metrics.droppedMessages.Inc()
 	}
 }
@@ -202,6 +208,7 @@ func (e *Exporter) process(ctx context.Context) {
 		case now := <-ticker.C:
 			e.tracker.tick(now, e.connected.Load())
 			e.tracker.minute.tick()
+			e.handover.settle(e.mailbox, now)
 			e.alive.Store(now.Unix())
 		}
 	}
@@ -216,13 +223,16 @@ func (e *Exporter) work() {
 		if taken == nil {
 			return
 		}
-		taken.each(e.tracker.message)
+		taken.each(e.tracker.inTurn)
 	}
 	e.mailbox.signal()
 }
 
-// Ready reports whether the broker is connected, events are subscribed to, and counting has begun.
-func (e *Exporter) Ready() bool { return e.connected.Load() && e.handover.served.Load() }
+// Ready reports whether the broker is connected, events are subscribed to, and this exporter counts
+// or could take over from the one that does.
+func (e *Exporter) Ready() bool {
+	return e.connected.Load() && e.handover.ready() && (e.turns == nil || e.handover.counting.Load() || e.turns.read().Up)
+}
 
 // stuckAfter is how long the processing goroutine may be busy before the process counts as ill.
 const stuckAfter = 60 * time.Second
@@ -253,7 +263,7 @@ func (e *Exporter) connections() []reading {
 
 // questions returns how the questions fare that are asked.
 func (e *Exporter) questions() (all []reading) {
-	for _, question := range []*state{e.lengths, e.unacked, e.workers} {
+	for _, question := range []*state{e.lengths, e.unacked, e.workers, e.turns} {
 		if question != nil {
 			all = append(all, question.read())
 		}

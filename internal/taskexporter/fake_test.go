@@ -20,12 +20,14 @@ type fakeBroker struct {
 	unacked func() (int64, error)
 	replies func(wire.Request) []broker.Reply
 	refuse  error // of every broadcast
-	// refuseClaims is what claims fail with.
-	refuseClaims error
-	away         error         // of every connection for questions
-	lasts        time.Duration // a subscription, zero for ever
+	// turns is what taking turns ends with, nil for ever, and leave what leaving comes to.
+	turns error
+	leave func() error
+	away  error         // of every connection for questions
+	lasts time.Duration // a subscription, zero for ever
 
 	connects   []time.Time
+	spoke      []time.Time // tries to take turns
 	subscribed int
 	asked      map[string][]time.Time // broadcasts by method
 	last       map[string]wire.Request
@@ -50,7 +52,17 @@ func (f *fakeBroker) Depths(context.Context) (broker.Depths, error) { return f.c
 
 func (f *fakeBroker) Workers(context.Context) (broker.Workers, error) { return f.connect() }
 
-func (f *fakeBroker) Claim(context.Context, broker.Claim) error { return f.refuseClaims }
+func (f *fakeBroker) TakeTurns(ctx context.Context, spoken func()) error {
+	f.spoke = append(f.spoke, time.Now())
+	if f.turns != nil {
+		return f.turns
+	}
+	spoken()
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (f *fakeBroker) Leave(context.Context) error { return f.leave() }
 
 func (f *fakeBroker) connect() (*fakeBroker, error) {
 	f.connects = append(f.connects, time.Now())

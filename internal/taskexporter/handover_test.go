@@ -4,6 +4,9 @@ package taskexporter
 
 import (
 	"context"
+	"errors"
+	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,73 +16,17 @@ import (
 	"obstack.dev/obstack/internal/taskexporter/wire"
 )
 
-func take(id string) broker.Claim { return broker.Claim{ID: id} }
-
-func keep(id string) broker.Claim { return broker.Claim{ID: id, Keep: true} }
-
-func TestHandoverClaimsAreDue(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var h handover
-		h.init("me")
-		want := func(when string, want broker.Claim, wantDue bool) {
-			t.Helper()
-			got, due := h.due(time.Now())
-			if due != wantDue || due && got != want {
-				t.Fatalf("%s: claim %+v, due %v, want %+v, %v", when, got, due, want, wantDue)
-			}
-			if due {
-				h.claimed.Store(time.Now().UnixNano())
-				h.renew.Store(false)
-			}
-		}
-		h.resubscribed(time.Now())
-		want("while it learns", broker.Claim{}, false)
-		time.Sleep(learnFor)
-		want("when it has learnt", take("me"), true)
-		want("while the claim is under way", broker.Claim{}, false)
-		h.read(take("me").Bytes(), time.Now())
-		want("soon after it took over", broker.Claim{}, false)
-		time.Sleep(keepEvery)
-		want("a sign of life", keep("me"), true)
-		h.resubscribed(time.Now())
-		want("after an interruption", take("me"), true)
-		h.read(take("other").Bytes(), time.Now())
-		time.Sleep(silentFor - time.Second)
-		h.read(keep("other").Bytes(), time.Now())
-		time.Sleep(silentFor - time.Second)
-		want("while the other lives", broker.Claim{}, false)
-		time.Sleep(time.Second)
-		want("when the other is silent", take("me"), true)
-		time.Sleep(silentFor)
-		h.leaving.Store(true)
-		want("when it leaves", broker.Claim{}, false)
-	})
-}
-
-func TestHandoverFollowsTheClaims(t *testing.T) {
-	var h handover
-	h.init("me")
-	for _, step := range []struct {
-		claim string
-		want  bool
-	}{
-		{"keep other", false}, {"take me", true}, {"keep other", true}, {"take", true}, {"nonsense other", true},
-		{"take other", false}, {"keep me", false}, {"take me", true},
-	} {
-		h.read([]byte(step.claim), time.Now())
-		if got := h.counting.Load(); got != step.want {
-			t.Errorf("after %q it counts: %v, want %v", step.claim, got, step.want)
-		}
+// receive hands events over as a broker does, and counts them.
+func (b *bench) receive(events ...string) {
+	for _, e := range events {
+		b.put([]byte(e), wire.Format{ContentType: "application/json"})
 	}
+	b.work()
 }
 
-func TestHandoverDividesTheEventsAtTheClaim(t *testing.T) {
+func TestHandoverDividesTheEventsBetweenTwoMessages(t *testing.T) {
 	b := newBench(t, "--handover", "shop")
-	claim := func(id string) {
-		b.tracker.message(take(id).Bytes(), wire.Format{ContentType: broker.ClaimType})
-	}
-	own := b.handover.id
-	b.send(
+	b.receive(
 		beat("w@h", 1, 1),
 		event("task-sent", "c@web", 0, sentTo("u", "n", "q")),
 		event("task-received", "w@h", 0, named("u", "n")),
@@ -89,79 +36,194 @@ func TestHandoverDividesTheEventsAtTheClaim(t *testing.T) {
 	if !strings.Contains(b.metricsText(), "\ncelery_exporter_broker_up ") {
 		t.Error("an exporter that does not count is silent about its broker")
 	}
-	claim(own)
-	b.send(event("task-started", "w@h", 1, of("u")))
+	b.handover.turn(true)
+	b.receive(event("task-started", "w@h", 1, of("u")))
 	// The name and the queue were learnt before.
 	b.want("celery_task_started_total", `celery_task_started_total{name="n",hostname="h",queue_name="q"} 1`)
 	b.want("celery_worker_up", `celery_worker_up{hostname="h"} 1`)
-	b.send(event("task-failed", "w@h", 2, of("v")+`, "exception": "E()"`)) // waits for its name
-	claim("other")
-	b.send(event("task-succeeded", "w@h", 2, of("u")))
-	b.wait(waitForMore)
-	b.want("celery_task_succeeded_total")
+	// What was put before the turn ends is counted, however late it is worked off.
+	b.put([]byte(event("task-succeeded", "w@h", 2, of("u"))), wire.Format{ContentType: "application/json"})
+	b.handover.turn(false)
+	b.receive(event("task-retried", "w@h", 2, of("u")))
+	b.want("celery_task_succeeded_total", `celery_task_succeeded_total{name="n",hostname="h",queue_name="q"} 1`)
+	b.want("celery_task_retried_total")
 	b.want("celery_worker_up")
+}
+
+func TestHandoverCountsWhatWaitsForItsName(t *testing.T) {
+	b := newBench(t, "--handover", "shop")
+	b.handover.turn(true)
+	b.receive(event("task-failed", "w@h", 2, of("v")+`, "exception": "E()"`))
+	b.handover.turn(false)
+	b.now = time.Now() // by which work is done
+	b.wait(waitForMore)
 	b.want("celery_task_failed_total",
 		`celery_task_failed_total{name="unknown",hostname="h",queue_name="celery",exception="E"} 1`)
 }
 
-func TestClaimsWithoutAGroupAreMalformed(t *testing.T) {
-	b := newBench(t)
-	b.tracker.message(take("other").Bytes(), wire.Format{ContentType: broker.ClaimType})
-	b.want("celery_exporter_malformed_total", `celery_exporter_malformed_total{reason="content_type"} 1`)
-	if !b.handover.counting.Load() {
-		t.Error("it no longer counts")
+// TestHandoverNeedsNoRoom: a turn begins and ends although the mailbox is full.
+func TestHandoverNeedsNoRoom(t *testing.T) {
+	b := newBench(t, "--handover", "shop", "--max-backlog-bytes", "1048576")
+	body := make([]byte, 64<<10)
+	for range 100 {
+		b.put(body, wire.Format{})
+	}
+	if b.scrape("celery_exporter_dropped_total{reason=\"backlog\"}") == nil {
+		t.Fatal("the mailbox is not full")
+	}
+	b.handover.turn(true)
+	if !b.Status().Counting {
+		t.Error("it does not count")
+	}
+	b.handover.turn(false)
+	if b.Status().Counting {
+		t.Error("it still counts")
 	}
 }
 
-func TestHandoverWithoutThePermissionCountsByItself(t *testing.T) {
+func TestMailboxKnowsWhatIsLeftToCount(t *testing.T) {
+	m := newMailbox(1 << 20)
+	m.put([]byte("another's"), wire.Format{}, false)
+	if !m.settled() {
+		t.Error("what another counts is left")
+	}
+	m.put([]byte("ours"), wire.Format{}, true)
+	if m.settled() {
+		t.Error("nothing is left while a message waits")
+	}
+	m.take()
+	if m.settled() {
+		t.Error("nothing is left while a message is worked on")
+	}
+	m.take()
+	if !m.settled() {
+		t.Error("something is left")
+	}
+	m.put([]byte("another's"), wire.Format{}, false) // in a chunk that is used again
+	m.take()
+	m.take()
+	if !m.settled() {
+		t.Error("less than nothing is left")
+	}
+}
+
+func TestReadyOfAStandbyLetsARolloutGoOn(t *testing.T) {
+	during(t, &fakeBroker{}, time.Second, func(b *bench) {
+		if got := b.get("/ready"); got.Code != http.StatusServiceUnavailable ||
+			!strings.HasPrefix(got.Body.String(), "not ready to take over yet\n") {
+			t.Errorf("while it learns, /ready = %d %s", got.Code, got.Body)
+		}
+		time.Sleep(learnFor)
+		if got := b.get("/ready"); got.Code != http.StatusOK || !strings.Contains(got.Body.String(), "\nstandby: ") {
+			t.Errorf("of a standby, /ready = %d %s", got.Code, got.Body)
+		}
+		b.handover.turn(true)
+		if got := b.get("/ready"); got.Code != http.StatusOK || strings.Contains(got.Body.String(), "standby") {
+			t.Errorf("of one that counts, /ready = %d %s", got.Code, got.Body)
+		}
+	}, "--handover", "shop")
+	during(t, &fakeBroker{turns: errors.New("publish: connection refused")}, time.Minute, func(b *bench) {
+		if got := b.get("/ready"); got.Code != http.StatusServiceUnavailable ||
+			!strings.Contains(got.Body.String(), "handover: publish: connection refused") {
+			t.Errorf("of a standby that could not take over, /ready = %d %s", got.Code, got.Body)
+		}
+	}, "--handover", "shop")
+}
+
+func TestTurnsAreTriedAgainWithGrowingPauses(t *testing.T) {
+	f := &fakeBroker{turns: errRefused{}}
+	during(t, f, 10*time.Minute, func(b *bench) {
+		if got := len(f.spoke); got < 5 || got > 15 {
+			t.Errorf("%d tries in ten minutes", got)
+		}
+		b.want(`celery_exporter_control_errors_total{question="handover"`,
+			`celery_exporter_control_errors_total{question="handover"} `+strconv.Itoa(len(f.spoke)))
+	}, "--handover", "shop")
+}
+
+// leaving is how an exporter of a group ends: what the broker does when it is asked, and when
+// Prometheus scrapes.
+func leaving(t *testing.T, b *bench, leave func() error, scrapes ...time.Duration) time.Duration {
+	t.Helper()
+	b.broker = &fakeBroker{leave: leave}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go b.process(ctx)
+	began := time.Now()
+	for _, at := range scrapes {
+		time.AfterFunc(at, func() { b.get("/metrics") })
+	}
+	b.Leave()
+	return time.Since(began)
+}
+
+func TestLeave(t *testing.T) {
+	const second = time.Second
+	handsOver := func(b *bench) error {
+		time.Sleep(100 * time.Millisecond)
+		b.handover.turn(false)
+		return nil
+	}
+	nobody := func(*bench) error { return nil }
+	for name, tc := range map[string]struct {
+		serves      bool // it has counted
+		every       time.Duration
+		leave       func(*bench) error
+		scrapes     []time.Duration
+		atLeast, by time.Duration
+	}{
+		"not before its last count was scraped": {
+			true, 10 * second, handsOver, []time.Duration{1 * second, 9 * second, 19 * second}, 9 * second, 10 * second,
+		},
+		"not for a scrape that does not come": {true, 10 * second, handsOver, nil, 10 * second, 14 * second},
+		"at once if nobody scrapes":           {true, 0, handsOver, nil, 0, 5 * second},
+		"without another, when it is scraped": {
+			true, 30 * second, nobody, []time.Duration{7 * second}, 7 * second, 8 * second,
+		},
+		"without another and scrapes, at once": {true, 0, nobody, nil, 0, second},
+		"as a standby, at once":                {false, 10 * second, nobody, nil, 0, second},
+		"alone, at once":                       {true, 10 * second, func(*bench) error { return broker.ErrBlocked }, nil, 0, second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, "--handover", "shop")
+				b.clock = time.Now
+				if tc.serves {
+					b.handover.turn(true)
+				}
+				for i := 0; tc.every > 0 && i < 6; i++ {
+					time.Sleep(tc.every)
+					b.get("/metrics")
+				}
+				took := leaving(t, b, func() error { return tc.leave(b) }, tc.scrapes...)
+				if took < tc.atLeast || took > tc.by {
+					t.Errorf("it took %v, want %v to %v", took, tc.atLeast, tc.by)
+				}
+			})
+		})
+	}
+}
+
+// TestLeaveGivesItsTurnToALateStandby: one that comes while the last scrape is waited for.
+func TestLeaveGivesItsTurnToALateStandby(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, "--handover", "shop")
-		b.broker = &fakeBroker{refuseClaims: broker.ErrBlocked}
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		b.handover.resubscribed(time.Now())
-		go b.process(ctx)
-		b.handOver(ctx)
-		synctest.Wait()
-		if !b.handover.counting.Load() || !b.Ready() {
-			t.Error("it does not count")
-		}
-		began := time.Now()
-		if b.Leave(); time.Since(began) != 0 {
-			t.Error("it waits for a successor that cannot take over")
+		b.handover.turn(true)
+		b.get("/metrics")
+		time.AfterFunc(5*time.Second, func() { b.handover.turn(false) })
+		took := leaving(t, b, func() error { return nil }, 7*time.Second, 20*time.Second)
+		if took < 20*time.Second || took > 21*time.Second {
+			t.Errorf("it took %v, want until it was scraped after its last count", took)
 		}
 	})
 }
 
-func TestLeaveWaitsForTheLastScrape(t *testing.T) {
+func TestLeaveWithoutAGroupDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := &Exporter{handover: &handover{}}
-		e.handover.init("me")
-		e.handover.read(take("me").Bytes(), time.Now())
-		began := time.Now()
-		left := make(chan time.Duration, 1)
-		go func() {
-			e.Leave()
-			left <- time.Since(began)
-		}()
-		e.handover.scraped.Store(time.Now().UnixNano())
-		time.Sleep(5 * time.Second)
-		e.handover.read(take("other").Bytes(), time.Now())
-		time.Sleep(waitForMore + 2*time.Second)
-		e.handover.scraped.Store(time.Now().UnixNano())
-		if took := <-left; took < 5*time.Second+waitForMore || took > 12*time.Second {
-			t.Errorf("left after %v, want when it was scraped after its last count", took)
-		}
-		e.handover.read(take("me").Bytes(), time.Now())
-		began = time.Now()
-		e.Leave()
-		if took := time.Since(began); took < successorWait || took > successorWait+time.Second {
-			t.Errorf("left after %v without a successor, want %v", took, successorWait)
-		}
-		e.handover.init("")
-		began = time.Now()
-		if e.Leave(); time.Since(began) != 0 {
-			t.Error("one without a group waits")
+		b := newBench(t)
+		b.get("/metrics")
+		if took := leaving(t, b, nil); took != 0 {
+			t.Errorf("it took %v", took)
 		}
 	})
 }

@@ -25,7 +25,7 @@ var helpTexts = map[string]string{
 	"event-exchange":   "The application's event_exchange.",
 	"control-exchange": "The application's control_exchange.",
 	"handover": "Name of a group of exporters of which one counts at a time: a new one takes over from the old one " +
-		"without a gap. The broker's user must be allowed to publish.",
+		"without a gap. A user of Redis must be allowed to use the group's channel.",
 	"log-level": "DEBUG, INFO, WARNING or ERROR.",
 	"native-histograms": "" +
 		"Add native histograms to the classic ones, for scrapers that ask for protobuf. " +

@@ -20,6 +20,7 @@ type mailbox struct {
 	mu      sync.Mutex
 	waiting []*chunk // the oldest first; the last is being filled
 	size    int      // bytes waiting
+	counted int      // messages waiting or taken that this exporter counts
 	spare   []*chunk
 	taken   *chunk // with the processing goroutine
 }
@@ -28,11 +29,14 @@ type mailbox struct {
 type chunk struct {
 	data     []byte
 	messages []message
+	counted  int
 }
 
 type message struct {
 	end    int // of the message in the data
 	format wire.Format
+	// counted is false for what another exporter of the group counts, and this one only learns from.
+	counted bool
 }
 
 const (
@@ -50,7 +54,7 @@ func newMailbox(limit int) *mailbox {
 }
 
 // put copies a message into the mailbox and reports whether there was room.
-func (m *mailbox) put(body []byte, format wire.Format) bool {
+func (m *mailbox) put(body []byte, format wire.Format, counted bool) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.size+len(body)+perMessage > m.limit {
@@ -59,7 +63,11 @@ func (m *mailbox) put(body []byte, format wire.Format) bool {
 	m.size += len(body) + perMessage
 	into := m.room(len(body))
 	into.data = append(into.data, body...)
-	into.messages = append(into.messages, message{len(into.data), format})
+	into.messages = append(into.messages, message{len(into.data), format, counted})
+	if counted {
+		into.counted++
+		m.counted++
+	}
 	return true
 }
 
@@ -96,10 +104,8 @@ func (m *mailbox) room(bytes int) *chunk {
 func (m *mailbox) take() *chunk {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.taken != nil && len(m.spare) < spareChunks &&
-		cap(m.taken.data) == chunkBytes && cap(m.taken.messages) <= chunkMessages {
-		m.taken.data, m.taken.messages = m.taken.data[:0], m.taken.messages[:0]
-		m.spare = append(m.spare, m.taken)
+	if m.taken != nil {
+		m.recycle(m.taken)
 	}
 	m.taken = nil
 	if len(m.waiting) == 0 {
@@ -113,6 +119,22 @@ func (m *mailbox) take() *chunk {
 	return m.taken
 }
 
+// recycle takes a chunk back that was worked off.
+func (m *mailbox) recycle(c *chunk) {
+	m.counted -= c.counted
+	if len(m.spare) < spareChunks && cap(c.data) == chunkBytes && cap(c.messages) <= chunkMessages {
+		c.data, c.messages, c.counted = c.data[:0], c.messages[:0], 0
+		m.spare = append(m.spare, c)
+	}
+}
+
+// settled reports whether all that this exporter counts was worked off.
+func (m *mailbox) settled() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.counted == 0
+}
+
 // bytes returns how much waits.
 func (m *mailbox) bytes() int {
 	m.mu.Lock()
@@ -121,10 +143,10 @@ func (m *mailbox) bytes() int {
 }
 
 // each calls handle with each message in order.
-func (c *chunk) each(handle func(body []byte, format wire.Format)) {
+func (c *chunk) each(handle func(body []byte, format wire.Format, counted bool)) {
 	start := 0
 	for _, m := range c.messages {
-		handle(c.data[start:m.end:m.end], m.format)
+		handle(c.data[start:m.end:m.end], m.format, m.counted)
 		start = m.end
 	}
 }

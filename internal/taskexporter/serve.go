@@ -47,11 +47,11 @@ func (e *Exporter) Handler() http.Handler {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = io.WriteString(w, index) // the reader may be gone
 	})
-	scrapes := e.scrapes()
+	metrics := e.serveMetrics()
 	mux.Handle("GET /metrics", limited(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		began := time.Now().UnixNano()
-		scrapes.ServeHTTP(w, r)
-		e.handover.scraped.Store(began)
+		began := time.Now()
+		metrics.ServeHTTP(w, r)
+		e.scrapes.note(r, began)
 	}), maxScrapes))
 	mux.HandleFunc("GET /health", probe(e.Healthy, "the exporter works", "the exporter is stuck"))
 	mux.HandleFunc("GET /ready", e.serveReady)
@@ -89,12 +89,19 @@ func probe(ok func() bool, yes, no string) http.HandlerFunc {
 // because its counters count.
 func (e *Exporter) serveReady(w http.ResponseWriter, r *http.Request) {
 	lines := []string{"subscribed to events of the broker"}
+	if !e.handover.counting.Load() {
+		lines = append(lines, "standby: another exporter of the group counts")
+	}
 	for _, state := range append(e.connections(), e.questions()...) {
 		if state.Known && !state.Up && state.Reason != "" {
 			lines = append(lines, state.Name+": "+state.Reason)
 		}
 	}
-	probe(e.Ready, strings.Join(lines, "\n"), "not connected to the broker\n"+e.events.read().Reason)(w, r)
+	not := "not connected to the broker\n" + e.events.read().Reason
+	if e.connected.Load() {
+		not = "not ready to take over yet\n" + strings.Join(lines, "\n")
+	}
+	probe(e.Ready, strings.Join(lines, "\n"), not)(w, r)
 }
 
 // Serve serves requests on the address until the context ends, with TLS and basic authentication
@@ -125,8 +132,9 @@ func (e *Exporter) Serve(ctx context.Context, address string) error {
 	return nil
 }
 
-// scrapes chooses the format. Native histograms exist in protobuf only, which client_golang writes.
-func (e *Exporter) scrapes() http.Handler {
+// serveMetrics chooses the format. Native histograms exist in protobuf only, which client_golang
+// writes.
+func (e *Exporter) serveMetrics() http.Handler {
 	text := http.HandlerFunc(e.scrapeText)
 	if !e.options.Series.Native {
 		return text

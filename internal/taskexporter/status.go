@@ -13,6 +13,8 @@ import (
 type Status struct {
 	Version   string    `json:"version"`
 	StartedAt time.Time `json:"startedAt"`
+	// Counting is false while another exporter of the group counts.
+	Counting bool `json:"counting"`
 	// Connections to the broker: "events", "depths" and "workers"; those that are not wanted are
 	// left out.
 	Connections []StateStatus `json:"connections"`
@@ -57,7 +59,7 @@ const maxNames = 10
 func (e *Exporter) Status() Status {
 	picture := e.tracker.workers.picture(e.clock())
 	status := Status{
-		Version: e.options.Version, StartedAt: e.started.UTC(),
+		Version: e.options.Version, StartedAt: e.started.UTC(), Counting: e.handover.counting.Load(),
 		Connections: states(e.connections()), Questions: states(e.questions()),
 		EventsLastMinute: e.tracker.minute.recent(), EventsTotal: e.tracker.minute.total.Load(),
 		Workers: WorkersStatus{

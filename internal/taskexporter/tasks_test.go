@@ -97,14 +97,14 @@ func TestMailboxDropsWhatIsBeyondItsLimit(t *testing.T) {
 	m := newMailbox(10 * (perMessage + 4))
 	format := wire.Format{Enveloped: true}
 	for i := range 12 {
-		if got, want := m.put([]byte("four"), format), i < 10; got != want {
+		if got, want := m.put([]byte("four"), format, true), i < 10; got != want {
 			t.Errorf("message %d taken = %v, want %v", i, got, want)
 		}
 	}
 	m.signal()
 	<-m.ready
 	count := 0
-	m.take().each(func(body []byte, got wire.Format) {
+	m.take().each(func(body []byte, got wire.Format, _ bool) {
 		if string(body) != "four" || got != format {
 			t.Errorf("took %q as %+v", body, got)
 		}
@@ -113,7 +113,7 @@ func TestMailboxDropsWhatIsBeyondItsLimit(t *testing.T) {
 	if count != 10 || m.bytes() != 0 {
 		t.Errorf("%d messages taken, %d bytes left", count, m.bytes())
 	}
-	if !m.put([]byte("more"), format) {
+	if !m.put([]byte("more"), format, true) {
 		t.Error("no room after the mailbox was emptied")
 	}
 }
@@ -123,13 +123,13 @@ func TestMailboxKeepsOrderAcrossChunksAndGivesThemBack(t *testing.T) {
 	sizes := []int{10, chunkBytes - 10, 1, chunkBytes, chunkBytes + 1, 8 << 20, 0, 5}
 	for range 10 {
 		for i, size := range sizes {
-			if !m.put(bytes.Repeat([]byte{byte(i)}, size), wire.Format{}) {
+			if !m.put(bytes.Repeat([]byte{byte(i)}, size), wire.Format{}, true) {
 				t.Fatal("no room")
 			}
 		}
 		got := []int{}
 		for taken := m.take(); taken != nil; taken = m.take() {
-			taken.each(func(body []byte, _ wire.Format) {
+			taken.each(func(body []byte, _ wire.Format, _ bool) {
 				if len(body) > 0 && body[len(body)-1] != byte(len(got)) {
 					t.Errorf("message %d holds %d", len(got), body[0])
 				}
@@ -151,11 +151,11 @@ func TestMailboxKeepsOrderAcrossChunksAndGivesThemBack(t *testing.T) {
 
 func TestAFullChunkWakesTheProcessing(t *testing.T) {
 	m := newMailbox(64 << 20)
-	m.put(make([]byte, chunkBytes), wire.Format{})
+	m.put(make([]byte, chunkBytes), wire.Format{}, true)
 	if len(m.ready) != 0 {
 		t.Error("woken before the reader had put in all it had")
 	}
-	m.put(make([]byte, chunkBytes), wire.Format{})
+	m.put(make([]byte, chunkBytes), wire.Format{}, true)
 	if len(m.ready) != 1 {
 		t.Error("a full chunk woke nothing")
 	}

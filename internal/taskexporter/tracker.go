@@ -3,13 +3,11 @@
 package taskexporter
 
 import (
-	"crypto/rand"
 	"errors"
 	"log/slog"
 	"math"
 	"time"
 
-	"obstack.dev/obstack/internal/taskexporter/broker"
 	"obstack.dev/obstack/internal/taskexporter/series"
 	"obstack.dev/obstack/internal/taskexporter/wire"
 )
@@ -38,8 +36,9 @@ type tracker struct {
 	queues  *queues
 	waiting waitingRoom
 	now     time.Time
-	// handover is whether this exporter counts.
+	// handover is whether this exporter counts what comes, and counted whether the message at hand.
 	handover handover
+	counted  bool
 	// warnedOfPickle is set once the log says what to do.
 	warnedOfPickle bool
 	minute         minute
@@ -56,21 +55,20 @@ func newTracker(options *Options, metrics *metrics, log *slog.Logger) *tracker {
 		labels: newInterner(options.MaxLabelLength),
 		tasks:  newTaskCache(options.MaxTasks), workers: newWorkers(), queues: newQueues(options.Queues),
 		waiting: newWaitingRoom(), workerHosts: newHosts(), clientHosts: newHosts(), greet: func() {},
+		counted: true,
 	}
-	id := ""
-	if options.Transport.Handover != "" {
-		id = rand.Text()
-	}
-	t.handover.init(id)
+	t.handover.init(options.Transport.Handover != "")
 	return t
+}
+
+// inTurn handles one message of the broker, which is ours to count, or only to learn from.
+func (t *tracker) inTurn(body []byte, format wire.Format, counted bool) {
+	t.counted = counted
+	t.message(body, format)
 }
 
 // message handles one message of the broker.
 func (t *tracker) message(body []byte, format wire.Format) {
-	if format.ContentType == broker.ClaimType && t.handover.id != "" {
-		t.handover.read(body, t.now)
-		return
-	}
 	t.metrics.messages.Inc()
 	// A message that is not understood costs a count and nothing else. The peer ends for most of
 	// them.
@@ -141,7 +139,7 @@ func (t *tracker) sent(e *wire.Event) {
 	task.sent(readyAt(t.timestamp(e), e.ETA))
 	t.waiting.sent(name)
 	// Only task_sent gets the client's host. The peer makes seven empty counters more for each.
-	if !t.handover.counting.Load() {
+	if !t.counted {
 		return
 	}
 	t.store.Sent(series.Key{Name: name, Hostname: t.clientHost(e), Queue: queue})
@@ -177,7 +175,7 @@ func (t *tracker) ofTask(e *wire.Event) {
 		return
 	}
 	o := occurrence{
-		counted: t.handover.counting.Load(),
+		counted: t.counted,
 		kind:    e.Type, id: task.id, from: from, host: t.workerHost(e), at: t.timestamp(e), runtime: e.Runtime,
 		deadline: t.now.Add(waitForMore),
 	}

@@ -37,20 +37,26 @@ type Broker interface {
 	// Workers connects for asking workers. It is not the connection that reads depths, because a
 	// broker that runs out of memory may stop reading from whoever publishes.
 	Workers(ctx context.Context) (Workers, error)
-	// Claim passes a claim to all exporters of the group, which options.Handover names. A Refused
-	// error will not pass.
-	Claim(ctx context.Context, claim Claim) error
+	// TakeTurns does what it takes besides Receive that one of a group counts, which options.Handover
+	// names. It returns when the connection is lost, with the reason, or the context ends, or nothing
+	// is to be done. After a Refused error the exporter counts for itself. Spoken is called when the
+	// broker was reached.
+	TakeTurns(ctx context.Context, spoken func()) error
+	// Leave gives the turn away, and returns when another of the group has it, or there is nobody
+	// to wait for. Receive goes on. The error is why the exporter takes no turns.
+	Leave(ctx context.Context) error
 }
 
 // Sink takes what a broker delivers. Its functions may be called from different goroutines, and,
 // for a moment, after Receive has returned.
 type Sink struct {
-	// ID is what our claims bear, empty without a group.
-	ID string
 	// Subscribed is called once the events are subscribed to; the first may be there before.
 	Subscribed func()
 	// Message is called for each message, which is valid during the call.
 	Message func(message []byte, format wire.Format)
+	// Turn is called in a group, at its place among the messages, when those that follow are ours to
+	// count, or another's, which they are at first.
+	Turn func(ours bool)
 	// Drained is called when all that was read is handed over, before more is waited for.
 	Drained func()
 }
@@ -137,7 +143,7 @@ func Refused(err error) bool {
 			reason.Code,
 		)
 	}
-	return errors.Is(err, ErrBlocked) || errors.Is(err, errNoClaims)
+	return errors.Is(err, ErrBlocked) || errors.Is(err, errNoChannel)
 }
 
 // New returns the broker of an address. Nothing is connected yet.
@@ -145,7 +151,7 @@ func New(address brokerurl.Address, options Options, config *tls.Config) Broker 
 	if address.Kind == brokerurl.RabbitMQ {
 		return &rabbitMQ{address: address, options: options, tls: config}
 	}
-	return &redisBroker{address: address, options: options, tls: config}
+	return &redisBroker{address: address, options: options, tls: config, turns: newTurns()}
 }
 
 // ticketed fills in the application and where replies are wanted, and returns the methods by the

@@ -12,7 +12,6 @@ import (
 	"net"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -43,9 +42,10 @@ type rabbitMQ struct {
 
 	once  sync.Once
 	queue string
-	// claimed is set once a claim was published. The server itself chooses another when one is
-	// gone.
-	claimed atomic.Bool
+
+	mu      sync.Mutex
+	serving *serving // our turn in a group
+	leaving bool     // no more turns
 }
 
 // link is a connection, and the reader below it.
@@ -138,29 +138,32 @@ func (b *rabbitMQ) Receive(ctx context.Context, to Sink) error {
 	if err != nil {
 		return err
 	}
-	for first := true; ; first = false {
-		// Nothing is acknowledged: an event that is lost with the connection is worth less than a
-		// message back for each.
-		deliveries, err := channel.Consume(b.queue, consumerTag, true, false, false, false, nil)
-		if err != nil {
-			return fmt.Errorf("consume: %w", err)
-		}
-		if first {
-			connection.reader.paced.Store(true)
-			to.Subscribed()
-		}
-		claim, err := deliver(ctx, deliveries, to)
-		switch {
-		case errors.Is(err, errEnded):
-			return closeReason(closed)
-		case err != nil:
-			connection.reader.paced.Store(false)
-			return b.abandon(connection.Connection, err)
-		}
-		if err := b.stepBack(ctx, channel, deliveries, claim, to); err != nil {
-			return err
-		}
+	if b.options.Handover != "" {
+		err = b.receiveInTurn(ctx, connection, channel, to)
+	} else {
+		err = b.receiveAll(ctx, connection, channel, to)
 	}
+	if errors.Is(err, errEnded) {
+		return closeReason(closed)
+	}
+	return err
+}
+
+// receiveAll consumes a queue that is ours alone.
+func (b *rabbitMQ) receiveAll(ctx context.Context, connection *link, channel *amqp.Channel, to Sink) error {
+	// Nothing is acknowledged: an event that is lost with the connection is worth less than a
+	// message back for each.
+	deliveries, err := channel.Consume(b.queue, consumerTag, true, false, false, false, nil)
+	if err != nil {
+		return fmt.Errorf("consume: %w", err)
+	}
+	connection.reader.paced.Store(true)
+	to.Subscribed()
+	if err = deliver(ctx, deliveries, to); errors.Is(err, errEnded) {
+		return err
+	}
+	connection.reader.paced.Store(false)
+	return b.abandon(connection.Connection, err)
 }
 
 // consumerTag names our consumer on its channel.
@@ -169,11 +172,8 @@ const consumerTag = "events"
 // errEnded is returned when the server, or the network, ended a subscription.
 var errEnded = errors.New("the subscription ended")
 
-// deliver hands messages over until the context ends, the subscription ends, or another of our
-// group claims them, whose claim it returns. Of a group, the server sends the messages to one at a
-// time, so the first means that we count.
-func deliver(ctx context.Context, deliveries <-chan amqp.Delivery, to Sink) (claim *amqp.Delivery, err error) {
-	counting := to.ID == ""
+// deliver hands messages over until the context or the subscription ends.
+func deliver(ctx context.Context, deliveries <-chan amqp.Delivery, to Sink) error {
 	for {
 		var message amqp.Delivery
 		open := true
@@ -184,21 +184,11 @@ func deliver(ctx context.Context, deliveries <-chan amqp.Delivery, to Sink) (cla
 			select {
 			case message, open = <-deliveries:
 			case <-ctx.Done():
-				return nil, ctx.Err()
+				return ctx.Err()
 			}
 		}
 		if !open {
-			return nil, errEnded
-		}
-		if !counting {
-			to.Message(Claim{ID: to.ID}.Bytes(), wire.Format{ContentType: ClaimType})
-			counting = true
-		}
-		if to.isClaim(&message) {
-			if to.isForeign(&message) {
-				return &message, nil
-			}
-			continue
+			return errEnded
 		}
 		to.deliver(&message)
 	}
@@ -228,12 +218,8 @@ const maxName = 64
 
 func name(text string) string { return text[:min(len(text), maxName)] }
 
-// abandon deletes the queue when the exporter stops, instead of leaving it to expire. That of a
-// group holds the events for the next.
+// abandon deletes the queue when the exporter stops, instead of leaving it to expire.
 func (b *rabbitMQ) abandon(connection *amqp.Connection, reason error) error {
-	if b.options.Handover != "" {
-		return reason
-	}
 	channel, err := connection.Channel()
 	if err != nil {
 		return reason
@@ -266,9 +252,6 @@ func (b *rabbitMQ) declare(connection *amqp.Connection) (*amqp.Channel, error) {
 	arguments := amqp.Table{
 		"x-expires": int32(queueExpires), "x-message-ttl": int32(queueExpires), "x-max-length-bytes": int32(queueMaxBytes),
 		"x-queue-type": queueType,
-	}
-	if b.options.Handover != "" {
-		arguments["x-single-active-consumer"] = true
 	}
 	if _, err := channel.QueueDeclare(b.queue, true, false, false, false, arguments); err != nil {
 		return nil, fmt.Errorf("declare a queue for events: %w", err)

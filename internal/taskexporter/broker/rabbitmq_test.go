@@ -27,7 +27,7 @@ func TestDeliverHandsMessagesOver(t *testing.T) {
 	}
 	var got []message
 	drained := 0
-	_, err := deliver(t.Context(), deliveries, Sink{
+	err := deliver(t.Context(), deliveries, Sink{
 		Message: func(body []byte, format wire.Format) { got = append(got, message{string(body), format}) },
 		Drained: func() { drained++ },
 	})
@@ -44,30 +44,8 @@ func TestDeliverHandsMessagesOver(t *testing.T) {
 func TestDeliverEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	drained := 0
-	_, err := deliver(ctx, make(chan amqp.Delivery), Sink{Drained: func() { drained++; cancel() }})
+	err := deliver(ctx, make(chan amqp.Delivery), Sink{Drained: func() { drained++; cancel() }})
 	if !errors.Is(err, context.Canceled) || drained != 1 {
 		t.Errorf("error %v, drained %d times, want once before it waits", err, drained)
-	}
-}
-
-func TestDeliverGivesWayToAnotherOfItsGroup(t *testing.T) {
-	deliveries := make(chan amqp.Delivery, 5)
-	claim := func(id string, hops int32) amqp.Delivery {
-		return amqp.Delivery{ContentType: ClaimType, Body: Claim{ID: id}.Bytes(), Headers: amqp.Table{hopsHeader: hops}}
-	}
-	for _, message := range []amqp.Delivery{
-		{Body: []byte("a")}, claim("me", 0), claim("gone", maxHops), claim("other", 1), {Body: []byte("b")},
-	} {
-		deliveries <- message
-	}
-	var got []string
-	stopped, err := deliver(t.Context(), deliveries, Sink{
-		ID: "me", Message: func(body []byte, _ wire.Format) { got = append(got, string(body)) },
-	})
-	if err != nil || stopped == nil || string(stopped.Body) != "take other" {
-		t.Errorf("stopped by %v, error %v", stopped, err)
-	}
-	if diff := cmp.Diff([]string{"take me", "a"}, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -25,8 +25,10 @@ type redisBroker struct {
 	options Options
 	tls     *tls.Config
 	hosts   hosts
-	// noClaims is set if the server refuses the claims' channel.
-	noClaims atomic.Bool
+	// turns is what exporters of a group say to each other; deaf is set if the server refuses their
+	// channel.
+	turns *turns
+	deaf  atomic.Bool
 }
 
 // common are the settings of every connection. Retries are ours, so that each failure is seen and

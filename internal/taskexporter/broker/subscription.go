@@ -77,22 +77,27 @@ func dial(ctx context.Context, options *redis.Options) (*redis.Client, *below, e
 	return client, dialled.Load(), nil
 }
 
-// subscribe asks for the claims, if there are any, and for the events, and reads what comes.
+// subscribe asks for the channel of the group, if there is one, and for the events, and reads what
+// comes.
 func (b *redisBroker) subscribe(connection *below, to Sink) error {
-	claims := b.claimChannel()
+	group := b.groupChannel()
+	if b.deaf.Load() {
+		group = ""
+	}
+	defer b.turns.part()
 	command, channel := "PSUBSCRIBE", b.channel(b.options.Exchange)+"/*"
 	if !b.options.FanoutPatterns {
 		command, channel = "SUBSCRIBE", b.channel(b.options.Exchange)
 	}
 	replies := newReplies(connection, to.Drained)
-	if claims != "" {
-		if err := write(connection, "SUBSCRIBE", claims); err != nil {
+	if group != "" {
+		if err := write(connection, "SUBSCRIBE", group); err != nil {
 			return fmt.Errorf("subscribe: %w", err)
 		}
-		// A refusal is no reason to do without the events: the next attempt leaves the claims out.
+		// A refusal is no reason to do without the events: the next attempt leaves the group out.
 		if _, err := replies.next(); err != nil {
-			b.noClaims.Store(Refused(err))
-			return fmt.Errorf("subscribe to %s: %w", claims, err)
+			b.deaf.Store(Refused(err))
+			return fmt.Errorf("subscribe to %s: %w", group, err)
 		}
 	}
 	if err := write(connection, command, channel); err != nil {
@@ -103,7 +108,7 @@ func (b *redisBroker) subscribe(connection *below, to Sink) error {
 		switch {
 		case err == nil:
 			pings = 0
-			connection.reader.receive(reply, claims, to)
+			b.receive(connection.reader, reply, group, to)
 			continue
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return fmt.Errorf("receive: %w", err)
@@ -117,22 +122,23 @@ func (b *redisBroker) subscribe(connection *below, to Sink) error {
 	}
 }
 
-// receive acts on one reply: a message, a claim, the confirmation of the subscription, or the
-// response to a ping.
-func (t *connReader) receive(reply [][]byte, claims string, to Sink) {
+// receive acts on one reply: a message of a worker or of the group, the confirmation of the
+// subscription, or the response to a ping.
+func (b *redisBroker) receive(reader *connReader, reply [][]byte, group string, to Sink) {
 	if len(reply) < 3 {
 		return
 	}
 	switch string(reply[0]) {
 	case "message", "pmessage":
-		format := wire.Format{Enveloped: true}
-		if claims != "" && string(reply[len(reply)-2]) == claims {
-			format = wire.Format{ContentType: ClaimType}
+		if group != "" && string(reply[len(reply)-2]) == group {
+			b.turns.read(reply[len(reply)-1], time.Now())
+			return
 		}
-		to.Message(reply[len(reply)-1], format)
+		to.Message(reply[len(reply)-1], wire.Format{Enveloped: true})
 	case "subscribe", "psubscribe":
-		t.paced.Store(true)
+		reader.paced.Store(true)
 		to.Subscribed()
+		b.turns.join(to.Turn, time.Now())
 	}
 }
 

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package exporter
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// counting reports whether the exporter is the one of its group that counts.
+func (e *running) counting() bool {
+	response, err := http.Get(e.url + "/status")
+	if err != nil {
+		return false
+	}
+	defer response.Body.Close()
+	var status struct{ Counting bool }
+	return json.NewDecoder(response.Body).Decode(&status) == nil && status.Counting
+}
+
+// body returns what a path answers.
+func (e *running) body(path string) string {
+	e.t.Helper()
+	response, err := http.Get(e.url + path)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// oneCounts waits until one of two counts, and returns it, and the other.
+func oneCounts(t *testing.T, a, b *running) (counts, standby *running) {
+	t.Helper()
+	eventually(t, "one of two counts", func() bool { return a.counting() != b.counting() })
+	if a.counting() {
+		return a, b
+	}
+	return b, a
+}
+
+// twoOfAGroup checks that two exporters count everything once, that one that starts and dies again
+// and again takes nothing from one that lives, and that the last one alive counts.
+func twoOfAGroup(t *testing.T, broker string, s *stream) {
+	args := []string{"--handover", "shop", "--no-inspect"}
+	first := startReady(t, broker, args...)
+	eventually(t, "the first one counts", first.counting)
+	s.run(t)
+	for range 2 {
+		crashes := startReady(t, broker, args...)
+		crashes.Kill()
+	}
+	second := startReady(t, broker, args...)
+	time.Sleep(2 * time.Second)
+	sent := s.end(t)
+	eventually(t, "the first one counts all", func() bool { return tasks(first) == sent })
+	if got := tasks(second); got != 0 || second.counting() || second.scrape()["celery_worker_up"] != nil {
+		t.Errorf("the second one counts %v events, or shows gauges", got)
+	}
+	if got := second.body("/ready"); !strings.Contains(got, "standby") {
+		t.Errorf("/ready of the second one says %q", got)
+	}
+	first.Kill()
+	eventually(t, "the second one counts", second.counting)
+}
+
+// tasks returns how many events of tasks an exporter has counted.
+func tasks(e *running) (sum float64) {
+	for name, n := range e.counts("celery_task_") {
+		if !strings.Contains(name, "time{") { // histograms
+			sum += n
+		}
+	}
+	return sum
+}
+
+func TestTurnsOnRedis(t *testing.T) {
+	port := freePort(t)
+	startRedis(t, port)
+	client := redisAt(t, port, "")
+	url := fmt.Sprintf("redis://127.0.0.1:%d/0", port)
+	twoOfAGroup(t, url, redisStream(client, 1000))
+	t.Run("after all connections were lost", func(t *testing.T) {
+		a, b := startReady(t, url, "--handover", "other"), startReady(t, url, "--handover", "other")
+		if err := client.ClientKillByFilter(t.Context(), "TYPE", "pubsub").Err(); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range []*running{a, b} {
+			eventually(t, "it subscribes again", func() bool { return e.one("celery_exporter_reconnects_total") == 1 })
+		}
+		counts, standby := oneCounts(t, a, b)
+		counts.hears(client)
+		if standby.counting() {
+			t.Error("both count")
+		}
+	})
+}
+
+func TestTurnsOnRabbitMQ(t *testing.T) {
+	server := newRabbit(t)
+	server.start(t)
+	server.ctl(t, "add_user", "exporter", "pw")
+	server.allow(t)
+	restricted := fmt.Sprintf("amqp://exporter:pw@127.0.0.1:%d/shop", server.Port)
+	twoOfAGroup(t, restricted, rabbitStream(t, server.URL("shop"), 1000))
+	// One that comes back finds another that counts, and does not go on.
+	t.Run("after its connection was lost", func(t *testing.T) {
+		a := startReady(t, restricted, "--handover", "other", "--no-inspect", "--no-queue-lengths")
+		eventually(t, "the first one counts", a.counting)
+		b := startReady(t, server.URL("shop"), "--handover", "other", "--no-inspect", "--no-queue-lengths")
+		server.ctl(t, "close_all_user_connections", "exporter", "test")
+		eventually(t, "it subscribes again", func() bool { return a.one("celery_exporter_reconnects_total") >= 1 })
+		counts, standby := oneCounts(t, a, b)
+		time.Sleep(3 * time.Second)
+		if !counts.counting() || standby.counting() {
+			t.Error("it changes again")
+		}
+	})
+}
+
+// TestTurnsNeedAPermissionOnRedis: without it, each counts for itself, says so and ends at once.
+func TestTurnsNeedAPermissionOnRedis(t *testing.T) {
+	rules := documented(t, "Redis")
+	for name, more := range map[string]string{
+		"events": "", "events and subscribing": " &/0.obstack.handover.* +subscribe",
+	} {
+		t.Run(name, func(t *testing.T) {
+			port := freePort(t)
+			startRedis(t, port)
+			client := redisAt(t, port, "")
+			setUser(t, client, map[string][]string{"events": {rules["events"][0] + more}}, nil)
+			e := startReady(t, fmt.Sprintf("redis://exporter:pw@127.0.0.1:%d/0", port),
+				"--handover", "shop", "--no-inspect", "--no-queue-lengths", "--no-unacked")
+			eventually(t, "it counts", e.counting)
+			e.hears(client)
+			eventually(t, "it says that it counts for itself",
+				func() bool { return strings.Contains(e.body("/ready"), "handover: this exporter counts for itself") })
+			if took := e.terminate(); took > 5*time.Second {
+				t.Errorf("it took %v to end, want no wait for another", took)
+			}
+		})
+	}
+	t.Run("events and all that is documented", func(t *testing.T) {
+		port := freePort(t)
+		startRedis(t, port)
+		setUser(t, redisAt(t, port, ""), rules, []string{"handover"})
+		url := fmt.Sprintf("redis://exporter:pw@127.0.0.1:%d/0", port)
+		args := []string{"--handover", "shop", "--no-inspect", "--no-queue-lengths", "--no-unacked"}
+		a := startReady(t, url, args...)
+		eventually(t, "the first one counts", a.counting)
+		b := startReady(t, url, args...)
+		if took := a.terminate(); took > 5*time.Second {
+			t.Errorf("it took %v to end, although nobody scrapes", took)
+		}
+		eventually(t, "the second one counts", b.counting)
+	})
+}
