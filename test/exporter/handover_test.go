@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -152,16 +151,24 @@ func (p *prometheus) watch() (stop func()) {
 // rollOut replaces an exporter as a Deployment with the strategy RollingUpdate does.
 func (p *prometheus) rollOut(old *running, broker string) *running {
 	p.t.Helper()
+	began := time.Now()
 	next := startReady(p.t, broker, "--handover", "shop", "--no-inspect")
+	ready := time.Since(began)
 	p.mu.Lock()
 	p.live = append(p.live, next)
 	p.mu.Unlock()
-	if old != nil {
-		old.Signal(syscall.SIGTERM)
-		eventually(p.t, "the old exporter ends", func() bool { return old.status("/health") == 0 })
-		if bytes.Contains(old.output(), []byte("panic")) {
-			p.t.Errorf("the old one: %s", old.output())
-		}
+	if old == nil {
+		return next
+	}
+	took := old.terminate()
+	p.t.Logf("the new one was ready after %v, the old one ended %v after SIGTERM",
+		ready.Round(time.Millisecond), took.Round(time.Millisecond))
+	// It needs four seconds and does not wait for the longest that it may.
+	if took > 30*time.Second {
+		p.t.Errorf("the old one took %v to end", took)
+	}
+	if bytes.Contains(old.output(), []byte("panic")) {
+		p.t.Errorf("the old one: %s", old.output())
 	}
 	return next
 }

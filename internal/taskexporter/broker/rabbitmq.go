@@ -188,6 +188,7 @@ func deliver(ctx context.Context, deliveries <-chan amqp.Delivery, to Sink) erro
 			}
 		}
 		if !open {
+			to.Drained() // nobody else would say so of the last ones
 			return errEnded
 		}
 		to.deliver(&message)
