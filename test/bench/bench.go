@@ -17,7 +17,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -45,21 +44,13 @@ type bench struct {
 	kit.Figures
 	comparisons []string
 
-	plane       *testenv.ControlPlane
-	api         client.WithWatch
-	clientset   kubernetes.Interface
-	webhooks    *testenv.Webhooks
-	dir, binary string
-	op          *testenv.Operator
+	plane    *testenv.ControlPlane
+	api      client.WithWatch
+	webhooks *testenv.Webhooks
+	binary   string
+	op       *testenv.Operator
 	// sets counts the sets of stacks, so that no two share a namespace.
 	sets int
-}
-
-func (b *bench) start() {
-	b.dir = kit.Must(os.MkdirTemp("", "obstack-bench-"))
-	kit.Progress("building the operator")
-	b.binary = kit.Must(testenv.BuildOperator(b.ctx, b.dir))
-	b.renew()
 }
 
 // renew starts an empty API server with the webhooks registered, in the place of the one that there
@@ -72,15 +63,7 @@ func (b *bench) renew() {
 	crds := filepath.Join(kit.Must(testenv.Root()), "test", "crds")
 	b.plane = kit.Must(testenv.StartControlPlane(b.ctx, testenv.Options{Log: os.Stderr, CRDPaths: []string{crds}}))
 	b.api = kit.Must(client.NewWithWatch(b.plane.Config, client.Options{Scheme: testenv.Scheme()}))
-	b.clientset = kit.Must(kubernetes.NewForConfig(b.plane.Config))
 	b.webhooks = kit.Must(testenv.RegisterWebhooks(b.plane))
-}
-
-func (b *bench) stop() {
-	if b.plane != nil {
-		kit.Check(b.plane.Stop())
-	}
-	kit.Check(os.RemoveAll(b.dir))
 }
 
 // restart starts the operator, anew if it runs, and waits until it has passed over n stacks and has
@@ -181,19 +164,15 @@ func (b *bench) newStacks(n int, ownSecrets bool) []*obsv1.ObservabilityStack {
 		stack := read("stack.yaml", &obsv1.ObservabilityStack{})
 		stack.Namespace, stack.Name = fmt.Sprintf("bench-%d-%d", b.sets, i/perNamespace), fmt.Sprintf("shop-%04d", i)
 		stacks[i] = stack
-		secret := obsv1.SecretKeySelector{Name: "shop"}
+		dsn, url := &stack.Spec.Sentry.DSNFrom.SecretKeyRef, &stack.Spec.Tasks.Brokers[0].URLFrom.SecretKeyRef
 		if ownSecrets {
-			secret.Name = stack.Name
+			dsn.Name, url.Name = stack.Name, stack.Name
 		}
-		secret.Key = "dsn"
-		stack.Spec.Sentry.DSNFrom = &obsv1.SecretKeySource{SecretKeyRef: secret}
-		secret.Key = "url"
-		stack.Spec.Tasks.Brokers[0].URLFrom = &obsv1.SecretKeySource{SecretKeyRef: secret}
 		if i%perNamespace == 0 {
 			b.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: stack.Namespace}})
 		}
 		if i%perNamespace == 0 || ownSecrets {
-			b.secret(stack.Namespace, secret.Name, secrets)
+			b.secret(stack.Namespace, dsn.Name, secrets)
 		}
 	}
 	return stacks

@@ -19,6 +19,7 @@ import (
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/desired"
+	"obstack.dev/obstack/controllers/metadata"
 	"obstack.dev/obstack/test/bench/kit"
 	"obstack.dev/obstack/test/testenv"
 )
@@ -72,21 +73,15 @@ func (b *bench) compare(n, round int) (c comparison) {
 // begins when it may go on.
 func (b *bench) converge(stacks []*obsv1.ObservabilityStack) time.Duration {
 	b.rest()
-	before, n := b.metrics(), float64(len(stacks))
+	before, n := b.metrics().Passes(), float64(len(stacks))
 	b.paused(func() { b.parallel(len(stacks), func(i int) { b.create(stacks[i]) }) })
 	began := time.Now()
-	reported := func(s testenv.Samples) float64 {
-		return s.Sum("obstack_stacks") - s.Sum("obstack_stacks", `ready="Unknown"`)
-	}
-	// A response has series for each stack, and making it takes processor time that the operator
-	// needs: few at first, and more only when the end is near.
-	b.until(time.Duration(n)*2*time.Millisecond, "most stacks have a status", func(s testenv.Samples) bool {
-		return reported(s) >= 0.95*n
+	// A response has series for each stack, and making it takes processor time that the operator needs.
+	b.until(time.Duration(n)*time.Millisecond, "all stacks have a status", func(s testenv.Samples) bool {
+		all, unknown := s.Sum("obstack_stacks"), s.Sum("obstack_stacks", `ready="Unknown"`)
+		return all-unknown >= n && s.Passes()-before >= n && s.Idle()
 	})
-	b.until(time.Duration(n)*time.Millisecond/2, "all stacks have a status", func(s testenv.Samples) bool {
-		return reported(s) >= n && s.Passes()-before.Passes() >= n && s.Idle()
-	})
-	took, after := time.Since(began), b.metrics()
+	took := time.Since(began)
 	// The API server is asked, not the operator, whether all is there.
 	children, each := 0, len(b.requestsFor(stacks[0]))
 	for _, kind := range childKinds {
@@ -95,15 +90,12 @@ func (b *bench) converge(stacks []*obsv1.ObservabilityStack) time.Duration {
 	if want := len(stacks) * each; children != want {
 		kit.Check(fmt.Errorf("%d stacks have %d children, want %d", len(stacks), children, want))
 	}
-	kit.Progress("%d stacks of %d children: %.2f passes and %.2f requests each", len(stacks), each,
-		(after.Passes()-before.Passes())/n, (after.Requests()-before.Requests())/n)
 	return took
 }
 
 // list lists the children of stacks that were made at once.
 func (b *bench) list(kind schema.GroupVersionKind, stacks []*obsv1.ObservabilityStack) []metav1.PartialObjectMetadata {
-	list := &metav1.PartialObjectMetadataList{}
-	list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
+	list := metadata.ListOf(kind)
 	kit.Check(b.api.List(b.ctx, list, client.MatchingLabels{obsv1.LabelManagedBy: obsv1.ManagedBy}))
 	set := strings.TrimSuffix(stacks[0].Namespace, "0") // the first of its namespaces
 	return slices.DeleteFunc(list.Items, func(m metav1.PartialObjectMetadata) bool {
@@ -131,8 +123,7 @@ func (b *bench) requestsFor(stack *obsv1.ObservabilityStack) (requests []request
 			kind := kit.Must(apiutil.GVKForObject(obj, b.api.Scheme()))
 			obj.GetObjectKind().SetGroupVersionKind(kind)
 			obj.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(stack, stackKind)})
-			target := &metav1.PartialObjectMetadata{}
-			target.SetGroupVersionKind(kind)
+			target := metadata.Of(kind)
 			target.Namespace, target.Name = stack.Namespace, obj.GetName()
 			requests = append(requests, request{target, kit.Must(json.Marshal(obj))})
 		}
@@ -166,21 +157,17 @@ func (b *bench) applyBare(stacks []*obsv1.ObservabilityStack) (took time.Duratio
 func (b *bench) wipe(stacks []*obsv1.ObservabilityStack) {
 	for i := 0; i < len(stacks); i += perNamespace {
 		for _, kind := range append([]schema.GroupVersionKind{stackKind}, childKinds...) {
-			obj := &metav1.PartialObjectMetadata{}
-			obj.SetGroupVersionKind(kind)
-			kit.Check(b.api.DeleteAllOf(b.ctx, obj, client.InNamespace(stacks[i].Namespace)))
+			kit.Check(b.api.DeleteAllOf(b.ctx, metadata.Of(kind), client.InNamespace(stacks[i].Namespace)))
 		}
 	}
 }
 
 var (
-	stackKind     = obsv1.GroupVersion.WithKind("ObservabilityStack")
-	configMapKind = corev1.SchemeGroupVersion.WithKind("ConfigMap")
+	stackKind = obsv1.GroupVersion.WithKind("ObservabilityStack")
 	// childKinds are the kinds of a full stack's children.
 	childKinds = []schema.GroupVersionKind{
-		configMapKind, corev1.SchemeGroupVersion.WithKind("Secret"), corev1.SchemeGroupVersion.WithKind("Service"),
-		appsv1.SchemeGroupVersion.WithKind("Deployment"),
-		desired.ServiceMonitorKind, desired.PrometheusRuleKind, desired.GrafanaDashboardKind,
+		metadata.ConfigMap, metadata.Secret, metadata.Service, metadata.Deployment, desired.ServiceMonitorKind,
+		desired.PrometheusRuleKind, desired.GrafanaDashboardKind,
 	}
 )
 

@@ -20,9 +20,11 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/client-go/discovery"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"obstack.dev/obstack/test/bench/kit"
+	"obstack.dev/obstack/test/testenv"
 )
 
 //go:embed report.md.tmpl
@@ -44,8 +46,12 @@ func run(ctx context.Context) {
 	out := flag.String("out", filepath.Join("docs", "benchmarks", "operator.md"), "`file` to write")
 	flag.Parse()
 	date, load := time.Now().UTC().Format("2006-01-02 15:04"), kit.Load()
-	b.start()
-	defer b.stop()
+	dir := kit.Must(os.MkdirTemp("", "obstack-bench-"))
+	defer os.RemoveAll(dir)
+	kit.Progress("building the operator")
+	b.binary = kit.Must(testenv.BuildOperator(ctx, dir))
+	b.renew()
+	defer func() { kit.Check(b.plane.Stop()) }()
 	for _, part := range []struct {
 		name string
 		run  func()
@@ -65,7 +71,7 @@ func run(ctx context.Context) {
 	kit.Check(template.Must(template.New("page").Parse(page)).Execute(file, map[string]any{
 		"Figures": b.String(), "Pairs": b.comparisons, "Date": date, "LoadBefore": load, "Load": kit.Load(),
 		"Processors": runtime.NumCPU(), "Go": runtime.Version(), "Concurrency": concurrency, "Pods": b.pods,
-		"Kubernetes": kit.Must(b.clientset.Discovery().ServerVersion()).GitVersion,
+		"Kubernetes": kit.Must(kit.Must(discovery.NewDiscoveryClientForConfig(b.plane.Config)).ServerVersion()).GitVersion,
 	}))
 	kit.Check(file.Close())
 }

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/metadata"
 	"obstack.dev/obstack/test/bench/kit"
 	"obstack.dev/obstack/test/testenv"
 )
@@ -40,10 +41,10 @@ func (b *bench) restarts() {
 	b.Most(what+"until the last is seen", took.Seconds(), "s", barRestartSeconds)
 	b.Note("… heap", mib(kit.Must(b.op.Heap(b.ctx))), "MiB", "resident memory %.0f MiB", b.memory())
 	b.stopOperator()
-	children := b.list(configMapKind, stacks)
+	children := b.list(metadata.ConfigMap, stacks)
 	for i := range drifted {
 		child := &children[i*len(children)/drifted]
-		child.SetGroupVersionKind(configMapKind)
+		child.SetGroupVersionKind(metadata.ConfigMap)
 		kit.Check(b.api.Patch(b.ctx, child, client.RawPatch(types.MergePatchType, []byte(`{"data": null}`))))
 	}
 	took, s = b.firstPass()

@@ -41,8 +41,8 @@ func run(ctx context.Context) {
 	}
 	dir := kit.Must(os.MkdirTemp("", "obstack-rules-"))
 	defer os.RemoveAll(dir)
-	f, n := &kit.Figures{}, float64(*stacks)
-	f.Note("rules of each stack", float64(writeRules(dir, *stacks)), "")
+	f, n, rules := &kit.Figures{}, float64(*stacks), filepath.Join(dir, "rules.yaml")
+	f.Note("rules of each stack", float64(writeRules(rules, *stacks)), "")
 	writeHistory(ctx, dir, *stacks, *history)
 	applications := serveApplications()
 	defer applications.Close()
@@ -68,10 +68,7 @@ func run(ctx context.Context) {
 	f.Most("rules that failed", samples.Sum("prometheus_rule_evaluation_failures_total"), "", 0)
 	f.Note("series of each stack", samples.Sum("prometheus_tsdb_head_series")/n, "")
 	f.Note("resident memory of Prometheus", samples.Sum("process_resident_memory_bytes")/(1<<20), "MiB")
-	for _, file := range kit.Must(filepath.Glob(filepath.Join(dir, "*.rules.yaml"))) {
-		kit.Check(os.Remove(file))
-	}
-	// It reads its configuration again, in which no rule matches any more.
+	kit.Check(os.WriteFile(rules, nil, 0o600))
 	p.Signal(syscall.SIGHUP)
 	kit.Pause(ctx, lookEvery)
 	without := p.busy(func() { kit.Pause(ctx, *span) })
@@ -103,9 +100,8 @@ var configuration string
 func start(program, dir, address string, stacks int) *prometheus {
 	name := filepath.Join(dir, "prometheus.yaml")
 	file, listen := kit.Must(os.Create(name)), kit.Must(testenv.FindAddress())
-	kit.Check(template.Must(template.New("").Parse(configuration)).Execute(file, map[string]any{
-		"Dir": dir, "Address": address, "Stacks": stacks,
-	}))
+	data := map[string]any{"Address": address, "Stacks": stacks}
+	kit.Check(template.Must(template.New("").Parse(configuration)).Execute(file, data))
 	kit.Check(file.Close())
 	p := &prometheus{url: "http://" + listen, Process: kit.Must(integration.Start(os.Stderr, nil, program,
 		"--config.file="+name, "--log.level=error", "--storage.tsdb.path="+filepath.Join(dir, "data"),

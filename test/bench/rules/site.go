@@ -28,29 +28,26 @@ import (
 //go:embed stack.yaml
 var stackYAML []byte
 
-// writeRules writes a file for each PrometheusRule, as prometheus-operator does, and returns the
-// number of rules of one stack.
-func writeRules(dir string, stacks int) (rules int) {
+// writeRules writes the rules of all stacks into one file, and returns how many a stack has.
+func writeRules(file string, stacks int) (each int) {
+	var groups []monitoringv1.RuleGroup
 	for i := range stacks {
-		rules = 0
 		stack := &obsv1.ObservabilityStack{}
 		kit.Check(yaml.UnmarshalStrict(stackYAML, stack))
 		stack.Namespace = fmt.Sprintf("shop-%d", i)
 		for _, component := range desired.Components {
 			for _, object := range component.Build(stack, desired.Inputs{}).Objects {
-				rule, ok := object.(*monitoringv1.PrometheusRule)
-				if !ok {
-					continue
-				}
-				content := kit.Must(yaml.Marshal(map[string]any{"groups": rule.Spec.Groups}))
-				kit.Check(os.WriteFile(filepath.Join(dir, rule.Namespace+"-"+rule.Name+".rules.yaml"), content, 0o600))
-				for _, group := range rule.Spec.Groups {
-					rules += len(group.Rules)
+				if rule, ok := object.(*monitoringv1.PrometheusRule); ok {
+					groups = append(groups, rule.Spec.Groups...)
 				}
 			}
 		}
 	}
-	return rules
+	for _, group := range groups {
+		each += len(group.Rules)
+	}
+	kit.Check(os.WriteFile(file, kit.Must(yaml.Marshal(map[string]any{"groups": groups})), 0o600))
+	return each / stacks
 }
 
 // writeHistory makes blocks of what would have been recorded of each objective, once a minute.
