@@ -33,10 +33,9 @@ func dashboardsOf(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	var objects []client.Object
 	rendered := dashboards.Render(dashboardData(stack))
 	for _, dashboard := range rendered {
-		configMap := dashboardConfigMap(stack, dashboard)
-		objects = append(objects, configMap)
+		objects = append(objects, dashboardConfigMap(stack, dashboard))
 		if wantsOperator && hasOperator {
-			objects = append(objects, grafanaDashboard(stack, configMap))
+			objects = append(objects, grafanaDashboard(stack, dashboard))
 		}
 	}
 	out := available(objects, count(len(rendered), "dashboard")+" in place")
@@ -50,19 +49,11 @@ func dashboardsOf(stack *obsv1.ObservabilityStack, in Inputs) Output {
 // dashboardData is what the dashboards of a stack are about.
 func dashboardData(stack *obsv1.ObservabilityStack) dashboards.Stack {
 	data := dashboards.Stack{
-		Namespace: stack.Namespace, Name: stack.Name,
-		Datasource: stack.Spec.Dashboards.Datasource, HasSLOs: len(stack.Spec.SLOs) > 0,
-	}
-	for _, monitor := range monitorsOf(stack) {
-		data.Monitors = append(data.Monitors, dashboards.Monitor{
-			Name: monitor.Name, Framework: monitor.Framework, Interval: string(monitor.Interval),
-		})
+		Namespace: stack.Namespace, Name: stack.Name, Datasource: stack.Spec.Dashboards.Datasource,
+		Monitors: monitorsOf(stack), HasSLOs: len(stack.Spec.SLOs) > 0, Links: stack.Spec.Dashboards.Links,
 	}
 	for _, broker := range brokersOf(stack) {
 		data.Brokers = append(data.Brokers, broker.Name)
-	}
-	for _, link := range stack.Spec.Dashboards.Links {
-		data.Links = append(data.Links, dashboards.Link{Title: link.Title, URL: link.URL})
 	}
 	return data
 }
@@ -85,16 +76,16 @@ func dashboardFile(stack *obsv1.ObservabilityStack, name string) string {
 }
 
 // grafanaDashboard shows a ConfigMap's dashboard through grafana-operator.
-func grafanaDashboard(stack *obsv1.ObservabilityStack, configMap *corev1.ConfigMap) *unstructured.Unstructured {
+func grafanaDashboard(stack *obsv1.ObservabilityStack, dashboard dashboards.Dashboard) *unstructured.Unstructured {
 	spec := stack.Spec.Dashboards
-	file, content := onlyEntry(configMap.Data)
+	meta := objectMeta(stack, componentDashboards, dashboardName(stack, dashboard.Name), nil)
 	selector, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&spec.GrafanaOperator.InstanceSelector)
 	if err != nil {
 		selector = map[string]any{} // A LabelSelector always converts.
 	}
 	body := map[string]any{
 		"instanceSelector": selector,
-		"configMapRef":     map[string]any{"name": configMap.Name, "key": file},
+		"configMapRef":     map[string]any{"name": meta.Name, "key": dashboardFile(stack, dashboard.Name)},
 	}
 	if spec.GrafanaOperator.AllowCrossNamespaceImport {
 		body["allowCrossNamespaceImport"] = true
@@ -102,21 +93,13 @@ func grafanaDashboard(stack *obsv1.ObservabilityStack, configMap *corev1.ConfigM
 	if spec.Folder != "" {
 		body["folder"] = spec.Folder
 	}
-	meta := objectMeta(stack, componentDashboards, configMap.Name, nil)
-	sum := sha256.Sum256([]byte(content))
 	u := &unstructured.Unstructured{Object: map[string]any{"spec": body}}
 	u.SetGroupVersionKind(GrafanaDashboardKind)
 	u.SetNamespace(meta.Namespace)
 	u.SetName(meta.Name)
 	u.SetLabels(meta.Labels)
 	// grafana-operator does not notice a ConfigMap that changes; it does notice its own object.
+	sum := sha256.Sum256([]byte(dashboard.JSON))
 	u.SetAnnotations(map[string]string{"obstack.dev/content-hash": hex.EncodeToString(sum[:8])})
 	return u
-}
-
-func onlyEntry(data map[string]string) (key, value string) {
-	for key, value = range data {
-		return key, value
-	}
-	return "", ""
 }

@@ -220,6 +220,13 @@ func renderedOf(t *testing.T, path string, parsed memo, tc goldenCase) rendered 
 	return found
 }
 
+func onlyEntry(data map[string]string) (key, value string) {
+	for key, value = range data {
+		return key, value
+	}
+	return "", ""
+}
+
 // shapeOfExpr is the expression with its names and numbers, and with the labels of its matchers
 // instead of their values. Every selector must name the stack and its namespace.
 func shapeOfExpr(t *testing.T, path string, stack *obsv1.ObservabilityStack, text string) string {

@@ -76,7 +76,8 @@ func (b *bench) converge(stacks []*obsv1.ObservabilityStack) time.Duration {
 	before, n := b.metrics().Passes(), float64(len(stacks))
 	b.paused(func() { b.parallel(len(stacks), func(i int) { b.create(stacks[i]) }) })
 	began := time.Now()
-	// A response has series for each stack, and making it takes processor time that the operator needs.
+	// A response has series for each stack, and making it takes processor time that the operator
+	// needs.
 	b.until(time.Duration(n)*time.Millisecond, "all stacks have a status", func(s testenv.Samples) bool {
 		all, unknown := s.Sum("obstack_stacks"), s.Sum("obstack_stacks", `ready="Unknown"`)
 		return all-unknown >= n && s.Passes()-before >= n && s.Idle()

@@ -49,23 +49,12 @@ type Stack struct {
 	Namespace, Name string
 	// Datasource is the uid of the data source that the dashboards open with.
 	Datasource string
-	Monitors   []Monitor
+	Monitors   []obsv1.Monitor
 	// Brokers are the names of the stack's brokers.
 	Brokers []string
 	HasSLOs bool
-	Links   []Link
+	Links   []obsv1.DashboardLink
 }
-
-// Monitor is an HTTP service of the stack.
-type Monitor struct {
-	Name      string
-	Framework obsv1.Framework
-	// Interval between two scrapes, such as 30s.
-	Interval string
-}
-
-// Link is shown at the top of every dashboard.
-type Link struct{ Title, URL string }
 
 // Dashboard is one dashboard of a stack.
 type Dashboard struct {
@@ -79,7 +68,7 @@ type Dashboard struct {
 // services, whose metrics have other names, and one for tasks.
 func Render(stack Stack) []Dashboard {
 	all := []Dashboard{embedded[Overview].render(stack, Overview, "", stack.Monitors)}
-	monitors := map[obsv1.Framework][]Monitor{}
+	monitors := map[obsv1.Framework][]obsv1.Monitor{}
 	for _, m := range stack.Monitors {
 		monitors[m.Framework] = append(monitors[m.Framework], m)
 	}

@@ -3,7 +3,6 @@
 package dashboards
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -49,7 +48,7 @@ func inPromQL(s string) string {
 
 // render makes a dashboard of a stack, about some of its monitors, and about one framework if it
 // has a name: one panel a line. Panels with nothing to show in this stack are left out.
-func (t *template) render(stack Stack, name string, of obsv1.Framework, monitors []Monitor) Dashboard {
+func (t *template) render(stack Stack, name string, of obsv1.Framework, monitors []obsv1.Monitor) Dashboard {
 	all := headValues(stack, name, of, monitors)
 	each := make([]values, len(monitors))
 	for i, monitor := range monitors {
@@ -74,7 +73,7 @@ func (t *template) render(stack Stack, name string, of obsv1.Framework, monitors
 }
 
 // headValues are what a dashboard says once: whose it is, and the choices that it offers.
-func headValues(stack Stack, name string, of obsv1.Framework, monitors []Monitor) values {
+func headValues(stack Stack, name string, of obsv1.Framework, monitors []obsv1.Monitor) values {
 	var names []string
 	for _, monitor := range monitors {
 		names = append(names, monitor.Name)
@@ -186,13 +185,14 @@ func refID(n int) string {
 
 // scrapeInterval is the longest of the monitors'. Grafana makes $__rate_interval at least four
 // times as long, which rate() needs to survive a missed scrape.
-func scrapeInterval(monitors []Monitor) string {
-	longest, text := time.Duration(0), ""
+func scrapeInterval(monitors []obsv1.Monitor) string {
+	var longest time.Duration
+	text := obsv1.Duration("30s")
 	for _, monitor := range monitors {
-		interval, err := time.ParseDuration(monitor.Interval)
+		interval, err := time.ParseDuration(string(monitor.Interval))
 		if err == nil && interval > longest {
 			longest, text = interval, monitor.Interval
 		}
 	}
-	return cmp.Or(text, "30s")
+	return string(text)
 }
