@@ -54,7 +54,7 @@ func dashboardsIn(t *testing.T, stack *obsv1.ObservabilityStack, in Inputs) map[
 		if !ok {
 			continue
 		}
-		_, content := onlyEntry(configMap.Data)
+		content := onlyValue(configMap.Data)
 		name := strings.TrimPrefix(configMap.Name, dashboardName(stack, ""))
 		if left := notFilledIn.FindAllString(content, -1); len(left) > 0 {
 			t.Errorf("%s: not filled in: %v", configMap.Name, left)

@@ -205,7 +205,7 @@ func renderedOf(t *testing.T, path string, parsed memo, tc goldenCase) rendered 
 		}
 	}
 	for _, object := range dashboardsOf(tc.stack, tc.in).Objects {
-		_, content := onlyEntry(object.(*corev1.ConfigMap).Data)
+		content := onlyValue(object.(*corev1.ConfigMap).Data)
 		found["the panels"] = append(found["the panels"], parsed.of(content, func() []string {
 			var shapes []string
 			for _, panel := range parseDashboard(t, path, []byte(content)).Panels {
@@ -220,11 +220,11 @@ func renderedOf(t *testing.T, path string, parsed memo, tc goldenCase) rendered 
 	return found
 }
 
-func onlyEntry(data map[string]string) (key, value string) {
-	for key, value = range data {
-		return key, value
+func onlyValue(data map[string]string) string {
+	for _, value := range data {
+		return value
 	}
-	return "", ""
+	return ""
 }
 
 // shapeOfExpr is the expression with its names and numbers, and with the labels of its matchers

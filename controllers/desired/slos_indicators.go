@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/common/model"
+
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/desired/framework"
 )
@@ -128,21 +130,18 @@ func leMatcher(bound float64) string {
 func boundaries(bounds []float64) string {
 	var texts []string
 	for _, bound := range bounds {
-		left := time.Duration(math.Round(bound * 1e3))
-		if left == 0 || math.Abs(bound*1e3-float64(left)) > 1e-3 {
+		left := time.Duration(math.Round(bound*1e3)) * time.Millisecond
+		if left == 0 || math.Abs(bound-left.Seconds()) > 1e-6 {
 			continue
 		}
-		var text strings.Builder
-		for _, unit := range []struct {
-			name string
-			ms   time.Duration
-		}{{"h", 3600_000}, {"m", 60_000}, {"s", 1000}, {"ms", 1}} {
-			if n := left / unit.ms; n > 0 {
-				fmt.Fprintf(&text, "%d%s", n, unit.name)
-				left -= n * unit.ms
-			}
+		var text string
+		if hours := left / time.Hour; hours > 0 { // The spec knows no days, as Prometheus does.
+			text = fmt.Sprintf("%dh", hours)
 		}
-		texts = append(texts, text.String())
+		if left %= time.Hour; left > 0 {
+			text += model.Duration(left).String()
+		}
+		texts = append(texts, text)
 	}
 	return strings.Join(texts, ", ")
 }

@@ -86,9 +86,9 @@ func TestEncodeReturnsItsError(t *testing.T) {
 
 // TestRenderSkipsUnknownFrameworks: the CRD of a newer obstack may know more of them.
 func TestRenderSkipsUnknownFrameworks(t *testing.T) {
-	rendered := Render(Stack{
-		Name: "shop", Monitors: []obsv1.Monitor{{Name: "api", Framework: "rails"}, {Name: "web", Framework: obsv1.FrameworkFlask}},
-	})
+	rendered := Render(Stack{Name: "shop", Monitors: []obsv1.Monitor{
+		{Name: "api", Framework: "rails"}, {Name: "web", Framework: obsv1.FrameworkFlask},
+	}})
 	var names []string
 	for _, dashboard := range rendered {
 		names = append(names, dashboard.Name)
