@@ -121,7 +121,12 @@ func TestSettingsReportTooManyVersions(t *testing.T) {
 		t.Errorf("reason = %s with %d versions", out.Reason, maxVersions)
 	}
 	in.Versions = append(in.Versions, SettingsVersion{Namespace: "shop"})
-	if out := settings(stack, in); out.Reason != obsv1.ReasonTooManyVersions || !strings.Contains(out.Message, "21 versions") {
-		t.Errorf("reason = %s (%s) with one more", out.Reason, out.Message)
+	off := settings(stack, in)
+	in.Workloads = &Workloads{}
+	for why, out := range map[string]Output{"with injection off": off, "kubectl get pods -L": settings(stack, in)} {
+		if out.Reason != obsv1.ReasonTooManyVersions || !strings.Contains(out.Message, "21 versions") ||
+			!strings.Contains(out.Message, why) {
+			t.Errorf("reason = %s (%s) with one more, want %q", out.Reason, out.Message, why)
+		}
 	}
 }
