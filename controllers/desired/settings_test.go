@@ -44,7 +44,8 @@ func TestSettingsPinTheHash(t *testing.T) {
 func versionOf(s *Settings) SettingsVersion {
 	secret := s.Secrets(nil)[0]
 	return SettingsVersion{
-		Namespace: secret.Namespace, Hash: secret.Labels[obsv1.StampVersion], Content: secret.Annotations[obsv1.AnnotationContent],
+		Namespace: secret.Namespace, Hash: secret.Labels[obsv1.StampVersion],
+		Content: secret.Annotations[obsv1.AnnotationContent],
 	}
 }
 
@@ -55,7 +56,8 @@ func TestSettingsKeepTheHashOfEqualContent(t *testing.T) {
 	restored := in.Secrets[ref]
 	restored.Revision = "of another Secret"
 	in.Secrets[ref] = restored
-	if got := versionOf(NewSettings(stack, in.Secrets, []SettingsVersion{{"shop", "other", "other"}, first})); got != first {
+	exist := []SettingsVersion{{"shop", "other", "other"}, first}
+	if got := versionOf(NewSettings(stack, in.Secrets, exist)); got != first {
 		t.Errorf("version = %+v for the same content, want %+v", got, first)
 	}
 	if got := NewSettings(stack, in.Secrets, nil); got.Hash() == first.Hash {
