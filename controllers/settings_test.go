@@ -71,6 +71,24 @@ func TestKeeperMakesAnImmutableVersionInEveryNamespace(t *testing.T) {
 	}
 }
 
+// The first Job or Pod of a Namespace would race its settings.
+func TestKeeperIsBeforeTheFirstPodOfANamespaceThatNamesTheStack(t *testing.T) {
+	f := newInjecting(t)
+	home, empty, refused := namespace(t), namespace(t), namespace(t)
+	for _, name := range []string{empty, refused} {
+		label(t, name, map[string]string{obsv1.LabelUseStack: "shop", obsv1.LabelUseNamespace: home})
+	}
+	label(t, empty, map[string]string{"team": "shop"})
+	stack := settingsStack(t, home, admitTeam)
+	f.reconcileStack(t, stack)
+	if !exists(t, settingsIn(stack, empty)) {
+		t.Error("a namespace that names the stack has no settings")
+	}
+	if exists(t, settingsIn(stack, refused)) {
+		t.Error("one that the stack does not admit has them")
+	}
+}
+
 func TestKeeperRestoresVersions(t *testing.T) {
 	for name, harm := range map[string]func(*testing.T, *corev1.Secret){
 		"deleted": func(t *testing.T, version *corev1.Secret) { remove(t, version) },

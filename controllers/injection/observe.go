@@ -54,6 +54,11 @@ func (i *Injector) Observe(ctx context.Context, stack *obsv1.ObservabilityStack)
 	for _, pod := range alone {
 		state.Namespaces = append(state.Namespaces, pod.Namespace)
 	}
+	asking, err := i.Reader.asking(ctx, stack)
+	if err != nil {
+		return state, err
+	}
+	state.Namespaces = append(state.Namespaces, asking...)
 	slices.Sort(state.Namespaces)
 	state.Namespaces = slices.Compact(state.Namespaces)
 	state.Candidates = append(state.Candidates, alone...)

@@ -68,26 +68,6 @@ func (i *Injector) stacksOfWorkload(ctx context.Context, obj client.Object) []re
 	return i.existing(ctx, names)
 }
 
-func (i *Injector) stacksOfNamespace(ctx context.Context, obj client.Object) []reconcile.Request {
-	if !i.Reader.Watched(obj.GetName()) {
-		return nil
-	}
-	workloads, err := i.Reader.InNamespace(ctx, obj.GetName())
-	if err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "Could not find the workloads of a Namespace", "namespace", obj.GetName())
-		return nil
-	}
-	names := map[types.NamespacedName]bool{}
-	for _, w := range workloads {
-		// The Namespace may name another stack than before; both are looked up, with the old and
-		// the new object.
-		for _, claim := range []policy.Claim{policy.ClaimOf(w, nil), policy.NamespaceClaim(obj)} {
-			names[claim.Stack] = claim.Made()
-		}
-	}
-	return i.existing(ctx, names)
-}
-
 // existing keeps the names of stacks that there are.
 func (i *Injector) existing(ctx context.Context, names map[types.NamespacedName]bool) []reconcile.Request {
 	var requests []reconcile.Request
