@@ -28,6 +28,7 @@ type options struct {
 	leaderElectionNamespace string
 	watchNamespaces         []string
 	maxConcurrentReconciles int
+	maxConcurrentRollouts   int
 	exporterImage           string
 	resyncPeriod            time.Duration
 	webhook                 webhookOptions
@@ -61,6 +62,8 @@ func parseFlags(args []string, output io.Writer) (*options, error) {
 		"comma-separated `namespaces` whose stacks are kept; all if it is empty")
 	fs.IntVar(&o.maxConcurrentReconciles, "max-concurrent-reconciles", 8,
 		"how many stacks are worked on at a time, at least 1")
+	fs.IntVar(&o.maxConcurrentRollouts, "max-concurrent-rollouts", 20,
+		"how many workloads of all stacks together roll out at a time because of new settings, at least 1")
 	fs.StringVar(&o.exporterImage, "exporter-image", "ghcr.io/obstack/obstack:"+version,
 		"`image` of the task exporter, run as /task-exporter, where a broker names none")
 	fs.DurationVar(&o.resyncPeriod, "resync-period", 10*time.Hour,
@@ -90,6 +93,9 @@ func (o *options) check(level string) error {
 	}
 	if o.maxConcurrentReconciles < 1 {
 		return fmt.Errorf("--max-concurrent-reconciles=%d: must be at least 1", o.maxConcurrentReconciles)
+	}
+	if o.maxConcurrentRollouts < 1 {
+		return fmt.Errorf("--max-concurrent-rollouts=%d: must be at least 1", o.maxConcurrentRollouts)
 	}
 	if o.resyncPeriod < 10*time.Second {
 		return fmt.Errorf("--resync-period=%s: must be at least 10s", o.resyncPeriod)

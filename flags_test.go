@@ -16,6 +16,7 @@ func TestParseFlagsRefusesBadFlagsByName(t *testing.T) {
 	}{
 		{[]string{"--log-level=loud"}, "--log-level=loud: must be debug, info or error"},
 		{[]string{"--log-format=xml"}, "--log-format=xml: must be json or console"},
+		{[]string{"--max-concurrent-rollouts=0"}, "--max-concurrent-rollouts=0: must be at least 1"},
 		{[]string{"--max-concurrent-reconciles=0"}, "--max-concurrent-reconciles=0: must be at least 1"},
 		{[]string{"--resync-period=1s"}, "--resync-period=1s: must be at least 10s"},
 		{[]string{"--exporter-image="}, "--exporter-image: must name an image"},

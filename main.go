@@ -163,6 +163,7 @@ func setup(ctx context.Context, mgr ctrl.Manager, opts *options, reporter *failu
 	err := controllers.Setup(ctx, mgr, controllers.Options{
 		ExporterImage:           opts.exporterImage,
 		MaxConcurrentReconciles: opts.maxConcurrentReconciles,
+		MaxConcurrentRollouts:   opts.maxConcurrentRollouts,
 		Injection:               opts.webhook.enabled,
 		Namespaces:              opts.namespaces(),
 		Wrap: func(r reconcile.Reconciler) reconcile.Reconciler {

@@ -39,8 +39,9 @@ func startManager(t *testing.T, namespace string) {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	if err := Setup(ctx, mgr,
-		Options{ExporterImage: "ghcr.io/obstack/obstack:test", MaxConcurrentReconciles: 2}); err != nil {
+	if err := Setup(ctx, mgr, Options{
+		ExporterImage: "ghcr.io/obstack/obstack:test", MaxConcurrentReconciles: 2, MaxConcurrentRollouts: 20,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
@@ -94,7 +95,6 @@ func TestSetupReactsToWhatHappens(t *testing.T) {
 		eventuallyCondition(t, stack, obsv1.Ready, obsv1.ReasonAvailable)
 	})
 	t.Run("a child that is deleted", func(t *testing.T) { repairsADeletedChild(t, stack) })
-	t.Run("settings that are deleted", func(t *testing.T) { repairsDeletedSettings(t, stack) })
 	t.Run("a child that another process made", func(t *testing.T) { prunesALateChild(t, stack) })
 	t.Run("a child that is edited", func(t *testing.T) { repairsAnEditedChild(t, stack) })
 	t.Run("a Secret that goes and comes back", func(t *testing.T) { followsTheDSN(t, stack) })
@@ -117,14 +117,6 @@ func repairsADeletedChild(t *testing.T, stack *obsv1.ObservabilityStack) {
 			return fmt.Errorf("the old ConfigMap is still there")
 		}
 		return err
-	})
-}
-
-func repairsDeletedSettings(t *testing.T, stack *obsv1.ObservabilityStack) {
-	version := settingsIn(stack, stack.Namespace)
-	remove(t, version)
-	eventually(t, "new settings", func() error {
-		return live.Get(t.Context(), client.ObjectKeyFromObject(version), version)
 	})
 }
 

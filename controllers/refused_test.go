@@ -4,6 +4,7 @@ package controllers
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -16,16 +17,17 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/controllers/injection/policy"
 	"obstack.dev/obstack/test/testenv"
 )
 
-// refuse has an admission policy refuse what the operator does with a kind in a namespace.
-func refuse(t *testing.T, namespace, group, resource string, operation admissionv1.OperationType) {
+// refuse has an admission policy refuse what the operator does with the Deployments of a namespace.
+func refuse(t *testing.T, namespace string, operation admissionv1.OperationType) {
 	t.Helper()
 	rule := admissionv1.RuleWithOperations{
 		Operations: []admissionv1.OperationType{operation},
-		Rule:       admissionv1.Rule{APIGroups: []string{group}, APIVersions: []string{"*"}, Resources: []string{resource}},
+		Rule: admissionv1.Rule{
+			APIGroups: []string{"apps"}, APIVersions: []string{"*"}, Resources: []string{"deployments"},
+		},
 	}
 	name := "freeze-" + namespace
 	objects := []client.Object{
@@ -83,7 +85,7 @@ func TestRolloutReportsARefusalInsteadOfTryingAgain(t *testing.T) {
 	ns := namespace(t)
 	d := annotatedDeployment(ns, "api", "shop")
 	create(t, d)
-	refuse(t, ns, "apps", "deployments", admissionv1.Update)
+	refuse(t, ns, admissionv1.Update)
 	refused(t, stamping(d))
 
 	stack := settingsStack(t, ns)
@@ -103,33 +105,72 @@ func TestRolloutReportsARefusalInsteadOfTryingAgain(t *testing.T) {
 	wantStamp(t, d, "", "")
 }
 
-func TestWorkloadReconcilerRecordsARefusalInsteadOfTryingAgain(t *testing.T) {
+func TestRolloutReportsARefusedRelease(t *testing.T) {
 	f := newInjecting(t)
 	ns := namespace(t)
-	f.reconcileStack(t, settingsStack(t, ns))
+	stack := settingsStack(t, ns)
+	f.reconcileStack(t, stack)
 	d := annotatedDeployment(ns, "api", "shop")
 	create(t, d) // the webhook stamps it
 	delete(d.Annotations, obsv1.AnnotationStack)
 	if err := live.Update(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}
-	refuse(t, ns, "apps", "deployments", admissionv1.Update)
+	refuse(t, ns, admissionv1.Update)
 	refused(t, stamping(d))
 
-	key := policy.Key{Kind: policy.KindDeployment, NamespacedName: client.ObjectKeyFromObject(d)}
-	result, err := f.workloads.Reconcile(t.Context(), key)
-	if err != nil || result.RequeueAfter < time.Minute {
-		t.Errorf("Reconcile: %v, again after %s, want no error and a minute or more", err, result.RequeueAfter)
+	if result := f.reconcileStack(t, stack); result.RequeueAfter < time.Minute {
+		t.Errorf("again after %s, want a minute or more", result.RequeueAfter)
 	}
+	wantCondition(t, stack, obsv1.InjectionReady, metav1.ConditionFalse, obsv1.ReasonRejected)
 	if events := strings.Join(f.events(), "\n"); !strings.Contains(events, "freeze-"+ns) {
 		t.Errorf("events %q, want one that names the policy", events)
+	}
+	// While it waits, it is no less refused.
+	f.reconcileStack(t, stack)
+	wantCondition(t, stack, obsv1.InjectionReady, metav1.ConditionFalse, obsv1.ReasonRejected)
+	if events := f.events(); len(events) > 0 {
+		t.Errorf("events %q, want none before the next try", events)
+	}
+}
+
+// A tenant whose every workload is refused, more than may roll out at a time, stops nobody else.
+func TestRolloutGoesOnAfterRefusals(t *testing.T) {
+	f := newInjecting(t)
+	frozen, ns := namespace(t), namespace(t)
+	stack := settingsStack(t, ns, admitAll)
+	var all []*appsv1.Deployment
+	for i := range 7 {
+		all = append(all, annotatedDeployment(frozen, fmt.Sprintf("a-%d", i), ns+"/shop"))
+	}
+	all = append(all, annotatedDeployment(ns, "api", "shop"), annotatedDeployment(ns, "worker", "shop"))
+	for _, d := range all {
+		create(t, d)
+	}
+	refuse(t, frozen, admissionv1.Update)
+	refused(t, stamping(all[0]))
+	for range 3 {
+		f.reconcileStack(t, stack)
+	}
+	for _, d := range all[7:] {
+		wantStamp(t, d, ns+"/shop", stack.Status.ConfigHash)
+	}
+	// That is the tenant's own matter, and is said there.
+	got := stack.Status.Workloads
+	if len(got.Namespaces) != 1 || got.Namespaces[0].Name != frozen || got.Namespaces[0].Pending != 7 ||
+		got.Namespaces[0].Reason != obsv1.ReasonRejected {
+		t.Errorf("workloads = %+v, want those of %s to be refused", got, frozen)
+	}
+	message := wantCondition(t, stack, obsv1.InjectionReady, metav1.ConditionFalse, obsv1.ReasonRollingOut)
+	if strings.Contains(message, frozen) {
+		t.Errorf("message %q is about another namespace", message)
 	}
 }
 
 func TestPruneReportsARefusalInsteadOfTryingAgain(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	f.reconcileStack(t, stack)
-	refuse(t, stack.Namespace, "apps", "deployments", admissionv1.Delete)
+	refuse(t, stack.Namespace, admissionv1.Delete)
 	exporter := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: "shop-tasks-main"}}
 	refused(t, func(ctx context.Context) error { return operator.Delete(ctx, exporter.DeepCopy(), client.DryRunAll) })
 

@@ -3,7 +3,9 @@
 package controllers
 
 import (
+	"fmt"
 	"maps"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,10 +18,8 @@ import (
 	"obstack.dev/obstack/controllers/injection/policy"
 )
 
-// retryBackoff is how long the first retry keeps the second one waiting.
-const retryBackoff = time.Minute
-
-// A Pod that missed the webhook has its workload patched, once, then again only after a while.
+// A Pod that missed the webhook has its workload patched, three times, each after a longer while.
+// What was tried already is in the workload itself, so a restarted operator does not begin anew.
 func TestRolloutRetriesAMissedInjection(t *testing.T) {
 	f := newInjecting(t)
 	ns := namespace(t)
@@ -31,6 +31,9 @@ func TestRolloutRetriesAMissedInjection(t *testing.T) {
 	missed := stampedPod(t, d, stack)
 
 	attempt := func() string {
+		clock := f.clock
+		f = newInjecting(t) // A restart.
+		f.clock = clock
 		f.reconcileStack(t, stack)
 		refresh(t, d)
 		return d.Spec.Template.Annotations[obsv1.StampAttempt]
@@ -41,25 +44,34 @@ func TestRolloutRetriesAMissedInjection(t *testing.T) {
 	if got := attempt(); got != "1" {
 		t.Errorf("attempt = %q while it rolls out, want 1", got)
 	}
+	for i, wait := range []time.Duration{10 * time.Minute, time.Hour} {
+		settle(t, d)
+		if got, want := attempt(), fmt.Sprint(i+1); got != want {
+			t.Errorf("attempt = %q right after the rollout, want %s for %s", got, want, wait)
+		}
+		if got := f.reconcileStack(t, stack).RequeueAfter; got < wait/2 || got > 2*wait {
+			t.Errorf("looks again after %s, want about %s", got, wait)
+		}
+		f.clock = f.clock.Add(wait)
+		if got, want := attempt(), fmt.Sprint(i+2); got != want {
+			t.Errorf("attempt = %q after %s, want %s", got, wait, want)
+		}
+	}
 	settle(t, d)
-	if got := attempt(); got != "1" {
-		t.Errorf("attempt = %q right after the rollout, want the second only after %s", got, retryBackoff)
+	f.clock = f.clock.Add(100 * time.Hour)
+	if got := attempt(); got != "3" {
+		t.Errorf("attempt = %q after three retries, want no other", got)
 	}
-	if got := f.reconcileStack(t, stack).RequeueAfter; got < time.Second || got > 2*retryBackoff {
-		t.Errorf("looks again after %s, want about %s", got, retryBackoff)
+	wantCondition(t, stack, obsv1.InjectionReady, metav1.ConditionFalse, obsv1.ReasonInjectionBlocked)
+	if events := strings.Join(f.events(), "\n"); !strings.Contains(events, obsv1.ReasonInjectionBlocked) {
+		t.Errorf("events %q, want one about what blocks the injection", events)
 	}
-	f.clock = f.clock.Add(retryBackoff)
-	if got := attempt(); got != "2" {
-		t.Errorf("attempt = %q after %s, want 2", got, retryBackoff)
-	}
-	settle(t, d)
-	f.clock = f.clock.Add(retryBackoff)
-	if got := attempt(); got != "2" {
-		t.Errorf("attempt = %q after another %s, want 2, because the wait doubles", got, retryBackoff)
+	f.reconcileStack(t, stack)
+	if events := f.events(); len(events) > 0 {
+		t.Errorf("events %q, want none a second time", events)
 	}
 }
 
-// settle writes what the controller manager would after a rollout.
 func settle(t *testing.T, d *appsv1.Deployment) {
 	t.Helper()
 	refresh(t, d)

@@ -36,6 +36,8 @@ type Options struct {
 	ExporterImage string
 	// MaxConcurrentReconciles is how many stacks are reconciled at a time.
 	MaxConcurrentReconciles int
+	// MaxConcurrentRollouts is how many workloads roll out at a time, of all stacks together.
+	MaxConcurrentRollouts int
 	// Injection turns on what brings settings to workloads. Its webhooks are its other half.
 	Injection bool
 	// Namespaces are those that the manager's cache holds; nil if all.
@@ -95,7 +97,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	}
 	var injector *injection.Injector
 	if opts.Injection {
-		if injector, err = injection.New(ctx, mgr, opts.Namespaces); err != nil {
+		if injector, err = injection.New(ctx, mgr, opts.Namespaces, opts.MaxConcurrentRollouts); err != nil {
 			return err
 		}
 		stacks.Injection = injector

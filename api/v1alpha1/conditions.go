@@ -74,6 +74,14 @@ const (
 	// ReasonRolloutRequired: workloads run an old configuration, and spec.injection.rollout
 	// leaves it to their owners to restart them.
 	ReasonRolloutRequired = "RolloutRequired"
+	// ReasonRolloutStuck: workloads make no progress within their progress deadline, so others
+	// were given their places.
+	ReasonRolloutStuck = "RolloutStuck"
+	// ReasonStampContested: somebody takes the stamp off a template again and again, which is
+	// left alone.
+	ReasonStampContested = "StampContested"
+	// ReasonInjectionBlocked: Pods start without the settings, and no further retry is made.
+	ReasonInjectionBlocked = "InjectionBlocked"
 	// ReasonSuspended: spec.suspend is set and the cluster is as the spec says.
 	ReasonSuspended = "Suspended"
 	// ReasonDrifted: spec.suspend is set and the cluster differs from what the spec says.

@@ -23,6 +23,12 @@ type InjectionSpec struct {
 	// configuration than the stack's. Absent: automatically, 5 at a time.
 	// +optional
 	Rollout *RolloutSpec `json:"rollout,omitempty"`
+
+	// requireAll makes the conditions InjectionReady and Ready False also for workloads
+	// of other namespaces. Absent or false: they speak for the stack's own namespace, and
+	// status.workloads lists the others.
+	// +optional
+	RequireAll bool `json:"requireAll,omitempty"`
 }
 
 // NamespacesFrom says which namespaces are meant.
@@ -83,10 +89,10 @@ type RolloutSpec struct {
 	MaxConcurrent int32 `json:"maxConcurrent,omitempty"`
 }
 
-// WorkloadsStatus counts the workloads that name the stack in the annotation
-// obstack.dev/stack, themselves, through their Pod template or their Namespace.
-type WorkloadsStatus struct {
-	// annotated is how many there are: the sum of the others.
+// WorkloadCounts counts workloads by how far they are.
+type WorkloadCounts struct {
+	// annotated is how many name the stack and may have its settings: those that are
+	// injected and those that are pending.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Annotated int32 `json:"annotated,omitempty"`
@@ -102,14 +108,48 @@ type WorkloadsStatus struct {
 	// +kubebuilder:validation:Minimum=0
 	Pending int32 `json:"pending,omitempty"`
 
-	// refused is how many get nothing: this stack does not admit their namespace, or
-	// their annotations are wrong. An event on each says why.
+	// refused is how many name the stack and get nothing: it does not admit their
+	// namespace, or their annotations are wrong. An event on each says why.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Refused int32 `json:"refused,omitempty"`
+}
+
+// WorkloadsStatus counts the workloads that name the stack in the annotation
+// obstack.dev/stack, themselves or through their Pod template, or through the labels
+// of their Namespace.
+type WorkloadsStatus struct {
+	WorkloadCounts `json:",inline"`
 
 	// summary is injected/annotated, such as "3/4".
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
 	Summary string `json:"summary,omitempty"`
+
+	// namespaces lists other namespaces than the stack's with workloads that name it, at
+	// most 50: those in which something is pending before all others.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=50
+	Namespaces []NamespaceWorkloads `json:"namespaces,omitempty"`
+}
+
+// MaxNamespaces is how many namespaces the status lists.
+const MaxNamespaces = 50
+
+// NamespaceWorkloads counts the workloads of one namespace.
+type NamespaceWorkloads struct {
+	// name of the Namespace.
+	// +required
+	// +kubebuilder:validation:MaxLength=63
+	Name string `json:"name,omitempty"`
+
+	WorkloadCounts `json:",inline"`
+
+	// reason says why some are pending or refused, in the words of the condition
+	// InjectionReady. Absent: all are injected.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason,omitempty"`
 }

@@ -87,7 +87,8 @@ const (
 	StampAttempt = "inject.obstack.dev/attempt"
 )
 
-// AnnotationRecord on a workload is what obstack did to it.
+// AnnotationRecord is on workloads whose template obstack changed: what it did to them. It is
+// written in the same request as the stamp, and outlives the operator.
 const AnnotationRecord = "inject.obstack.dev/record"
 
 const (

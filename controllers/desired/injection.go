@@ -4,6 +4,7 @@ package desired
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,8 +16,10 @@ import (
 type Workloads struct {
 	// Status counts the workloads.
 	Status obsv1.WorkloadsStatus
-	// Rolling, Outdated, Missed and Stale name those that are not injected, sorted.
-	Rolling, Outdated, Missed, Stale []string
+	// Counted counts those that the condition is about: of the stack's own namespace, or all.
+	Counted obsv1.WorkloadCounts
+	// The others name those of them that are not injected, sorted.
+	Rolling, Stuck, Outdated, Contested, Missed, Blocked, Stale []string
 }
 
 // injection says how many of the stack's workloads have the current settings.
@@ -47,46 +50,84 @@ const restartThem = "restart them, for example with kubectl rollout restart"
 
 func injectionState(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	found := in.Workloads
-	all := found.Status.Annotated - found.Status.Refused
-	spec := stack.Spec.Injection
-	manual := spec != nil && spec.Rollout != nil && spec.Rollout.Policy == obsv1.RolloutManual
-	wait := func(reason string, which []string, doing string) Output {
-		return unavailable(nil, reason, fmt.Sprintf(
-			"%d of %s %s: %s", len(which), count(int(all), "workload"), doing, some(which)))
+	for _, state := range waiting(stack.Spec.Injection, found) {
+		if n := len(state.which); n > 0 {
+			return unavailable(nil, state.reason, fmt.Sprintf("%d of %s %s: %s", n,
+				count(int(found.Counted.Annotated), "workload"), state.doing, some(state.which)))
+		}
 	}
-	switch {
-	case found.Status.Annotated == 0:
-		return available(nil, fmt.Sprintf(
-			"no workload takes its settings from this stack: annotate one with %s: %s", obsv1.AnnotationStack, stack.Name))
-	case len(found.Missed) > 0 && manual:
-		return wait(obsv1.ReasonRolloutRequired, found.Missed,
-			"have Pods that started while the webhook was away; "+restartThem)
-	case len(found.Outdated)+len(found.Stale) > 0 && manual:
-		return wait(obsv1.ReasonRolloutRequired, append(found.Outdated, found.Stale...),
-			"run another configuration; "+restartThem)
-	case len(found.Rolling)+len(found.Outdated) > 0:
-		return wait(obsv1.ReasonRollingOut, append(found.Rolling, found.Outdated...),
-			"are rolling out or wait for their turn; see them with kubectl rollout status")
-	case len(found.Missed) > 0:
-		return wait(obsv1.ReasonRollingOut, found.Missed,
-			"have Pods that started while the webhook was away; obstack retries the injection, or restart them")
-	case len(found.Stale) > 0:
-		return wait(obsv1.ReasonRolloutRequired, found.Stale,
-			"have Pods with an old configuration that Kubernetes keeps; delete these Pods")
+	return available(nil, injectedMessage(stack, found))
+}
+
+// state is why some workloads are not injected.
+type state struct {
+	reason string
+	which  []string
+	// doing says what they do or lack, and what their owners are to do.
+	doing string
+}
+
+// waiting are the states of workloads that are not injected, from those that wait for somebody
+// to those that pass by themselves.
+func waiting(spec *obsv1.InjectionSpec, found *Workloads) []state {
+	missed := "have Pods that started while the webhook was away; "
+	states := []state{
+		{obsv1.ReasonStampContested, found.Contested, "have a Pod template of which somebody else changes the labels and " +
+			"annotations inject.obstack.dev/*; the events on them say who and what to do"},
+		{obsv1.ReasonInjectionBlocked, found.Blocked, "have Pods that started without the settings, as did those of each " +
+			"retry; the events on them say what to do"},
 	}
-	message := fmt.Sprintf("%s injected", count(int(found.Status.Injected), "workload"))
+	if spec != nil && spec.Rollout != nil && spec.Rollout.Policy == obsv1.RolloutManual {
+		states = append(states,
+			state{obsv1.ReasonRolloutRequired, found.Missed, missed + restartThem},
+			state{obsv1.ReasonRolloutRequired, slices.Concat(found.Outdated, found.Stale),
+				"run another configuration; " + restartThem})
+	}
+	return append(states,
+		state{obsv1.ReasonRolloutStuck, found.Stuck, "make no progress within their progress deadline, so that others got " +
+			"their places; see them with kubectl rollout status"},
+		state{obsv1.ReasonRollingOut, slices.Concat(found.Rolling, found.Outdated),
+			"are rolling out or wait for their turn; see them with kubectl rollout status"},
+		state{obsv1.ReasonRollingOut, found.Missed, missed + "obstack retries the injection, or restart them"},
+		state{obsv1.ReasonRolloutRequired, found.Stale,
+			"have Pods with an old configuration that Kubernetes keeps; delete these Pods"})
+}
+
+func injectedMessage(stack *obsv1.ObservabilityStack, found *Workloads) string {
+	if found.Status.Annotated+found.Status.Refused == 0 {
+		return fmt.Sprintf("no workload takes its settings from this stack: annotate one with %s: %s",
+			obsv1.AnnotationStack, stack.Name)
+	}
+	message := fmt.Sprintf("%s injected", count(int(found.Counted.Injected), "workload"))
+	if others := found.Status.Annotated - found.Counted.Annotated; others > 0 {
+		message += fmt.Sprintf(", and %d of %d in other namespaces (see status.workloads)",
+			found.Status.Injected-found.Counted.Injected, others)
+	}
 	if found.Status.Refused > 0 {
 		message += fmt.Sprintf(", %d refused: the events on them say why", found.Status.Refused)
 	}
-	return available(nil, message)
+	return message
 }
 
-// WebhookUnavailable is the condition of a stack whose workloads cannot be patched
-// because the webhook does not respond.
-func WebhookUnavailable(which []string) Output {
-	return unavailable(nil, obsv1.ReasonWebhookUnavailable, fmt.Sprintf(
-		"the webhook does not respond for %s, so a rollout would inject nothing: see whether obstack's Pods are ready, "+
-			"its Service has endpoints and its MutatingWebhookConfiguration has a caBundle; obstack tries again", some(which)))
+// InjectionFailed is the condition of a stack of whose workloads some could not be patched, named
+// by reason; nil if that needs nobody to do something.
+func InjectionFailed(which map[string][]string) *Output {
+	var out Output
+	switch {
+	case len(which[obsv1.ReasonNameConflict]) > 0:
+		out = unavailable(nil, obsv1.ReasonNameConflict, some(which[obsv1.ReasonNameConflict]))
+	case len(which[obsv1.ReasonRejected]) > 0:
+		out = unavailable(nil, obsv1.ReasonRejected,
+			"the API server refuses to change workloads: "+some(which[obsv1.ReasonRejected]))
+	case len(which[obsv1.ReasonWebhookUnavailable]) > 0:
+		out = unavailable(nil, obsv1.ReasonWebhookUnavailable, fmt.Sprintf(
+			"the webhook does not respond for %s, so a rollout would inject nothing: see whether obstack's Pods are ready, "+
+				"its Service has endpoints and its MutatingWebhookConfiguration has a caBundle; obstack tries again",
+			some(which[obsv1.ReasonWebhookUnavailable])))
+	default:
+		return nil
+	}
+	return &out
 }
 
 // invalidSelector says what is wrong with the selector of namespaces, if anything is.

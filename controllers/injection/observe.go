@@ -6,6 +6,7 @@ import (
 	"context"
 	"slices"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -15,7 +16,7 @@ import (
 // Observe finds the workloads that name a stack, and their Pods.
 func (i *Injector) Observe(ctx context.Context, stack *obsv1.ObservabilityStack) (policy.State, error) {
 	key := client.ObjectKeyFromObject(stack)
-	var state policy.State
+	state := policy.State{Now: i.Now()}
 	workloads, err := i.Reader.Concerning(ctx, key)
 	if err != nil {
 		return state, err
@@ -29,30 +30,20 @@ func (i *Injector) Observe(ctx context.Context, stack *obsv1.ObservabilityStack)
 		if err != nil {
 			return state, err
 		}
-		if claim.Stack != key || !w.DeletionTimestamp.IsZero() {
-			continue
+		if w.DeletionTimestamp.IsZero() {
+			add(&state, stack, w, claim, namespace, pods[w.Key()])
 		}
-		decision := policy.DecideWorkload(w, claim, namespace, stack)
-		if !decision.Granted {
-			if decision.Reason != "" {
-				state.Refused++
-			}
-			continue
-		}
-		// A namespace that is being deleted takes no more objects.
-		if namespace.DeletionTimestamp.IsZero() {
-			state.Namespaces = append(state.Namespaces, w.Namespace)
-		}
-		state.Candidates = append(state.Candidates, policy.Candidate{
-			Workload: w, Want: policy.StampFor(claim, stack, w.Name, ""), Pods: pods[w.Key()],
-		})
 	}
-	alone, err := i.lonePods(ctx, stack, pods)
+	released, err := i.released(ctx, key, state.Candidates)
 	if err != nil {
 		return state, err
 	}
-	for _, pod := range alone {
-		state.Namespaces = append(state.Namespaces, pod.Namespace)
+	others, err := i.otherPods(ctx, stack, pods)
+	if err != nil {
+		return state, err
+	}
+	for _, c := range others {
+		state.Namespaces = append(state.Namespaces, c.Namespace)
 	}
 	asking, err := i.Reader.asking(ctx, stack)
 	if err != nil {
@@ -61,30 +52,64 @@ func (i *Injector) Observe(ctx context.Context, stack *obsv1.ObservabilityStack)
 	state.Namespaces = append(state.Namespaces, asking...)
 	slices.Sort(state.Namespaces)
 	state.Namespaces = slices.Compact(state.Namespaces)
-	state.Candidates = append(state.Candidates, alone...)
-	i.load(key, state.Candidates)
+	state.Candidates = slices.Concat(state.Candidates, released, others)
+	i.load(key, &state)
 	return state, nil
 }
 
-// lonePods are the stamped Pods that no workload made. A stamp can be written by
-// anybody, so those of namespaces that are not admitted do not count.
-func (i *Injector) lonePods(ctx context.Context, stack *obsv1.ObservabilityStack,
+// add a workload that names the stack or carries its stamp to the state.
+func add(state *policy.State, stack *obsv1.ObservabilityStack, w *policy.Workload, claim policy.Claim,
+	namespace *metav1.PartialObjectMetadata, pods []policy.Pod) {
+	key := client.ObjectKeyFromObject(stack)
+	switch stamp, _ := w.Stamp(); {
+	case namespace.Name == "":
+		return // What a Namespace says that is not known yet is not known either.
+	case !claim.Made() && claim.Problem == "" && stamp.Stack == key && w.Kind != policy.KindJob:
+		// Its owner took the annotation away. Nothing else removes a stamp: neither a stack that
+		// goes, nor one that refuses.
+		state.Candidates = append(state.Candidates, policy.Candidate{Workload: w, Release: true, Pods: pods})
+		return
+	case claim.Stack != key:
+		return
+	}
+	if decision := policy.DecideWorkload(w, claim, namespace, stack); !decision.Granted {
+		if decision.Reason == "" {
+			return
+		}
+		state.Refused = append(state.Refused, policy.Refusal{Namespace: w.Namespace, Reason: decision.Reason})
+		return
+	}
+	// A namespace that is being deleted takes no more objects.
+	if namespace.DeletionTimestamp.IsZero() {
+		state.Namespaces = append(state.Namespaces, w.Namespace)
+	}
+	state.Candidates = append(state.Candidates, policy.Candidate{
+		Workload: w, Want: policy.StampFor(claim, stack, w.Name, ""), Pods: pods,
+	})
+}
+
+// otherPods are the stamped Pods that no workload made which obstack knows: those that stand
+// alone, and those of other controllers. A stamp can be written by anybody, so those of
+// namespaces that are not admitted do not count.
+func (i *Injector) otherPods(ctx context.Context, stack *obsv1.ObservabilityStack,
 	pods map[policy.Key][]policy.Pod) ([]policy.Candidate, error) {
-	var alone []policy.Candidate
+	var others []policy.Candidate
 	want := policy.Stamp{Stack: client.ObjectKeyFromObject(stack)}
 	for key, of := range pods {
-		if key.Kind != policy.KindPod || of[0].Deleting {
+		if _, err := policy.KindOf(key.Kind); err == nil ||
+			!slices.ContainsFunc(of, func(pod policy.Pod) bool { return !pod.Deleting }) {
 			continue
 		}
 		namespace, err := i.Reader.namespace(ctx, key.Namespace)
 		if err != nil {
 			return nil, err
 		}
-		if namespace.DeletionTimestamp.IsZero() && policy.Admits(stack, key.Namespace, namespace.Labels) {
+		if namespace.Name != "" && namespace.DeletionTimestamp.IsZero() &&
+			policy.Admits(stack, key.Namespace, namespace.Labels) {
 			w := &policy.Workload{}
 			w.Kind, w.Namespace, w.Name = key.Kind, key.Namespace, key.Name
-			alone = append(alone, policy.Candidate{Workload: w, Want: want, Pods: of})
+			others = append(others, policy.Candidate{Workload: w, Want: want, Pods: of})
 		}
 	}
-	return alone, nil
+	return others, nil
 }

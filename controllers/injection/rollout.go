@@ -4,10 +4,9 @@ package injection
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,12 +15,16 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/apply"
 	"obstack.dev/obstack/controllers/injection/policy"
+	"obstack.dev/obstack/controllers/metadata"
 )
 
 // Injector brings the settings of stacks to workloads: it observes them, and writes the
@@ -35,190 +38,138 @@ type Injector struct {
 	Events events.EventRecorder
 	// Now is the clock.
 	Now func() time.Time
+	// MaxConcurrentRollouts bounds the rollouts of all stacks together.
+	MaxConcurrentRollouts int
 
-	workloads cache.Cache // what Reader.Workloads reads, to be watched
+	workloads cache.Cache                                             // what Reader.Workloads reads, to be watched
+	queue     workqueue.TypedRateLimitingInterface[reconcile.Request] // of stacks to look at
 
-	mu      sync.Mutex
-	patched map[types.NamespacedName]map[types.UID]record
+	mu     sync.Mutex
+	stored map[types.NamespacedName]map[types.UID]*stored
+	places *policy.Places
 }
 
-// record is what is stored of a workload after it was patched.
-type record struct {
-	// generation in the response; the cache is behind while it shows less.
-	generation int64
-	// retries counts the rollouts for Pods that missed the webhook.
-	retries int
-	// next is the earliest time of another retry.
-	next time.Time
-}
-
-// retryBackoff is the time between two rollouts for Pods that missed the webhook; it
-// doubles up to maxRetryBackoff. That long after the next one might have been, it begins anew.
 const (
-	retryBackoff    = time.Minute
-	maxRetryBackoff = time.Hour
+	// refusedBackoff, unreachableBackoff and failedBackoff are how long a workload waits after the
+	// first failure, while others take their turns.
+	refusedBackoff     = time.Minute
+	unreachableBackoff = 15 * time.Second
+	failedBackoff      = 5 * time.Second
+	// placesRecheck is how soon a stack asks again for places that it did not get, if nobody
+	// calls it before.
+	placesRecheck = 10 * time.Minute
 )
 
-func (r record) expired(now time.Time) bool { return now.After(r.next.Add(maxRetryBackoff)) }
-
-// load adds to the candidates what is stored of them.
-func (i *Injector) load(stack types.NamespacedName, candidates []policy.Candidate) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	for n := range candidates {
-		c := &candidates[n]
-		if r, ok := i.patched[stack][c.UID]; ok && !r.expired(i.Now()) {
-			c.Patched = c.Generation < r.generation
-			c.RetryAfter = max(0, r.next.Sub(i.Now()))
-		}
-	}
-}
-
-func (i *Injector) store(stack types.NamespacedName, patch policy.Patch, generation int64) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	now := i.Now()
-	if i.patched == nil {
-		i.patched = map[types.NamespacedName]map[types.UID]record{}
-	}
-	if i.patched[stack] == nil {
-		i.patched[stack] = map[types.UID]record{}
-	}
-	records := i.patched[stack]
-	maps.DeleteFunc(records, func(_ types.UID, r record) bool { return r.expired(now) })
-	r := records[patch.UID]
-	r.generation = generation
-	if r.next.Before(now) {
-		r.next = now
-	}
-	if before, _ := patch.Workload.Stamp(); patch.Stamp.Attempt > before.Attempt {
-		r.next = now.Add(min(retryBackoff<<min(r.retries, 10), maxRetryBackoff))
-		r.retries++
-	}
-	records[patch.UID] = r
-}
-
-// Forget drops what is stored of a stack that is gone.
-func (i *Injector) Forget(stack types.NamespacedName) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	delete(i.patched, stack)
-}
-
-// Rollout carries out a plan and returns the workloads for which the webhook does not
-// respond: new Pods of those would get nothing, so they are left as they are.
-func (i *Injector) Rollout(ctx context.Context, stack types.NamespacedName,
-	plan policy.Plan) (unreachable []string, err error) {
-	var failures []error
-	for _, patch := range plan.Patches {
-		responds, err := i.probe(ctx, patch.Workload)
-		if err == nil && responds {
-			err = i.stamp(ctx, stack, patch)
-		}
-		switch {
-		case gone(err):
-		case err != nil:
-			i.recordFailure(patch.Workload, err)
-			failures = append(failures, fmt.Errorf("stamp %s: %w", patch.Workload, err))
-		case !responds:
-			unreachable = append(unreachable, patch.String())
-		}
-	}
-	return unreachable, errors.Join(failures...)
-}
-
-// recordFailure records for the owner of a workload why its template was not changed. The
-// response of an admission policy or a webhook says what to change.
-func (i *Injector) recordFailure(w *policy.Workload, err error) {
-	why := fmt.Sprintf(" (%s): obstack tries again, and its log has the details", apierrors.ReasonForError(err))
-	if apply.Rejected(err) {
-		why = ", because the API server refuses it: " + err.Error()
-	}
-	i.Events.Eventf(w.Reference(), nil, corev1.EventTypeWarning, obsv1.ReasonInjectionFailed, "Stamp",
-		"the Pod template could not be changed%s", why[:min(len(why), maxNote)])
-}
-
-// maxNote bounds what an event says of an error, in bytes; an event's note has 1024 at most.
-const maxNote = 900
-
-// gone reports whether the workload was deleted since it was read, or is about to be.
-func gone(err error) bool {
-	return apierrors.IsNotFound(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
-}
-
-// probe finds out, by a dry run on the workload itself, whether the webhook responds.
-func (i *Injector) probe(ctx context.Context, w *policy.Workload) (bool, error) {
-	response, err := i.patch(ctx, w, map[string]any{
-		"metadata": map[string]any{"annotations": map[string]any{obsv1.Probe: "asked"}},
-	}, client.DryRunAll)
-	return err == nil && response.Annotations[obsv1.Probe] == obsv1.ProbeReached, err
-}
-
-func (i *Injector) stamp(ctx context.Context, stack types.NamespacedName, patch policy.Patch) error {
-	response, err := i.patch(ctx, patch.Workload,
-		stampPatch(patch.Workload, patch.Stamp.Labels(), patch.Stamp.Annotations()))
+// Rollout carries out a plan and adds to it what failed. A workload that fails goes to the back,
+// and keeps no other waiting.
+func (i *Injector) Rollout(ctx context.Context, stack types.NamespacedName, plan *policy.Plan) error {
+	granted, err := i.take(ctx, stack, plan)
 	if err != nil {
 		return err
 	}
-	i.store(stack, patch, response.Generation)
+	defer func() { i.free(stack, granted) }()
+	i.explain(ctx, stack, plan.Left)
+	for _, patch := range plan.Patches {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("stamp workloads: %w", err)
+		}
+		if patch.RollsPods && granted == 0 {
+			plan.Retry(placesRecheck)
+			continue
+		}
+		failure := i.write(ctx, stack, patch)
+		switch {
+		case failure != nil:
+			i.store(stack, patch.Candidate, false, func(h policy.History) policy.History {
+				h.Failure = failure
+				return h
+			})
+			plan.AddFailure(*failure)
+		case patch.RollsPods:
+			granted--
+		}
+	}
+	if granted > 0 && plan.Waiting > 0 {
+		plan.Retry(time.Second) // There are others for the places that were not used.
+	}
 	return nil
 }
 
-// Release takes the stamp off a workload that should have none.
-func (i *Injector) Release(ctx context.Context, w *policy.Workload) error {
-	if w.Kind == policy.KindJob {
-		return nil // A Job's template cannot be changed.
+// write one patch, unless it would do nothing or harm.
+func (i *Injector) write(ctx context.Context, stack types.NamespacedName, patch policy.Patch) *policy.Failure {
+	var err error
+	now, responds := i.Now(), true
+	if patch.Stamp != nil { // A stamp that is removed asks nothing of the webhook.
+		responds, err = i.probe(ctx, patch.Workload)
 	}
-	_, err := i.patch(ctx, w, stampPatch(w, nil, nil))
-	if gone(err) {
+	if err == nil && responds {
+		err = i.stamp(ctx, stack, patch)
+	}
+	switch {
+	case !responds && err == nil:
+		return patch.NewFailure(obsv1.ReasonWebhookUnavailable, "", unreachableBackoff, now)
+	case err == nil || gone(err):
 		return nil
+	case apply.Rejected(err):
+		i.record(patch.Workload, obsv1.ReasonInjectionFailed,
+			"the Pod template could not be changed, because the API server refuses it: "+err.Error())
+		return patch.NewFailure(obsv1.ReasonRejected, err.Error(), refusedBackoff, now)
+	default:
+		ctrl.LoggerFrom(ctx).Error(err, "Could not stamp a workload", "workload", patch.String())
+		i.record(patch.Workload, obsv1.ReasonInjectionFailed, fmt.Sprintf(
+			"the Pod template could not be changed (%s): obstack tries again, and its log has the details",
+			apierrors.ReasonForError(err)))
+		return patch.NewFailure(obsv1.ReasonApplyFailed, "", failedBackoff, now)
 	}
-	return err
 }
 
-// stampPatch makes the template's stamp be exactly the given labels and
-// annotations. Keys that are not wanted are removed by name, because those that
-// the webhook added belong to no field manager and would survive an apply without them.
-func stampPatch(w *policy.Workload, labels, annotations map[string]string) map[string]any {
-	template := map[string]any{"metadata": map[string]any{
-		"labels":      exactly(labels, policy.StampLabels),
-		"annotations": exactly(annotations, policy.StampAnnotations),
-	}}
-	if w.Kind == policy.KindCronJob {
-		return map[string]any{
-			"spec": map[string]any{"jobTemplate": map[string]any{"spec": map[string]any{"template": template}}},
+// record an event for the owner of a workload.
+func (i *Injector) record(w *policy.Workload, reason, message string) {
+	i.Events.Eventf(w.Reference(), nil, corev1.EventTypeWarning, reason, "Inject", "%s", metadata.Note(message))
+}
+
+// gone reports whether the workload was deleted or replaced since it was read, or is about to be:
+// what is new has an event of its own.
+func gone(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return false
+	}
+	details := status.Status().Details
+	replaced := details != nil && slices.ContainsFunc(details.Causes, func(cause metav1.StatusCause) bool {
+		return cause.Field == "metadata.uid"
+	})
+	return replaced || apierrors.IsNotFound(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
+}
+
+// explain records for owners, once, why their workloads are left alone.
+func (i *Injector) explain(ctx context.Context, stack types.NamespacedName, all []policy.Left) {
+	for _, left := range all {
+		c, reason, message := left.Candidate, obsv1.ReasonInjectionBlocked, blocked
+		record := c.Record
+		if left.Progress == policy.Contested {
+			if record.By == "" {
+				record.By = i.askWho(ctx, c, record)
+			}
+			reason, message = obsv1.ReasonStampContested, fmt.Sprintf(contested, record.By)
 		}
-	}
-	return map[string]any{"spec": map[string]any{"template": template}}
-}
-
-func exactly(want map[string]string, keys []string) map[string]any {
-	patch := map[string]any{}
-	for _, key := range keys {
-		patch[key] = nil
-		if value, ok := want[key]; ok {
-			patch[key] = value
+		if c.Recorded == reason && c.Record.By == record.By {
+			continue
 		}
+		i.record(c.Workload, reason, message)
+		i.store(stack, c, false, func(h policy.History) policy.History {
+			h.Record.By, h.Recorded = record.By, reason
+			return h
+		})
 	}
-	return patch
 }
 
-// patch sends a merge patch, which never creates, for this very workload: the API
-// server refuses one with another UID.
-func (i *Injector) patch(ctx context.Context, w *policy.Workload, content map[string]any,
-	opts ...client.PatchOption) (*metav1.PartialObjectMetadata, error) {
-	meta, _ := content["metadata"].(map[string]any)
-	if meta == nil {
-		meta = map[string]any{}
-		content["metadata"] = meta
-	}
-	meta["uid"] = w.UID
-	body, err := json.Marshal(content)
-	if err != nil {
-		return nil, fmt.Errorf("encode: %w", err)
-	}
-	response := &metav1.PartialObjectMetadata{TypeMeta: w.TypeMeta}
-	response.Namespace, response.Name = w.Namespace, w.Name
-	opts = append(opts, client.FieldOwner(obsv1.FieldManager))
-	return response, i.Client.Patch(ctx, response, client.RawPatch(types.MergePatchType, body), opts...)
-}
+// What owners of workloads that are left alone are to do.
+const (
+	blocked = "Pods start without the settings, and restarting them did not help, although obstack's webhook responds: " +
+		"see in the log of the API server why it is not called for these Pods, and whether something else removes " +
+		"what it adds; then restart the workload"
+	contested = "%s changes the labels and annotations inject.obstack.dev/* of the Pod template: have it leave them " +
+		"alone, or take them out of its manifests, and restart the workload; or opt out with the annotation " +
+		obsv1.AnnotationInject + `: "false"`
+)

@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"time"
 
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -22,7 +24,8 @@ import (
 )
 
 // New makes the Injector of a manager whose cache holds those namespaces; all if there are none.
-func New(ctx context.Context, mgr ctrl.Manager, namespaces map[string]cache.Config) (*Injector, error) {
+func New(ctx context.Context, mgr ctrl.Manager, namespaces map[string]cache.Config,
+	maxConcurrentRollouts int) (*Injector, error) {
 	workloads, err := newWorkloadCache(mgr, namespaces)
 	if err != nil {
 		return nil, err
@@ -33,6 +36,7 @@ func New(ctx context.Context, mgr ctrl.Manager, namespaces map[string]cache.Conf
 	return &Injector{
 		Client: mgr.GetClient(), Reader: newReader(mgr, workloads, namespaces),
 		Events: mgr.GetEventRecorder("obstack"), Now: time.Now, workloads: workloads,
+		MaxConcurrentRollouts: maxConcurrentRollouts,
 	}, err
 }
 
@@ -56,6 +60,13 @@ func (i *Injector) Watch(mgr ctrl.Manager, c controller.Controller) error {
 			handler.EnqueueRequestsFromMapFunc(i.stacksOfNamespace), metadataChanged),
 		source.Kind(main, client.Object(metadata.Of(metadata.Pod)), i.podHandler(), metadataChanged),
 	)
+	sources = append(sources, source.Func(
+		func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+			i.mu.Lock()
+			defer i.mu.Unlock()
+			i.queue = queue // for stacks that wait for places
+			return nil
+		}))
 	for _, s := range sources {
 		if err := c.Watch(s); err != nil {
 			return fmt.Errorf("watch for injection: %w", err)

@@ -65,6 +65,9 @@ func (i *Injector) stacksOfWorkload(ctx context.Context, obj client.Object) []re
 	if stamp, ok := w.Stamp(); ok {
 		names[stamp.Stack] = true
 	}
+	if stack, ok := i.releasedFrom(w); ok {
+		names[stack] = true
+	}
 	return i.existing(ctx, names)
 }
 

@@ -4,25 +4,16 @@ package injection
 
 import (
 	"context"
-	"fmt"
 	"sync"
-	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	ctrl "sigs.k8s.io/controller-runtime"
 
-	"obstack.dev/obstack/controllers/apply"
 	"obstack.dev/obstack/controllers/injection/policy"
 )
 
-// rejectedRecheck is how long to wait until a change that the API server refused is tried again.
-const rejectedRecheck = 10 * time.Minute
-
-// WorkloadReconciler looks at one workload: it records for its owner why it gets no
-// settings, and releases it from a stamp that it should not have. Stamping is the
-// stack's pass, which sees all of them at once.
+// WorkloadReconciler looks at one workload, and records for its owner why it gets no settings.
+// What is done about workloads is in the stack's pass, which sees all of them at once.
 type WorkloadReconciler struct {
 	*Injector
 
@@ -30,7 +21,7 @@ type WorkloadReconciler struct {
 	recorded map[policy.Key]string
 }
 
-// Reconcile makes one workload's stamp go if its claim is not granted.
+// Reconcile records why one workload's claim is not granted.
 func (r *WorkloadReconciler) Reconcile(ctx context.Context, key policy.Key) (ctrl.Result, error) {
 	w, err := r.Reader.Workload(ctx, key)
 	if w == nil || err != nil {
@@ -45,18 +36,7 @@ func (r *WorkloadReconciler) Reconcile(ctx context.Context, key policy.Key) (ctr
 		return ctrl.Result{}, err
 	}
 	if r.isNew(key, decision.Message) && decision.Message != "" {
-		r.Events.Eventf(w.Reference(), nil, corev1.EventTypeWarning, decision.Reason, "Inject", "%s", decision.Message)
-	}
-	if _, stamped := w.Stamp(); decision.Granted || !stamped {
-		return ctrl.Result{}, nil
-	}
-	err = r.Release(ctx, w)
-	if apply.Rejected(err) {
-		r.recordFailure(w, err)
-		return ctrl.Result{RequeueAfter: wait.Jitter(rejectedRecheck, 0.5)}, nil
-	}
-	if err != nil {
-		return ctrl.Result{}, fmt.Errorf("release %s: %w", w, err)
+		r.record(w, decision.Reason, decision.Message)
 	}
 	return ctrl.Result{}, nil
 }

@@ -100,3 +100,15 @@ func ParseName(text, defaultNamespace string) (name types.NamespacedName, ok boo
 	ok = len(validation.IsDNS1123Label(name.Namespace)) == 0 && len(validation.IsDNS1123Subdomain(name.Name)) == 0
 	return name, ok
 }
+
+// maxNote is what the API server takes of an event's note, in bytes; a longer one is refused.
+const maxNote = 1024
+
+// Note cuts a message to what an event may say.
+func Note(message string) string {
+	if len(message) <= maxNote {
+		return message
+	}
+	const more = "..."
+	return strings.ToValidUTF8(message[:maxNote-len(more)], "") + more
+}

@@ -32,12 +32,17 @@ func newPlan(stack *obsv1.ObservabilityStack, observed observation, settings wri
 	in := observed.inputs
 	in.Settings = settings.Settings
 	if observed.workloads != nil {
-		workloads := policy.NewPlan(*observed.workloads, settings.version(observed), rolloutSpec(stack))
+		workloads := policy.NewPlan(stack, *observed.workloads, settings.version(observed))
+		for namespace, err := range settings.failures {
+			reason, _, _ := explain(err)
+			workloads.Because(namespace, reason)
+		}
 		p.workloads = &workloads
 		in.Workloads = &desired.Workloads{
-			Status:  workloads.Status,
-			Rolling: workloads.By[policy.Rolling], Outdated: workloads.By[policy.Outdated],
-			Missed: workloads.By[policy.Missed], Stale: workloads.By[policy.Stale],
+			Status: workloads.Status, Counted: workloads.Counted,
+			Rolling: workloads.By[policy.Rolling], Stuck: workloads.By[policy.Stuck],
+			Outdated: workloads.By[policy.Outdated], Contested: workloads.By[policy.Contested],
+			Missed: workloads.By[policy.Missed], Blocked: workloads.By[policy.Blocked], Stale: workloads.By[policy.Stale],
 		}
 	}
 	for _, component := range desired.Components {
@@ -46,18 +51,15 @@ func newPlan(stack *obsv1.ObservabilityStack, observed observation, settings wri
 	return p
 }
 
-func rolloutSpec(stack *obsv1.ObservabilityStack) obsv1.RolloutSpec {
-	if stack.Spec.Injection == nil || stack.Spec.Injection.Rollout == nil {
-		return obsv1.RolloutSpec{}
-	}
-	return *stack.Spec.Injection.Rollout
-}
-
-// patches are what the plan would change about the workloads of a suspended stack.
-func (p *plan) patches() []apply.Change {
+// changes are what patches would change about the workloads of a suspended stack.
+func changes(patches []policy.Patch) []apply.Change {
 	var changes []apply.Change
-	for _, patch := range p.workloads.Patches {
-		changes = append(changes, apply.Change{Verb: "stamp", Kind: patch.Kind, Name: patch.Namespace + "/" + patch.Name})
+	for _, patch := range patches {
+		verb := "stamp"
+		if patch.Stamp == nil {
+			verb = "remove the stamp of"
+		}
+		changes = append(changes, apply.Change{Verb: verb, Kind: patch.Kind, Name: patch.Namespace + "/" + patch.Name})
 	}
 	return changes
 }

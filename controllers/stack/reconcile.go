@@ -52,8 +52,8 @@ type Reconciler struct {
 type Injection interface {
 	// Observe finds the workloads that name a stack. It writes nothing.
 	Observe(ctx context.Context, stack *obsv1.ObservabilityStack) (policy.State, error)
-	// Rollout carries out a plan, and returns the workloads for which the webhook does not respond.
-	Rollout(ctx context.Context, stack types.NamespacedName, plan policy.Plan) (unreachable []string, err error)
+	// Rollout carries out a plan, and adds to it what failed.
+	Rollout(ctx context.Context, stack types.NamespacedName, plan *policy.Plan) error
 	// Forget drops what is stored of a stack that is gone.
 	Forget(stack types.NamespacedName)
 }

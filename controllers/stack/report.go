@@ -18,6 +18,7 @@ import (
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/desired"
+	"obstack.dev/obstack/controllers/metadata"
 )
 
 // maxMessage bounds a condition's message, in bytes.
@@ -78,7 +79,7 @@ func setStatus(stack *obsv1.ObservabilityStack, plan plan, done outcome) {
 	if plan.workloads == nil {
 		return
 	}
-	if status.ConfigHash != "" || plan.workloads.Status.Annotated > 0 {
+	if status.ConfigHash != "" || plan.workloads.Status.Annotated+plan.workloads.Status.Refused > 0 {
 		status.Workloads = &plan.workloads.Status
 	}
 }
@@ -136,6 +137,6 @@ func (r *Reconciler) recordEvents(stack *obsv1.ObservabilityStack, before []meta
 			eventType == corev1.EventTypeNormal && (now.Type != obsv1.Ready || now.Reason == obsv1.ReasonRollingOut) {
 			continue
 		}
-		r.Events.Eventf(stack, nil, eventType, now.Reason, now.Type, "%s", now.Type+": "+now.Message)
+		r.Events.Eventf(stack, nil, eventType, now.Reason, now.Type, "%s", metadata.Note(now.Type+": "+now.Message))
 	}
 }

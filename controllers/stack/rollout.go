@@ -11,10 +11,8 @@ import (
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/desired"
+	"obstack.dev/obstack/controllers/injection/policy"
 )
-
-// webhookRecheck is how soon the webhook is probed again after it did not respond.
-const webhookRecheck = 15 * time.Second
 
 // rollout patches the workloads once the settings are written. The outcome is the one
 // of applying, but for the result of injection.
@@ -27,28 +25,39 @@ func (r *Reconciler) rollout(ctx context.Context, stack *obsv1.ObservabilityStac
 	if plan.workloads == nil {
 		return done, nil
 	}
-	if stack.Spec.Suspend {
-		if injected.requested {
-			injected.Output = suspended(injected.Output, plan.patches())
+	if !done.settingsWritten {
+		held := plan.workloads.Hold()
+		if stack.Spec.Suspend && injected.requested {
+			injected.Output = suspended(injected.Output, changes(held))
 		}
-		return done, nil
 	}
-	if !done.settingsWritten || !injected.requested {
-		return done, nil
+	if err := r.Injection.Rollout(ctx, client.ObjectKeyFromObject(stack), plan.workloads); err != nil {
+		return done, err
 	}
-	if after := plan.workloads.RetryAfter; after > 0 {
+	if after := plan.workloads.RetryAfter; after > 0 && !stack.Spec.Suspend {
 		injected.recheck = max(time.Second, after)
 	}
-	unreachable, err := r.Injection.Rollout(ctx, client.ObjectKeyFromObject(stack), *plan.workloads)
-	if len(unreachable) > 0 {
-		injected.Output, injected.recheck = desired.WebhookUnavailable(unreachable), webhookRecheck
+	if failed := desired.InjectionFailed(failures(plan.workloads)); failed != nil && injected.requested {
+		injected.Output = *failed
 	}
-	if err == nil {
-		return done, nil
+	return done, nil
+}
+
+// failures are the patches that failed and that the stack's condition is about, by reason.
+func failures(workloads *policy.Plan) map[string][]string {
+	byReason := map[string][]string{}
+	for _, f := range workloads.Failures {
+		if !workloads.Counts(f.Namespace) {
+			continue
+		}
+		named := f.Workload
+		if f.Message != "" {
+			named += ": " + f.Message
+		}
+		byReason[f.Reason] = append(byReason[f.Reason], named)
 	}
-	failed := failure(err)
-	if failed.recheck > 0 { // Something was refused, such as by an admission policy.
-		injected.Output, injected.recheck = failed.Output, failed.recheck
+	for _, names := range byReason {
+		slices.Sort(names)
 	}
-	return done, failed.retry
+	return byReason
 }

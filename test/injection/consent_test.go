@@ -8,6 +8,7 @@ import (
 	"maps"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,7 +24,7 @@ func (c *cluster) refusal(t *testing.T) {
 	testenv.Create(t, c.api, deployment(other, "api", namespace+"/shop", 1))
 	testenv.Create(t, c.api, pod(other, "pod", namespace+"/shop"))
 	c.awaitEvent(t, other, "api", obsv1.ReasonNamespaceNotAdmitted, "spec.injection.namespaces")
-	c.awaitWorkloads(t, stack, "0/1", 1)
+	c.awaitWorkloads(t, stack, "0/0", 1)
 	// A refusal is somebody else's mistake, not the stack's.
 	c.awaitReady(t, stack)
 	c.awaitPlain(t, other, "api", 1)
@@ -63,7 +64,7 @@ func (c *cluster) forgery(t *testing.T) {
 		t.Errorf("%d Pods, want 1", len(pods))
 	}
 	// Those who are refused are counted, and make the stack no less ready.
-	c.awaitWorkloads(t, stack, "0/2", 2)
+	c.awaitWorkloads(t, stack, "0/0", 2)
 	c.awaitReady(t, stack)
 	c.wantAbsent(t, settings(stack, other))
 }
@@ -78,7 +79,7 @@ func (c *cluster) admission(t *testing.T) {
 		testenv.Create(t, c.api, obj)
 	}
 	testenv.Create(t, c.api, deployment(third, "api", namespace+"/shop", 1))
-	c.awaitWorkloads(t, stack, "0/5", 5)
+	c.awaitWorkloads(t, stack, "0/0", 5)
 
 	admit := func(labels map[string]string) {
 		t.Helper()
@@ -93,19 +94,20 @@ func (c *cluster) admission(t *testing.T) {
 			c.awaitInjected(t, stack, other, obj.GetName(), n)
 		}
 	}
-	c.awaitWorkloads(t, stack, "4/5", 1)
+	c.awaitWorkloads(t, stack, "4/4", 1)
 	c.awaitSecret(t, stack, other, dsn(1))
 	c.wantAbsent(t, settings(stack, third))
 
+	// Revoking consent restarts nothing, and from then on new Pods get nothing.
+	before := c.generations(t, other)
 	admit(nil)
-	for obj, n := range all {
-		if obj.GetName() != "cronjob" {
-			c.awaitPlain(t, other, obj.GetName(), n)
-		}
-	}
-	c.awaitWorkloads(t, stack, "0/5", 5)
-	c.awaitGone(t, settings(stack, other))
+	c.awaitWorkloads(t, stack, "0/0", 5)
 	c.awaitEvent(t, other, "deployment", obsv1.ReasonNamespaceNotAdmitted, namespace+"/shop")
+	if diff := cmp.Diff(before, c.generations(t, other)); diff != "" {
+		t.Errorf("generations after the namespace was revoked (-want +got):\n%s", diff)
+	}
+	c.restart(t, deployment(other, "deployment", "", 0))
+	c.awaitPlain(t, other, "deployment", 2)
 }
 
 // copies of the settings follow the workloads, whatever is done to them by hand.

@@ -41,7 +41,7 @@ func (c *cluster) containers(t *testing.T) {
 		"there is no container wrong; the containers are api, log, proxy")
 	c.awaitEvent(t, namespace, "none", obsv1.ReasonUnknownContainers, "there is no container wrong")
 	c.awaitPlain(t, namespace, "none", 1)
-	c.awaitWorkloads(t, stack, "4/5", 1)
+	c.awaitWorkloads(t, stack, "4/4", 1)
 	c.wantGeneration(t, none, 1)
 
 	// Another choice is another rollout, and one alone.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -59,34 +60,37 @@ func (c *cluster) awaitReleased(t *testing.T, obj client.Object) {
 	})
 }
 
+// stackDeleted deletes a stack and makes it again: neither is a reason to restart anything.
 func (c *cluster) stackDeleted(t *testing.T) {
 	namespace, other := c.namespace(t), c.emptyNamespace(t)
-	stack := c.stack(t, namespace, admitting(obsv1.InjectionNamespaces{From: obsv1.NamespacesFromAll}))
-	all := workloads(other, namespace+"/shop")
-	for obj := range all {
+	all := admitting(obsv1.InjectionNamespaces{From: obsv1.NamespacesFromAll})
+	stack := c.stack(t, namespace, all)
+	for obj := range workloads(other, namespace+"/shop") {
 		testenv.Create(t, c.api, obj)
 	}
 	c.awaitWorkloads(t, stack, "4/4", 0)
+	before := c.generations(t, other)
 	testenv.Delete(t, c.api, stack)
 	c.awaitGone(t, stack)
-	for obj, n := range all {
-		c.awaitReleased(t, obj)
-		if obj.GetName() != "cronjob" {
-			c.awaitPlain(t, other, obj.GetName(), n)
-		}
-	}
-	c.awaitUnused(t, settings(stack, other))
-	c.awaitUnused(t, settings(stack, namespace))
 	c.awaitEvent(t, other, "deployment", obsv1.ReasonStackNotFound, "create it")
+	c.awaitInjected(t, stack, other, "deployment", 2)
 
-	// What was released comes back with the stack.
-	stack = c.stack(t, namespace, admitting(obsv1.InjectionNamespaces{From: obsv1.NamespacesFromAll}))
+	stack = c.stack(t, namespace, all)
 	c.awaitWorkloads(t, stack, "4/4", 0)
 	c.awaitInjected(t, stack, other, "deployment", 2)
+	if diff := cmp.Diff(before, c.generations(t, other)); diff != "" {
+		t.Errorf("generations after the stack was deleted and made again (-want +got):\n%s", diff)
+	}
+
+	// The owner's next change of the template takes the stamp of one that is gone off.
+	testenv.Delete(t, c.api, stack)
+	c.awaitGone(t, stack)
+	c.restart(t, deployment(other, "deployment", "", 0))
+	c.awaitPlain(t, other, "deployment", 2)
 }
 
-// stackOfManyDeleted releases 200 workloads, half of them in another namespace.
-func (c *cluster) stackOfManyDeleted(t *testing.T) {
+// annotationsRemoved releases 200 workloads, half of them in another namespace, none of them twice.
+func (c *cluster) annotationsRemoved(t *testing.T) {
 	namespace, other := c.namespace(t), c.emptyNamespace(t)
 	stack := c.stack(t, namespace, admitting(obsv1.InjectionNamespaces{From: obsv1.NamespacesFromAll}))
 	const half, running = 100, 20 // The rest have no Pods, which would only take the machine's time.
@@ -98,7 +102,13 @@ func (c *cluster) stackOfManyDeleted(t *testing.T) {
 	}
 	c.awaitWorkloads(t, stack, "200/200", 0)
 	before := c.generations(t, namespace, other)
-	testenv.Delete(t, c.api, stack)
+	for _, in := range []string{namespace, other} {
+		for i := range half {
+			testenv.Change(t, c.api, deployment(in, fmt.Sprintf("api-%d", i), "", 0), func(d *appsv1.Deployment) {
+				d.Annotations = nil
+			})
+		}
+	}
 	for _, in := range []string{namespace, other} {
 		c.awaitPlain(t, in, "", running)
 		for i := range half {
@@ -106,8 +116,8 @@ func (c *cluster) stackOfManyDeleted(t *testing.T) {
 		}
 	}
 	for name, after := range c.generations(t, namespace, other) {
-		if after != before[name]+1 {
-			t.Errorf("%s went from generation %d to %d, want one change", name, before[name], after)
+		if after != before[name]+2 { // A Deployment's annotations count as well.
+			t.Errorf("%s went from generation %d to %d, want two changes", name, before[name], after)
 		}
 	}
 }
@@ -155,6 +165,7 @@ func (c *cluster) namespaceDeleted(t *testing.T) {
 	// And the stack's own.
 	testenv.Delete(t, c.api, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
 	c.awaitGone(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
-	c.awaitPlain(t, second, "api", 1)
+	c.awaitEvent(t, second, "api", obsv1.ReasonStackNotFound, "create it")
+	c.awaitInjected(t, stack, second, "api", 1)
 	testenv.Change(t, c.api, deployment(second, "held", "", 1), func(d *appsv1.Deployment) { d.Finalizers = nil })
 }

@@ -104,6 +104,7 @@ func (c *cluster) rotation(t *testing.T) {
 	stack := c.stack(t, namespace, admitting(obsv1.InjectionNamespaces{From: obsv1.NamespacesFromAll}),
 		func(stack *obsv1.ObservabilityStack) {
 			stack.Spec.Injection.Rollout = &obsv1.RolloutSpec{MaxConcurrent: 2}
+			stack.Spec.Injection.RequireAll = true // Ready waits for the other namespace too.
 		})
 	var all []*appsv1.Deployment
 	for i := range 6 {

@@ -22,6 +22,7 @@ func TestArguments(t *testing.T) {
 	cases := map[string][]string{
 		"default": {
 			"--log-format=json", "--log-level=info", "--leader-elect=true", "--max-concurrent-reconciles=8",
+			"--max-concurrent-rollouts=20",
 			"--exporter-image=ghcr.io/obstack/obstack:" + appVersion(t),
 			"--metrics-bind-address=:8443", "--metrics-secure=true", "--metrics-cert-dir=/etc/obstack/webhook-certs",
 			"--webhook-bind-address=:9443", "--webhook-cert-dir=/etc/obstack/webhook-certs",
@@ -30,6 +31,7 @@ func TestArguments(t *testing.T) {
 		},
 		"everything": {
 			"--log-format=console", "--log-level=debug", "--leader-elect=true", "--max-concurrent-reconciles=2",
+			"--max-concurrent-rollouts=10",
 			"--exporter-image=registry.example.com/mirror/task-exporter:v1",
 			"--metrics-bind-address=:9443", "--metrics-secure=true", "--metrics-cert-dir=/etc/obstack/metrics-certs",
 			"--webhook-bind-address=:10260", "--webhook-cert-dir=/etc/obstack/webhook-certs",
@@ -37,6 +39,7 @@ func TestArguments(t *testing.T) {
 		},
 		"minimal": {
 			"--log-format=json", "--log-level=info", "--leader-elect=false", "--max-concurrent-reconciles=8",
+			"--max-concurrent-rollouts=20",
 			"--exporter-image=ghcr.io/obstack/obstack:" + appVersion(t), "--metrics-bind-address=0",
 		},
 	}

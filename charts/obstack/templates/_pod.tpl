@@ -4,6 +4,7 @@
 - --log-level={{ .Values.logging.level }}
 - --leader-elect={{ .Values.leaderElection.enabled }}
 - --max-concurrent-reconciles={{ .Values.maxConcurrentReconciles }}
+- --max-concurrent-rollouts={{ .Values.maxConcurrentRollouts }}
 - --exporter-image={{ default (include "obstack.image" .) .Values.exporter.image }}
 {{- if .Values.metrics.enabled }}
 - --metrics-bind-address=:{{ .Values.metrics.port }}

@@ -4,8 +4,6 @@ package policy
 
 import (
 	"cmp"
-	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -15,109 +13,214 @@ import (
 
 // State is what was observed of the workloads that name a stack.
 type State struct {
-	// Candidates are the workloads whose claim is granted.
+	// Now is when it was observed.
+	Now time.Time
+	// Candidates are the workloads whose claim is granted, and those to release.
 	Candidates []Candidate
 	// Namespaces of the candidates, but for those that are being deleted; sorted.
 	Namespaces []string
-	// Refused is the number of workloads whose claim is not granted.
-	Refused int32
+	// Refused are the workloads whose claim is not granted.
+	Refused []Refusal
+}
+
+// Refusal is a workload whose claim is not granted, and why.
+type Refusal struct {
+	Namespace, Reason string
 }
 
 // Patch is a stamp to write.
 type Patch struct {
-	*Workload
-	Stamp Stamp
+	*Candidate
+	// Stamp is nil if it is to be removed.
+	Stamp *Stamp
+	// Record is that of the workload after the patch.
+	Record Record
+	// RollsPods reports whether the patch replaces Pods.
+	RollsPods bool
 }
 
 // Plan is what to do about the workloads of one stack.
 type Plan struct {
-	// Patches are in the order of writing.
+	// Patches are in the order of writing. Those that replace Pods are as many as the stack's
+	// own places allow.
 	Patches []Patch
+	// Rolling is how many workloads take a place already.
+	Rolling int
+	// Waiting is how many could be patched if there were places.
+	Waiting int
+	// Left are candidates that are contested or blocked: their owners are to know.
+	Left []Left
 	// Status counts the workloads.
 	Status obsv1.WorkloadsStatus
-	// By lists the candidates, as "Kind namespace/name" and sorted, by progress.
-	By map[Progress][]string
-	// RetryAfter is how long the first injection that may not be retried yet waits; 0 if none does.
+	// Counted counts those that the stack's condition is about, and By lists them, as
+	// "Kind namespace/name" and sorted, by progress.
+	Counted obsv1.WorkloadCounts
+	By      map[Progress][]string
+	// Failures are those of patches that are not tried again yet.
+	Failures []Failure
+	// RetryAfter is how long it is until something is to be done that no event asks for; 0 if
+	// nothing is.
 	RetryAfter time.Duration
+
+	stack *obsv1.ObservabilityStack
+	now   time.Time
+	tally *tally
 }
 
-// NewPlan patches what is outdated and what has Pods that missed the webhook, so that
-// no more than the allowed number roll out at a time. The version is the hash of the
-// configuration that a candidate should have; while it is empty, there is nothing to patch.
-func NewPlan(state State, version func(*Candidate) string, rollout obsv1.RolloutSpec) Plan {
-	plan := Plan{By: map[Progress][]string{}}
-	granted := int32(min(len(state.Candidates), math.MaxInt32))
-	plan.Status.Refused, plan.Status.Annotated = state.Refused, state.Refused+granted
-	candidates := withHash(state.Candidates, version)
-	plan.Status.Pending = granted - int32(min(len(candidates), math.MaxInt32))
-	plan.addPatches(candidates, rollout)
-	plan.Status.Summary = fmt.Sprintf("%d/%d", plan.Status.Injected, plan.Status.Annotated)
-	return plan
+// Left is a candidate that is left alone.
+type Left struct {
+	*Candidate
+	Progress Progress
 }
 
-// withHash returns the candidates that should have a configuration, sorted, and with it.
-func withHash(candidates []Candidate, version func(*Candidate) string) []Candidate {
-	candidates = slices.Clone(candidates)
-	for i := range candidates {
-		candidates[i].Want.ConfigHash = version(&candidates[i])
+// NewPlan patches what is outdated and what has Pods that missed the webhook, so that no more
+// than the allowed number roll out at a time. The version is the hash of the configuration
+// that a candidate should have; while it is empty, there is nothing to patch.
+func NewPlan(stack *obsv1.ObservabilityStack, state State, version func(*Candidate) string) Plan {
+	plan := Plan{By: map[Progress][]string{}, stack: stack, now: state.Now, tally: newTally(stack.Namespace)}
+	for _, refusal := range state.Refused {
+		plan.tally.refuse(refusal)
 	}
-	candidates = slices.DeleteFunc(candidates, func(c Candidate) bool { return c.Want.ConfigHash == "" })
+	candidates := slices.Clone(state.Candidates)
 	slices.SortFunc(candidates, func(a, b Candidate) int { return strings.Compare(a.String(), b.String()) })
-	return candidates
-}
-
-func (p *Plan) addPatches(candidates []Candidate, rollout obsv1.RolloutSpec) {
-	room := int(cmp.Or(rollout.MaxConcurrent, defaultMaxConcurrent))
-	for i := range candidates {
-		if c := &candidates[i]; c.Patched || !c.outdated() && c.rolling() {
-			room--
-		}
-	}
+	queue := newQueue(stack.Namespace)
 	for i := range candidates {
 		c := &candidates[i]
-		progress := c.Progress()
-		p.count(c, progress)
-		if !c.wantsPatch(progress) {
-			continue
-		}
-		if c.rollsPods() {
-			if rollout.Policy == obsv1.RolloutManual || room <= 0 {
+		if !c.Release {
+			if c.Want.ConfigHash = version(c); c.Want.ConfigHash == "" {
+				plan.count(c, Outdated)
 				continue
 			}
-			room--
 		}
-		p.Patches = append(p.Patches, c.patch(progress))
+		progress := c.Progress(state.Now)
+		plan.count(c, progress)
+		plan.add(c, progress, queue)
 	}
+	places := int(cmp.Or(rolloutSpec(stack).MaxConcurrent, defaultMaxConcurrent)) - plan.Rolling
+	for _, c := range queue.next(places) {
+		plan.Patches = append(plan.Patches, c.patch(state.Now, true))
+	}
+	plan.Waiting = queue.len()
+	plan.Status = plan.tally.status()
+	return plan
 }
 
 // defaultMaxConcurrent is spec.injection.rollout.maxConcurrent where it is absent.
 const defaultMaxConcurrent = 5
 
+func rolloutSpec(stack *obsv1.ObservabilityStack) obsv1.RolloutSpec {
+	if stack.Spec.Injection == nil || stack.Spec.Injection.Rollout == nil {
+		return obsv1.RolloutSpec{}
+	}
+	return *stack.Spec.Injection.Rollout
+}
+
+// add puts a candidate into the queue if its turn may come, or patches it at once if that
+// replaces no Pod.
+func (p *Plan) add(c *Candidate, progress Progress, queue *queue) {
+	place := c.takesPlace(p.now)
+	if queue.saw(c, place); place {
+		p.Rolling++
+		if !c.ProgressedAt.IsZero() {
+			p.Retry(c.ProgressedAt.Add(c.deadline()).Sub(p.now))
+		}
+	}
+	switch {
+	case progress == Contested || progress == Blocked:
+		p.Left = append(p.Left, Left{c, progress})
+	case !p.due(c, progress):
+	case c.rollsPods():
+		queue.add(c)
+	default:
+		p.Patches = append(p.Patches, c.patch(p.now, false))
+	}
+}
+
+// due reports whether a candidate is to be patched now, or as soon as there is a place.
+func (p *Plan) due(c *Candidate, progress Progress) bool {
+	manual := rolloutSpec(p.stack).Policy == obsv1.RolloutManual
+	switch {
+	case progress != Outdated && progress != Missed, manual && c.rollsPods(),
+		c.Kind == KindJob: // Its template cannot be changed.
+		return false
+	case c.Failure != nil && c.Failure.After.After(p.now):
+		p.AddFailure(*c.Failure)
+		return false
+	case progress == Missed:
+		wait, _ := c.Record.retryAfter(c.Want, p.now)
+		p.Retry(wait)
+		return wait == 0
+	default:
+		return true
+	}
+}
+
+// Retry has the plan made again after that time at the latest.
+func (p *Plan) Retry(after time.Duration) {
+	if after > 0 && (p.RetryAfter == 0 || after < p.RetryAfter) {
+		p.RetryAfter = after
+	}
+}
+
+// count a candidate, and name it if the stack's condition is about it.
 func (p *Plan) count(c *Candidate, progress Progress) {
+	if c.Release {
+		if progress != Contested || !p.Counts(c.Namespace) {
+			return
+		}
+		p.By[progress] = append(p.By[progress], c.String())
+		return
+	}
+	p.tally.count(c.Namespace, progress, rolloutSpec(p.stack).Policy == obsv1.RolloutManual)
+	if !p.Counts(c.Namespace) {
+		return
+	}
 	p.By[progress] = append(p.By[progress], c.String())
+	p.Counted.Annotated++
 	if progress == Injected {
-		p.Status.Injected++
+		p.Counted.Injected++
 	} else {
-		p.Status.Pending++
-	}
-	if progress == Missed && c.RetryAfter > 0 && (p.RetryAfter == 0 || c.RetryAfter < p.RetryAfter) {
-		p.RetryAfter = c.RetryAfter
+		p.Counted.Pending++
 	}
 }
 
-func (c *Candidate) wantsPatch(progress Progress) bool {
-	if c.Kind == KindJob || c.Kind == KindPod {
-		return false // Neither can be changed once it is there.
-	}
-	return progress == Outdated || progress == Missed && c.RetryAfter <= 0
+// Counts reports whether the stack's condition is about the workloads of a namespace.
+func (p *Plan) Counts(namespace string) bool {
+	return namespace == p.stack.Namespace || p.stack.Spec.Injection != nil && p.stack.Spec.Injection.RequireAll
 }
 
-func (c *Candidate) patch(progress Progress) Patch {
+// AddFailure names a workload that was not patched.
+func (p *Plan) AddFailure(f Failure) {
+	p.Failures = append(p.Failures, f)
+	p.Retry(f.After.Sub(p.now))
+	p.Because(f.Namespace, f.Reason)
+}
+
+// Because gives the workloads of a namespace in the status a reason for not being injected,
+// unless they have one that is more.
+func (p *Plan) Because(namespace, reason string) {
+	p.tally.because(namespace, reason)
+	p.Status = p.tally.status()
+}
+
+// Hold drops what would change something, and returns it.
+func (p *Plan) Hold() (patches []Patch) {
+	patches, p.Patches, p.Left, p.Waiting = p.Patches, nil, nil, 0
+	return patches
+}
+
+func (c *Candidate) patch(now time.Time, rollsPods bool) Patch {
 	stamp, _ := c.Stamp()
-	want := c.Want
-	want.Attempt = stamp.Attempt
-	if progress == Missed {
-		want.Attempt++
+	retry := !c.outdated()
+	record := c.Record.stamped(c.Want, now, retry)
+	patch := Patch{Candidate: c, Record: record, RollsPods: rollsPods}
+	if !c.Release {
+		want := c.Want
+		want.Attempt = stamp.Attempt
+		if retry {
+			want.Attempt++
+		}
+		patch.Stamp = &want
 	}
-	return Patch{Workload: c.Workload, Stamp: want}
+	return patch
 }

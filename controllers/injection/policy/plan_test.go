@@ -13,112 +13,34 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
 
-var wantStamp = Stamp{Stack: named("shop", "shop").Stack, ConfigHash: "new"}
-
-// candidate is a Deployment of two Pods that is settled and has the wanted stamp.
-func candidate(name string, edits ...func(*Candidate)) Candidate {
-	w := workload(KindDeployment, nil, wantStamp.Annotations())
-	w.Name, w.Spec.Template.Metadata.Labels = name, wantStamp.Labels()
-	w.Spec.Replicas = new(int32(2))
-	w.Generation, w.Status.ObservedGeneration = 3, 3
-	w.Status.Replicas, w.Status.UpdatedReplicas, w.Status.AvailableReplicas = 2, 2, 2
-	c := Candidate{Workload: w, Want: wantStamp, Pods: []Pod{{Mark: "new"}, {Mark: "new"}}}
-	for _, edit := range edits {
-		edit(&c)
-	}
-	return c
-}
-
-func outdatedStamp(c *Candidate) {
-	c.Spec.Template.Metadata.Labels = Stamp{Stack: wantStamp.Stack, ConfigHash: "old"}.Labels()
-}
-func unstamped(c *Candidate)   { c.Spec.Template, c.Pods = nil, nil }
-func unobserved(c *Candidate)  { c.Generation++ }
-func missedOne(c *Candidate)   { c.Pods[0].Mark = "" }
-func oldPod(c *Candidate)      { c.Pods[0].Mark = "old" }
-func tooEarly(c *Candidate)    { c.RetryAfter = time.Minute }
-func justPatched(c *Candidate) { c.Patched = true }
-func paused(c *Candidate)      { c.Spec.Paused = true }
-func scaledToZero(c *Candidate) {
-	c.Spec.Replicas, c.Status, c.Pods = new(int32(0)), WorkloadStatus{ObservedGeneration: 3}, nil
-}
-func onDelete(c *Candidate) {
-	c.Kind, c.Spec.UpdateStrategy = KindStatefulSet, &UpdateStrategy{Type: "OnDelete"}
-}
-func of(kind string) func(*Candidate) { return func(c *Candidate) { c.Kind = kind } }
-func deadline(c *Candidate) {
-	c.Status.UpdatedReplicas = 1
-	c.Status.Conditions = []Condition{{Type: "Progressing", Status: "False", Reason: deadlineExceeded}}
-}
-
-func TestProgress(t *testing.T) {
-	for name, tc := range map[string]struct {
-		edits []func(*Candidate)
-		want  Progress
-	}{
-		"settled":                           {nil, Injected},
-		"the application is being deployed": {[]func(*Candidate){unobserved}, Injected},
-		"no Pod is made yet": {
-			[]func(*Candidate){unobserved, func(c *Candidate) { c.Pods, c.Status = nil, WorkloadStatus{} }}, Rolling,
-		},
-		"stamped a moment ago": {[]func(*Candidate){justPatched}, Rolling},
-		"an old stamp":         {[]func(*Candidate){outdatedStamp}, Outdated},
-		"no stamp":             {[]func(*Candidate){unstamped}, Outdated},
-		"a Pod from before the stamp": {
-			[]func(*Candidate){unobserved, func(c *Candidate) { c.Pods = c.Pods[:1] }}, Rolling,
-		},
-		"scaled down, a Pod is being deleted": {
-			[]func(*Candidate){func(c *Candidate) { c.Pods[0].Deleting = true }}, Injected,
-		},
-		"scaled up, the status is behind": {
-			[]func(*Candidate){func(c *Candidate) { c.Pods = append(c.Pods, Pod{Mark: "new"}) }}, Injected,
-		},
-		"an old Pod while rolling": {[]func(*Candidate){oldPod, unobserved}, Rolling},
-		"an old Pod that is being deleted": {
-			[]func(*Candidate){oldPod, func(c *Candidate) { c.Pods[0].Deleting = true }}, Injected,
-		},
-		"a Pod missed the webhook":             {[]func(*Candidate){missedOne}, Missed},
-		"a Pod missed the webhook, rolling":    {[]func(*Candidate){missedOne, unobserved}, Rolling},
-		"an old Pod that nobody replaces":      {[]func(*Candidate){oldPod, onDelete}, Stale},
-		"paused with an old Pod":               {[]func(*Candidate){oldPod, paused}, Stale},
-		"stuck with an old Pod":                {[]func(*Candidate){oldPod, deadline}, Stale},
-		"scaled to nothing":                    {[]func(*Candidate){scaledToZero}, Injected},
-		"a CronJob":                            {[]func(*Candidate){of(KindCronJob)}, Injected},
-		"a Job with the configuration of then": {[]func(*Candidate){of(KindJob), outdatedStamp, oldPod}, Injected},
-		"a lone Pod": {
-			[]func(*Candidate){of(KindPod), scaledToZero, func(c *Candidate) { c.Pods = []Pod{{Mark: "new"}} }}, Injected,
-		},
-		"a lone Pod with an old configuration": {
-			[]func(*Candidate){of(KindPod), scaledToZero, func(c *Candidate) { c.Pods = []Pod{{Mark: "old"}} }}, Stale,
-		},
-		"a lone Pod that missed the webhook": {
-			[]func(*Candidate){of(KindPod), scaledToZero, func(c *Candidate) { c.Pods = []Pod{{}} }}, Stale,
-		},
-		"the stamp counts another attempt only": {
-			[]func(*Candidate){func(c *Candidate) { c.Spec.Template.Metadata.Annotations[obsv1.StampAttempt] = "3" }}, Injected,
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			c := candidate("api", tc.edits...)
-			if got := c.Progress(); got != tc.want {
-				t.Errorf("progress = %s, want %s", got, tc.want)
-			}
-		})
-	}
-}
-
-// patches of a plan, as "Kind namespace/name attempt".
+// patches of a plan, as "Kind namespace/name attempt", or "none" instead of the attempt.
 func patches(plan Plan) []string {
 	var all []string
 	for _, patch := range plan.Patches {
-		all = append(all, fmt.Sprintf("%s %d", patch.Workload, patch.Stamp.Attempt))
+		attempt := "none"
+		if patch.Stamp != nil {
+			attempt = fmt.Sprint(patch.Stamp.Attempt)
+		}
+		all = append(all, fmt.Sprintf("%s %s", patch, attempt))
 	}
 	return all
 }
 
+// planned is the plan of a stack in the namespace shop that wants one version everywhere.
+func planned(rollout obsv1.RolloutSpec, candidates ...Candidate) Plan {
+	stack := &obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "shop"}}
+	stack.Spec.Injection = &obsv1.InjectionSpec{Rollout: &rollout}
+	return NewPlan(stack, State{Now: now, Candidates: candidates},
+		func(*Candidate) string { return wantStamp.ConfigHash })
+}
+
+var (
+	one    = obsv1.RolloutSpec{MaxConcurrent: 1}
+	two    = obsv1.RolloutSpec{MaxConcurrent: 2}
+	manual = obsv1.RolloutSpec{Policy: obsv1.RolloutManual}
+)
+
 func TestNewPlan(t *testing.T) {
-	two := obsv1.RolloutSpec{MaxConcurrent: 2}
-	manual := obsv1.RolloutSpec{Policy: obsv1.RolloutManual}
 	for name, tc := range map[string]struct {
 		candidates []Candidate
 		rollout    obsv1.RolloutSpec
@@ -135,65 +57,189 @@ func TestNewPlan(t *testing.T) {
 			candidates: []Candidate{
 				candidate("a", outdatedStamp, justPatched), candidate("b", justPatched), candidate("c", outdatedStamp),
 			}},
-		"one that is stuck takes none": {rollout: obsv1.RolloutSpec{MaxConcurrent: 1},
+		"one that is past its deadline takes none": {rollout: one,
 			candidates: []Candidate{candidate("a", deadline, oldPod), candidate("b", outdatedStamp)},
 			want:       []string{"Deployment shop/b 0"}},
+		"one without progress takes none": {rollout: one,
+			candidates: []Candidate{
+				candidate("a", of(KindStatefulSet), unobserved, progressed(time.Hour)), candidate("b", outdatedStamp),
+			},
+			want: []string{"Deployment shop/b 0"}},
+		"one that was refused lets others go first": {rollout: one,
+			candidates: []Candidate{candidate("a", outdatedStamp, failedAgo(2*time.Minute)), candidate("b", outdatedStamp)},
+			want:       []string{"Deployment shop/b 0"}},
+		"one that was refused a moment ago waits": {
+			candidates: []Candidate{candidate("a", outdatedStamp, failedAgo(time.Second))}},
+		"one that was refused is tried again": {
+			candidates: []Candidate{candidate("a", outdatedStamp, failedAgo(time.Minute))},
+			want:       []string{"Deployment shop/a 0"}},
 		"five by default": {
 			candidates: []Candidate{candidate("a", outdatedStamp), candidate("b", outdatedStamp), candidate("c", outdatedStamp),
 				candidate("d", outdatedStamp), candidate("e", outdatedStamp), candidate("f", outdatedStamp)},
 			want: []string{
 				"Deployment shop/a 0", "Deployment shop/b 0", "Deployment shop/c 0", "Deployment shop/d 0", "Deployment shop/e 0",
 			}},
-		"what rolls no Pods takes no room": {rollout: obsv1.RolloutSpec{MaxConcurrent: 1},
+		"what rolls no Pods takes no room": {rollout: one,
 			candidates: []Candidate{
 				candidate("a", outdatedStamp), candidate("b", of(KindCronJob), outdatedStamp),
 				candidate("c", scaledToZero, outdatedStamp),
 			},
-			want: []string{"CronJob shop/b 0", "Deployment shop/a 0", "Deployment shop/c 0"}},
+			want: []string{"CronJob shop/b 0", "Deployment shop/c 0", "Deployment shop/a 0"}},
 		"left to their owners, but for what rolls no Pods": {rollout: manual,
 			candidates: []Candidate{
 				candidate("a", outdatedStamp), candidate("b", of(KindCronJob), outdatedStamp), candidate("c", missedOne),
+				candidate("d", released),
 			},
 			want: []string{"CronJob shop/b 0"}},
+		"one after the other is released": {rollout: one,
+			candidates: []Candidate{candidate("a", released), candidate("b", released)},
+			want:       []string{"Deployment shop/a none"}},
+		"one that is released rolls out": {rollout: one,
+			candidates: []Candidate{candidate("a", released, unstamped, unobserved), candidate("b", released)}},
 		"an injection to retry":  {candidates: []Candidate{candidate("a", missedOne)}, want: []string{"Deployment shop/a 1"}},
 		"not to be retried yet":  {candidates: []Candidate{candidate("a", missedOne, tooEarly)}},
 		"a Job is never changed": {candidates: []Candidate{candidate("a", of(KindJob), missedOne)}},
+		"contested and blocked ones are left alone": {candidates: []Candidate{
+			candidate("a", unstamped, recorded(2, 0, time.Minute)), candidate("b", missedOne, recorded(1, 3, time.Hour)),
+		}},
+		"the namespace with the fewest places is next, the stack's own first": {rollout: obsv1.RolloutSpec{MaxConcurrent: 4},
+			candidates: []Candidate{
+				candidate("a", in("other"), outdatedStamp), candidate("b", in("other"), outdatedStamp),
+				candidate("c", in("other"), outdatedStamp), candidate("d", in("third"), outdatedStamp),
+				candidate("y", outdatedStamp), candidate("z", outdatedStamp),
+			},
+			want: []string{
+				"Deployment shop/y 0", "Deployment other/a 0", "Deployment third/d 0", "Deployment shop/z 0",
+			}},
+		"then that whose last is longest ago": {rollout: one,
+			candidates: []Candidate{
+				candidate("a", in("other"), outdatedStamp), candidate("b", in("other"), recorded(1, 0, time.Minute)),
+				candidate("d", in("third"), outdatedStamp), candidate("e", in("third"), recorded(1, 0, time.Hour)),
+			},
+			want: []string{"Deployment third/d 0"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			version := func(*Candidate) string { return wantStamp.ConfigHash }
-			plan := NewPlan(State{Candidates: tc.candidates}, version, tc.rollout)
+			plan := planned(tc.rollout, tc.candidates...)
 			if diff := cmp.Diff(tc.want, patches(plan)); diff != "" {
 				t.Errorf("patches (-want +got):\n%s", diff)
 			}
 			status := plan.Status
-			if int(status.Annotated) != len(tc.candidates) || status.Injected+status.Pending != status.Annotated {
+			if status.Injected+status.Pending != status.Annotated {
 				t.Errorf("status = %+v", status)
 			}
 		})
 	}
 }
 
-func TestOwnerOf(t *testing.T) {
-	owner := func(kind, name string) []metav1.OwnerReference {
-		return []metav1.OwnerReference{{Kind: kind, Name: name, Controller: new(true)}}
-	}
-	for name, tc := range map[string]struct {
-		pod        metav1.ObjectMeta
-		kind, want string
-	}{
-		"alone": {metav1.ObjectMeta{Name: "p"}, KindPod, "p"},
-		"a Deployment": {
-			metav1.ObjectMeta{
-				Labels: map[string]string{"pod-template-hash": "5f7c"}, OwnerReferences: owner("ReplicaSet", "api-5f7c"),
-			}, KindDeployment, "api",
-		},
-		"a ReplicaSet":  {metav1.ObjectMeta{OwnerReferences: owner("ReplicaSet", "api")}, "ReplicaSet", "api"},
-		"a StatefulSet": {metav1.ObjectMeta{OwnerReferences: owner(KindStatefulSet, "db")}, KindStatefulSet, "db"},
+// An owner that drops the stamp at once, and one that drops the record with it, get no more
+// than two, whatever the owner does in a hundred rounds.
+func TestNewPlanLeavesAContestedStamp(t *testing.T) {
+	for name, round := range map[string]time.Duration{
+		"at once": time.Second, "after a minute": time.Minute, "after half an hour": 30 * time.Minute,
 	} {
-		t.Run(name, func(t *testing.T) {
-			if got := OwnerOf(&tc.pod); got.Kind != tc.kind || got.Name != tc.want {
-				t.Errorf("owner = %v, want %s %s", got, tc.kind, tc.want)
-			}
-		})
+		for _, dropsRecord := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, the record too: %t", name, dropsRecord), func(t *testing.T) {
+				c := candidate("api", unstamped)
+				clock, stamps := now, 0
+				for range 100 {
+					c.History = c.Seen(c.Workload, clock)
+					plan := NewPlan(&obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "shop"}},
+						State{Now: clock, Candidates: []Candidate{c}}, func(*Candidate) string { return wantStamp.ConfigHash })
+					for _, patch := range plan.Patches {
+						stamps++
+						c.Generation++
+						c.History = c.Wrote(patch, c.Generation)
+						c.Annotations = map[string]string{obsv1.AnnotationRecord: patch.Record.Annotation()}
+					}
+					for _, left := range plan.Left { // as Rollout does
+						c.Record.By = "an-operator"
+						c.Annotations = map[string]string{obsv1.AnnotationRecord: left.Record.Annotation()}
+					}
+					c.Generation++ // The owner writes its template, in which there is no stamp.
+					if dropsRecord {
+						c.Annotations = nil
+					}
+					clock = clock.Add(round)
+				}
+				if stamps != maxStamps {
+					t.Errorf("%d stamps in 100 rounds, want %d", stamps, maxStamps)
+				}
+			})
+		}
+	}
+}
+
+// The retries of a missed injection end, wait for longer each time, and outlive the process.
+func TestNewPlanRetriesThreeTimes(t *testing.T) {
+	c := candidate("api", missedOne)
+	var at []time.Duration
+	for clock := now; clock.Before(now.Add(5 * time.Hour)); clock = clock.Add(time.Minute) {
+		c.History = History{}.Seen(c.Workload, clock) // A process that knows nothing.
+		plan := NewPlan(&obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "shop"}},
+			State{Now: clock, Candidates: []Candidate{c}}, func(*Candidate) string { return wantStamp.ConfigHash })
+		for _, patch := range plan.Patches {
+			at = append(at, clock.Sub(now))
+			c.Annotations = map[string]string{obsv1.AnnotationRecord: patch.Record.Annotation()}
+		}
+		if plan.RetryAfter < 0 || len(plan.Patches) == 0 && len(plan.Left) == 0 && plan.RetryAfter == 0 {
+			t.Errorf("after %s the next look is after %s", clock.Sub(now), plan.RetryAfter)
+		}
+	}
+	want := []time.Duration{0, 10 * time.Minute, 70 * time.Minute}
+	if diff := cmp.Diff(want, at); diff != "" {
+		t.Errorf("retries (-want +got):\n%s", diff)
+	}
+	if got := c.Progress(now.Add(5 * time.Hour)); got != Blocked {
+		t.Errorf("progress = %s, want %s", got, Blocked)
+	}
+}
+
+// What is the matter in other namespaces is counted and named there, and is about them alone.
+func TestNewPlanCountsByNamespace(t *testing.T) {
+	state := State{Now: now,
+		Candidates: []Candidate{
+			candidate("api"), candidate("a", in("other"), outdatedStamp), candidate("b", in("other")),
+			candidate("c", in("paused"), paused, oldPod), candidate("d", in("blocked"), missedOne, recorded(1, 3, time.Hour)),
+			candidate("e", in("blocked"), outdatedStamp),
+		},
+		Refused: []Refusal{
+			{"refused", obsv1.ReasonNamespaceNotAdmitted}, {"refused", obsv1.ReasonNamespaceNotAdmitted},
+			{"other", obsv1.ReasonInvalidAnnotation},
+		},
+	}
+	stack := &obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "shop"}}
+	version := func(*Candidate) string { return wantStamp.ConfigHash }
+	counts := func(annotated, injected, pending, refused int32) obsv1.WorkloadCounts {
+		return obsv1.WorkloadCounts{Annotated: annotated, Injected: injected, Pending: pending, Refused: refused}
+	}
+	plan := NewPlan(stack, state, version)
+	want := obsv1.WorkloadsStatus{WorkloadCounts: counts(6, 2, 4, 3), Summary: "2/6"}
+	want.Namespaces = []obsv1.NamespaceWorkloads{
+		{Name: "blocked", WorkloadCounts: counts(2, 0, 2, 0), Reason: obsv1.ReasonInjectionBlocked},
+		{Name: "other", WorkloadCounts: counts(2, 1, 1, 1), Reason: obsv1.ReasonRollingOut},
+		{Name: "paused", WorkloadCounts: counts(1, 0, 1, 0), Reason: obsv1.ReasonRolloutRequired},
+		{Name: "refused", WorkloadCounts: counts(0, 0, 0, 2), Reason: obsv1.ReasonNamespaceNotAdmitted},
+	}
+	if diff := cmp.Diff(want, plan.Status); diff != "" {
+		t.Errorf("status (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(counts(1, 1, 0, 0), plan.Counted); diff != "" || len(plan.By) != 1 {
+		t.Errorf("the condition is about %v (-want +got):\n%s", plan.By, diff)
+	}
+	stack.Spec.Injection = &obsv1.InjectionSpec{RequireAll: true}
+	if plan = NewPlan(stack, state, version); plan.Counted != counts(6, 2, 4, 0) {
+		t.Errorf("with requireAll the condition is about %+v", plan.Counted)
+	}
+}
+
+func TestNewPlanListsFiftyNamespaces(t *testing.T) {
+	state := State{Now: now, Candidates: []Candidate{candidate("api", in("z"), outdatedStamp)}}
+	for i := range 100 {
+		state.Candidates = append(state.Candidates, candidate("api", in(fmt.Sprintf("a%02d", i))))
+	}
+	stack := &obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "shop"}}
+	status := NewPlan(stack, state, func(*Candidate) string { return wantStamp.ConfigHash }).Status
+	if len(status.Namespaces) != obsv1.MaxNamespaces || status.Namespaces[0].Name != "z" || status.Annotated != 101 {
+		t.Errorf("status lists %d of 101 namespaces, first %s", len(status.Namespaces), status.Namespaces[0].Name)
 	}
 }

@@ -8,17 +8,17 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Candidate is a workload whose claim was granted, and its Pods.
+// Candidate is a workload whose claim was granted, and its Pods; or one that carries the
+// stack's stamp and asks for nothing any more.
 type Candidate struct {
 	*Workload
 	// Want is the stamp that its template should have, whatever the attempt; a plan adds the hash.
 	Want Stamp
+	// Release reports whether the owner took the annotation away, so that no stamp is wanted.
+	Release bool
 	// Pods are those that carry a stamp.
 	Pods []Pod
-	// Patched reports whether the stamp was written and the cache does not show it yet.
-	Patched bool
-	// RetryAfter is how long to wait before injection is retried for Pods that missed the webhook.
-	RetryAfter time.Duration
+	History
 }
 
 // Pod is a stamped Pod.
@@ -39,45 +39,84 @@ const (
 	Injected Progress = "injected"
 	// Outdated: the template does not have the wanted stamp.
 	Outdated Progress = "outdated"
+	// Contested: nor does it keep it, because somebody else changes it again.
+	Contested Progress = "contested"
 	// Rolling: it has, and Kubernetes is replacing the Pods.
 	Rolling Progress = "rolling"
+	// Stuck: Kubernetes is replacing the Pods and makes no progress.
+	Stuck Progress = "stuck"
 	// Missed: Pods started while the webhook was away.
 	Missed Progress = "missed"
+	// Blocked: they did, and so did those of every retry.
+	Blocked Progress = "blocked"
 	// Stale: Pods run an old configuration, and it is not for Kubernetes to replace them.
 	Stale Progress = "stale"
 )
 
 // Progress of the candidate. A rollout that does not change the configuration, as
 // every deployment of the application is one, leaves it Injected.
-func (c *Candidate) Progress() Progress {
-	missed, stale, unstamped := c.pods()
+func (c *Candidate) Progress(now time.Time) Progress {
 	switch {
 	case c.Patched:
 		return Rolling
-	case c.Kind != KindPod && c.outdated():
+	case c.templated() && c.outdated():
+		if c.Record.contested(c.Want, now) {
+			return Contested
+		}
 		return Outdated
-	case c.Kind == KindCronJob, missed+stale+unstamped == 0 && !c.starting():
+	case c.Release, c.Kind == KindCronJob:
+		return Injected // What was to be done is.
+	default:
+		return c.podsProgress(now)
+	}
+}
+
+// podsProgress is the progress of one whose template is as it should be.
+func (c *Candidate) podsProgress(now time.Time) Progress {
+	missed, stale, unstamped := c.pods()
+	rolling := c.Rolling()
+	switch {
+	case missed+stale+unstamped == 0 && !c.starting():
 		return Injected
-	case c.Kind == KindPod:
+	case !c.templated():
 		return Stale
-	case c.rolling():
+	case rolling && !c.stuck(now):
 		return Rolling
 	case missed > 0:
+		if _, retry := c.Record.retryAfter(c.Want, now); !retry {
+			return Blocked
+		}
 		return Missed
+	case rolling:
+		return Stuck
 	default:
 		return Stale
 	}
 }
 
+// takesPlace reports whether the candidate is one of the rollouts that are bounded.
+func (c *Candidate) takesPlace(now time.Time) bool {
+	return c.Patched || c.templated() && !c.outdated() && c.Rolling() && !c.stuck(now)
+}
+
+// templated reports whether the candidate's Pods are made from a template that obstack knows.
+func (c *Candidate) templated() bool {
+	_, err := KindOf(c.Kind)
+	return err == nil
+}
+
 // starting reports whether the first Pods are still to be made.
 func (c *Candidate) starting() bool {
-	return len(c.Pods) == 0 && c.replicas() > 0 && c.rolling()
+	return len(c.Pods) == 0 && c.replicas() > 0 && c.Rolling()
 }
 
 // outdated compares the template with the wanted stamp. A Job keeps the
 // configuration with which it started.
 func (c *Candidate) outdated() bool {
-	stamp, _ := c.Stamp()
+	stamp, stamped := c.Stamp()
+	if c.Release {
+		return stamped
+	}
 	want := c.Want
 	want.Attempt = stamp.Attempt
 	if c.Kind == KindJob {
@@ -110,8 +149,8 @@ func (w *Workload) total() int32 {
 	return w.Status.Replicas
 }
 
-// rolling reports whether Kubernetes is replacing the Pods and will be done with it.
-func (w *Workload) rolling() bool {
+// Rolling reports whether Kubernetes is replacing the Pods.
+func (w *Workload) Rolling() bool {
 	if w.held() {
 		return false
 	}
@@ -131,10 +170,28 @@ func (w *Workload) rolling() bool {
 	}
 }
 
-// held reports whether Kubernetes does not replace the Pods: its owner forbids it, or it gave up.
-func (w *Workload) held() bool {
-	return w.Spec.Paused || w.onDelete() || w.is("Progressing", corev1.ConditionFalse, deadlineExceeded)
+// held reports whether Kubernetes does not replace the Pods, because their owner forbids it.
+func (w *Workload) held() bool { return w.Spec.Paused || w.onDelete() }
+
+// stuck reports whether the rollout made no progress for as long as it may take.
+func (c *Candidate) stuck(now time.Time) bool {
+	return c.is("Progressing", corev1.ConditionFalse, deadlineExceeded) ||
+		!c.ProgressedAt.IsZero() && now.Sub(c.ProgressedAt) >= c.deadline()
 }
+
+// deadline is how long a rollout may go without progress. It is bounded, because what
+// rolls keeps others waiting.
+func (w *Workload) deadline() time.Duration {
+	if w.Spec.ProgressDeadlineSeconds <= 0 {
+		return defaultDeadline
+	}
+	return min(time.Duration(w.Spec.ProgressDeadlineSeconds)*time.Second, maxDeadline)
+}
+
+const (
+	defaultDeadline = 10 * time.Minute
+	maxDeadline     = time.Hour
+)
 
 func (w *Workload) replicas() int32 {
 	if w.Spec.Replicas == nil {

@@ -31,8 +31,11 @@ type Workload struct {
 //
 // +kubebuilder:object:generate=true
 type WorkloadSpec struct {
-	Replicas       *int32          `json:"replicas,omitempty"`
-	Paused         bool            `json:"paused,omitempty"`
+	Replicas *int32 `json:"replicas,omitempty"`
+	Paused   bool   `json:"paused,omitempty"`
+	// ProgressDeadlineSeconds of a Deployment.
+	ProgressDeadlineSeconds int32 `json:"progressDeadlineSeconds,omitempty"`
+
 	UpdateStrategy *UpdateStrategy `json:"updateStrategy,omitempty"`
 	Template       *Template       `json:"template,omitempty"`
 	JobTemplate    *JobTemplate    `json:"jobTemplate,omitempty"`

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package injection
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/injection/policy"
+)
+
+// probe finds out, by a dry run on the workload itself, whether the webhook responds.
+func (i *Injector) probe(ctx context.Context, w *policy.Workload) (bool, error) {
+	response, err := i.patch(ctx, w, obsv1.Probe, "asked", nil, client.DryRunAll)
+	return err == nil && response.Annotations[obsv1.Probe] == obsv1.ProbeReached, err
+}
+
+// stamp writes a stamp, or removes it, and the workload's record in the same request.
+func (i *Injector) stamp(ctx context.Context, stack types.NamespacedName, patch policy.Patch) error {
+	var labels, annotations map[string]string
+	if patch.Stamp != nil {
+		labels, annotations = patch.Stamp.Labels(), patch.Stamp.Annotations()
+	}
+	var record any
+	// Who is released keeps nothing of obstack, unless somebody puts the stamp back.
+	if patch.Stamp != nil || patch.Record.Stamps > 1 {
+		record = patch.Record.Annotation()
+	}
+	response, err := i.patch(ctx, patch.Workload, obsv1.AnnotationRecord, record,
+		template(patch.Workload, labels, annotations))
+	if err != nil {
+		return err
+	}
+	i.store(stack, patch.Candidate, patch.Stamp == nil, func(h policy.History) policy.History {
+		return h.Wrote(patch, response.Generation)
+	})
+	return nil
+}
+
+// askWho finds the field manager that changed the workload last, and keeps it in the workload's
+// record. It is for people to read, so what fails here changes nothing else.
+func (i *Injector) askWho(ctx context.Context, c *policy.Candidate, record policy.Record) string {
+	record.By = "another client"
+	response, err := i.patch(ctx, c.Workload, obsv1.AnnotationRecord, record.Annotation(), nil, client.DryRunAll)
+	if err == nil {
+		if manager := lastManager(response.ManagedFields); manager != "" {
+			record.By = manager
+		}
+		_, err = i.patch(ctx, c.Workload, obsv1.AnnotationRecord, record.Annotation(), nil)
+	}
+	if err != nil && !gone(err) {
+		ctrl.LoggerFrom(ctx).Error(err, "Could not record who changes a stamp", "workload", c.String())
+	}
+	return record.By
+}
+
+// lastManager is who else changed an object's spec last.
+func lastManager(entries []metav1.ManagedFieldsEntry) string {
+	entries = slices.DeleteFunc(slices.Clone(entries), func(e metav1.ManagedFieldsEntry) bool {
+		var fields map[string]json.RawMessage
+		return e.Manager == obsv1.FieldManager || e.Subresource != "" || e.Time == nil || e.FieldsV1 == nil ||
+			json.Unmarshal(e.FieldsV1.GetRawBytes(), &fields) != nil || fields["f:spec"] == nil
+	})
+	if len(entries) == 0 {
+		return ""
+	}
+	return slices.MaxFunc(entries, func(a, b metav1.ManagedFieldsEntry) int { return a.Time.Compare(b.Time.Time) }).Manager
+}
+
+// template is a workload's spec with the stamp alone: exactly the given labels and annotations.
+// Keys that are not wanted are removed by name, because those that the webhook added belong to
+// no field manager and would survive an apply without them.
+func template(w *policy.Workload, labels, annotations map[string]string) map[string]any {
+	spec := map[string]any{"template": map[string]any{"metadata": map[string]any{
+		"labels":      exactly(labels, policy.StampLabels),
+		"annotations": exactly(annotations, policy.StampAnnotations),
+	}}}
+	if w.Kind == policy.KindCronJob {
+		return map[string]any{"jobTemplate": map[string]any{"spec": spec}}
+	}
+	return spec
+}
+
+func exactly(want map[string]string, keys []string) map[string]any {
+	patch := map[string]any{}
+	for _, key := range keys {
+		patch[key] = nil
+		if value, ok := want[key]; ok {
+			patch[key] = value
+		}
+	}
+	return patch
+}
+
+// patch sends a merge patch of an annotation, nil to remove it, and of the spec, nil to leave it.
+// It never creates, and is for this very workload: the API server refuses one with another UID.
+func (i *Injector) patch(ctx context.Context, w *policy.Workload, annotation string, value any, spec map[string]any,
+	opts ...client.PatchOption) (*metav1.PartialObjectMetadata, error) {
+	content := map[string]any{
+		"metadata": map[string]any{"uid": w.UID, "annotations": map[string]any{annotation: value}},
+	}
+	if spec != nil {
+		content["spec"] = spec
+	}
+	body, err := json.Marshal(content)
+	if err != nil {
+		return nil, fmt.Errorf("encode: %w", err)
+	}
+	response := &metav1.PartialObjectMetadata{TypeMeta: w.TypeMeta}
+	response.Namespace, response.Name = w.Namespace, w.Name
+	opts = append(opts, client.FieldOwner(obsv1.FieldManager))
+	return response, i.Client.Patch(ctx, response, client.RawPatch(types.MergePatchType, body), opts...)
+}

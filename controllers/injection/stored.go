@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package injection
+
+import (
+	"context"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/injection/policy"
+)
+
+// stored is what this process stores of a workload.
+type stored struct {
+	policy.History
+	key policy.Key
+	// released reports whether the last patch removed the stamp, so that nothing else shows
+	// whose rollout it is.
+	released bool
+}
+
+// load adds to the candidates what is stored of them, and stores what is seen of them now.
+// What is stored of others of the stack is dropped.
+func (i *Injector) load(stack types.NamespacedName, state *policy.State) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	before, after := i.stored[stack], map[types.UID]*stored{}
+	for n := range state.Candidates {
+		c := &state.Candidates[n]
+		s := &stored{key: c.Key()}
+		if had := before[c.UID]; had != nil {
+			*s = *had
+			s.released = had.released && c.Release
+		}
+		s.History = s.Seen(c.Workload, state.Now)
+		c.History = s.History
+		if c.UID != "" && !s.Empty(state.Now) {
+			after[c.UID] = s
+		}
+	}
+	i.replace(stack, after)
+}
+
+// replace what is stored of a stack; nothing of one that is gone.
+func (i *Injector) replace(stack types.NamespacedName, all map[types.UID]*stored) {
+	if i.stored == nil {
+		i.stored = map[types.NamespacedName]map[types.UID]*stored{}
+	}
+	if len(all) == 0 {
+		delete(i.stored, stack)
+		return
+	}
+	i.stored[stack] = all
+}
+
+// store changes what is stored of a candidate.
+func (i *Injector) store(stack types.NamespacedName, c *policy.Candidate, released bool,
+	change func(policy.History) policy.History) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	s := i.stored[stack][c.UID]
+	if s == nil {
+		s = &stored{History: c.History, key: c.Key()}
+		all := i.stored[stack]
+		if all == nil {
+			all = map[types.UID]*stored{}
+		}
+		all[c.UID] = s
+		i.replace(stack, all)
+	}
+	s.History, s.released = change(s.History), released
+}
+
+// released lists the workloads of which the stamp was removed and that are no candidates again,
+// as the caches show them: while they roll, they take a place.
+func (i *Injector) released(ctx context.Context, stack types.NamespacedName,
+	candidates []policy.Candidate) ([]policy.Candidate, error) {
+	known := map[types.UID]bool{}
+	for n := range candidates {
+		known[candidates[n].UID] = true
+	}
+	i.mu.Lock()
+	keys := map[types.UID]policy.Key{}
+	for uid, s := range i.stored[stack] {
+		if s.released && !known[uid] {
+			keys[uid] = s.key
+		}
+	}
+	i.mu.Unlock()
+	var rolling []policy.Candidate
+	for uid, key := range keys {
+		w, err := i.Reader.Workload(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		if w != nil && w.UID == uid {
+			rolling = append(rolling, policy.Candidate{Workload: w, Release: true})
+		}
+	}
+	return rolling, nil
+}
+
+// releasedFrom returns the stack whose stamp was removed from a workload.
+func (i *Injector) releasedFrom(w *policy.Workload) (types.NamespacedName, bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for stack, all := range i.stored {
+		if s := all[w.UID]; s != nil && s.released {
+			return stack, true
+		}
+	}
+	return types.NamespacedName{}, false
+}
+
+// take places for a plan, and returns how many more rollouts it may start.
+func (i *Injector) take(ctx context.Context, stack types.NamespacedName, plan *policy.Plan) (int, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.places == nil {
+		if err := i.countPlaces(ctx); err != nil {
+			return 0, err
+		}
+	}
+	more := 0
+	for _, patch := range plan.Patches {
+		if patch.RollsPods {
+			more++
+		}
+	}
+	return i.places.Take(stack, plan.Rolling, more), nil
+}
+
+// countPlaces finds the rollouts that there are when the operator starts, of which other
+// stacks' passes would not know before each had its own.
+func (i *Injector) countPlaces(ctx context.Context) error {
+	rolling := map[types.NamespacedName]int{}
+	err := i.Reader.each(ctx, func(w *policy.Workload) {
+		if stamp, stamped := w.Stamp(); stamped && w.Rolling() {
+			rolling[stamp.Stack]++
+		}
+	})
+	if err != nil {
+		return err
+	}
+	i.places = policy.NewPlaces(i.MaxConcurrentRollouts)
+	for stack, n := range rolling {
+		if i.Reader.Watched(stack.Namespace) && i.Reader.Main.Get(ctx, stack, &obsv1.ObservabilityStack{}) == nil {
+			i.places.Take(stack, n, 0)
+		}
+	}
+	return nil
+}
+
+// free gives back places that were not used, and asks for the stacks whose turn has come.
+func (i *Injector) free(stack types.NamespacedName, unused int) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.places.Return(stack, unused)
+	i.callNext()
+}
+
+func (i *Injector) callNext() {
+	for _, next := range i.places.Next() {
+		if i.queue != nil {
+			i.queue.Add(reconcile.Request{NamespacedName: next})
+		}
+	}
+}
+
+// Forget drops what is stored of a stack that is gone.
+func (i *Injector) Forget(stack types.NamespacedName) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	delete(i.stored, stack)
+	if i.places != nil {
+		i.places.Forget(stack)
+		i.callNext()
+	}
+}
