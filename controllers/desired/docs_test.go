@@ -92,6 +92,7 @@ func TestEveryAlertHasARunbook(t *testing.T) {
 			for _, rule := range group.Rules {
 				if rule.Alert != "" {
 					checkRunbook(t, rule)
+					checkFilled(t, rule)
 				}
 			}
 		}
@@ -113,6 +114,22 @@ func checkRunbook(t *testing.T, rule monitoringv1.Rule) {
 		t.Errorf("docs/%s is not about %s", name, rule.Alert)
 	}
 }
+
+// checkFilled: an alert of the table without a tuning has no severity, and a typing error in a
+// placeholder leaves it as it is.
+func checkFilled(t *testing.T, rule monitoringv1.Rule) {
+	t.Helper()
+	if rule.Labels["severity"] == "" {
+		t.Errorf("%s has no severity", rule.Alert)
+	}
+	for name, text := range rule.Annotations {
+		if left := placeholderFormat.FindString(text); left != "" {
+			t.Errorf("%s: the %s still has the placeholder %s", rule.Alert, name, left)
+		}
+	}
+}
+
+var placeholderFormat = regexp.MustCompile(`<[a-z ]+>`)
 
 var promqlBlock = regexp.MustCompile("(?s)```promql\n(.*?)```")
 
