@@ -80,11 +80,13 @@ type reader struct {
 	// isHTTP is set for the dashboard that there is for each framework. There "$monitor" is a
 	// variable of Grafana, and not one query for each monitor.
 	isHTTP bool
-	err    error
+	// at is where it reads, for errors.
+	at  string
+	err error
 }
 
 func (r *reader) fail(format string, args ...any) {
-	r.err = errors.Join(r.err, fmt.Errorf(format, args...))
+	r.err = errors.Join(r.err, fmt.Errorf("%s%w", r.at, fmt.Errorf(format, args...)))
 }
 
 // exampleTag is the tag in the files that stands for the one which all dashboards of a stack share.
@@ -150,17 +152,14 @@ func current(value string) object {
 func (r *reader) rows(panels []object) (rows [][]panel) {
 	last := -1.0
 	for _, p := range panels {
-		of := &reader{isHTTP: r.isHTTP}
-		position := get[object](of, p, "gridPos")
-		y := get[float64](of, position, "y")
-		if y != last {
+		r.at = fmt.Sprintf("panel %v: ", p["title"])
+		position := get[object](r, p, "gridPos")
+		if y := get[float64](r, position, "y"); y != last {
 			rows, last = append(rows, nil), y
 		}
-		rows[len(rows)-1] = append(rows[len(rows)-1], of.panel(p, position))
-		if of.err != nil {
-			r.fail("panel %v: %w", p["title"], of.err)
-		}
+		rows[len(rows)-1] = append(rows[len(rows)-1], r.panel(p, position))
 	}
+	r.at = ""
 	return rows
 }
 
