@@ -118,7 +118,8 @@ func TestSignalsEndItWithStatusZero(t *testing.T) {
 		if err := command.Wait(); err != nil {
 			t.Errorf("%v: %v", signal, err)
 		}
-		if took := time.Since(began); took > time.Second {
+		// It needs less than a second of a machine that has nothing else to do.
+		if took := time.Since(began); took > 5*time.Second {
 			t.Errorf("%v: took %v", signal, took)
 		}
 		if bytes.Contains(text, []byte("secret")) || !bytes.Contains(text,

@@ -20,6 +20,8 @@ type fakeBroker struct {
 	unacked func() (int64, error)
 	replies func(wire.Request) []broker.Reply
 	refuse  error // of every broadcast
+	// ours is whether it is our turn at once, in a group.
+	ours bool
 	// turns is what taking turns ends with, nil for ever, and leave what leaving comes to.
 	turns error
 	leave func() error
@@ -40,6 +42,9 @@ func (f *fakeBroker) Receive(ctx context.Context, to broker.Sink) error {
 	}
 	f.subscribed++
 	to.Subscribed()
+	if f.ours {
+		to.Turn(true)
+	}
 	if f.lasts > 0 {
 		time.Sleep(f.lasts)
 		return errors.New("receive: connection reset by peer")

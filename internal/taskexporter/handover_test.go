@@ -107,6 +107,39 @@ func TestMailboxKnowsWhatIsLeftToCount(t *testing.T) {
 	}
 }
 
+func TestHandoverIsSettledWhenTheLastEventOfATurnIsCounted(t *testing.T) {
+	var h handover
+	m := newMailbox(1 << 20)
+	h.init(true)
+	now := time.Unix(start, 0)
+	h.settle(m, now) // it has stood by for long
+	h.turn(true)
+	h.settle(m, now)
+	m.put([]byte("ours"), wire.Format{}, true)
+	h.turn(false)
+	h.settle(m, now)
+	if h.settled.Load() != 0 {
+		t.Error("it is settled while an event waits")
+	}
+	m.take()
+	m.take()
+	h.settle(m, now.Add(time.Minute))
+	h.settle(m, now.Add(time.Hour))
+	if got := time.Unix(0, h.settled.Load()); !got.Equal(now.Add(time.Minute)) {
+		t.Errorf("settled at %v, want when the event was counted", got)
+	}
+}
+
+func TestHandoverIsANameOrNothing(t *testing.T) {
+	env := func(string) string { return "" }
+	for name, want := range map[string]bool{"": true, "shop.shop-tasks_1": true, "a b": false, "*": false} {
+		options, err := ParseOptions([]string{"--broker-url=redis://h", "--handover=" + name}, env, nil)
+		if (err == nil) != want || want && options.Transport.Handover != name {
+			t.Errorf("--handover=%s: error %v", name, err)
+		}
+	}
+}
+
 func TestReadyOfAStandbyLetsARolloutGoOn(t *testing.T) {
 	during(t, &fakeBroker{}, time.Second, func(b *bench) {
 		if got := b.get("/ready"); got.Code != http.StatusServiceUnavailable ||
@@ -120,6 +153,11 @@ func TestReadyOfAStandbyLetsARolloutGoOn(t *testing.T) {
 		b.handover.turn(true)
 		if got := b.get("/ready"); got.Code != http.StatusOK || strings.Contains(got.Body.String(), "standby") {
 			t.Errorf("of one that counts, /ready = %d %s", got.Code, got.Body)
+		}
+	}, "--handover", "shop")
+	during(t, &fakeBroker{ours: true}, time.Second, func(b *bench) {
+		if got := b.get("/ready"); got.Code != http.StatusOK || !b.Status().Counting {
+			t.Errorf("of one that counts at once, /ready = %d %s", got.Code, got.Body)
 		}
 	}, "--handover", "shop")
 	during(t, &fakeBroker{turns: errors.New("publish: connection refused")}, time.Minute, func(b *bench) {
@@ -165,6 +203,7 @@ func TestLeave(t *testing.T) {
 		return nil
 	}
 	nobody := func(*bench) error { return nil }
+	refused := func(*bench) error { return broker.ErrBlocked }
 	for name, tc := range map[string]struct {
 		serves      bool // it has counted
 		every       time.Duration
@@ -182,7 +221,7 @@ func TestLeave(t *testing.T) {
 		},
 		"without another and scrapes, at once": {true, 0, nobody, nil, 0, second},
 		"as a standby, at once":                {false, 10 * second, nobody, nil, 0, second},
-		"alone, at once":                       {true, 10 * second, func(*bench) error { return broker.ErrBlocked }, nil, 0, second},
+		"alone, at once":                       {true, 10 * second, refused, nil, 0, second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
