@@ -95,6 +95,7 @@ func TestSetupReactsToWhatHappens(t *testing.T) {
 		eventuallyCondition(t, stack, obsv1.Ready, obsv1.ReasonAvailable)
 	})
 	t.Run("a child that is deleted", func(t *testing.T) { repairsADeletedChild(t, stack) })
+	t.Run("settings that are deleted", func(t *testing.T) { repairsDeletedSettings(t, stack) })
 	t.Run("a child that another process made", func(t *testing.T) { prunesALateChild(t, stack) })
 	t.Run("a child that is edited", func(t *testing.T) { repairsAnEditedChild(t, stack) })
 	t.Run("a Secret that goes and comes back", func(t *testing.T) { followsTheDSN(t, stack) })
@@ -117,6 +118,14 @@ func repairsADeletedChild(t *testing.T, stack *obsv1.ObservabilityStack) {
 			return fmt.Errorf("the old ConfigMap is still there")
 		}
 		return err
+	})
+}
+
+func repairsDeletedSettings(t *testing.T, stack *obsv1.ObservabilityStack) {
+	version := settingsIn(stack, stack.Namespace)
+	remove(t, version)
+	eventually(t, "new settings", func() error {
+		return live.Get(t.Context(), client.ObjectKeyFromObject(version), version)
 	})
 }
 

@@ -32,9 +32,13 @@ func settings(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	}
 	out := available(nil, fmt.Sprintf("Secret %s holds %s", made.name(), count(len(made.data), "variable")))
 	if n := made.kept(in.Versions); n > maxVersions {
-		out = unavailable(nil, obsv1.ReasonTooManyVersions, fmt.Sprintf("namespace %s has %d versions of the settings, "+
-			"which are kept while Pod templates or Pods name them: restart workloads that run an old one, "+
-			"and see which do with kubectl get pods -L %s", stack.Namespace, n, obsv1.StampVersion))
+		why := "which are kept while Pod templates or Pods name them: restart workloads that run an old one, and see " +
+			"which do with kubectl get pods -L " + obsv1.StampVersion
+		if in.Workloads == nil {
+			why = "and with injection off obstack deletes none: delete those that nothing of yours names"
+		}
+		out = unavailable(nil, obsv1.ReasonTooManyVersions,
+			fmt.Sprintf("namespace %s has %d versions of the settings, %s", stack.Namespace, n, why))
 	}
 	if stack.Spec.Logging != nil {
 		out.Covered = "logging"

@@ -44,7 +44,8 @@ func TestSettingsPinTheHash(t *testing.T) {
 func versionOf(s *Settings) SettingsVersion {
 	secret := s.Secrets(nil)[0]
 	return SettingsVersion{
-		Namespace: secret.Namespace, Hash: secret.Labels[obsv1.StampVersion], Content: secret.Annotations[obsv1.AnnotationContent],
+		Namespace: secret.Namespace, Hash: secret.Labels[obsv1.StampVersion],
+		Content: secret.Annotations[obsv1.AnnotationContent],
 	}
 }
 
@@ -55,7 +56,8 @@ func TestSettingsKeepTheHashOfEqualContent(t *testing.T) {
 	restored := in.Secrets[ref]
 	restored.Revision = "of another Secret"
 	in.Secrets[ref] = restored
-	if got := versionOf(NewSettings(stack, in.Secrets, []SettingsVersion{{"shop", "other", "other"}, first})); got != first {
+	exist := []SettingsVersion{{"shop", "other", "other"}, first}
+	if got := versionOf(NewSettings(stack, in.Secrets, exist)); got != first {
 		t.Errorf("version = %+v for the same content, want %+v", got, first)
 	}
 	if got := NewSettings(stack, in.Secrets, nil); got.Hash() == first.Hash {
@@ -121,7 +123,12 @@ func TestSettingsReportTooManyVersions(t *testing.T) {
 		t.Errorf("reason = %s with %d versions", out.Reason, maxVersions)
 	}
 	in.Versions = append(in.Versions, SettingsVersion{Namespace: "shop"})
-	if out := settings(stack, in); out.Reason != obsv1.ReasonTooManyVersions || !strings.Contains(out.Message, "21 versions") {
-		t.Errorf("reason = %s (%s) with one more", out.Reason, out.Message)
+	off := settings(stack, in)
+	in.Workloads = &Workloads{}
+	for why, out := range map[string]Output{"with injection off": off, "kubectl get pods -L": settings(stack, in)} {
+		if out.Reason != obsv1.ReasonTooManyVersions || !strings.Contains(out.Message, "21 versions") ||
+			!strings.Contains(out.Message, why) {
+			t.Errorf("reason = %s (%s) with one more, want %q", out.Reason, out.Message, why)
+		}
 	}
 }

@@ -66,9 +66,9 @@ type Wanted struct {
 // of one namespace is no other's.
 func (k *Keeper) Keep(ctx context.Context, want Wanted) map[string]error {
 	k.want(want)
-	failures := map[string]error{}
+	exist, failures := want.exist(), map[string]error{}
 	for _, secret := range want.Secrets {
-		if err := k.keep(ctx, secret, want.find(secret)); err != nil {
+		if err := k.keep(ctx, secret, exist[client.ObjectKeyFromObject(secret)]); err != nil {
 			failures[secret.Namespace] = fmt.Errorf("write Secret %s/%s: %w", secret.Namespace, secret.Name, err)
 		}
 	}
@@ -78,22 +78,23 @@ func (k *Keeper) Keep(ctx context.Context, want Wanted) map[string]error {
 // Missing are the changes that Keep would make.
 func (k *Keeper) Missing(want Wanted) []apply.Change {
 	k.want(want)
+	exist := want.exist()
 	var changes []apply.Change
 	for _, secret := range want.Secrets {
-		if want.find(secret) == nil {
+		if exist[client.ObjectKeyFromObject(secret)] == nil {
 			changes = append(changes, apply.Change{Verb: "create", Kind: "Secret", Name: secret.Namespace + "/" + secret.Name})
 		}
 	}
 	return changes
 }
 
-func (w *Wanted) find(secret *corev1.Secret) *metav1.PartialObjectMetadata {
+// exist are the versions that exist, by name.
+func (w *Wanted) exist() map[types.NamespacedName]*metav1.PartialObjectMetadata {
+	exist := make(map[types.NamespacedName]*metav1.PartialObjectMetadata, len(w.Exist))
 	for i := range w.Exist {
-		if w.Exist[i].Namespace == secret.Namespace && w.Exist[i].Name == secret.Name {
-			return &w.Exist[i]
-		}
+		exist[client.ObjectKeyFromObject(&w.Exist[i])] = &w.Exist[i]
 	}
-	return nil
+	return exist
 }
 
 // want notes what a pass wants before it relies on it, and has the collector look at what that

@@ -68,12 +68,14 @@ func Index() metadata.Index {
 	}}
 }
 
-// List lists the versions of a stack from a cache that has the Index. Those in the stack's own
-// namespace come first, and older ones before those that somebody may have made like them.
+// List lists the versions of a stack from a cache that has the Index; nobody may change them.
+// Those in the stack's own namespace come first, and older ones before those that somebody may
+// have made like them.
 func List(ctx context.Context, reader client.Reader,
 	stack types.NamespacedName) ([]metav1.PartialObjectMetadata, error) {
 	list := metadata.ListOf(metadata.Secret)
-	if err := reader.List(ctx, list, client.MatchingFields{indexStack: stack.String()}); err != nil {
+	err := reader.List(ctx, list, client.MatchingFields{indexStack: stack.String()}, client.UnsafeDisableDeepCopy)
+	if err != nil {
 		return nil, fmt.Errorf("list the versions of the settings: %w", err)
 	}
 	slices.SortFunc(list.Items, func(a, b metav1.PartialObjectMetadata) int {

@@ -38,16 +38,20 @@ servers() {
 	if [ "${#missing[@]}" -gt 0 ]; then apt_install "${missing[@]}"; fi
 }
 
-# celery NAME REQUIREMENT...: a virtual environment, complete or not there at all.
+# celery NAME REQUIREMENT...: a virtual environment, complete or not there at all. What is asked for
+# in addition later is added, because tests may be using what is there.
 celery() {
 	local name="$1"
 	shift
-	if [ -x "$dir/$name/bin/celery" ] && [ -e "$dir/$name/.complete" ]; then return; fi
+	local done="$dir/$name/.complete"
+	if [ "$(cat "$done" 2>/dev/null)" = "$*" ]; then return; fi
 	say "installing $* into $dir/$name"
-	rm -rf "${dir:?}/$name"
-	python3 -m venv "$dir/$name"
+	if [ ! -e "$done" ]; then
+		rm -rf "${dir:?}/$name"
+		python3 -m venv "$dir/$name"
+	fi
 	"$dir/$name/bin/pip" install -q --disable-pip-version-check "$@" >&2
-	touch "$dir/$name/.complete"
+	echo "$*" >"$done"
 }
 
 mkdir -p "$dir"
@@ -56,5 +60,5 @@ if command -v flock >/dev/null; then flock 9; fi
 servers "$@"
 # Celery 5.2 still imports pkg_resources, which newer setuptools no longer have.
 celery celery-oldest "celery==$oldest" "kombu==5.2.4" "redis==4.3.6" "setuptools<80"
-celery celery-newest "celery[redis,gevent]"
+celery celery-newest "celery[redis,gevent,msgpack,yaml]"
 echo "$dir"

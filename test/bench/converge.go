@@ -110,7 +110,7 @@ type request struct {
 	body   []byte
 }
 
-// requestsFor are the children of a stack, made by the operator's own builders.
+// requestsFor are the children and the settings of a stack, made by the operator's own builders.
 func (b *bench) requestsFor(stack *obsv1.ObservabilityStack) (requests []request) {
 	in := desired.Inputs{ExporterImage: "exporter", Secrets: map[obsv1.SecretKeySelector]desired.SecretValue{}}
 	for _, ref := range desired.SecretRefs(stack) {
@@ -119,15 +119,22 @@ func (b *bench) requestsFor(stack *obsv1.ObservabilityStack) (requests []request
 	}
 	stack = stack.DeepCopy()
 	stack.UID = "00000000-0000-4000-8000-000000000000"
+	var objects []client.Object
 	for _, component := range desired.Components {
-		for _, obj := range component.Build(stack, in).Objects {
-			kind := kit.Must(apiutil.GVKForObject(obj, b.api.Scheme()))
-			obj.GetObjectKind().SetGroupVersionKind(kind)
-			obj.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(stack, stackKind)})
-			target := metadata.Of(kind)
-			target.Namespace, target.Name = stack.Namespace, obj.GetName()
-			requests = append(requests, request{target, kit.Must(json.Marshal(obj))})
-		}
+		objects = append(objects, component.Build(stack, in).Objects...)
+	}
+	for _, obj := range objects {
+		obj.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(stack, stackKind)})
+	}
+	for _, settings := range desired.NewSettings(stack, in.Secrets, nil).Secrets(nil) {
+		objects = append(objects, settings)
+	}
+	for _, obj := range objects {
+		kind := kit.Must(apiutil.GVKForObject(obj, b.api.Scheme()))
+		obj.GetObjectKind().SetGroupVersionKind(kind)
+		target := metadata.Of(kind)
+		target.Namespace, target.Name = stack.Namespace, obj.GetName()
+		requests = append(requests, request{target, kit.Must(json.Marshal(obj))})
 	}
 	return requests
 }

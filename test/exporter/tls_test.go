@@ -16,6 +16,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -173,6 +174,39 @@ func TestRabbitMQOverTLSWithAClientCertificate(t *testing.T) {
 		"--broker-ssl-option", "check_hostname=false")...)
 	if got := unchecked.one("celery_exporter_broker_up"); got != 1 {
 		t.Errorf("without a check of the name: broker up = %v", got)
+	}
+}
+
+// TestRabbitMQLoginByCertificate: SASL EXTERNAL, without a password anywhere.
+func TestRabbitMQLoginByCertificate(t *testing.T) {
+	server := newRabbit(t)
+	dir := t.TempDir()
+	certificates(t, dir)
+	server.Plugins = []string{"rabbitmq_auth_mechanism_ssl"}
+	server.Settings = []string{
+		fmt.Sprintf("listeners.ssl.default = 127.0.0.1:%d", server.TLSPort),
+		"ssl_options.cacertfile = " + dir + "/ca.pem", "ssl_options.certfile = " + dir + "/tls.pem",
+		"ssl_options.keyfile = " + dir + "/tls.key",
+		"ssl_options.verify = verify_peer", "ssl_options.fail_if_no_peer_cert = true",
+		"auth_mechanisms.1 = EXTERNAL", "auth_mechanisms.2 = PLAIN", "ssl_cert_login_from = common_name",
+	}
+	server.start(t)
+	broker := fmt.Sprintf("amqps://127.0.0.1:%d/shop", server.TLSPort)
+	external := append(sslOptions(dir), "--broker-transport-option", "login_method=EXTERNAL")
+	refused := start(t, broker, external...)
+	eventually(t, "a certificate of nobody is refused", func() bool {
+		return bytes.Contains(refused.output(), []byte("username or password not allowed"))
+	})
+	if refused.status("/ready") == 200 {
+		t.Error("ready without a user")
+	}
+	refused.terminate()
+	server.ctl(t, "add_user", "broker", "not used") // the certificate's common name
+	server.ctl(t, "set_permissions", "-p", "shop", "broker", ".*", ".*", ".*")
+	e := startReady(t, broker, external...)
+	sentWith(t, e, server.URL("shop"), map[string]any{})
+	if list := server.ctl(t, "list_connections", "user", "auth_mechanism"); !strings.Contains(list, "broker\tEXTERNAL") {
+		t.Errorf("connections:\n%s", list)
 	}
 }
 

@@ -5,11 +5,13 @@ package faults
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -129,7 +131,10 @@ func (p *plane) remaining(t *testing.T, namespace string) string {
 		if kind != stackKind {
 			opts = append(opts, client.MatchingLabels{obsv1.LabelManagedBy: obsv1.ManagedBy})
 		}
-		if left := p.list(t, kind, opts...); len(left) > 0 {
+		left := slices.DeleteFunc(p.list(t, kind, opts...), func(obj unstructured.Unstructured) bool {
+			return old(&obj, nil) // Settings outlive their stack.
+		})
+		if len(left) > 0 {
 			return fmt.Sprintf("%d of kind %s remain, such as %s", len(left), kind.Kind, left[0].GetName())
 		}
 	}

@@ -48,9 +48,11 @@ const brokerSecret = "redis"
 func childrenOf(stack *obsv1.ObservabilityStack) []string {
 	name := stack.Name
 	children := []string{
-		"Secret/" + obsv1.SettingsName(stack.Namespace, name, stack.Status.ConfigHash), "ConfigMap/" + name + "-dashboard-overview",
+		"Secret/" + obsv1.SettingsName(stack.Namespace, name, stack.Status.ConfigHash),
+		"ConfigMap/" + name + "-dashboard-overview",
 		"ConfigMap/" + name + "-dashboard-http-fastapi", "ConfigMap/" + name + "-dashboard-tasks",
-		"Deployment/" + name + "-tasks-main", "Service/" + name + "-tasks-main", "ServiceMonitor/" + name + "-tasks-main",
+		"Secret/obstack." + name + "-tasks-main", "Deployment/" + name + "-tasks-main",
+		"Service/" + name + "-tasks-main", "ServiceMonitor/" + name + "-tasks-main",
 	}
 	for _, m := range stack.Spec.Metrics.Monitors {
 		children = append(children, "ServiceMonitor/"+name+"-"+m.Name)

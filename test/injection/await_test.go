@@ -122,7 +122,7 @@ func readsSettings(container *corev1.Container, stack *obsv1.ObservabilityStack)
 		return false
 	}
 	ref := container.EnvFrom[0].SecretRef
-	return ref.Name == obsv1.SettingsName(stack.Namespace, stack.Name, stack.Status.ConfigHash) && ref.Optional != nil && *ref.Optional
+	return ref.Name == settings(stack, stack.Namespace).Name && ref.Optional != nil && *ref.Optional
 }
 
 // awaitPlain waits until an app has that many Pods and nothing of obstack's is in them.
@@ -174,7 +174,9 @@ func (c *cluster) awaitSecret(t *testing.T, stack *obsv1.ObservabilityStack, nam
 // settings names the current version of a stack's settings in a namespace.
 func settings(stack *obsv1.ObservabilityStack, namespace string) *corev1.Secret {
 	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: obsv1.SettingsName(stack.Namespace, stack.Name, stack.Status.ConfigHash)},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: obsv1.SettingsName(stack.Namespace, stack.Name, stack.Status.ConfigHash),
+		},
 	}
 }
 

@@ -34,6 +34,7 @@ func TestInjection(t *testing.T) {
 			"nor does one that forges a stamp":               c.forgery,
 			"admission by selector, and its withdrawal":      c.admission,
 			"copies of the settings follow the workloads":    c.copies,
+			"what may bring Pods back names its version":     c.versionLabels,
 			"a removed annotation releases":                  c.annotationRemoved,
 			"a deleted stack changes no workload":            c.stackDeleted,
 			"200 removed annotations release":                c.annotationsRemoved,

@@ -54,7 +54,7 @@ func (c *cluster) ownVariables(t *testing.T) {
 		t.Errorf("env (-want +got):\n%s", diff)
 	}
 	settings := corev1.EnvFromSource{SecretRef: &corev1.SecretEnvSource{
-		LocalObjectReference: corev1.LocalObjectReference{Name: obsv1.SettingsName(namespace, "shop", stack.Status.ConfigHash)}, Optional: new(true),
+		LocalObjectReference: corev1.LocalObjectReference{Name: settings(stack, namespace).Name}, Optional: new(true),
 	}}
 	if diff := cmp.Diff(append([]corev1.EnvFromSource{settings}, own...), got.EnvFrom); diff != "" {
 		t.Errorf("envFrom (-want +got):\n%s", diff)

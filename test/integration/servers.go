@@ -41,6 +41,8 @@ type RabbitMQ struct {
 	Port, TLSPort int
 	// Settings are more lines of rabbitmq.conf.
 	Settings []string
+	// Plugins are the names of those to enable.
+	Plugins []string
 	// Erlang are more arguments of the Erlang machine, such as a number of schedulers.
 	Erlang string
 
@@ -78,8 +80,8 @@ func (r *RabbitMQ) Start(output *os.File) (*Process, error) {
 	conf := fmt.Sprintf("listeners.tcp.default = 127.0.0.1:%d\nload_definitions = %s\n", r.Port,
 		r.path("definitions.json"))
 	conf += strings.Join(r.Settings, "\n") + "\n"
-	err := errors.Join(r.write("definitions.json", definitions), r.write("enabled_plugins", "[]."),
-		r.write("rabbitmq.conf", conf))
+	err := errors.Join(r.write("definitions.json", definitions), r.write("rabbitmq.conf", conf),
+		r.write("enabled_plugins", "["+strings.Join(r.Plugins, ", ")+"]."))
 	if err != nil {
 		return nil, err
 	}

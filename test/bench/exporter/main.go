@@ -32,7 +32,7 @@ func run(context.Context) {
 	b := &bench{}
 	flag.Float64Var(&b.seconds, "seconds", 60, "length of each run at a constant rate")
 	only := flag.String("only", "",
-		"measure only some of footprint,quiet,sustained,drain,overload,memory,scrapes,refused,rabbitmq")
+		"measure only some of footprint,quiet,sustained,drain,overload,memory,scrapes,churn,broadcasts,refused,rabbitmq")
 	flag.Parse()
 	dir := kit.Must(os.MkdirTemp("", "bench-exporter"))
 	defer os.RemoveAll(dir)
@@ -45,8 +45,8 @@ func run(context.Context) {
 		run  func()
 	}{
 		{"footprint", b.footprint}, {"quiet", b.quiet}, {"sustained", b.sustained}, {"drain", b.drain},
-		{"overload", b.overload}, {"memory", b.manyTasks}, {"scrapes", b.scrapes}, {"refused", b.refused},
-		{"rabbitmq", b.rabbitMQ},
+		{"overload", b.overload}, {"memory", b.manyTasks}, {"scrapes", b.scrapes}, {"churn", b.churn},
+		{"broadcasts", b.broadcasts}, {"refused", b.refused}, {"rabbitmq", b.rabbitMQ},
 	} {
 		if *only == "" || slices.Contains(strings.Split(*only, ","), part.name) {
 			kit.Progress("%s: load average %s", part.name, kit.Load())

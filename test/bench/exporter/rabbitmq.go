@@ -25,19 +25,34 @@ const (
 	filled = 60_000
 )
 
-// rabbitMQ measures at a rate, and how fast a queue is worked off that filled up.
-func (b *bench) rabbitMQ() {
+// startRabbit starts a server, and returns how to stop it.
+func startRabbit() (rabbit *integration.RabbitMQ, stop func()) {
 	dir := kit.Must(os.MkdirTemp("", "bench-rabbitmq"))
-	defer os.RemoveAll(dir)
-	rabbit := kit.Must(integration.NewRabbitMQ(dir))
-	defer rabbit.Close()
+	rabbit = kit.Must(integration.NewRabbitMQ(dir))
 	log := kit.Must(os.Create(dir + "/output.log"))
-	defer log.Close()
 	// Its schedulers do not wait busily for work, as its guide advises where others need the
 	// processors (https://www.rabbitmq.com/docs/runtime#cpu-reduce-idle-usage).
 	rabbit.Erlang = "+sbwt none +sbwtdcpu none +sbwtdio none"
-	server := kit.Must(rabbit.Start(log))
-	defer server.Kill()
+	server, err := rabbit.Start(log)
+	stop = func() {
+		if server != nil {
+			server.Kill()
+		}
+		rabbit.Close()
+		log.Close()
+		os.RemoveAll(dir)
+	}
+	if err != nil {
+		stop()
+		kit.Check(err)
+	}
+	return rabbit, stop
+}
+
+// rabbitMQ measures at a rate, and how fast a queue is worked off that filled up.
+func (b *bench) rabbitMQ() {
+	rabbit, stop := startRabbit()
+	defer stop()
 	// Two publish at once: each connection is a process of its own in RabbitMQ.
 	streams := [][]message{newGenerator(usual).stream(streamEvents / 4), newGenerator(usual).stream(streamEvents / 4)}
 

@@ -5,9 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -167,26 +165,4 @@ func (b *bench) scrapes() {
 		b.Note("… memory afterwards (RSS)", e.memory("VmRSS"), "MiB")
 		stop()
 	}
-}
-
-// refused counts the connections to a broker that takes none, after the fifth.
-func (b *bench) refused() {
-	listener := kit.Must(net.Listen("tcp", "127.0.0.1:0"))
-	defer listener.Close()
-	var count atomic.Int64
-	go func() {
-		for connection, err := listener.Accept(); err == nil; connection, err = listener.Accept() {
-			count.Add(1)
-			connection.Close()
-		}
-	}()
-	e := b.launch(redisURL(listener.Addr().(*net.TCPAddr).Port))
-	defer e.Kill()
-	for began := time.Now(); count.Load() < 5 && time.Since(began) < 5*time.Minute; {
-		time.Sleep(time.Second)
-	}
-	before, span := count.Load(), 3*time.Minute
-	time.Sleep(span)
-	b.Most("connections a minute to a broker that refuses, after the fifth",
-		float64(count.Load()-before)/span.Minutes(), "", 1)
 }
