@@ -31,6 +31,7 @@ type options struct {
 	maxConcurrentRollouts   int
 	exporterImage           string
 	resyncPeriod            time.Duration
+	injectionPolicy         string
 	webhook                 webhookOptions
 	logFormat               string
 	logLevel                zapcore.Level
@@ -68,6 +69,8 @@ func parseFlags(args []string, output io.Writer) (*options, error) {
 		"`image` of the task exporter, run as /task-exporter, where a broker names none")
 	fs.DurationVar(&o.resyncPeriod, "resync-period", 10*time.Hour,
 		"how often every stack is looked at again although nothing changed; at least 10s")
+	fs.StringVar(&o.injectionPolicy, "injection-policy", "", "`name` of the MutatingAdmissionPolicy, and of its binding, "+
+		"by which the API server injects settings into Pods; empty if there is none")
 	o.webhook.register(fs)
 	fs.StringVar(&o.logFormat, "log-format", "json", "`format` of the log: json or console")
 	level := fs.String("log-level", "info", "least `level` that is logged: debug, info or error")
@@ -102,6 +105,10 @@ func (o *options) check(level string) error {
 	}
 	if o.exporterImage == "" {
 		return fmt.Errorf("--exporter-image: must name an image, such as ghcr.io/obstack/obstack:%s", version)
+	}
+	if problems := validation.IsDNS1123Subdomain(o.injectionPolicy); o.injectionPolicy != "" && len(problems) > 0 {
+		return fmt.Errorf("--injection-policy=%s: must be the name of a MutatingAdmissionPolicy: %s", o.injectionPolicy,
+			strings.Join(problems, "; "))
 	}
 	for _, namespace := range o.watchNamespaces {
 		if problems := validation.IsDNS1123Label(namespace); len(problems) > 0 {

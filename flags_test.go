@@ -19,11 +19,12 @@ func TestParseFlagsRefusesBadFlagsByName(t *testing.T) {
 		{[]string{"--max-concurrent-rollouts=0"}, "--max-concurrent-rollouts=0: must be at least 1"},
 		{[]string{"--max-concurrent-reconciles=0"}, "--max-concurrent-reconciles=0: must be at least 1"},
 		{[]string{"--resync-period=1s"}, "--resync-period=1s: must be at least 10s"},
+		{[]string{"--injection-policy=Pods"}, "--injection-policy=Pods: must be the name of a MutatingAdmissionPolicy"},
 		{[]string{"--exporter-image="}, "--exporter-image: must name an image"},
 		{[]string{"--watch-namespaces=shop,No_Such"}, `--watch-namespaces: "No_Such" is not the name of a namespace`},
 		{
 			[]string{"--webhook-bind-address=9443"},
-			"--webhook-bind-address=9443: must be HOST:PORT or :PORT with a port from 1 to 65535, or 0 for no injection",
+			"--webhook-bind-address=9443: must be HOST:PORT or :PORT with a port from 1 to 65535, or 0 for no webhooks",
 		},
 		{[]string{"--webhook-bind-address=:0"}, "--webhook-bind-address=:0: must be"},
 		{[]string{"--webhook-bind-address=:65536"}, "--webhook-bind-address=:65536: must be"},

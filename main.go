@@ -164,7 +164,8 @@ func setup(ctx context.Context, mgr ctrl.Manager, opts *options, reporter *failu
 		ExporterImage:           opts.exporterImage,
 		MaxConcurrentReconciles: opts.maxConcurrentReconciles,
 		MaxConcurrentRollouts:   opts.maxConcurrentRollouts,
-		Injection:               opts.webhook.enabled,
+		Webhooks:                opts.webhook.enabled,
+		Policy:                  opts.injectionPolicy,
 		Namespaces:              opts.namespaces(),
 		Wrap: func(r reconcile.Reconciler) reconcile.Reconciler {
 			return dog.Wrap(reporter.Wrap(r))

@@ -47,7 +47,7 @@ type webhookOptions struct {
 
 func (o *webhookOptions) register(fs *flag.FlagSet) {
 	fs.StringVar(&o.address, "webhook-bind-address", "0", "`address`, such as :9443, on which the webhooks are served "+
-		"that inject settings into workloads; 0 turns injection off")
+		"that inject settings into workloads; 0: none, and no injection without --injection-policy")
 	fs.StringVar(&o.certDir, "webhook-cert-dir", filepath.Join(os.TempDir(), "obstack-webhook-certs"),
 		"`folder` with tls.crt and tls.key of the webhooks")
 	fs.StringVar(&o.secretFlag, "webhook-cert-secret", "", "`NAMESPACE/NAME` of the Secret, mounted at "+
@@ -93,7 +93,7 @@ func (o *webhookOptions) parseAddress() error {
 	}
 	if err != nil || o.port < 1 || o.port > 65535 {
 		return fmt.Errorf("--webhook-bind-address=%s: must be HOST:PORT or :PORT with a port from 1 to 65535, or 0 for no "+
-			"injection", o.address)
+			"webhooks", o.address)
 	}
 	o.host = host
 	return nil
@@ -121,9 +121,7 @@ func addWebhooks(ctx context.Context, mgr ctrl.Manager, opts *options) error {
 		return err
 	}
 	server := webhook.NewServer(webhook.Options{Host: o.host, Port: o.port, CertDir: o.certDir})
-	if err := controllers.AddWebhooks(mgr, server, opts.namespaces()); err != nil {
-		return err
-	}
+	controllers.AddWebhooks(mgr, server, opts.namespaces())
 	certifiedServer := &webhookServer{server: server, options: o, certified: certified}
 	return errors.Join(mgr.Add(certifiedServer), mgr.AddReadyzCheck("webhook", certifiedServer.ready))
 }

@@ -49,6 +49,7 @@ func newInjecting(t *testing.T) *injecting {
 		Client: f.Client, Reader: reader, Events: f.recorded, Now: func() time.Time { return f.clock },
 		// What other tests left on the API server rolls out for ever.
 		MaxConcurrentRollouts: 10_000,
+		Engine:                &injection.Engine{Webhooks: true, Now: time.Now},
 	}
 	f.Injection = f.injector
 	f.workloads = &injection.WorkloadReconciler{Injector: f.injector}

@@ -38,8 +38,10 @@ type Options struct {
 	MaxConcurrentReconciles int
 	// MaxConcurrentRollouts is how many workloads roll out at a time, of all stacks together.
 	MaxConcurrentRollouts int
-	// Injection turns on what brings settings to workloads. Its webhooks are its other half.
-	Injection bool
+	// Webhooks and Policy turn on what brings settings to workloads: Pods get them by the webhooks,
+	// of which AddWebhooks is the other half, or by the MutatingAdmissionPolicy of that name.
+	Webhooks bool
+	Policy   string
 	// Namespaces are those that the manager's cache holds; nil if all.
 	Namespaces map[string]cache.Config
 	// Wrap decorates the stack reconciler, for reporting its failures.
@@ -96,8 +98,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 		ExporterImage: opts.ExporterImage,
 	}
 	var injector *injection.Injector
-	if opts.Injection {
-		if injector, err = injection.New(ctx, mgr, opts.Namespaces, opts.MaxConcurrentRollouts); err != nil {
+	if opts.Webhooks || opts.Policy != "" {
+		engine := &injection.Engine{
+			Live: mgr.GetAPIReader(), Policy: opts.Policy, Webhooks: opts.Webhooks, Now: time.Now,
+		}
+		if injector, err = injection.New(ctx, mgr, engine, opts.Namespaces, opts.MaxConcurrentRollouts); err != nil {
 			return err
 		}
 		stacks.Injection = injector
@@ -134,6 +139,6 @@ func collect(mgr ctrl.Manager, keeper *settings.Keeper, injector *injection.Inje
 }
 
 // AddWebhooks registers the webhooks of injection with a server.
-func AddWebhooks(mgr ctrl.Manager, server webhook.Server, namespaces map[string]cache.Config) error {
-	return injection.AddWebhooks(mgr, server, namespaces)
+func AddWebhooks(mgr ctrl.Manager, server webhook.Server, namespaces map[string]cache.Config) {
+	injection.AddWebhooks(mgr, server, namespaces)
 }

@@ -62,6 +62,9 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
+	if err := installPolicies(context.Background()); err != nil {
+		panic(err)
+	}
 	m.Run()
 	if err := errors.Join(removeCertificate(), plane.Stop()); err != nil {
 		fmt.Fprintln(os.Stderr, "stop the control plane:", err)

@@ -6,36 +6,55 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
+	"sigs.k8s.io/yaml"
 
 	"obstack.dev/obstack/controllers/injection"
 	"obstack.dev/obstack/controllers/stack"
 )
+
+// labelEngine on a Namespace chooses what injects there: "policy" or "both", and else the webhooks.
+const labelEngine = "engine"
 
 // serveWebhooks registers the webhooks of config/webhook at the API server and
 // serves them until the program ends. They read through no cache, so a test that
 // has written something need not wait until they know. The returned function removes
 // their certificate.
 func serveWebhooks(config *rest.Config) (func() error, error) {
-	options := envtest.WebhookInstallOptions{Paths: []string{filepath.Join("..", "config", "webhook", "manifests.yaml")}}
+	registered := &admissionv1.MutatingWebhookConfiguration{}
+	if err := readYAML(filepath.Join("..", "config", "webhook", "manifests.yaml"), registered); err != nil {
+		return nil, err
+	}
+	for i := range registered.Webhooks {
+		selector := registered.Webhooks[i].NamespaceSelector
+		selector.MatchExpressions = append(selector.MatchExpressions, metav1.LabelSelectorRequirement{
+			Key: labelEngine, Operator: metav1.LabelSelectorOpNotIn, Values: []string{"policy"},
+		})
+	}
+	options := envtest.WebhookInstallOptions{
+		MutatingWebhooks: []*admissionv1.MutatingWebhookConfiguration{registered},
+	}
 	if err := options.Install(config); err != nil {
 		return nil, fmt.Errorf("register the webhooks: %w", err)
 	}
 	server := webhook.NewServer(webhook.Options{
 		Host: options.LocalServingHost, Port: options.LocalServingPort, CertDir: options.LocalServingCertDir,
 	})
-	injection.RegisterWebhooks(server,
-		injection.NewLookup(&injection.Reader{Main: live, Watched: func(string) bool { return true }}, live))
+	injection.RegisterWebhooks(server, &injection.Reader{Main: live, Watched: func(string) bool { return true }})
 	ctx := context.Background()
 	go func() {
 		if err := server.Start(ctx); err != nil {
@@ -46,6 +65,37 @@ func serveWebhooks(config *rest.Config) (func() error, error) {
 		return server.StartedChecker()(&http.Request{}) == nil, nil
 	})
 	return options.Cleanup, err
+}
+
+// installPolicies installs those of config/injection.
+func installPolicies(ctx context.Context) error {
+	list := &unstructured.UnstructuredList{}
+	if err := readYAML(filepath.Join("..", "config", "injection", "policies.yaml"), list); err != nil {
+		return err
+	}
+	for i := range list.Items {
+		if object := &list.Items[i]; object.GetKind() == "MutatingAdmissionPolicy" {
+			selector := map[string]any{"matchExpressions": []any{
+				map[string]any{"key": labelEngine, "operator": "In", "values": []any{"policy", "both"}},
+			}}
+			err := unstructured.SetNestedMap(object.Object, selector, "spec", "matchConstraints", "namespaceSelector")
+			if err != nil {
+				return fmt.Errorf("select the namespaces of policy %s: %w", object.GetName(), err)
+			}
+		}
+		if err := live.Create(ctx, &list.Items[i]); err != nil {
+			return fmt.Errorf("install %s %s: %w", list.Items[i].GetKind(), list.Items[i].GetName(), err)
+		}
+	}
+	return nil
+}
+
+func readYAML(path string, into any) error {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return yaml.Unmarshal(content, into)
 }
 
 // indexed reads from the API server what in production comes from indexed caches.

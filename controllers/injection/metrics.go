@@ -12,8 +12,13 @@ var injectionsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Help: "Pods that the webhook was called for, by outcome (injected, refused, skipped or failed) and reason.",
 }, []string{"outcome", "reason"})
 
+var injectionEngine = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+	Name: "obstack_injection_engine",
+	Help: "1 for what adds settings to Pods: Policy, Webhook, or None if the policy is not there.",
+}, []string{"engine"})
+
 func init() {
-	ctrlmetrics.Registry.MustRegister(injectionsTotal)
+	ctrlmetrics.Registry.MustRegister(injectionsTotal, injectionEngine)
 }
 
 func countInjection(outcome, reason string) {

@@ -17,8 +17,16 @@ import (
 	"obstack.dev/obstack/controllers/injection/policy"
 )
 
-// probe finds out, by a dry run on the workload itself, whether the webhook responds.
+// probe finds out whether new Pods of a workload would be injected: by the API server itself, or
+// by the webhook, which shows in a dry run on the workload.
 func (i *Injector) probe(ctx context.Context, w *policy.Workload) (bool, error) {
+	namespace, err := i.Reader.namespace(ctx, w.Namespace)
+	if err != nil {
+		return false, err
+	}
+	if byPolicy, err := i.Engine.ByPolicy(ctx, namespace.Labels); byPolicy || err != nil {
+		return byPolicy, err
+	}
 	response, err := i.patch(ctx, w, obsv1.Probe, "asked", nil, client.DryRunAll)
 	return err == nil && response.Annotations[obsv1.Probe] == obsv1.ProbeReached, err
 }

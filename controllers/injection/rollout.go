@@ -34,6 +34,8 @@ type Injector struct {
 	Client client.Client
 	// Reader finds workloads.
 	Reader *Reader
+	// Engine injects their Pods.
+	Engine *Engine
 	// Events records for the owners of workloads what failed.
 	Events events.EventRecorder
 	// Now is the clock.

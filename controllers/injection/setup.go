@@ -24,7 +24,7 @@ import (
 )
 
 // New makes the Injector of a manager whose cache holds those namespaces; all if there are none.
-func New(ctx context.Context, mgr ctrl.Manager, namespaces map[string]cache.Config,
+func New(ctx context.Context, mgr ctrl.Manager, engine *Engine, namespaces map[string]cache.Config,
 	maxConcurrentRollouts int) (*Injector, error) {
 	workloads, err := newWorkloadCache(mgr, namespaces)
 	if err != nil {
@@ -32,9 +32,10 @@ func New(ctx context.Context, mgr ctrl.Manager, namespaces map[string]cache.Conf
 	}
 	err = errors.Join(
 		metadata.AddIndexes(ctx, mgr.GetFieldIndexer(), Indexes()...),
-		metadata.AddIndexes(ctx, workloads, WorkloadIndexes()...))
+		metadata.AddIndexes(ctx, workloads, WorkloadIndexes()...),
+		mgr.Add(engine))
 	return &Injector{
-		Client: mgr.GetClient(), Reader: newReader(mgr, workloads, namespaces),
+		Client: mgr.GetClient(), Reader: newReader(mgr, workloads, namespaces), Engine: engine,
 		Events: mgr.GetEventRecorder("obstack"), Now: time.Now, workloads: workloads,
 		MaxConcurrentRollouts: maxConcurrentRollouts,
 	}, err

@@ -60,9 +60,8 @@ func BenchmarkPodWebhook(b *testing.B) {
 		"Namespace": {
 			ObjectMeta: metav1.ObjectMeta{Name: "team", Labels: map[string]string{"kubernetes.io/metadata.name": "team"}},
 		},
-		"Secret": {ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: obsv1.SettingsName("team", "shop", "abc")}},
 	}}
-	handler := &PodWebhook{NewLookup(&Reader{Main: reader, Watched: func(string) bool { return true }}, reader)}
+	handler := &PodWebhook{&Reader{Main: reader, Watched: func(string) bool { return true }}}
 	for _, containers := range []int{1, 10, 100} {
 		b.Run(fmt.Sprintf("containers=%d", containers), func(b *testing.B) {
 			req := podRequest(b, podOf(containers))
@@ -83,7 +82,7 @@ func BenchmarkPodWebhook(b *testing.B) {
 
 // podOf is a stamped Pod with that many containers.
 func podOf(containers int) *corev1.Pod {
-	stamp := policy.Stamp{Stack: types.NamespacedName{Namespace: "team", Name: "shop"}, ConfigHash: "abc"}
+	stamp := policy.Stamp{Stack: types.NamespacedName{Namespace: "team", Name: "shop"}, ConfigHash: "abc", Workload: "shop"}
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: stamp.Labels(), Annotations: stamp.Annotations()}}
 	for i := range containers {
 		pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{

@@ -57,7 +57,11 @@ func NamespaceClaim(namespace metav1.Object) Claim {
 // PodClaim reads a Pod's stamp, and without one its annotations and the labels of its Namespace.
 func PodClaim(pod *corev1.Pod, namespace string, labels map[string]string) Claim {
 	stamp, _ := StampOf(pod.Labels, pod.Annotations)
-	if stamp.Stack.Name == "" {
+	_, labelled := pod.Labels[obsv1.StampStack]
+	if _, stamped := pod.Labels[obsv1.StampVersion]; stamped && !stamp.Complete() {
+		return Claim{} // Half a stamp names nothing that there is.
+	}
+	if !labelled {
 		// Annotations do not show whether the workload opted out; that it has no stamp does.
 		if hasWorkload(pod) {
 			return Claim{}

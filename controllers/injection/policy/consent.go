@@ -53,17 +53,6 @@ func Decide(claim Claim, namespace string, labels map[string]string, stack *obsv
 	}
 }
 
-// DecideStamped decides about a Pod whose stamp says all. What was granted holds, whatever became
-// of the stack, nil if it is gone, unless that says now that it does not admit the namespace.
-func DecideStamped(claim Claim, namespace string, labels map[string]string,
-	stack *obsv1.ObservabilityStack) Decision {
-	decision := Decide(claim, namespace, labels, stack)
-	if claim.Made() && decision.Reason != obsv1.ReasonNamespaceNotAdmitted {
-		return Decision{Granted: true}
-	}
-	return decision
-}
-
 // holds reports whether it cannot be said if a stack admits another namespace.
 func holds(stack *obsv1.ObservabilityStack, namespace string) bool {
 	if namespace == stack.Namespace || stack.Spec.Injection == nil || stack.Spec.Injection.Namespaces == nil {

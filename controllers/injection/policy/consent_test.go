@@ -99,7 +99,7 @@ func TestDecideIsTwoSided(t *testing.T) {
 }
 
 // What was granted holds until the stack says no: nothing is taken from Pods by accident.
-func TestDecideStampedHoldsUntilConsentIsRevoked(t *testing.T) {
+func TestDecidePodHoldsUntilConsentIsRevoked(t *testing.T) {
 	known := map[string]string{corev1.LabelMetadataName: "web"}
 	mistyped := stackWith(admitting(obsv1.NamespacesFromSelector, nil))
 	mistyped.Spec.Injection.Namespaces.Selector = &metav1.LabelSelector{
@@ -118,14 +118,15 @@ func TestDecideStampedHoldsUntilConsentIsRevoked(t *testing.T) {
 		"revoked":                  {stack: stackWith(nil), want: obsv1.ReasonNamespaceNotAdmitted},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := DecideStamped(named("team", "shop"), "web", known, tc.stack)
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: testStamp.Labels()}}
+			got, stamp := DecidePod(pod, PodClaim(pod, "web", known), "web", known, tc.stack)
+			if got.Granted && stamp != testStamp {
+				t.Errorf("stamp = %+v, want that of the Pod", stamp)
+			}
 			if got.Granted != (tc.want == "") || got.Reason != tc.want {
 				t.Errorf("decision = %+v, want the reason %q", got, tc.want)
 			}
 		})
-	}
-	if got := DecideStamped(Claim{}, "web", known, nil); got.Granted || got.Message != "" {
-		t.Errorf("decision about a Pod that opted out = %+v, want nothing", got)
 	}
 }
 

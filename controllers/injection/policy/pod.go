@@ -3,6 +3,8 @@
 package policy
 
 import (
+	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,46 +15,63 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
 
-// Grant is what a Pod gets.
-type Grant struct {
-	Stamp
-	// Secret holds the settings; it is in the Pod's namespace, or will be.
-	Secret string
-	// SecretExists reports whether it is there, so that the Pod starts with it.
-	SecretExists bool
-	// ReleaseFromImage sets SENTRY_RELEASE of each container.
-	ReleaseFromImage bool
+// DecidePod decides about the claim of a Pod, and which stamp it is to have. The labels are those
+// of its Namespace. A whole stamp says all: what was granted once holds, whatever became of the
+// stack, nil if it is gone, unless that says now that it does not admit the namespace.
+func DecidePod(pod *corev1.Pod, claim Claim, namespace string, labels map[string]string,
+	stack *obsv1.ObservabilityStack) (Decision, Stamp) {
+	decision := Decide(claim, namespace, labels, stack)
+	stamp, _ := StampOf(pod.Labels, pod.Annotations)
+	switch {
+	case !claim.Made():
+	case stamp.Complete():
+		if decision.Reason != obsv1.ReasonNamespaceNotAdmitted {
+			decision = Decision{Granted: true}
+		}
+	case decision.Granted && stack.Status.ConfigHash == "":
+		decision = Decision{Reason: obsv1.ReasonWaitingForSettings, Message: fmt.Sprintf(
+			"ObservabilityStack %s has no settings yet: see its status", claim.Stack)}
+	case decision.Granted:
+		stamp.Stack, stamp.ConfigHash = claim.Stack, stack.Status.ConfigHash
+	}
+	names := make([]string, 0, len(pod.Spec.Containers))
+	for i := range pod.Spec.Containers {
+		names = append(names, pod.Spec.Containers[i].Name)
+	}
+	return decision.Check(claim, names), stamp
 }
 
-// PodPatch adds a grant to a Pod: one envFrom entry for each chosen container, in
-// front of the others and optional, so that what a container sets itself wins and
-// a Secret that is missing keeps nothing from starting. Repeated on its own result
-// it is empty.
-func PodPatch(pod *corev1.Pod, grant Grant, claim Claim) []webhook.JSONPatchOp {
+// PodPatch adds to a Pod what its stamp says: one envFrom entry for each chosen container, in
+// front of the others and optional, so that what a container sets itself wins and a Secret that
+// is missing keeps nothing from starting. Repeated on its own result it is empty.
+// config/injection/policies.yaml does the same.
+func PodPatch(pod *corev1.Pod, stamp Stamp, claim Claim) []webhook.JSONPatchOp {
 	var ops []webhook.JSONPatchOp
+	secret := obsv1.SettingsName(stamp.Stack.Namespace, stamp.Stack.Name, stamp.ConfigHash)
 	for i := range pod.Spec.Containers {
 		container := &pod.Spec.Containers[i]
 		if !claim.chosen(container.Name) {
 			continue
 		}
 		path := "/spec/containers/" + strconv.Itoa(i)
-		if !readsFrom(container, grant.Secret) {
-			ops = append(ops, addEnvFrom(path, container, grant.Secret))
+		if !readsFrom(container, secret) {
+			ops = append(ops, addEnvFrom(path, container, secret))
 		}
-		if grant.ReleaseFromImage && !sets(container, obsv1.VariableRelease) {
-			if release := releaseOf(container.Image); release != "" {
-				ops = append(ops, addEnv(path, container, corev1.EnvVar{Name: obsv1.VariableRelease, Value: release}))
-			}
+		if stamp.Workload == "" || claim.OwnRelease || sets(container, obsv1.VariableRelease) {
+			continue
+		}
+		if version := versionOf(container.Image); version != "" {
+			release := corev1.EnvVar{Name: obsv1.VariableRelease, Value: stamp.Workload + "@" + version}
+			ops = append(ops, addEnv(path, container, release))
 		}
 	}
+	marks := map[string]string{obsv1.MarkInjected: stamp.ConfigHash}
 	// The stamp's labels are how obstack finds the Pod, also where it has no stamped template.
-	ops = append(ops, setKeys("/metadata/labels", pod.Labels, grant.Labels(), StampLabels)...)
-	marks := map[string]string{obsv1.StampConfigHash: grant.ConfigHash}
-	if grant.SecretExists {
-		marks[obsv1.MarkInjected] = grant.ConfigHash
+	if _, stamped := pod.Labels[obsv1.StampVersion]; !stamped {
+		ops = append(ops, setKeys("/metadata/labels", pod.Labels, stamp.Labels(), StampLabels)...)
+		marks[obsv1.StampConfigHash] = stamp.ConfigHash
 	}
-	return append(ops,
-		setKeys("/metadata/annotations", pod.Annotations, marks, []string{obsv1.StampConfigHash, obsv1.MarkInjected})...)
+	return append(ops, setKeys("/metadata/annotations", pod.Annotations, marks, slices.Sorted(maps.Keys(marks)))...)
 }
 
 func readsFrom(container *corev1.Container, secret string) bool {
@@ -126,9 +145,9 @@ var pointerEscapes = strings.NewReplacer("~", "~0", "/", "~1")
 // escape makes a key part of a JSON pointer (RFC 6901).
 func escape(key string) string { return pointerEscapes.Replace(key) }
 
-// releaseOf is the tag of an image, or the digest of one without a tag; empty if
+// versionOf is the tag of an image, or the digest of one without a tag; empty if
 // the image has neither. Sentry accepts both as a release.
-func releaseOf(image string) string {
+func versionOf(image string) string {
 	name, digest, _ := strings.Cut(image, "@")
 	// A colon before the last slash belongs to the registry's port.
 	if _, tag, tagged := strings.Cut(name[strings.LastIndex(name, "/")+1:], ":"); tagged {

@@ -10,7 +10,6 @@ import (
 	jsonpatch "github.com/evanphx/json-patch/v5"
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -41,15 +40,12 @@ func patched[T any](t testing.TB, obj *T, ops []webhook.JSONPatchOp) *T {
 	return result
 }
 
-var testGrant = Grant{
-	Stamp:  Stamp{Stack: named("team", "shop").Stack, ConfigHash: "abc"},
-	Secret: "obstack.team.shop", SecretExists: true,
-}
+var testStamp = Stamp{Stack: named("team", "shop").Stack, ConfigHash: "abc"}
 
 // settingsFirst is the entry that is added.
 func settingsFirst(others ...corev1.EnvFromSource) []corev1.EnvFromSource {
 	return append([]corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{
-		LocalObjectReference: corev1.LocalObjectReference{Name: "obstack.team.shop"}, Optional: new(true),
+		LocalObjectReference: corev1.LocalObjectReference{Name: "obstack.team.shop.abc"}, Optional: new(true),
 	}}}, others...)
 }
 
@@ -68,7 +64,7 @@ func TestPodPatch(t *testing.T) {
 			},
 		},
 	}}
-	got := patched(t, pod, PodPatch(pod, testGrant, Claim{}))
+	got := patched(t, pod, PodPatch(pod, testStamp, Claim{}))
 	if diff := cmp.Diff(settingsFirst(), got.Spec.Containers[0].EnvFrom); diff != "" {
 		t.Errorf("envFrom of a container without one (-want +got):\n%s", diff)
 	}
@@ -81,14 +77,14 @@ func TestPodPatch(t *testing.T) {
 	if len(got.Spec.InitContainers[0].EnvFrom) > 0 {
 		t.Error("an init container was injected")
 	}
-	if diff := cmp.Diff(testGrant.Labels(), got.Labels); diff != "" {
+	if diff := cmp.Diff(testStamp.Labels(), got.Labels); diff != "" {
 		t.Errorf("labels (-want +got):\n%s", diff)
 	}
 	want := map[string]string{obsv1.StampConfigHash: "abc", obsv1.MarkInjected: "abc"}
 	if diff := cmp.Diff(want, got.Annotations); diff != "" {
 		t.Errorf("annotations (-want +got):\n%s", diff)
 	}
-	if again := PodPatch(got, testGrant, Claim{}); len(again) > 0 {
+	if again := PodPatch(got, testStamp, Claim{}); len(again) > 0 {
 		t.Errorf("repeated on its own result it does %+v", again)
 	}
 }
@@ -107,7 +103,7 @@ func TestPodPatchOfChosenContainers(t *testing.T) {
 			Containers: []corev1.Container{{Name: "api"}, {Name: "worker"}, {Name: "istio-proxy"}},
 		}}
 		var got []string
-		for _, c := range patched(t, pod, PodPatch(pod, testGrant, Claim{Containers: tc.chosen})).Spec.Containers {
+		for _, c := range patched(t, pod, PodPatch(pod, testStamp, Claim{Containers: tc.chosen})).Spec.Containers {
 			if len(c.EnvFrom) > 0 {
 				got = append(got, c.Name)
 			}
@@ -115,23 +111,6 @@ func TestPodPatchOfChosenContainers(t *testing.T) {
 		if strings.Join(got, " ") != tc.want {
 			t.Errorf("%s: injected %v, want %s", name, got, tc.want)
 		}
-	}
-}
-
-// TestPodPatchMarksNoPodWithoutTheSecret: it starts without settings, so it must be found.
-func TestPodPatchMarksNoPodWithoutTheSecret(t *testing.T) {
-	grant := testGrant
-	grant.SecretExists = false
-	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{obsv1.MarkInjected: "forged", "other": "kept"}},
-		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "api"}}},
-	}
-	got := patched(t, pod, PodPatch(pod, grant, Claim{}))
-	if _, marked := got.Annotations[obsv1.MarkInjected]; marked || got.Annotations["other"] != "kept" {
-		t.Errorf("annotations = %v, want no mark and the others kept", got.Annotations)
-	}
-	if len(got.Spec.Containers[0].EnvFrom) != 1 {
-		t.Error("not injected, though the Secret may come before the container starts")
 	}
 }
 
@@ -144,12 +123,12 @@ func TestPodPatchReleaseFromImage(t *testing.T) {
 		"shop@sha256:0123":                     "sha256:0123",
 		"registry.example/shop:1.4@sha256:012": "1.4",
 	} {
-		if got := releaseOf(image); got != want {
-			t.Errorf("releaseOf(%q) = %q, want %q", image, got, want)
+		if got := versionOf(image); got != want {
+			t.Errorf("versionOf(%q) = %q, want %q", image, got, want)
 		}
 	}
-	grant := testGrant
-	grant.ReleaseFromImage = true
+	stamp := testStamp
+	stamp.Workload = "api"
 	set := []corev1.EnvVar{{Name: "SENTRY_RELEASE", Value: "own"}}
 	pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{
 		{Name: "api", Image: "shop:1.4.2"},
@@ -157,18 +136,28 @@ func TestPodPatchReleaseFromImage(t *testing.T) {
 		{Name: "more", Image: "shop:1.4.3", Env: []corev1.EnvVar{{Name: "A", Value: "1"}}},
 		{Name: "none", Image: "shop"},
 	}}}
-	got := patched(t, pod, PodPatch(pod, grant, Claim{}))
+	got := patched(t, pod, PodPatch(pod, stamp, Claim{}))
 	want := [][]corev1.EnvVar{
-		{{Name: "SENTRY_RELEASE", Value: "1.4.2"}}, set,
-		{{Name: "A", Value: "1"}, {Name: "SENTRY_RELEASE", Value: "1.4.3"}}, nil,
+		{{Name: "SENTRY_RELEASE", Value: "api@1.4.2"}}, set,
+		{{Name: "A", Value: "1"}, {Name: "SENTRY_RELEASE", Value: "api@1.4.3"}}, nil,
 	}
 	for i := range want {
 		if diff := cmp.Diff(want[i], got.Spec.Containers[i].Env); diff != "" {
 			t.Errorf("env of %s (-want +got):\n%s", got.Spec.Containers[i].Name, diff)
 		}
 	}
-	if again := PodPatch(got, grant, Claim{}); len(again) > 0 {
+	if again := PodPatch(got, stamp, Claim{}); len(again) > 0 {
 		t.Errorf("repeated on its own result it does %+v", again)
+	}
+}
+
+// A container may get a release from where admission cannot see it.
+func TestPodPatchLeavesTheReleaseToWhoeverOptsOut(t *testing.T) {
+	stamp := testStamp
+	stamp.Workload = "api"
+	pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "api", Image: "shop:1.4.2"}}}}
+	if got := patched(t, pod, PodPatch(pod, stamp, Claim{OwnRelease: true})); len(got.Spec.Containers[0].Env) > 0 {
+		t.Errorf("env = %+v, want none", got.Spec.Containers[0].Env)
 	}
 }
 
@@ -176,7 +165,7 @@ func TestPodPatchReleaseFromImage(t *testing.T) {
 func TestPodPatchNeverChangesItsInput(t *testing.T) {
 	pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: make([]corev1.Container, 3)}}
 	before := pod.DeepCopy()
-	PodPatch(pod, testGrant, Claim{})
+	PodPatch(pod, testStamp, Claim{})
 	if diff := cmp.Diff(before, pod); diff != "" {
 		t.Errorf("the Pod was changed:\n%s", diff)
 	}

@@ -3,10 +3,12 @@
 package policy
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
@@ -67,9 +69,12 @@ func stampOnly(all map[string]string, keys []string) map[string]string {
 	return stamp
 }
 
-// Complete reports whether the stamp names a version, which is all that an injection needs.
+// Complete reports whether the stamp names a version, which is all that an injection needs. What
+// cannot be part of a Secret's name would have the API server refuse the Pod.
 func (s Stamp) Complete() bool {
-	return s.Stack.Name != "" && s.Stack.Namespace != "" && s.ConfigHash != ""
+	return !slices.ContainsFunc([]string{s.Stack.Name, s.Stack.Namespace, s.ConfigHash}, func(part string) bool {
+		return len(validation.IsDNS1123Label(part)) > 0
+	})
 }
 
 // grants reports whether two stamps give the same, whatever the attempt.

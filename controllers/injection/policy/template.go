@@ -8,6 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
 
 // TemplateChange is a request to create or update a workload, as far as its
@@ -24,6 +26,23 @@ type TemplateChange struct {
 	Claimed bool
 	// Hold is set while nobody can say what the workload should have: what is there stays.
 	Hold bool
+}
+
+// Decide which stamp the workload should have. The labels are those of its Namespace; the stack is
+// nil if there is none.
+func (c *TemplateChange) Decide(w *Workload, claim Claim, labels map[string]string,
+	stack *obsv1.ObservabilityStack) Decision {
+	decision := Decide(claim, w.Namespace, labels, stack).Check(claim, w.PodTemplate().ContainerNames())
+	c.Claimed = claim.Made()
+	if decision.Granted && stack.Status.ConfigHash != "" {
+		// A name that is to be generated is not known yet.
+		c.Want = new(StampFor(claim, stack, w.Name, stack.Status.ConfigHash))
+	} else {
+		// A new stack has no settings yet, and an owner corrects what is mistyped: neither costs a
+		// stamp.
+		c.Hold = decision.Granted || decision.Hold || claim.Problem != ""
+	}
+	return decision
 }
 
 // TemplatePatch stamps the template in the same request where that costs no rollout of its own:
