@@ -105,6 +105,7 @@ generate: ## Generate all that is generated: deepcopy, CRD, RBAC, the chart's co
 	cp config/rbac/*role.yaml $(CHART)/files/rbac/
 	cp config/webhook/manifests.yaml $(CHART)/files/webhook/
 	cp config/policy/policy.yaml $(CHART)/files/policy/
+	cp config/injection/policies.yaml $(CHART)/files/injection/
 	$(TOOL) crd-ref-docs --source-path=api/v1alpha1 --renderer=markdown --config=hack/crd-ref-docs/config.yaml \
 		--templates-dir=hack/crd-ref-docs --output-path=docs/reference/api.md --log-level=ERROR
 	go test ./test/packaging -run TestREADME -update

@@ -55,9 +55,13 @@ func (s *server) helmLifecycle(t *testing.T) {
 	s.helm(t, "install", chart)
 }
 
-// helm runs helm on the release "obstack", which lives in team-a.
+// helm runs helm on the release "obstack", which lives in team-a. It installs the webhooks, which are
+// more than the policies need, unless the arguments say otherwise.
 func (s *server) helm(t *testing.T, command string, args ...string) {
 	t.Helper()
+	if command != "uninstall" {
+		args = append([]string{"--set", "injection.engine=Webhook"}, args...)
+	}
 	args = append([]string{command, "obstack", "--namespace", "team-a", "--kubeconfig", s.plane.Kubeconfig}, args...)
 	if _, err := helm(t, args...); err != nil {
 		t.Fatalf("helm %s: %v", command, err)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -64,6 +65,17 @@ func (s *server) operatorStaysInItsNamespaces(t *testing.T) {
 	s.stopOperator(t, operator)
 }
 
+// operatorLeavesPodsToThePolicies has the API server inject, and the operator stamp what it missed.
+func (s *server) operatorLeavesPodsToThePolicies(t *testing.T) {
+	s.helm(t, "upgrade", chart, "--set", "injection.engine=Policy", "--force-conflicts")
+	operator := s.startOperator(t, testenv.FreeAddress(t))
+	s.stackGoes(t, operator, s.stackComes(t, operator, "third"))
+	s.stopOperator(t, operator)
+	if log := string(read(t, operator.Log)); !strings.Contains(log, `"engine":"Policy"`) {
+		t.Errorf("the log does not say what injects:\n%s", operator.Tail())
+	}
+}
+
 func (s *server) startOperator(t *testing.T, metrics string) *testenv.Process {
 	t.Helper()
 	program, err := testenv.BuildOperator(t.Context(), t.TempDir())
@@ -74,7 +86,10 @@ func (s *server) startOperator(t *testing.T, metrics string) *testenv.Process {
 	if err := s.Get(t.Context(), client.ObjectKey{Namespace: "team-a", Name: "obstack"}, deployment); err != nil {
 		t.Fatal(err)
 	}
-	args := append(container(t, deployment).Args, s.routeWebhooks(t)...)
+	args := container(t, deployment).Args
+	if slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--webhook") }) {
+		args = append(args, s.routeWebhooks(t)...)
+	}
 	args = append(args, "--kubeconfig="+s.kubeconfigOf(t, deployment.Spec.Template.Spec.ServiceAccountName),
 		"--metrics-bind-address="+metrics, "--health-probe-bind-address=127.0.0.1:0", "--leader-election-namespace=team-a")
 	running, err := s.plane.StartProcess("obstack", testenv.OperatorCommand(program, args...))

@@ -50,6 +50,7 @@ func TestOnAnAPIServer(t *testing.T) {
 	t.Run("helm install, upgrade, uninstall", s.helmLifecycle)
 	t.Run("works with the chart's rules", s.operatorWorks)
 	t.Run("works with the rules for one namespace", s.operatorStaysInItsNamespaces)
+	t.Run("works by the policies, without webhooks", s.operatorLeavesPodsToThePolicies)
 }
 
 func (s *server) acceptsEverything(t *testing.T) {

@@ -15,7 +15,10 @@
 {{- else }}
 - --metrics-bind-address=0
 {{- end }}
-{{- if .Values.injection.enabled }}
+{{- if include "obstack.policies" . }}
+- --injection-policy={{ include "obstack.fullname" . }}-pods
+{{- end }}
+{{- if include "obstack.webhooks" . }}
 - --webhook-bind-address=:{{ .Values.webhook.port }}
 - --webhook-cert-dir=/etc/obstack/webhook-certs
 {{- if include "obstack.makesCertificate" . }}
@@ -60,7 +63,7 @@
 {{- define "obstack.metricsCertificate" -}}
 {{- if not .Values.metrics.secure }}
 {{- else if .Values.metrics.certSecret }}metrics-certs
-{{- else if .Values.injection.enabled }}webhook-certs
+{{- else if include "obstack.webhooks" . }}webhook-certs
 {{- end }}
 {{- end }}
 
@@ -69,7 +72,7 @@
 {{- with .Values.metrics.certSecret }}
 metrics-certs: {{ . }}
 {{- end }}
-{{- if .Values.injection.enabled }}
+{{- if include "obstack.webhooks" . }}
 webhook-certs: {{ include "obstack.webhookSecret" . }}
 {{- end }}
 {{- end }}

@@ -3,9 +3,28 @@
 {{- include "obstack.fullname" . }}-webhook
 {{- end }}
 
+{{- /* What injects: Policy, Webhook, or nothing. Auto is decided by what the cluster serves. */ -}}
+{{- define "obstack.engine" -}}
+{{- if not .Values.injection.enabled }}
+{{- else if ne .Values.injection.engine "Auto" }}{{ .Values.injection.engine }}
+{{- else if .Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy" }}Policy
+{{- else }}Webhook
+{{- end }}
+{{- end }}
+
+{{- /* Not empty if the operator serves webhooks. */ -}}
+{{- define "obstack.webhooks" -}}
+{{- if eq (include "obstack.engine" . | trim) "Webhook" }}true{{ end }}
+{{- end }}
+
+{{- /* Not empty if the API server injects by the policies. */ -}}
+{{- define "obstack.policies" -}}
+{{- if eq (include "obstack.engine" . | trim) "Policy" }}true{{ end }}
+{{- end }}
+
 {{- /* Not empty if the operator makes the certificate itself. */ -}}
 {{- define "obstack.makesCertificate" -}}
-{{- if and .Values.injection.enabled (not .Values.webhook.certManager.enabled) (not .Values.webhook.certSecret) }}true{{ end }}
+{{- if and (include "obstack.webhooks" .) (not .Values.webhook.certManager.enabled) (not .Values.webhook.certSecret) }}true{{ end }}
 {{- end }}
 
 {{- /*
@@ -19,7 +38,7 @@ stays when the release is uninstalled, and Helm would not take it over.
 {{- end }}
 {{- end }}
 
-{{- /* Which namespaces' workloads reach the webhooks. */ -}}
+{{- /* Which namespaces' workloads reach the webhooks and policies. */ -}}
 {{- define "obstack.namespaceSelector" -}}
 {{- $excluded := concat (list "kube-system" .Release.Namespace) .Values.webhook.excludedNamespaces | uniq }}
 {{- $expressions := list (dict "key" "kubernetes.io/metadata.name" "operator" "NotIn" "values" $excluded) }}
@@ -43,9 +62,9 @@ authority beside the certificate.
 {{- end }}
 {{- if .Values.metrics.serviceMonitor.tlsConfig }}
 {{- toYaml .Values.metrics.serviceMonitor.tlsConfig }}
-{{- else if or .Values.metrics.certSecret .Values.injection.enabled }}
+{{- else if or .Values.metrics.certSecret (include "obstack.webhooks" .) }}
 {{- toYaml (dict "serverName" $host "ca" (dict "secret" (dict "name" $secret "key" "ca.crt"))) }}
 {{- else }}
-{{- fail "metrics.serviceMonitor.enabled without injection.enabled: set metrics.certSecret, so that Prometheus can check to whom it sends its token, or metrics.serviceMonitor.tlsConfig" }}
+{{- fail "metrics.serviceMonitor.enabled without the certificate of webhooks: set metrics.certSecret, so that Prometheus can check to whom it sends its token, or metrics.serviceMonitor.tlsConfig" }}
 {{- end }}
 {{- end }}
