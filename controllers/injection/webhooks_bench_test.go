@@ -82,7 +82,9 @@ func BenchmarkPodWebhook(b *testing.B) {
 
 // podOf is a stamped Pod with that many containers.
 func podOf(containers int) *corev1.Pod {
-	stamp := policy.Stamp{Stack: types.NamespacedName{Namespace: "team", Name: "shop"}, ConfigHash: "abc", Workload: "shop"}
+	stamp := policy.Stamp{
+		Stack: types.NamespacedName{Namespace: "team", Name: "shop"}, ConfigHash: "abc", Workload: "shop",
+	}
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: stamp.Labels(), Annotations: stamp.Annotations()}}
 	for i := range containers {
 		pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{

@@ -102,8 +102,8 @@ func (s *server) injects(t *testing.T, process *testenv.Process, stack *obsv1.Ob
 		if deployment.Spec.Template.Labels[obsv1.StampStack] != stack.Name {
 			lacks = fmt.Sprintf("the Deployment's template has labels %v", deployment.Spec.Template.Labels)
 		}
-		if envFrom := pod.Spec.Containers[0].EnvFrom; len(envFrom) != 1 ||
-			envFrom[0].SecretRef.Name != obsv1.SettingsName(stack.Namespace, stack.Name, pod.Annotations[obsv1.StampConfigHash]) {
+		want := obsv1.SettingsName(stack.Namespace, stack.Name, pod.Labels[obsv1.StampVersion])
+		if envFrom := pod.Spec.Containers[0].EnvFrom; len(envFrom) != 1 || envFrom[0].SecretRef.Name != want {
 			lacks += fmt.Sprintf(" the Pod has envFrom %v", envFrom)
 		}
 		return lacks == "", nil

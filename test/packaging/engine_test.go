@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// served is what helm finds out of a cluster that has these policies, or is told.
+// served makes helm render for a cluster that serves these policies.
 const served = "--api-versions=admissionregistration.k8s.io/v1/MutatingAdmissionPolicy"
 
 func TestAutoChoosesTheEngineByWhatTheClusterServes(t *testing.T) {

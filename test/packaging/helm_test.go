@@ -55,8 +55,8 @@ func (s *server) helmLifecycle(t *testing.T) {
 	s.helm(t, "install", chart)
 }
 
-// helm runs helm on the release "obstack", which lives in team-a. It installs the webhooks, which are
-// more than the policies need, unless the arguments say otherwise.
+// helm runs helm on the release "obstack", which lives in team-a. It installs the webhooks, unless
+// the arguments say otherwise.
 func (s *server) helm(t *testing.T, command string, args ...string) {
 	t.Helper()
 	if command != "uninstall" {

@@ -113,7 +113,8 @@ func TestNamespacedModeGrantsTheSameInFewerPlaces(t *testing.T) {
 	cluster := byRole["ClusterRole obstack-manager"]
 	for _, rule := range cluster {
 		for _, group := range []string{
-			"admissionregistration.k8s.io ", "apiextensions.k8s.io ", "authentication.k8s.io ", "authorization.k8s.io ", "core namespaces ",
+			"admissionregistration.k8s.io ", "apiextensions.k8s.io ", "authentication.k8s.io ", "authorization.k8s.io ",
+			"core namespaces ",
 		} {
 			if strings.HasPrefix(rule, group) {
 				rule = ""

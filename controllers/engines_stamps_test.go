@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/injection/policy"
+	"obstack.dev/obstack/test/testenv"
+)
+
+// stampingCase is a Deployment, and what its owner does to it. Its containers are api and web.
+type stampingCase struct {
+	own, template map[string]string // annotations
+	stamp         map[string]string // labels of the template, such as Git has them
+	release       string            // of the stack
+	// update, if set, is what the owner sends when another version is current.
+	update func(*appsv1.Deployment)
+	// want lists the stamp's labels and annotations without their prefix; none if it is empty.
+	want string
+}
+
+const (
+	newer       = "fedcba9876543210"
+	wantStamped = "config-hash=0123456789abcdef namespace=NS stack=shop version=0123456789abcdef"
+	wantNewer   = "config-hash=fedcba9876543210 namespace=NS stack=shop version=fedcba9876543210"
+)
+
+func dropStamp(d *appsv1.Deployment) {
+	template := &d.Spec.Template
+	for _, key := range policy.StampLabels {
+		delete(template.Labels, key)
+	}
+	for _, key := range policy.StampAnnotations {
+		delete(template.Annotations, key)
+	}
+}
+
+var stampingCases = map[string]stampingCase{
+	"not annotated":     {},
+	"annotated":         {own: keys(stackKey, "shop"), want: wantStamped},
+	"annotated in full": {own: keys(stackKey, "NS/shop"), want: wantStamped},
+	"annotated in its template": {
+		own:      keys(stackKey, "other"),
+		template: keys(stackKey, "shop"),
+		want:     wantStamped,
+	},
+	"annotated for none":        {own: keys(stackKey, "none")},
+	"opted out":                 {own: keys(stackKey, "shop", inject, "false")},
+	"opted out in its template": {own: keys(stackKey, "shop"), template: keys(inject, "false")},
+	"with a choice": {
+		own:  keys(stackKey, "shop", choice, "web, api,api"),
+		want: strings.Replace(wantStamped, " ", " containers=api,web ", 1),
+	},
+	"with all": {
+		own:  keys(stackKey, "shop", choice, "*"),
+		want: strings.Replace(wantStamped, " ", " containers=* ", 1),
+	},
+	"with a choice that is not there": {own: keys(stackKey, "shop", choice, "none")},
+	"with a choice that is not valid": {own: keys(stackKey, "shop", choice, "api,")},
+	"with a release": {
+		own:     keys(stackKey, "shop"),
+		release: "FromImage",
+		want:    wantStamped + " workload=api",
+	},
+	"with a release of its own": {
+		own:     keys(stackKey, "shop", noRelease, "false"),
+		release: "FromImage",
+		want:    wantStamped,
+	},
+	"with a stamp from Git": {
+		own:   keys(stackKey, "shop"),
+		stamp: keys(obsv1.StampStack, "other", obsv1.StampVersion, "old"),
+		want:  wantStamped,
+	},
+	"changed": {
+		own: keys(stackKey, "shop"), want: wantNewer,
+		update: func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = "shop:2" },
+	},
+	"rolled back to a template without stamp": {
+		own: keys(stackKey, "shop"), want: wantNewer, update: func(d *appsv1.Deployment) {
+			dropStamp(d)
+			d.Spec.Template.Annotations = keys("restarted", "yesterday")
+		},
+	},
+	"scaled": {
+		own:    keys(stackKey, "shop"),
+		want:   wantStamped,
+		update: func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(3)) },
+	},
+	"replaced without stamp": {own: keys(stackKey, "shop"), want: wantStamped, update: dropStamp},
+	"replaced with half of a stamp": {
+		own:    keys(stackKey, "shop"),
+		want:   wantStamped,
+		update: func(d *appsv1.Deployment) { delete(d.Spec.Template.Labels, obsv1.StampStack) },
+	},
+	"with an older stamp from Git": {
+		own:    keys(stackKey, "shop"),
+		want:   wantStamped,
+		update: func(d *appsv1.Deployment) { d.Spec.Template.Labels[obsv1.StampVersion] = "old" },
+	},
+	"with the wanted stamp from Git": {
+		own: keys(stackKey, "shop"), want: wantNewer, update: func(d *appsv1.Deployment) {
+			d.Spec.Template.Labels[obsv1.StampVersion], d.Spec.Template.Annotations[obsv1.StampConfigHash] = newer, newer
+		},
+	},
+	"annotated later": {
+		want: "", update: func(d *appsv1.Deployment) { d.Annotations = keys(stackKey, "shop") },
+	},
+}
+
+// Stacks of the workload's own namespace can do without the webhooks.
+func TestEveryEngineStampsTheSame(t *testing.T) {
+	namespaces := engineNamespaces(t, nil)
+	inherited := engineNamespaces(t, keys(obsv1.LabelUseStack, "shop"))
+	awaitPolicies(t, namespaces["policy"])
+	stamps := func(t *testing.T, tc stampingCase, namespace, want string) {
+		t.Helper()
+		setStack(t, namespace, tc.release, version)
+		d := annotatedDeployment(namespace, "api", "")
+		d.Annotations, d.Spec.Template.Annotations = replaced(tc.own, namespace), tc.template
+		d.Spec.Template.Labels = maps.Clone(d.Spec.Template.Labels) // Not those of the selector.
+		maps.Copy(d.Spec.Template.Labels, tc.stamp)
+		d.Spec.Template.Spec.Containers = append(d.Spec.Template.Spec.Containers, corev1.Container{Name: "web", Image: "web"})
+		create(t, d)
+		if tc.update != nil {
+			setStack(t, namespace, tc.release, newer)
+			tc.update(d)
+			if err := live.Update(t.Context(), d); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := stampOf(d); got != strings.ReplaceAll(want, "NS", namespace) {
+			t.Errorf("stamp = %s, want %s", got, want)
+		}
+		if err := live.Delete(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, engine := range engines {
+		for name, tc := range stampingCases {
+			t.Run(engine+"/"+name, func(t *testing.T) { stamps(t, tc, namespaces[engine], tc.want) })
+		}
+		t.Run(engine+"/of the Namespace", func(t *testing.T) { stamps(t, stampingCase{}, inherited[engine], wantStamped) })
+	}
+}
+
+// setStack changes the stack shop, and waits until the API server evaluates policies with it.
+func setStack(t *testing.T, namespace, release, version string) {
+	t.Helper()
+	stack := &obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop"}}
+	refresh(t, stack)
+	stack.Spec.Sentry = nil
+	if release != "" {
+		stack.Spec.Sentry = &obsv1.SentrySpec{Release: release, DSNFrom: from("shop-sentry", "dsn")}
+	}
+	if err := live.Update(t.Context(), stack); err != nil {
+		t.Fatal(err)
+	}
+	stack.Status.ConfigHash = version
+	if err := live.Status().Update(t.Context(), stack); err != nil {
+		t.Fatal(err)
+	}
+	testenv.Poll(t, func(ctx context.Context) string {
+		d := annotatedDeployment(namespace, "probe", "shop")
+		if err := live.Create(ctx, d, client.DryRunAll); err != nil {
+			return err.Error()
+		}
+		stamp, _ := policy.StampOf(d.Spec.Template.Labels, d.Spec.Template.Annotations)
+		if stamp.ConfigHash != version || (stamp.Workload != "") != (release != "") {
+			return fmt.Sprintf("stamp is %+v", stamp)
+		}
+		return ""
+	})
+}
+
+// stampOf lists what of a stamp the template has.
+func stampOf(d *appsv1.Deployment) string {
+	var all []string
+	for _, part := range []map[string]string{d.Spec.Template.Labels, d.Spec.Template.Annotations} {
+		for key, value := range part {
+			if name, ok := strings.CutPrefix(key, "inject.obstack.dev/"); ok {
+				all = append(all, name+"="+value)
+			}
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(all, " ")
+}
