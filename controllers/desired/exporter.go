@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/internal/brokerurl"
 )
 
 // annotationBrokerRevision restarts the exporter when the Secret with its broker's
@@ -78,12 +79,15 @@ const provenSeconds = int32(10)
 // handoverGroup is the name under which the exporters of a broker take over from each other, over
 // the broker itself. It is empty for other images, and where the user says that there is none, or
 // that the exporter may not publish: one that may not ask workers may not speak to another either.
+// On RabbitMQ it need not.
 func handoverGroup(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) string {
 	if broker.Image != "" {
 		return ""
 	}
 	group := stack.Namespace + "." + exporterName(stack, broker.Name)
-	if slices.ContainsFunc(broker.Args, func(arg string) bool { return strings.HasPrefix(arg, "--no-inspect") }) {
+	silent := slices.ContainsFunc(broker.Args, func(arg string) bool { return strings.HasPrefix(arg, "--no-inspect") })
+	address, err := brokerurl.Parse(broker.URL) // empty where a Secret holds it
+	if silent && (err != nil || address.Kind != brokerurl.RabbitMQ) {
 		group = ""
 	}
 	for _, arg := range broker.Args {
