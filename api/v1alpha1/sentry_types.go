@@ -21,9 +21,9 @@ type SentrySpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^(0([.][0-9]+)?|1([.]0+)?)$')",message="tracesSampleRate must be a number from 0 to 1, written as a string, such as \"0.1\""
 	TracesSampleRate string `json:"tracesSampleRate,omitempty"`
 
-	// release is given to workloads as SENTRY_RELEASE. FromImage takes it from each
-	// container's image: the tag, or the digest of an image without one. Absent: the
-	// variable is not set.
+	// release is given to workloads as SENTRY_RELEASE. FromImage makes it of the workload's name
+	// and each container's image: WORKLOAD@TAG, or the digest of an image without a tag. Absent:
+	// the variable is not set.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=200
