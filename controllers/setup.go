@@ -76,9 +76,13 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	if err != nil {
 		return fmt.Errorf("make a discovery client: %w", err)
 	}
+	namespaces := slices.Sorted(maps.Keys(opts.Namespaces))
 	kinds := &capabilities.Reconciler{
-		Client: mgr.GetClient(), Cache: mgr.GetCache(), Discovery: disco,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Cache: mgr.GetCache(), Discovery: disco,
 		Kinds: stack.NewKinds(), Requests: make(chan event.GenericEvent),
+	}
+	if len(namespaces) > 0 {
+		kinds.Namespace = namespaces[0]
 	}
 	stacks := &stack.Reconciler{
 		Client: mgr.GetClient(),
@@ -86,12 +90,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 			Client: mgr.GetClient(), Live: mgr.GetAPIReader(),
 			Children: stack.CachedChildren(mgr.GetCache()), FieldManager: obsv1.FieldManager,
 			HashAnnotation: obsv1.AnnotationApplied, Labels: map[string]string{obsv1.LabelManagedBy: obsv1.ManagedBy},
-			Namespaces: slices.Collect(maps.Keys(opts.Namespaces)),
+			Namespaces: namespaces,
 		},
 		Settings: &settings.Keeper{Client: mgr.GetClient(), Cache: mgr.GetCache(), Live: mgr.GetAPIReader()},
 		Secrets: &stack.SecretReader{
-			Metadata: mgr.GetCache(), Live: mgr.GetAPIReader(),
-			Namespaces: slices.Sorted(maps.Keys(opts.Namespaces)),
+			Metadata: mgr.GetCache(), Live: mgr.GetAPIReader(), Namespaces: namespaces,
 		},
 		Kinds:         kinds.Kinds,
 		Events:        mgr.GetEventRecorder("obstack"),

@@ -26,6 +26,9 @@ import (
 // stack looked at again.
 type Reconciler struct {
 	client.Client
+	// Live reads from the API server, of Namespace if it may read nothing else.
+	Live      client.Reader
+	Namespace string
 	Cache     cache.Cache
 	Discovery discovery.ServerResourcesInterface
 	Kinds     *Kinds
@@ -39,17 +42,10 @@ type Reconciler struct {
 // the first pass, so that a restart does not report MissingAPI for a moment.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
 	for _, kind := range r.Kinds.Optional {
-		served, err := isServed(r.Discovery, kind)
-		if err != nil {
-			return err
+		if err := r.watchServed(ctx, kind); err != nil {
+			// The manager would wait for this kind and then end. The controller tries it again.
+			mgr.GetLogger().Error(err, "Could not start watching a kind", "kind", kind.Kind)
 		}
-		if !served {
-			continue
-		}
-		if err := r.Watch(ctx, kind); err != nil {
-			return fmt.Errorf("watch %s: %w", kind.Kind, err)
-		}
-		r.Kinds.Set(kind, true)
 	}
 	optional := predicate.NewPredicateFuncs(func(obj client.Object) bool {
 		_, ok := r.Kinds.Optional[obj.GetName()]
@@ -88,23 +84,30 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if !exists {
 		return ctrl.Result{}, r.stop(ctx, kind)
 	}
-	served, err := isServed(r.Discovery, kind)
-	if err != nil {
+	if err := r.watchServed(ctx, kind); err != nil {
 		return ctrl.Result{}, err
 	}
-	if !served {
+	if !r.Kinds.Serves(kind) {
 		return ctrl.Result{RequeueAfter: servingDelay}, nil
 	}
-	return ctrl.Result{}, r.start(ctx, kind)
+	ctrl.LoggerFrom(ctx).Info("Started watching a kind that was installed", "kind", kind.Kind)
+	return ctrl.Result{}, r.requestAll(ctx)
 }
 
-func (r *Reconciler) start(ctx context.Context, kind schema.GroupVersionKind) error {
+// watchServed starts watching the objects of a kind if the cluster serves it, and lets obstack list it.
+func (r *Reconciler) watchServed(ctx context.Context, kind schema.GroupVersionKind) error {
+	served, err := isServed(r.Discovery, kind)
+	if err != nil || !served {
+		return err
+	}
+	if err := r.Live.List(ctx, metadata.ListOf(kind), client.Limit(1), client.InNamespace(r.Namespace)); err != nil {
+		return fmt.Errorf("list %s: %w", kind.Kind, err)
+	}
 	if err := r.Watch(ctx, kind); err != nil {
 		return fmt.Errorf("watch %s: %w", kind.Kind, err)
 	}
-	ctrl.LoggerFrom(ctx).Info("Started watching a kind that was installed", "kind", kind.Kind)
 	r.Kinds.Set(kind, true)
-	return r.requestAll(ctx)
+	return nil
 }
 
 func (r *Reconciler) stop(ctx context.Context, kind schema.GroupVersionKind) error {

@@ -139,8 +139,8 @@ const (
 
 func missingAPI(objects []client.Object, kind schema.GroupVersionKind, provider string) Output {
 	return unavailable(objects, obsv1.ReasonMissingAPI, fmt.Sprintf(
-		"the cluster does not serve %s (%s): install the CustomResourceDefinitions of %s; "+
-			"obstack goes on by itself once they are there",
+		"the cluster does not serve %s (%s), or not to obstack: install the CustomResourceDefinitions of %s, and let "+
+			"obstack list them; it goes on by itself once they are there",
 		kind.Kind, kind.GroupVersion(), provider))
 }
 
