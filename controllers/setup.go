@@ -6,14 +6,12 @@ package controllers
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/discovery"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -72,13 +70,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	if err := metadata.AddIndexes(ctx, mgr.GetFieldIndexer(), stack.Indexes()...); err != nil {
 		return err
 	}
-	disco, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
-	if err != nil {
-		return fmt.Errorf("make a discovery client: %w", err)
-	}
 	namespaces := slices.Sorted(maps.Keys(opts.Namespaces))
 	kinds := &capabilities.Reconciler{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Cache: mgr.GetCache(), Discovery: disco,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Cache: mgr.GetCache(),
 		Kinds: stack.NewKinds(), Requests: make(chan event.GenericEvent),
 	}
 	if len(namespaces) > 0 {
@@ -105,6 +99,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 		engine := &injection.Engine{
 			Live: mgr.GetAPIReader(), Policy: opts.Policy, Webhooks: opts.Webhooks, Now: time.Now,
 		}
+		var err error
 		if injector, err = injection.New(ctx, mgr, engine, opts.Namespaces, opts.MaxConcurrentRollouts); err != nil {
 			return err
 		}

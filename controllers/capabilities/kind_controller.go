@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/discovery"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -30,7 +31,6 @@ type Reconciler struct {
 	Live      client.Reader
 	Namespace string
 	Cache     cache.Cache
-	Discovery discovery.ServerResourcesInterface
 	Kinds     *Kinds
 	// Watch starts watching the children of a kind.
 	Watch func(context.Context, schema.GroupVersionKind) error
@@ -96,11 +96,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 
 // watchServed starts watching the objects of a kind if the cluster serves it, and lets obstack list it.
 func (r *Reconciler) watchServed(ctx context.Context, kind schema.GroupVersionKind) error {
-	served, err := isServed(r.Discovery, kind)
-	if err != nil || !served {
-		return err
-	}
-	if err := r.Live.List(ctx, metadata.ListOf(kind), client.Limit(1), client.InNamespace(r.Namespace)); err != nil {
+	err := r.Live.List(ctx, metadata.ListOf(kind), client.Limit(1), client.InNamespace(r.Namespace))
+	switch {
+	case meta.IsNoMatchError(err), apierrors.IsNotFound(err): // Of a kind that is gone the client still knows the path.
+		return nil
+	case err != nil:
 		return fmt.Errorf("list %s: %w", kind.Kind, err)
 	}
 	if err := r.Watch(ctx, kind); err != nil {

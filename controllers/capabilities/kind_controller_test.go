@@ -8,39 +8,42 @@ import (
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/discovery"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// cluster serves widgets, and lists them unless there is an error.
-type cluster struct {
-	discovery.ServerResourcesInterface
+// widgets lists nothing, or fails.
+type widgets struct {
 	client.Reader
 	err error
 }
 
-func (c *cluster) ServerResourcesForGroupVersion(string) (*metav1.APIResourceList, error) {
-	return &metav1.APIResourceList{APIResources: []metav1.APIResource{{Kind: "Widget"}}}, nil
-}
-
-func (c *cluster) List(context.Context, client.ObjectList, ...client.ListOption) error { return c.err }
+func (w *widgets) List(context.Context, client.ObjectList, ...client.ListOption) error { return w.err }
 
 // A watch that cannot begin would keep the manager from starting, and with it every stack waiting.
 func TestReconcilerWatchesNoKindThatCannotBeListed(t *testing.T) {
 	widget := schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Widget"}
-	forbidden := apierrors.NewForbidden(schema.GroupResource{Resource: "widgets"}, "", errors.New("not yours"))
-	widgets, watches := &cluster{err: forbidden}, 0
-	r := &Reconciler{
-		Live: widgets, Discovery: widgets, Kinds: &Kinds{},
-		Watch: func(context.Context, schema.GroupVersionKind) error { watches++; return nil },
-	}
-	if err := r.watchServed(t.Context(), widget); !apierrors.IsForbidden(err) || watches > 0 || r.Kinds.Serves(widget) {
-		t.Errorf("error = %v, %d watches, want the error of the list and no watch", err, watches)
-	}
-	widgets.err = nil
-	if err := r.watchServed(t.Context(), widget); err != nil || watches != 1 || !r.Kinds.Serves(widget) {
-		t.Errorf("error = %v, %d watches, want one watch", err, watches)
+	resource := schema.GroupResource{Group: widget.Group, Resource: "widgets"}
+	for name, tc := range map[string]struct {
+		listed        error
+		fails, served bool
+	}{
+		"not known":   {listed: &meta.NoKindMatchError{GroupKind: widget.GroupKind()}},
+		"not served":  {listed: apierrors.NewNotFound(resource, "")},
+		"not allowed": {listed: apierrors.NewForbidden(resource, "", errors.New("not yours")), fails: true},
+		"served":      {served: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			watches := 0
+			r := &Reconciler{
+				Live: &widgets{err: tc.listed}, Kinds: &Kinds{},
+				Watch: func(context.Context, schema.GroupVersionKind) error { watches++; return nil },
+			}
+			err := r.watchServed(t.Context(), widget)
+			if (err != nil) != tc.fails || r.Kinds.Serves(widget) != tc.served || (watches == 1) != tc.served {
+				t.Errorf("error = %v, %d watches, served: %t; want %+v", err, watches, r.Kinds.Serves(widget), tc)
+			}
+		})
 	}
 }

@@ -5,14 +5,10 @@
 package capabilities
 
 import (
-	"fmt"
 	"slices"
 	"sync"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/discovery"
 )
 
 // Kinds knows which kinds of children the cluster serves at the moment.
@@ -67,16 +63,4 @@ func (k *Kinds) Set(kind schema.GroupVersionKind, served bool) {
 		k.served = map[schema.GroupVersionKind]bool{}
 	}
 	k.served[kind] = served
-}
-
-// isServed asks the API server whether it serves a kind.
-func isServed(client discovery.ServerResourcesInterface, kind schema.GroupVersionKind) (bool, error) {
-	resources, err := client.ServerResourcesForGroupVersion(kind.GroupVersion().String())
-	if apierrors.IsNotFound(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("ask whether the cluster serves %s: %w", kind, err)
-	}
-	return slices.ContainsFunc(resources.APIResources, func(r metav1.APIResource) bool { return r.Kind == kind.Kind }), nil
 }

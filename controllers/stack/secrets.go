@@ -32,8 +32,7 @@ type SecretReader struct {
 	// Namespaces are those whose settings are listed; all if there are none.
 	Namespaces []string
 
-	mu    sync.Mutex
-	known map[types.NamespacedName]map[desired.SecretRef]desired.SecretValue // by stack
+	known sync.Map // by stack: a map from desired.SecretRef to desired.SecretValue
 
 	lists   sync.Mutex                                 // held while the settings are listed
 	written map[types.NamespacedName]map[string]string // the DSNs in them by digest, until the first pass
@@ -46,7 +45,9 @@ func (s *SecretReader) Values(
 	ctx context.Context, stack *obsv1.ObservabilityStack, sources desired.Sources,
 ) (map[obsv1.SecretKeySelector]desired.SecretValue, error) {
 	name := client.ObjectKeyFromObject(stack)
-	before, known := s.load(name), map[desired.SecretRef]desired.SecretValue{}
+	last, _ := s.known.Load(name)
+	before, _ := last.(map[desired.SecretRef]desired.SecretValue) // nil in the first pass
+	known := map[desired.SecretRef]desired.SecretValue{}
 	values := map[obsv1.SecretKeySelector]desired.SecretValue{}
 	read := map[string]*corev1.Secret{}
 	var failures []error
@@ -63,7 +64,7 @@ func (s *SecretReader) Values(
 	if before == nil {
 		s.dropWritten(name)
 	}
-	s.store(name, known)
+	s.known.Store(name, known)
 	return values, errors.Join(failures...)
 }
 
@@ -104,30 +105,13 @@ func (s *SecretReader) value(
 // Forget drops what a stack that is gone referred to.
 func (s *SecretReader) Forget(stack types.NamespacedName) {
 	s.dropWritten(stack)
-	s.store(stack, nil)
+	s.known.Delete(stack)
 }
 
 func (s *SecretReader) dropWritten(stack types.NamespacedName) {
 	s.lists.Lock()
 	defer s.lists.Unlock()
 	delete(s.written, stack)
-}
-
-func (s *SecretReader) load(stack types.NamespacedName) map[desired.SecretRef]desired.SecretValue {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.known[stack]
-}
-
-func (s *SecretReader) store(stack types.NamespacedName, known map[desired.SecretRef]desired.SecretValue) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.known == nil {
-		s.known = map[types.NamespacedName]map[desired.SecretRef]desired.SecretValue{}
-	}
-	if s.known[stack] = known; known == nil {
-		delete(s.known, stack)
-	}
 }
 
 // fromChildren takes a key from what a former process wrote, if that was made from the

@@ -140,12 +140,14 @@ func TestSecretReaderKeepsNoMoreThanIsNeeded(t *testing.T) {
 	}
 	stack.Spec.Tasks = nil
 	reader.values(t, stack)
-	if got := len(reader.known[client.ObjectKeyFromObject(stack)]); got != 1 {
+	known, _ := reader.known.Load(client.ObjectKeyFromObject(stack))
+	if got := len(known.(map[desired.SecretRef]desired.SecretValue)); got != 1 {
 		t.Errorf("%d keys are known, want the one that the spec names", got)
 	}
 	reader.Forget(client.ObjectKeyFromObject(stack))
-	if len(reader.known)+len(reader.written) != 0 {
-		t.Errorf("of a stack that is gone there is %v", reader.known)
+	known, left := reader.known.Load(client.ObjectKeyFromObject(stack))
+	if left || len(reader.written) != 0 {
+		t.Errorf("of a stack that is gone there is %v", known)
 	}
 }
 
