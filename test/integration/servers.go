@@ -105,15 +105,27 @@ func (r *RabbitMQ) node() []string {
 	}
 }
 
-// Ctl runs rabbitmqctl on the running server and returns its output.
-func (r *RabbitMQ) Ctl(args ...string) (string, error) {
-	command := exec.Command("/usr/lib/rabbitmq/bin/rabbitmqctl", append([]string{"--quiet"}, args...)...)
-	command.Env = append(os.Environ(), r.node()...)
-	output, err := command.CombinedOutput()
+// Ctl runs rabbitmqctl on the running server and returns its output. A server listens before it
+// takes commands.
+func (r *RabbitMQ) Ctl(args ...string) (output string, err error) {
+	started := func() bool {
+		output, err = r.ctl(args...)
+		return err == nil || !strings.Contains(output, "requires the 'rabbit' app to be running")
+	}
+	if late := WaitFor("rabbitmqctl", startTimeout, started); late != nil {
+		return "", late
+	}
 	if err != nil {
 		return "", fmt.Errorf("rabbitmqctl %s: %w\n%s", args[0], err, output)
 	}
-	return string(output), nil
+	return output, nil
+}
+
+func (r *RabbitMQ) ctl(args ...string) (string, error) {
+	command := exec.Command("/usr/lib/rabbitmq/bin/rabbitmqctl", append([]string{"--quiet"}, args...)...)
+	command.Env = append(os.Environ(), r.node()...)
+	output, err := command.CombinedOutput()
+	return string(output), err
 }
 
 // Close ends the port mapper. Servers are ended by whoever started them.
