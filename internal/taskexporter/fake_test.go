@@ -5,6 +5,7 @@ package taskexporter
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,6 +29,7 @@ type fakeBroker struct {
 	away  error         // of every connection for questions
 	lasts time.Duration // a subscription, zero for ever
 
+	mu         sync.Mutex
 	connects   []time.Time
 	spoke      []time.Time // tries to take turns
 	subscribed int
@@ -35,8 +37,15 @@ type fakeBroker struct {
 	last       map[string]wire.Request
 }
 
+// note adds the time to a list; several goroutines connect.
+func (f *fakeBroker) note(times *[]time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	*times = append(*times, time.Now())
+}
+
 func (f *fakeBroker) Receive(ctx context.Context, to broker.Sink) error {
-	f.connects = append(f.connects, time.Now())
+	f.note(&f.connects)
 	if f.receive != nil {
 		return f.receive()
 	}
@@ -58,7 +67,7 @@ func (f *fakeBroker) Depths(context.Context) (broker.Depths, error) { return f.c
 func (f *fakeBroker) Workers(context.Context) (broker.Workers, error) { return f.connect() }
 
 func (f *fakeBroker) TakeTurns(ctx context.Context, spoken func()) error {
-	f.spoke = append(f.spoke, time.Now())
+	f.note(&f.spoke)
 	if f.turns != nil {
 		return f.turns
 	}
@@ -70,7 +79,7 @@ func (f *fakeBroker) TakeTurns(ctx context.Context, spoken func()) error {
 func (f *fakeBroker) Leave(context.Context) error { return f.leave() }
 
 func (f *fakeBroker) connect() (*fakeBroker, error) {
-	f.connects = append(f.connects, time.Now())
+	f.note(&f.connects)
 	return f, f.away
 }
 
