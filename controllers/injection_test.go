@@ -53,9 +53,8 @@ func newInjecting(t *testing.T) *injecting {
 	}
 	f.Injection = f.injector
 	f.workloads = &injection.WorkloadReconciler{Injector: f.injector}
-	f.collector = &settings.Collector{
-		Keeper: f.Settings, Uses: injection.Uses{Reader: reader}, Now: func() time.Time { return f.clock },
-	}
+	f.Settings.Now = func() time.Time { return f.clock }
+	f.collector = &settings.Collector{Keeper: f.Settings, Uses: injection.Uses{Reader: reader}}
 	return f
 }
 

@@ -179,10 +179,22 @@ func TestKeeperStopsNoOtherNamespace(t *testing.T) {
 			if result.RequeueAfter == 0 {
 				t.Error("no other pass, want one that tries again")
 			}
+			f.sent.reset()
+			f.reconcileStack(t, stack)
+			if len(f.sent.writes) > 0 {
+				t.Errorf("wrote %v right after a refusal, want nothing", f.sent.writes)
+			}
 			theirs := settingsIn(stack, bad)
 			if exists(t, theirs) && len(theirs.Labels) > 0 {
 				t.Errorf("somebody's Secret was changed: %v", theirs.Labels)
 			}
+			if exists(t, theirs) {
+				remove(t, theirs)
+			}
+			f.fail = nil
+			f.clock = f.clock.Add(time.Minute)
+			f.reconcileStack(t, stack)
+			wantStamp(t, stuck, home+"/shop", stack.Status.ConfigHash)
 		})
 	}
 }
@@ -235,6 +247,7 @@ func (f *injecting) wantCollected(t *testing.T, stack *obsv1.ObservabilityStack,
 	}
 	f.clock = f.clock.Add(unused / 2)
 	restarted := newInjecting(t) // in mid-grace
+	restarted.clock = f.clock
 	f.collector.Keeper = restarted.Settings
 	f.collect(t, version)
 	if exists(t, stack) {
@@ -243,7 +256,7 @@ func (f *injecting) wantCollected(t *testing.T, stack *obsv1.ObservabilityStack,
 	if f.collect(t, version); !exists(t, version) {
 		t.Fatal("the version is gone before its time")
 	}
-	f.clock = f.clock.Add(unused/2 + time.Minute)
+	restarted.clock = f.clock.Add(unused/2 + time.Minute)
 	if f.collect(t, version); exists(t, version) {
 		t.Error("the version is still there after an hour without a use")
 	}
@@ -445,8 +458,9 @@ func TestCollectorDeletesRevokedVersions(t *testing.T) {
 	label(t, elsewhere, nil)
 	f.reconcileStack(t, stack)
 	f.collect(t, version)
-	f.clock = f.clock.Add(time.Hour + time.Minute)
-	f.collector.Keeper = newInjecting(t).Settings // a restart, in mid-grace
+	restarted := newInjecting(t) // in mid-grace
+	restarted.clock = f.clock.Add(time.Hour + time.Minute)
+	f.collector.Keeper = restarted.Settings
 	if f.collect(t, version); exists(t, version) {
 		t.Error("a revoked version is there after the grace, though nothing but a Pod names it")
 	}
@@ -494,6 +508,26 @@ func TestCollectorHoldsAllWhileTheSelectorIsNotValid(t *testing.T) {
 	f.clock = f.clock.Add(24 * time.Hour)
 	if after := f.collect(t, version); after != 0 || !exists(t, version) {
 		t.Errorf("a version is looked at again after %s, want it left alone", after)
+	}
+}
+
+func TestSuspendMakesNoVersionAndDeletesNone(t *testing.T) {
+	f := newInjecting(t)
+	stack := settingsStack(t, namespace(t))
+	f.reconcileStack(t, stack)
+	old := settingsIn(stack, stack.Namespace)
+	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Suspend, spec.Environment = true, "staging" })
+	f.reconcileStack(t, stack)
+	message := wantCondition(t, stack, obsv1.SettingsReady, metav1.ConditionFalse, obsv1.ReasonDrifted)
+	if !strings.Contains(message, "create Secret "+stack.Namespace+"/obstack."+stack.Namespace+".shop.") {
+		t.Errorf("message = %q, want the version that it would make", message)
+	}
+	if settingsIn(stack, stack.Namespace).Name != old.Name {
+		t.Errorf("the hash is %s, of a version that is not there", stack.Status.ConfigHash)
+	}
+	f.clock = f.clock.Add(24 * time.Hour)
+	if f.collect(t, old); !exists(t, old) || old.Annotations[obsv1.AnnotationUnusedSince] != "" {
+		t.Error("a version of a suspended stack was touched")
 	}
 }
 

@@ -86,7 +86,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 			HashAnnotation: obsv1.AnnotationApplied, Labels: map[string]string{obsv1.LabelManagedBy: obsv1.ManagedBy},
 			Namespaces: namespaces,
 		},
-		Settings: &settings.Keeper{Client: mgr.GetClient(), Cache: mgr.GetCache(), Live: mgr.GetAPIReader()},
+		Settings: &settings.Keeper{
+			Client: mgr.GetClient(), Cache: mgr.GetCache(), Live: mgr.GetAPIReader(), Now: time.Now,
+		},
 		Secrets: &stack.SecretReader{
 			Metadata: mgr.GetCache(), Live: mgr.GetAPIReader(), Namespaces: namespaces,
 		},
@@ -128,7 +130,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 // collect deletes the versions of settings that nothing uses. Without injection nobody knows what
 // uses one, and all stay.
 func collect(mgr ctrl.Manager, keeper *settings.Keeper, injector *injection.Injector) error {
-	collector := &settings.Collector{Keeper: keeper, Uses: injection.Uses{Reader: injector.Reader}, Now: time.Now}
+	collector := &settings.Collector{Keeper: keeper, Uses: injection.Uses{Reader: injector.Reader}}
 	controller, err := collector.SetupWithManager(mgr)
 	if err != nil {
 		return err

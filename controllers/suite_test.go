@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -134,7 +135,7 @@ func newFixture(t *testing.T) *fixture {
 			Client: counted, Live: reads, Children: liveChildren, FieldManager: obsv1.FieldManager,
 			HashAnnotation: obsv1.AnnotationApplied, Labels: map[string]string{obsv1.LabelManagedBy: obsv1.ManagedBy},
 		},
-		Settings: &settings.Keeper{Client: counted, Cache: indexed{live}, Live: reads},
+		Settings: &settings.Keeper{Client: counted, Cache: indexed{live}, Live: reads, Now: time.Now},
 		// What the cache returns in production costs no request, so it is not counted.
 		Secrets: &stack.SecretReader{Metadata: live, Live: reads},
 		Kinds:   kinds, Events: f.recorded, ExporterImage: "ghcr.io/obstack/obstack:test",

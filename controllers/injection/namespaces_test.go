@@ -31,8 +31,8 @@ func (s stamped) List(_ context.Context, list client.ObjectList, _ ...client.Lis
 func TestNamespaceWakesTheStackOfItsLonePods(t *testing.T) {
 	stack := &obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "shop"}}
 	stamp := policy.Stamp{Stack: client.ObjectKeyFromObject(stack), ConfigHash: "abc"}
-	lone := metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: "p", Labels: stamp.Labels()}}
-	reader := stamped{&shelf{stack: stack}, []metav1.PartialObjectMetadata{lone}}
+	lone := metav1.ObjectMeta{Namespace: "web", Name: "p", Labels: stamp.Labels()}
+	reader := stamped{&shelf{stack: stack}, []metav1.PartialObjectMetadata{{ObjectMeta: lone}}}
 	i := &Injector{Reader: &Reader{Main: reader, Workloads: reader, Watched: func(string) bool { return true }}}
 	revoked := metadata.Of(metadata.Namespace)
 	revoked.Name = "web"

@@ -37,8 +37,6 @@ type Uses interface {
 type Collector struct {
 	*Keeper
 	Uses Uses
-	// Now is the clock.
-	Now func() time.Time
 }
 
 const (

@@ -6,9 +6,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -30,27 +32,19 @@ type Keeper struct {
 	Client client.Client
 	// Cache lists versions; it has the Index. Live reads what has the name of one.
 	Cache, Live client.Reader
+	// Now is the clock.
+	Now func() time.Time
 
 	mu sync.Mutex
 	// known is the last that was seen of each version that a pass wanted.
 	known map[types.NamespacedName]identity
+	// refused are the versions that could not be written and will not be before somebody changes
+	// something.
+	refused map[types.NamespacedName]refusal
 	// wanted has the versions that the last pass over a stack wanted.
 	wanted map[types.NamespacedName]wanted
 	// queue is that of the collector, once it runs.
 	queue workqueue.TypedRateLimitingInterface[reconcile.Request]
-}
-
-// wanted is what a pass wants of the versions of a stack.
-type wanted struct {
-	secrets map[types.NamespacedName]bool
-	// all reports whether bad input left it open, so that every version stays.
-	all bool
-}
-
-// identity is by whom and as what a version was written.
-type identity struct {
-	uid             types.UID
-	resourceVersion string
 }
 
 // Wanted are the versions of a stack that should exist, and those that do.
@@ -68,11 +62,35 @@ func (k *Keeper) Keep(ctx context.Context, want Wanted) map[string]error {
 	k.want(want)
 	exist, failures := want.exist(), map[string]error{}
 	for _, secret := range want.Secrets {
-		if err := k.keep(ctx, secret, exist[client.ObjectKeyFromObject(secret)]); err != nil {
-			failures[secret.Namespace] = fmt.Errorf("write Secret %s/%s: %w", secret.Namespace, secret.Name, err)
+		if err := k.tryToKeep(ctx, secret, exist[client.ObjectKeyFromObject(secret)]); err != nil {
+			failures[secret.Namespace] = err
 		}
 	}
 	return failures
+}
+
+// tryToKeep writes a version, unless that was refused just now.
+func (k *Keeper) tryToKeep(ctx context.Context, want *corev1.Secret, found *metav1.PartialObjectMetadata) error {
+	name := client.ObjectKeyFromObject(want)
+	k.mu.Lock()
+	last := k.refused[name]
+	k.mu.Unlock()
+	if k.Now().Before(last.until) {
+		return last.err
+	}
+	err := k.keep(ctx, want, found)
+	if err != nil {
+		err = fmt.Errorf("write Secret %s: %w", name, err)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var taken *apply.NameTakenError
+	if apply.Rejected(err) || errors.As(err, &taken) {
+		k.refused[name] = refusal{err, k.Now().Add(refusedFor)}
+	} else {
+		delete(k.refused, name)
+	}
+	return err
 }
 
 // Missing are the changes that Keep would make.
@@ -95,78 +113,6 @@ func (w *Wanted) exist() map[types.NamespacedName]*metav1.PartialObjectMetadata 
 		exist[client.ObjectKeyFromObject(&w.Exist[i])] = &w.Exist[i]
 	}
 	return exist
-}
-
-// want notes what a pass wants before it relies on it, and has the collector look at what that
-// changes.
-func (k *Keeper) want(want Wanted) {
-	now := wanted{secrets: map[types.NamespacedName]bool{}, all: want.Held}
-	for _, secret := range want.Secrets {
-		now.secrets[client.ObjectKeyFromObject(secret)] = true
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.wanted == nil {
-		k.wanted = map[types.NamespacedName]wanted{}
-	}
-	before, passed := k.wanted[want.Stack]
-	k.wanted[want.Stack] = now
-	if passed && before.all == now.all && maps.Equal(before.secrets, now.secrets) {
-		return
-	}
-	for i := range want.Exist {
-		k.enqueue(client.ObjectKeyFromObject(&want.Exist[i]))
-	}
-}
-
-func (k *Keeper) enqueue(secret types.NamespacedName) {
-	if k.queue != nil {
-		k.queue.Add(reconcile.Request{NamespacedName: secret})
-	}
-}
-
-// isWanted reports whether the last pass over a stack wanted a version, and whether there was one.
-func (k *Keeper) isWanted(version Version) (wanted, passed bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	last, passed := k.wanted[version.Stack]
-	return last.all || last.secrets[version.Secret()], passed
-}
-
-// Forget drops what is stored of a stack that is gone.
-func (k *Keeper) Forget(stack types.NamespacedName) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	delete(k.wanted, stack)
-	for secret := range k.known {
-		named := metav1.ObjectMeta{Name: secret.Name}
-		if of, _ := StackOf(&named); of == stack {
-			delete(k.known, secret)
-		}
-	}
-}
-
-// Expected reports whether an event shows no more than what this process wrote.
-func (k *Keeper) Expected(secret client.Object) bool {
-	known, ok := k.knows(client.ObjectKeyFromObject(secret))
-	return ok && known == identity{secret.GetUID(), secret.GetResourceVersion()}
-}
-
-func (k *Keeper) knows(secret types.NamespacedName) (identity, bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	known, ok := k.known[secret]
-	return known, ok
-}
-
-func (k *Keeper) know(secret metav1.Object) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.known == nil {
-		k.known = map[types.NamespacedName]identity{}
-	}
-	name := types.NamespacedName{Namespace: secret.GetNamespace(), Name: secret.GetName()}
-	k.known[name] = identity{secret.GetUID(), secret.GetResourceVersion()}
 }
 
 // keep makes one version be as wanted. Immutable data cannot be changed, but somebody may have
