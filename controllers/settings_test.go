@@ -140,9 +140,9 @@ func TestKeeperRestoresVersions(t *testing.T) {
 // A Secret of the version's name that is somebody else's, or a quota, is the trouble of that
 // namespace.
 func TestKeeperStopsNoOtherNamespace(t *testing.T) {
-	for name, spoil := range map[string]func(t *testing.T, f *injecting, version *corev1.Secret){
-		"somebody's Secret has the name": func(t *testing.T, _ *injecting, version *corev1.Secret) { create(t, version) },
-		"a quota": func(_ *testing.T, f *injecting, version *corev1.Secret) {
+	for reason, spoil := range map[string]func(t *testing.T, f *injecting, version *corev1.Secret){
+		obsv1.ReasonNameConflict: func(t *testing.T, _ *injecting, version *corev1.Secret) { create(t, version) },
+		obsv1.ReasonRejected: func(_ *testing.T, f *injecting, version *corev1.Secret) {
 			f.fail = func(verb string, obj client.Object) error {
 				if verb == "create" && obj.GetNamespace() == version.Namespace {
 					return apierrors.NewForbidden(corev1.Resource("secrets"), obj.GetName(), errors.New("exceeded quota"))
@@ -151,7 +151,7 @@ func TestKeeperStopsNoOtherNamespace(t *testing.T) {
 			}
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(reason, func(t *testing.T) {
 			f := newInjecting(t)
 			home, bad, good := namespace(t), namespace(t), namespace(t)
 			stack := settingsStack(t, home, admitAll)
@@ -176,6 +176,10 @@ func TestKeeperStopsNoOtherNamespace(t *testing.T) {
 			wantStamp(t, fine, home+"/shop", stack.Status.ConfigHash)
 			wantStamp(t, stuck, "", "")
 			wantCondition(t, stack, obsv1.SettingsReady, metav1.ConditionTrue, obsv1.ReasonAvailable)
+			named := func(n obsv1.NamespaceWorkloads) bool { return n.Name == bad && n.Reason == reason }
+			if !slices.ContainsFunc(stack.Status.Workloads.Namespaces, named) {
+				t.Errorf("status = %+v, want the reason %s for %s", stack.Status.Workloads, reason, bad)
+			}
 			if result.RequeueAfter == 0 {
 				t.Error("no other pass, want one that tries again")
 			}
