@@ -17,7 +17,7 @@ const (
 	usualGap, rareScrapes = time.Minute, 2 * time.Minute
 )
 
-// scrapes remembers when Prometheus scraped, so that an exporter that ends knows when its last count
+// scrapes keeps when Prometheus scraped, so that an exporter that ends knows when its last count
 // was seen.
 type scrapes struct {
 	mu   sync.Mutex

@@ -22,7 +22,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// stream publishes the events of tasks at a rate, in events/s, until it is stopped, and counts them.
+// stream publishes the events of tasks at a rate, in events/s, until it is stopped, and counts
+// them.
 type stream struct {
 	rate    float64
 	publish func(ctx context.Context, bodies [][]byte) error

@@ -23,7 +23,7 @@ func (e *running) counting() bool {
 	return json.NewDecoder(response.Body).Decode(&status) == nil && status.Counting
 }
 
-// body returns what a path answers.
+// body returns the response to a path.
 func (e *running) body(path string) string {
 	e.t.Helper()
 	response, err := http.Get(e.url + path)

@@ -37,8 +37,8 @@ func (b *redisBroker) TakeTurns(ctx context.Context, spoken func()) error {
 	return ctx.Err()
 }
 
-// speak works on one connection for as long as one subscription lasts: after it there may be another
-// server.
+// speak works on one connection for as long as one subscription lasts: after it there may be
+// another server.
 func (b *redisBroker) speak(ctx context.Context, spoken func()) error {
 	session, err := b.turns.await(ctx)
 	if err != nil {
