@@ -89,7 +89,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 		Settings: &settings.Keeper{
 			Client: mgr.GetClient(), Cache: mgr.GetCache(), Live: mgr.GetAPIReader(), Now: time.Now,
 		},
-		Secrets: &stack.SecretReader{
+		Values: &stack.ValueReader{
 			Metadata: mgr.GetCache(), Live: mgr.GetAPIReader(), Namespaces: namespaces,
 		},
 		Kinds:         kinds.Kinds,

@@ -253,7 +253,7 @@ func TestReconcilePrunesTheObjectsOfRemovedParts(t *testing.T) {
 }
 
 // What the children were made from is known after a restart, but for what changed since.
-func TestSecretReaderReadsNoSecretAfterARestart(t *testing.T) {
+func TestValueReaderReadsNoSecretAfterARestart(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
 	f.reconcileStack(t, stack)
 	restarted := newFixture(t)

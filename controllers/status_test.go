@@ -73,7 +73,7 @@ func TestReconcileGoesOnWithoutAKindThatCannotBeListed(t *testing.T) {
 
 func TestReconcileGoesOnWithoutASecretThatCannotBeRead(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
-	f.Secrets.Live = interceptor.NewClient(live, interceptor.Funcs{
+	f.Values.Live = interceptor.NewClient(live, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object,
 			opts ...client.GetOption) error {
 			if key.Name == "shop-redis" {

@@ -137,8 +137,8 @@ func newFixture(t *testing.T) *fixture {
 		},
 		Settings: &settings.Keeper{Client: counted, Cache: indexed{live}, Live: reads, Now: time.Now},
 		// What the cache returns in production costs no request, so it is not counted.
-		Secrets: &stack.SecretReader{Metadata: live, Live: reads},
-		Kinds:   kinds, Events: f.recorded, ExporterImage: "ghcr.io/obstack/obstack:test",
+		Values: &stack.ValueReader{Metadata: live, Live: reads},
+		Kinds:  kinds, Events: f.recorded, ExporterImage: "ghcr.io/obstack/obstack:test",
 	}
 	return f
 }

@@ -34,10 +34,15 @@ const (
 	ReasonDisabled = "Disabled"
 	// ReasonSecretNotFound: a Secret that the spec refers to does not exist.
 	ReasonSecretNotFound = "SecretNotFound"
-	// ReasonSecretUnreadable: the API server does not let obstack read a Secret, or is away.
+	// ReasonSecretUnreadable: the API server does not let obstack read a Secret or ConfigMap, or is
+	// away.
 	ReasonSecretUnreadable = "SecretUnreadable"
 	// ReasonKeyNotFound: the Secret exists, the key that the spec refers to does not.
 	ReasonKeyNotFound = "KeyNotFound"
+	// ReasonConfigMapNotFound: a ConfigMap that the spec refers to does not exist.
+	ReasonConfigMapNotFound = "ConfigMapNotFound"
+	// ReasonInvalidVariable: a variable of spec.injection.env or of a broker cannot be given.
+	ReasonInvalidVariable = "InvalidVariable"
 	// ReasonInvalidDSN: the Secret's key holds something that is not a Sentry DSN.
 	ReasonInvalidDSN = "InvalidDSN"
 	// ReasonInvalidURL: the Secret's key holds something that is not a broker URL.
@@ -98,6 +103,8 @@ const (
 	ReasonNamespaceNotAdmitted = "NamespaceNotAdmitted"
 	// ReasonUnknownContainers: no container has a name that obstack.dev/containers lists.
 	ReasonUnknownContainers = "UnknownContainers"
+	// ReasonUnknownSentryProject: the stack has no project of the name in obstack.dev/sentry-project.
+	ReasonUnknownSentryProject = "UnknownSentryProject"
 	// ReasonNothingToInject: the stack has no settings for workloads.
 	ReasonNothingToInject = "NothingToInject"
 	// ReasonJobNotInjected: the Job started without, and a Job's template cannot be changed.

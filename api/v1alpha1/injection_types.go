@@ -12,6 +12,16 @@ type InjectionSpec struct {
 	// +optional
 	Namespaces *InjectionNamespaces `json:"namespaces,omitempty"`
 
+	// env are more variables for the workloads: feature flags, OTEL_* and the like. In other
+	// namespaces only those get them whose Namespace has the annotation obstack.dev/accept: env.
+	// Absent: environment, sentry and logging alone.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	Env []EnvVar `json:"env,omitempty"`
+
 	// revocationGrace is for how long Pods keep the settings in a namespace that
 	// namespaces no longer chooses: its copies are deleted when its last Pod with them
 	// ends or after this time, whichever is first. New Pods get none. What a process has

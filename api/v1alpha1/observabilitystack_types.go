@@ -2,7 +2,12 @@
 
 package v1alpha1
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	"cmp"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
 
 // ObservabilityStack describes how one application is observed. obstack turns
 // it into ServiceMonitors, task exporters, dashboards, alerts and the settings
@@ -52,6 +57,7 @@ type ObservabilityStackList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.dashboards) || (has(self.metrics) && has(self.metrics.monitors)) || has(self.tasks)",message="dashboards need something to show: add metrics.monitors or tasks.brokers, or remove dashboards"
 // +kubebuilder:validation:XValidation:rule="!has(self.slos) || self.slos.all(s, !has(s.monitor) || (has(self.metrics) && has(self.metrics.monitors) && self.metrics.monitors.exists(m, m.name == s.monitor)))",message="the monitor of an SLO must be the name of one of metrics.monitors: correct monitor, or add one of that name"
 // +kubebuilder:validation:XValidation:rule="!has(self.slos) || self.slos.all(s, !has(s.broker) || (has(self.tasks) && self.tasks.brokers.exists(b, b.name == s.broker)))",message="the broker of an SLO must be the name of one of tasks.brokers: correct broker, or add one of that name"
+// +kubebuilder:validation:XValidation:rule="!has(self.tasks) || !has(self.injection) || !has(self.injection.env) || self.tasks.brokers.all(b, !has(b.env) || self.injection.env.all(e, e.name != b.env))",message="env of a broker must not be the name of one of injection.env: a variable has one value, so rename or remove one of them"
 type ObservabilityStackSpec struct {
 	// environment is where the application runs, such as "production". Workloads
 	// get it as ENVIRONMENT and SENTRY_ENVIRONMENT. Absent: neither is set.
@@ -128,6 +134,19 @@ type ObservabilityStackStatus struct {
 	// +kubebuilder:validation:MaxLength=64
 	ConfigHash string `json:"configHash,omitempty"`
 
+	// configHashWithoutEnv stands for what workloads get in other namespaces that do not accept
+	// env. Absent: the same as configHash.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	ConfigHashWithoutEnv string `json:"configHashWithoutEnv,omitempty"`
+
+	// projects are the configurations of workloads that choose one of spec.sentry.projects.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=100
+	Projects []SentryProjectStatus `json:"projects,omitempty"`
+
 	// workloads counts those that take their settings from this stack. Absent
 	// while the stack has none to give.
 	// +optional
@@ -141,6 +160,43 @@ type ObservabilityStackStatus struct {
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// SentryProjectStatus is what workloads get that choose a project.
+type SentryProjectStatus struct {
+	// name of the project.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Name string `json:"name,omitempty"`
+
+	// configHash stands for the configuration that they get. Absent: there is nothing to give yet.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	ConfigHash string `json:"configHash,omitempty"`
+
+	// configHashWithoutEnv stands for what they get in other namespaces that do not accept env.
+	// Absent: the same as configHash.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	ConfigHashWithoutEnv string `json:"configHashWithoutEnv,omitempty"`
+}
+
+// Version is the hash of the configuration that workloads get, of those that choose a project if
+// there is one; env is whether they accept env. It is empty if there is nothing to give yet.
+func (s *ObservabilityStackStatus) Version(project string, env bool) string {
+	version := SentryProjectStatus{ConfigHash: s.ConfigHash, ConfigHashWithoutEnv: s.ConfigHashWithoutEnv}
+	if project != "" {
+		i := slices.IndexFunc(s.Projects, func(p SentryProjectStatus) bool { return p.Name == project })
+		if i < 0 {
+			return ""
+		}
+		version = s.Projects[i]
+	}
+	if env {
+		return version.ConfigHash
+	}
+	return cmp.Or(version.ConfigHashWithoutEnv, version.ConfigHash)
 }
 
 // SecretKeySource takes a value from a Secret.

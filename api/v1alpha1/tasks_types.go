@@ -8,6 +8,8 @@ import (
 )
 
 // TasksSpec says which Celery brokers are watched.
+//
+// +kubebuilder:validation:XValidation:rule="self.brokers.all(a, !has(a.env) || self.brokers.exists_one(b, has(b.env) && b.env == a.env))",message="two brokers must not share one env: a variable has one value, so give each broker a name of its own"
 type TasksSpec struct {
 	// brokers to watch. Each gets a task exporter of its own.
 	// +required
@@ -42,6 +44,12 @@ type Broker struct {
 	// urlFrom takes the broker's URL from a Secret. The exporter is restarted when it changes.
 	// +optional
 	URLFrom *SecretKeySource `json:"urlFrom,omitempty"`
+
+	// env is the variable under which workloads that take the stack's settings get the broker's
+	// URL, such as CELERY_BROKER_URL. In other namespaces they do where the Namespace accepts env.
+	// Absent: they do not get it.
+	// +optional
+	Env VariableName `json:"env,omitempty"`
 
 	// sentinelPasswordFrom takes the password of the sentinels themselves from a Secret, for a
 	// URL with sentinel://. That of the servers is part of the URL. The exporter is restarted

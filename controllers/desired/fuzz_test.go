@@ -15,8 +15,8 @@ import (
 
 // secretStack refers to one Secret in each place that can.
 func secretStack(value string) (*obsv1.ObservabilityStack, Inputs) {
-	ref := obsv1.SecretKeySelector{Name: "shop", Key: "value"}
-	source := &obsv1.SecretKeySource{SecretKeyRef: ref}
+	selector := obsv1.SecretKeySelector{Name: "shop", Key: "value"}
+	source, ref := &obsv1.SecretKeySource{SecretKeyRef: selector}, secretKey(selector)
 	stack := &obsv1.ObservabilityStack{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "shop"},
 		Spec: obsv1.ObservabilityStackSpec{
@@ -25,13 +25,12 @@ func secretStack(value string) (*obsv1.ObservabilityStack, Inputs) {
 		},
 	}
 	secret := &corev1.Secret{Data: map[string][]byte{ref.Key: []byte(value)}}
-	held := NewSecretValue(SecretRef{ref, UseBrokerURL}, secret, Source{})
-	held.Value = strings.TrimSpace(value)
+	held := NewValue(Ref{ref, UseSetting | UseBrokerURL}, secret, secret.Data, Source{})
 	in := Inputs{
 		ExporterImage: "obstack.example/obstack:v1.0.0",
-		Secrets:       map[obsv1.SecretKeySelector]SecretValue{ref: held},
+		Values:        map[KeyRef]Value{ref: held},
 	}
-	in.Settings = NewSettings(stack, in.Secrets, nil)
+	in.Settings = NewSettings(stack, in.Values, nil)
 	return stack, in
 }
 
@@ -92,16 +91,16 @@ func checkMessages(t *testing.T, stack *obsv1.ObservabilityStack, in Inputs, val
 
 // withoutHash is a message without the name of the version, which changes with the value.
 func withoutHash(out Output, stack *obsv1.ObservabilityStack, in Inputs) string {
-	if in.settings(stack).Hash() == "" {
+	if in.settings(stack).Hash(own) == "" {
 		return out.Message
 	}
-	return strings.ReplaceAll(out.Message, in.settings(stack).Hash(), "HASH")
+	return strings.ReplaceAll(out.Message, in.settings(stack).Hash(own), "HASH")
 }
 
 // checkDSN: a DSN reaches the workloads only if the SDKs will take it.
 func checkDSN(t *testing.T, stack *obsv1.ObservabilityStack, in Inputs, value string) {
 	t.Helper()
-	dsn, problem := sentryDSN(stack.Spec.Sentry, in.Secrets)
+	dsn, problem := sentryDSN(projects(stack.Spec.Sentry)[0], in.Values)
 	if problem != nil || dsn == "" {
 		return
 	}

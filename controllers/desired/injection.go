@@ -24,21 +24,21 @@ type Workloads struct {
 
 // injection says how many of the stack's workloads have the current settings.
 func injection(stack *obsv1.ObservabilityStack, in Inputs) Output {
-	if in.Workloads == nil || !stack.Spec.HasSettings() {
+	if in.Workloads == nil || !stack.Spec.HasSettings(true) {
 		return Output{}
 	}
 	if problem := invalidSelector(stack.Spec.Injection); problem != nil {
 		return *problem
 	}
-	made := in.settings(stack)
-	if made.problem != nil && stack.Status.ConfigHash != "" {
+	undecided := in.settings(stack).Undecided(Variant{Env: true})
+	if undecided && stack.Status.ConfigHash != "" {
 		out := injectionState(stack, in) // It is about the last good settings, which stay.
 		out.Hold = true
 		return out
 	}
-	if made.problem != nil {
+	if undecided {
 		out := unavailable(nil, obsv1.ReasonWaitingForSettings,
-			"there are no settings yet, because they wait for SentryReady: see its message")
+			"there are no settings yet: see the messages of SettingsReady and SentryReady")
 		out.Hold = true
 		return out
 	}

@@ -8,13 +8,17 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
+	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/metadata"
 	"obstack.dev/obstack/internal/brokerurl"
 )
 
@@ -22,8 +26,8 @@ import (
 type Inputs struct {
 	// ExporterImage is the task exporter's image where a broker names none.
 	ExporterImage string
-	// Secrets holds every Secret key that SecretRefs names.
-	Secrets map[obsv1.SecretKeySelector]SecretValue
+	// Values holds every key that Refs names.
+	Values map[KeyRef]Value
 	// Rollouts are those Deployments of ExporterNames that exist.
 	Rollouts map[string]Rollout
 	// Settings are those that NewSettings makes of these; nil if nobody needed them before.
@@ -36,23 +40,25 @@ type Inputs struct {
 	MissingAPIs map[schema.GroupKind]bool
 }
 
-// SecretValue is what is known of one key of a Secret.
-type SecretValue struct {
-	// SecretExists and KeyExists report what was found.
-	SecretExists, KeyExists bool
+// Value is what is known of one key of a Secret or ConfigMap.
+type Value struct {
+	// Exists and KeyExists report what was found: the object, and the key in it.
+	Exists, KeyExists bool
 	// Unread is set if the API server did not say.
 	Unread bool
-	// Value of a DSN, without white space around it. It reaches the Secrets that obstack makes and
-	// nothing else. Other values are not kept.
+	// Value of what is part of the settings, without white space around it. It reaches the Secrets
+	// that obstack makes and nothing else. Other values are not kept.
 	Value string
+	// Unusable is why the value cannot be that of a variable; empty if it can.
+	Unusable string
 	// Problem is why the task exporter cannot read a broker's URL; nil if it can.
 	Problem error
 	Source
 }
 
-// Source is the version of a Secret key from which an object was made.
+// Source is the version of a key from which an object was made.
 type Source struct {
-	// ResourceVersion of the Secret; empty if it must be read again after a restart.
+	// ResourceVersion of the Secret or ConfigMap; empty if it must be read again after a restart.
 	ResourceVersion string `json:"resourceVersion,omitempty"`
 	// Revision changes with the value and does not reveal it.
 	Revision string `json:"revision"`
@@ -60,33 +66,50 @@ type Source struct {
 	Digest string `json:"digest"`
 }
 
-// NewSecretValue is what a Secret says of a key, whose source was another before, or none. White
-// space around a value is none of it: a line feed at the end comes and goes with the tool that made
-// the Secret.
+// NewValue is what the data of a Secret or ConfigMap say of a key, whose source was another before,
+// or none. White space around a value is none of it: a line feed at the end comes and goes with the
+// tool that made the Secret.
 //
-// The revision is keyed with the Secret's UID, which few know who may not read the Secret, but it
+// The revision is keyed with the object's UID, which few know who may not read a Secret, but it
 // stands in Events about it as well: whoever reads those can test guesses. A value that is the one
 // of before keeps its revision, also in a Secret that was made anew or was empty meanwhile.
-func NewSecretValue(ref SecretRef, secret *corev1.Secret, before Source) SecretValue {
-	data, found := secret.Data[ref.Key]
-	value := SecretValue{SecretExists: true, KeyExists: found, Source: before}
-	value.ResourceVersion = secret.ResourceVersion
+func NewValue(ref Ref, object metav1.Object, data map[string][]byte, before Source) Value {
+	held, found := data[ref.Key]
+	value := Value{Exists: true, KeyExists: found, Source: before}
+	value.ResourceVersion = object.GetResourceVersion()
 	if !found {
 		return value
 	}
-	text := strings.TrimSpace(string(data))
-	switch ref.Use {
-	case UseDSN:
-		value.Value = text
-	case UseBrokerURL:
+	text := strings.TrimSpace(string(held))
+	if ref.Use&UseSetting != 0 {
+		if value.Unusable = unusable(text); value.Unusable == "" {
+			value.Value = text
+		}
+	}
+	if ref.Use&UseBrokerURL != 0 {
 		_, value.Problem = brokerurl.Parse(text)
 	}
 	if digest := DigestOf(text); digest != before.Digest {
-		mac := hmac.New(sha256.New, []byte(secret.UID))
+		mac := hmac.New(sha256.New, []byte(object.GetUID()))
 		mac.Write([]byte(text))
 		value.Digest, value.Revision = digest, hex.EncodeToString(mac.Sum(nil)[:16])
 	}
 	return value
+}
+
+// maxVariable bounds the value of a variable, in bytes.
+const maxVariable = 8192
+
+// unusable says why a container could not start with a value, or nobody should want it to.
+func unusable(value string) string {
+	switch {
+	case len(value) > maxVariable:
+		return fmt.Sprintf("is longer than %d bytes: write a shorter one", maxVariable)
+	case !utf8.ValidString(value) || strings.Contains(value, "\x00"):
+		return "is no text: write it encoded, for example in base64"
+	default:
+		return ""
+	}
 }
 
 // DigestOf a value of a Secret.
@@ -118,20 +141,19 @@ func (s Sources) Add(others Sources) {
 	}
 }
 
-// Of returns the source that is a Secret key.
-func (s Sources) Of(ref SecretRef) Source { return s[ref.Name+"/"+ref.Key] }
+// Of returns the source that is a key.
+func (s Sources) Of(ref Ref) Source { return s[ref.source()] }
 
 // addSources annotates a Secret with the versions of the keys that it was made from.
-func addSources(secret *corev1.Secret, secrets map[obsv1.SecretKeySelector]SecretValue,
-	refs ...obsv1.SecretKeySelector) {
+func addSources(secret *corev1.Secret, values map[KeyRef]Value, refs ...KeyRef) {
 	sources := Sources{}
 	for _, ref := range refs {
-		source := secrets[ref].Source
-		if secrets[ref].Problem != nil { // It must be known to the exporter that is chosen next.
+		source := values[ref].Source
+		if values[ref].Problem != nil { // It must be known to the exporter that is chosen next.
 			source.ResourceVersion = ""
 		}
 		if source.Digest != "" {
-			sources[ref.Name+"/"+ref.Key] = source
+			sources[ref.source()] = source
 		}
 	}
 	encoded, err := json.Marshal(sources)
@@ -150,41 +172,82 @@ type Rollout struct {
 	Available bool
 }
 
-// SecretRef is a Secret key that a stack refers to.
-type SecretRef struct {
-	obsv1.SecretKeySelector
-	Use SecretUse
+// KeyRef names one key of a Secret, or of a ConfigMap, in the stack's namespace.
+type KeyRef struct {
+	ConfigMap bool
+	Name, Key string
 }
 
-// SecretUse is what becomes of a value.
-type SecretUse int
+func secretKey(ref obsv1.SecretKeySelector) KeyRef { return KeyRef{Name: ref.Name, Key: ref.Key} }
 
-// The values of SecretUse.
+// Kind is Secret or ConfigMap.
+func (r KeyRef) Kind() string {
+	if r.ConfigMap {
+		return metadata.ConfigMap.Kind
+	}
+	return metadata.Secret.Kind
+}
+
+// source names the key among the sources of an object.
+func (r KeyRef) source() string {
+	if r.ConfigMap {
+		return "configmap/" + r.Name + "/" + r.Key
+	}
+	return r.Name + "/" + r.Key
+}
+
+// String names the key for people.
+func (r KeyRef) String() string { return fmt.Sprintf("key %s of %s %s", r.Key, r.Kind(), r.Name) }
+
+// Ref is a key that a stack refers to.
+type Ref struct {
+	KeyRef
+	Use Use
+}
+
+// Use is what becomes of a value: any of these, or none where nobody but the exporter looks at it.
+type Use int
+
+// The values of Use.
 const (
-	UseDSN       SecretUse = iota // it is part of the settings
-	UseBrokerURL                  // it is checked, and the exporter reads it
-	UseExporter                   // nobody but the exporter looks at it
+	UseSetting   Use = 1 << iota // it is part of the settings
+	UseBrokerURL                 // it is checked, and the exporter reads it
 )
 
-// SecretRefs are the Secret keys that a stack refers to, all in its own namespace.
-func SecretRefs(stack *obsv1.ObservabilityStack) []SecretRef {
-	var refs []SecretRef
-	if ref := dsnRef(stack.Spec.Sentry); ref != nil {
-		refs = append(refs, SecretRef{*ref, UseDSN})
+// Refs are the keys that a stack refers to, each once.
+func Refs(stack *obsv1.ObservabilityStack) []Ref {
+	var refs []Ref
+	add := func(ref KeyRef, use Use) {
+		i := slices.IndexFunc(refs, func(r Ref) bool { return r.KeyRef == ref })
+		if i < 0 {
+			i, refs = len(refs), append(refs, Ref{KeyRef: ref})
+		}
+		refs[i].Use |= use
+	}
+	for _, project := range projects(stack.Spec.Sentry) {
+		if project.ref != nil {
+			add(*project.ref, UseSetting)
+		}
+	}
+	if stack.Spec.Injection != nil {
+		for _, variable := range stack.Spec.Injection.Env {
+			if ref := envRef(variable); ref != nil {
+				add(*ref, UseSetting)
+			}
+		}
 	}
 	if stack.Spec.Tasks == nil {
 		return refs
 	}
-	for _, broker := range stack.Spec.Tasks.Brokers {
-		if broker.URLFrom != nil {
-			refs = append(refs, SecretRef{broker.URLFrom.SecretKeyRef, UseBrokerURL})
+	for i := range stack.Spec.Tasks.Brokers {
+		broker := &stack.Spec.Tasks.Brokers[i]
+		for _, ref := range brokerRefs(broker) {
+			add(ref, 0)
 		}
-		if broker.SentinelPasswordFrom != nil {
-			refs = append(refs, SecretRef{broker.SentinelPasswordFrom.SecretKeyRef, UseExporter})
-		}
-		if broker.TLS != nil {
-			for _, key := range broker.TLS.Keys() {
-				refs = append(refs, SecretRef{key, UseExporter})
+		if ref := urlRef(broker); ref != nil {
+			add(*ref, UseBrokerURL)
+			if broker.Env != "" {
+				add(*ref, UseSetting)
 			}
 		}
 	}
@@ -203,24 +266,25 @@ func ExporterNames(stack *obsv1.ObservabilityStack) []string {
 	return names
 }
 
-// secretValue returns what a key holds, or the condition that says what is missing.
-func secretValue(
-	ref obsv1.SecretKeySelector, secrets map[obsv1.SecretKeySelector]SecretValue, field string,
-) (SecretValue, *Output) {
-	value := secrets[ref]
+// keyValue returns what a key holds, or the condition that says what is missing.
+func keyValue(ref KeyRef, values map[KeyRef]Value, field string) (Value, *Output) {
+	value, notFound := values[ref], obsv1.ReasonSecretNotFound
+	if ref.ConfigMap {
+		notFound = obsv1.ReasonConfigMapNotFound
+	}
 	var problem Output
 	switch {
 	case value.Unread:
 		problem = unavailable(nil, obsv1.ReasonSecretUnreadable, fmt.Sprintf(
-			"Secret %s of %s cannot be read: obstack tries again, and its log has the details", ref.Name, field))
-	case !value.SecretExists:
-		problem = unavailable(nil, obsv1.ReasonSecretNotFound, fmt.Sprintf(
-			"Secret %s does not exist: create it with the key %s, or change %s", ref.Name, ref.Key, field))
+			"%s %s of %s cannot be read: obstack tries again, and its log has the details", ref.Kind(), ref.Name, field))
+	case !value.Exists:
+		problem = unavailable(nil, notFound, fmt.Sprintf(
+			"%s %s does not exist: create it with the key %s, or change %s", ref.Kind(), ref.Name, ref.Key, field))
 	case !value.KeyExists:
 		problem = unavailable(nil, obsv1.ReasonKeyNotFound, fmt.Sprintf(
-			"Secret %s has no key %s: add it, or change %s", ref.Name, ref.Key, field))
+			"%s %s has no key %s: add it, or change %s", ref.Kind(), ref.Name, ref.Key, field))
 	default:
 		return value, nil
 	}
-	return SecretValue{}, &problem
+	return Value{}, &problem
 }

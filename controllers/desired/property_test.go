@@ -49,7 +49,7 @@ func TestEqualInputsGiveEqualBytes(t *testing.T) {
 		for range 5 {
 			// A deep copy holds its maps in another order.
 			in := tc.in
-			in.Secrets, in.Rollouts, in.MissingAPIs = reversed(in.Secrets), reversed(in.Rollouts), reversed(in.MissingAPIs)
+			in.Values, in.Rollouts, in.MissingAPIs = reversed(in.Values), reversed(in.Rollouts), reversed(in.MissingAPIs)
 			if diff := cmp.Diff(want, everything(t, tc.stack.DeepCopy(), in)); diff != "" {
 				t.Fatalf("%s: a second run differs:\n%s", tc.name, diff)
 			}
@@ -72,7 +72,7 @@ func reversed[K comparable, V any](m map[K]V) map[K]V {
 // may, and neither the stack in the cache nor the next build may show it.
 func TestObjectsAreNotSharedWithTheStack(t *testing.T) {
 	for _, tc := range readCases(t) {
-		stack, secrets := tc.stack.DeepCopy(), maps.Clone(tc.in.Secrets)
+		stack, secrets := tc.stack.DeepCopy(), maps.Clone(tc.in.Values)
 		want := everything(t, tc.stack, tc.in)
 		for _, component := range Components {
 			for _, obj := range build(component, tc.stack, tc.in).Objects {
@@ -83,7 +83,7 @@ func TestObjectsAreNotSharedWithTheStack(t *testing.T) {
 		if diff := cmp.Diff(stack, tc.stack); diff != "" {
 			t.Errorf("%s: the stack was changed (-want +got):\n%s", tc.name, diff)
 		}
-		if diff := cmp.Diff(secrets, tc.in.Secrets, cmpopts.EquateErrors()); diff != "" {
+		if diff := cmp.Diff(secrets, tc.in.Values, cmpopts.EquateErrors()); diff != "" {
 			t.Errorf("%s: the inputs were changed (-want +got):\n%s", tc.name, diff)
 		}
 		if diff := cmp.Diff(want, everything(t, tc.stack, tc.in)); diff != "" {
@@ -133,7 +133,14 @@ func checkLeak(t *testing.T, component string, out Output, value string) {
 }
 
 func TestSettingsHoldOnlyKnownKeys(t *testing.T) {
-	forEachOutput(t, func(t *testing.T, _ goldenCase, _ Component, out Output) {
+	forEachOutput(t, func(t *testing.T, tc goldenCase, _ Component, out Output) {
+		known := []string{
+			"SENTRY_DSN", "SENTRY_ENVIRONMENT", "SENTRY_TRACES_SAMPLE_RATE", "SENTRY_RELEASE", "ENVIRONMENT", "LOG_LEVEL",
+			"LOG_FORMAT",
+		}
+		for name := range newEnv(&tc.stack.Spec, tc.in.Values).data {
+			known = append(known, name)
+		}
 		for _, obj := range out.Objects {
 			content := plain(t, obj)
 			data, _ := content["data"].(map[string]any)
@@ -144,10 +151,7 @@ func TestSettingsHoldOnlyKnownKeys(t *testing.T) {
 				t.Errorf("%s uses stringData, which server-side apply cannot take back", obj.GetName())
 			}
 			for key := range data {
-				if !slices.Contains([]string{
-					"SENTRY_DSN", "SENTRY_ENVIRONMENT", "SENTRY_TRACES_SAMPLE_RATE", "SENTRY_RELEASE", "ENVIRONMENT", "LOG_LEVEL",
-					"LOG_FORMAT",
-				}, key) {
+				if !slices.Contains(known, key) {
 					t.Errorf("%s holds the unknown key %s", obj.GetName(), key)
 				}
 			}

@@ -3,6 +3,7 @@
 package desired
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -12,55 +13,96 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
 
-// sentry reports whether the DSN that is asked for can be used. It is one of the settings.
+// sentry reports whether the DSNs that are asked for can be used. They are among the settings.
 func sentry(stack *obsv1.ObservabilityStack, in Inputs) Output {
-	ref := dsnRef(stack.Spec.Sentry)
-	if ref == nil {
-		return Output{}
-	}
 	made := in.settings(stack)
-	if made.problem != nil {
-		return *made.problem
+	var messages, holders []string
+	out := Output{}
+	for _, project := range projects(stack.Spec.Sentry) {
+		switch v := made.of(Variant{Project: project.name}); {
+		case project.ref == nil:
+		case v.sentry != nil:
+			if out.Reason == "" {
+				out = *v.sentry
+			}
+			messages = append(messages, v.sentry.Message)
+		case v.dsn != "":
+			holders = append(holders, project.ref.Name)
+		}
 	}
-	if made.dsn == "" {
+	all := projects(stack.Spec.Sentry)
+	switch {
+	case len(all) == 1 && all[0].ref == nil:
+		return Output{}
+	case len(messages) > 0:
+		out.Hold = true
+		out.Message = strings.Join(messages[:min(len(messages), maxNamed)], "; ")
+		if more := len(messages) - maxNamed; more > 0 {
+			out.Message += fmt.Sprintf("; and %d more", more)
+		}
+		return out
+	case len(holders) == 0:
+		ref := cmp.Or(all[0].ref, all[len(all)-1].ref)
 		return Output{
 			Status: metav1.ConditionTrue, Reason: obsv1.ReasonDisabled,
 			Message: fmt.Sprintf("Sentry is off: key %s of Secret %s is empty", ref.Key, ref.Name),
 		}
 	}
-	out := available(nil, fmt.Sprintf("the DSN of Secret %s is among the settings", ref.Name))
+	out = available(nil, fmt.Sprintf("the DSN of Secret %s is among the settings", holders[0]))
+	if len(holders) > 1 {
+		out.Message = fmt.Sprintf("the DSNs of %d projects are among the settings", len(holders))
+	}
 	out.Covered = "sentry"
 	return out
 }
 
-func dsnRef(spec *obsv1.SentrySpec) *obsv1.SecretKeySelector {
-	if spec == nil || spec.DSNFrom == nil {
-		return nil
+// project is a Sentry project of a stack. That without a name is the default.
+type project struct {
+	name string
+	// ref is nil if the default has no DSN.
+	ref *KeyRef
+	// field of the spec that names the DSN.
+	field string
+}
+
+// projects are the default and those that workloads choose.
+func projects(spec *obsv1.SentrySpec) []project {
+	all := []project{{field: "spec.sentry.dsnFrom"}}
+	if spec == nil {
+		return all
 	}
-	return &spec.DSNFrom.SecretKeyRef
+	if spec.DSNFrom != nil {
+		all[0].ref = new(secretKey(spec.DSNFrom.SecretKeyRef))
+	}
+	for _, p := range spec.Projects {
+		all = append(all, project{p.Name, new(secretKey(p.DSNFrom.SecretKeyRef)),
+			fmt.Sprintf("spec.sentry.projects[%s].dsnFrom", p.Name)})
+	}
+	return all
 }
 
 // sentryDSN returns the DSN, empty if Sentry is off, or what is wrong with it.
-func sentryDSN(spec *obsv1.SentrySpec, secrets map[obsv1.SecretKeySelector]SecretValue) (string, *Output) {
-	ref := dsnRef(spec)
-	if ref == nil {
+func sentryDSN(project project, values map[KeyRef]Value) (string, *Output) {
+	if project.ref == nil {
 		return "", nil
 	}
-	value, problem := secretValue(*ref, secrets, "spec.sentry.dsnFrom")
+	value, problem := keyValue(*project.ref, values, project.field)
 	if problem != nil {
 		return "", problem
 	}
 	dsn := value.Value
-	if dsn == "" {
+	if dsn == "" && value.Unusable == "" {
 		return "", nil
 	}
 	// The parser's error quotes the DSN, so it must not get into the message.
 	parsed, err := sentrygo.NewDsn(dsn)
 	if err != nil || !isNumber(parsed.GetProjectID()) {
-		problem := unavailable(nil, obsv1.ReasonInvalidDSN, fmt.Sprintf(
-			"key %s of Secret %s does not hold a Sentry DSN: "+
-				"write https://PUBLIC_KEY@HOST/PROJECT_NUMBER, as Sentry shows it under Client Keys",
-			ref.Key, ref.Name))
+		holder := project.ref.String()
+		if project.name != "" {
+			holder += ", for project " + project.name + ","
+		}
+		problem := unavailable(nil, obsv1.ReasonInvalidDSN, holder+" does not hold a Sentry DSN: "+
+			"write https://PUBLIC_KEY@HOST/PROJECT_NUMBER, as Sentry shows it under Client Keys")
 		return "", &problem
 	}
 	return dsn, nil

@@ -3,35 +3,44 @@
 package desired
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
 
-// settings reports on what the stack's workloads get: the DSN, the environment and release, and
-// how to log. Their Secrets are no children of the stack, because workloads name them after it is
-// gone as well: see Settings.Secrets.
+// settings reports on what the stack's workloads get: the DSN, the environment and release, how
+// to log, and what else env names. Their Secrets are no children of the stack, because workloads
+// name them after it is gone as well: see Settings.Secrets.
 func settings(stack *obsv1.ObservabilityStack, in Inputs) Output {
-	if !stack.Spec.HasSettings() {
+	if !stack.Spec.HasSettings(true) {
 		return Output{}
 	}
 	made := in.settings(stack)
-	if made.problem != nil {
+	if problem := made.env.problem; problem != nil {
+		out := *problem
+		out.Hold = true
+		out.Message += "; until then the settings stay as they are"
+		return out
+	}
+	if waiting := made.waitingForSentry(); len(waiting) > 0 {
 		out := unavailable(nil, obsv1.ReasonWaitingForSentry,
 			"the settings wait for SentryReady: see its message; their Secret stays as it is")
+		if waiting[0] != "" {
+			out.Message = fmt.Sprintf("the settings of %s wait for SentryReady: see its message; they stay as they are",
+				some(waiting))
+		}
 		out.Hold = true
 		return out
 	}
-	out := available(nil, fmt.Sprintf("Secret %s holds %s", made.name(), count(len(made.data), "variable")))
-	if n := made.kept(in.Versions); n > maxVersions {
+	own := made.of(Variant{Env: true})
+	out := available(nil, fmt.Sprintf("Secret %s holds %s", made.name(own), count(len(own.data), "variable")))
+	if n := made.kept(in.Versions); n > maxVersions+len(made.projects)-1 {
 		why := "which are kept while Pod templates or Pods name them: restart workloads that run an old one, and see " +
 			"which do with kubectl get pods -L " + obsv1.StampVersion
 		if in.Workloads == nil {
@@ -46,52 +55,98 @@ func settings(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	return out
 }
 
-// maxVersions of a stack's settings in a namespace are nothing to report.
+// maxVersions of a stack's settings in a namespace, for each Sentry project that there is beside
+// the default one more, are nothing to report.
 const maxVersions = 20
+
+// Variant is what of a stack's settings a workload gets.
+type Variant struct {
+	// Project chooses the DSN; the default if it is empty.
+	Project string
+	// Env reports whether it gets spec.injection.env and the URLs of brokers.
+	Env bool
+}
 
 // Settings are what the workloads of a stack get. They are made once a pass.
 type Settings struct {
-	stack   *obsv1.ObservabilityStack
-	secrets map[obsv1.SecretKeySelector]SecretValue
-	// problem is what is wrong with the DSN. What was written before stays: a DSN that is
-	// mistyped for a minute must not cost reports.
-	problem *Output
+	stack    *obsv1.ObservabilityStack
+	values   map[KeyRef]Value
+	projects []project
+	env      env
+	variants map[Variant]*variant
+}
+
+// variant is what one kind of workloads gets.
+type variant struct {
+	// sentry is what is wrong with the DSN.
+	sentry *Output
+	// undecided reports whether that or a wrong variable leaves open what the settings are. What was
+	// written before stays: a DSN that is mistyped for a minute must not cost reports.
+	undecided bool
 	// dsn is valid, and empty if Sentry is off.
 	dsn  string
 	data map[string][]byte
+	// refs are the keys that the data come from.
+	refs []KeyRef
 	// content is a hash of the data.
 	content string
 	// hash names the version.
 	hash string
 }
 
-// NewSettings makes the settings of a stack from the Secrets that it refers to. Of the versions
+// NewSettings makes the settings of a stack from the keys that it refers to. Of the versions
 // that exist, the first one with the same content keeps its hash, whatever became of the
 // revision of the DSN: a hash that changes restarts workloads.
-func NewSettings(stack *obsv1.ObservabilityStack, secrets map[obsv1.SecretKeySelector]SecretValue,
-	versions []SettingsVersion) *Settings {
-	s := &Settings{stack: stack, secrets: secrets}
-	if s.dsn, s.problem = sentryDSN(stack.Spec.Sentry, secrets); s.problem != nil {
-		s.problem.Hold = true
-		s.hash = stack.Status.ConfigHash // The last good settings stay.
-		return s
+func NewSettings(stack *obsv1.ObservabilityStack, values map[KeyRef]Value, versions []SettingsVersion) *Settings {
+	s := &Settings{
+		stack: stack, values: values, projects: projects(stack.Spec.Sentry), env: newEnv(&stack.Spec, values),
+		variants: map[Variant]*variant{},
 	}
-	if !stack.Spec.HasSettings() {
-		return s
-	}
-	var revision string
-	if ref := dsnRef(stack.Spec.Sentry); ref != nil {
-		revision = secrets[*ref].Revision
-	}
-	s.data = settingsData(&stack.Spec, s.dsn)
-	s.hash, s.content = hashOf(&stack.Spec, revision), hashOf(&stack.Spec, s.dsn)
+	hashes := map[string]string{} // by content
 	for _, version := range versions {
-		if version.Content == s.content {
-			s.hash = version.Hash
-			break
+		if _, found := hashes[version.Content]; !found {
+			hashes[version.Content] = version.Hash
+		}
+	}
+	for _, project := range s.projects {
+		for _, env := range []bool{true, false} {
+			if !env && !stack.Spec.HasEnv() {
+				s.variants[Variant{project.name, env}] = s.of(Variant{project.name, true})
+				continue
+			}
+			v := s.variant(project, env)
+			if v.undecided {
+				v.hash = stack.Status.Version(project.name, env) // The last good settings stay.
+			} else if hash := hashes[v.content]; hash != "" {
+				v.hash = hash
+			}
+			s.variants[Variant{project.name, env}] = v
 		}
 	}
 	return s
+}
+
+func (s *Settings) variant(project project, env bool) *variant {
+	v, spec := &variant{}, &s.stack.Spec
+	v.dsn, v.sentry = sentryDSN(project, s.values)
+	v.undecided = v.sentry != nil || env && s.env.problem != nil
+	if v.undecided || !spec.HasSettings(env) {
+		return v
+	}
+	var revision string
+	if project.ref != nil {
+		revision = s.values[*project.ref].Revision
+		v.refs = append(v.refs, *project.ref)
+	}
+	v.data = settingsData(spec, v.dsn)
+	standIns := settingsData(spec, revision)
+	if env {
+		addVariables(v.data, s.env.data)
+		addVariables(standIns, s.env.revisions)
+		v.refs = append(v.refs, s.env.refs...)
+	}
+	v.hash, v.content = hashOf(spec, standIns), hashOf(spec, v.data)
+	return v
 }
 
 // settings of a stack, which are made only once where Inputs has them.
@@ -99,126 +154,83 @@ func (in Inputs) settings(stack *obsv1.ObservabilityStack) *Settings {
 	if in.Settings != nil {
 		return in.Settings
 	}
-	return NewSettings(stack, in.Secrets, in.Versions)
+	return NewSettings(stack, in.Values, in.Versions)
+}
+
+// of finds a variant; that of a project which is not in the spec is undecided.
+func (s *Settings) of(v Variant) *variant {
+	if found := s.variants[v]; found != nil {
+		return found
+	}
+	return &variant{undecided: true}
 }
 
 // Hash names the version that workloads should have. It changes with the settings and, because
-// it is made of the revision of the DSN instead of the DSN, does not reveal it. It is empty if
-// there is nothing to give.
-func (s *Settings) Hash() string { return s.hash }
+// it is made of the revisions of what Secrets hold, does not reveal that. It is empty if there is
+// nothing to give.
+func (s *Settings) Hash(v Variant) string { return s.of(v).hash }
+
+// Projects are the versions of those workloads that choose a Sentry project.
+func (s *Settings) Projects() (all []obsv1.SentryProjectStatus) {
+	for _, project := range s.projects[1:] {
+		all = append(all, obsv1.SentryProjectStatus{
+			Name: project.name, ConfigHash: s.Hash(Variant{project.name, true}),
+			ConfigHashWithoutEnv: s.WithoutEnv(project.name),
+		})
+	}
+	return all
+}
+
+// WithoutEnv is the version of those that do not accept env, if it is another.
+func (s *Settings) WithoutEnv(project string) string {
+	if hash := s.Hash(Variant{Project: project}); hash != s.Hash(Variant{project, true}) {
+		return hash
+	}
+	return ""
+}
 
 // Undecided reports whether bad input leaves open what the settings are.
-func (s *Settings) Undecided() bool { return s.problem != nil }
+func (s *Settings) Undecided(v Variant) bool { return s.of(v).undecided }
+
+// waitingForSentry are the projects whose DSN is wrong.
+func (s *Settings) waitingForSentry() (names []string) {
+	for _, project := range s.projects {
+		if s.of(Variant{Project: project.name}).sentry != nil {
+			names = append(names, project.name)
+		}
+	}
+	return names
+}
 
 // Held reports whether every version stays, because bad input leaves open what the settings are,
 // or who may have them.
 func (s *Settings) Held() bool {
-	return s.problem != nil || invalidSelector(s.stack.Spec.Injection) != nil
+	return s.env.problem != nil || len(s.waitingForSentry()) > 0 || invalidSelector(s.stack.Spec.Injection) != nil
 }
 
-// Secrets are the version in the stack's own namespace, and its copies in others. While bad
-// input leaves the settings open, there are none to write.
-func (s *Settings) Secrets(namespaces []string) []*corev1.Secret {
-	if s.data == nil {
-		return nil
+// Secrets are the versions in the stack's own namespace, one for each Sentry project, and those
+// that other namespaces need. While bad input leaves one open, it is not among them.
+func (s *Settings) Secrets(namespaces map[string][]Variant) []*corev1.Secret {
+	var all []*corev1.Secret
+	made := map[types.NamespacedName]bool{}
+	add := func(namespace string, v *variant) {
+		secret := s.secret(namespace, v)
+		if name := client.ObjectKeyFromObject(secret); v.data != nil && !made[name] {
+			made[name] = true
+			all = append(all, secret)
+		}
 	}
-	own := s.secret(s.stack.Namespace)
-	if ref := dsnRef(s.stack.Spec.Sentry); ref != nil {
-		addSources(own, s.secrets, *ref)
+	for _, project := range s.projects {
+		add(s.stack.Namespace, s.of(Variant{project.name, true}))
 	}
-	all := []*corev1.Secret{own}
-	for _, namespace := range namespaces {
-		if namespace != s.stack.Namespace {
-			all = append(all, s.secret(namespace))
+	for _, namespace := range slices.Sorted(maps.Keys(namespaces)) {
+		for _, v := range namespaces[namespace] {
+			add(namespace, s.of(v))
 		}
 	}
 	return all
 }
 
-func (s *Settings) name() string { return obsv1.SettingsName(s.stack.Namespace, s.stack.Name, s.hash) }
-
-// secret is the version in a namespace. It has no owner, and no label by which a GitOps tool
-// takes it for its own; the annotations ask Argo CD and Flux to leave it alone in any case.
-func (s *Settings) secret(namespace string) *corev1.Secret {
-	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: namespace, Name: s.name(),
-			Labels: map[string]string{
-				obsv1.LabelManagedBy: obsv1.ManagedBy, obsv1.LabelComponent: componentSettings,
-				obsv1.LabelStack: s.stack.Name, obsv1.LabelStackNamespace: s.stack.Namespace, obsv1.StampVersion: s.hash,
-			},
-			Annotations: map[string]string{
-				obsv1.AnnotationContent:              s.content,
-				"argocd.argoproj.io/compare-options": "IgnoreExtraneous",
-				"argocd.argoproj.io/sync-options":    "Prune=false",
-				"kustomize.toolkit.fluxcd.io/prune":  "disabled",
-			},
-		},
-		Immutable: new(true), Type: corev1.SecretTypeOpaque, Data: s.data,
-	}
-}
-
-// kept counts the versions in the stack's own namespace, for which its owner can do something.
-func (s *Settings) kept(versions []SettingsVersion) (n int) {
-	for _, version := range versions {
-		if version.Namespace == s.stack.Namespace {
-			n++
-		}
-	}
-	return n
-}
-
-// SettingsVersion is a version of the settings that exists in a namespace.
-type SettingsVersion struct {
-	Namespace string
-	// Hash is what Pod templates are stamped with.
-	Hash string
-	// Content is a hash of the settings themselves. It is for those who may read the
-	// Secret, and says of two versions whether they hold the same.
-	Content string
-}
-
-// hashOf the settings, with the DSN or what stands for it.
-func hashOf(spec *obsv1.ObservabilityStackSpec, dsn string) string {
-	data := settingsData(spec, dsn)
-	if spec.Sentry.ReleasesFromImage() {
-		data[obsv1.VariableRelease] = []byte(obsv1.ReleaseFromImage)
-	}
-	sum := sha256.New()
-	for _, name := range slices.Sorted(maps.Keys(data)) {
-		fmt.Fprintf(sum, "%s=%q\n", name, data[name])
-	}
-	return hex.EncodeToString(sum.Sum(nil)[:16])
-}
-
-// VariableDSN is what Sentry's SDKs read the DSN from.
-const VariableDSN = "SENTRY_DSN"
-
-// SettingsLabels choose the versions of settings.
-var SettingsLabels = client.MatchingLabels{
-	obsv1.LabelManagedBy: obsv1.ManagedBy, obsv1.LabelComponent: componentSettings,
-}
-
-// settingsData are the variables that workloads get.
-func settingsData(spec *obsv1.ObservabilityStackSpec, dsn string) map[string][]byte {
-	data := map[string][]byte{}
-	set := func(name, value string) {
-		if value != "" {
-			data[name] = []byte(value)
-		}
-	}
-	set("ENVIRONMENT", spec.Environment)
-	set("SENTRY_ENVIRONMENT", spec.Environment)
-	set(VariableDSN, dsn)
-	if spec.Sentry != nil {
-		set("SENTRY_TRACES_SAMPLE_RATE", spec.Sentry.TracesSampleRate)
-		if !spec.Sentry.ReleasesFromImage() { // else the webhook sets it for each container
-			set(obsv1.VariableRelease, spec.Sentry.Release)
-		}
-	}
-	if spec.Logging != nil {
-		set("LOG_LEVEL", spec.Logging.Level)
-		set("LOG_FORMAT", spec.Logging.Format)
-	}
-	return data
+func (s *Settings) name(v *variant) string {
+	return obsv1.SettingsName(s.stack.Namespace, s.stack.Name, v.hash)
 }

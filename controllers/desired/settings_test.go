@@ -11,21 +11,24 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
 
+// own is what workloads get in the namespace of their stack.
+var own = Variant{Env: true}
+
 // settingsStack has every setting.
 func settingsStack() (*obsv1.ObservabilityStack, Inputs) {
-	ref := obsv1.SecretKeySelector{Name: "shop-sentry", Key: "dsn"}
+	selector := obsv1.SecretKeySelector{Name: "shop-sentry", Key: "dsn"}
 	stack := &obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "shop"}}
 	stack.Spec.Environment = "production"
 	stack.Spec.Sentry = &obsv1.SentrySpec{
-		DSNFrom: &obsv1.SecretKeySource{SecretKeyRef: ref}, TracesSampleRate: "0.1", Release: obsv1.ReleaseFromImage,
+		DSNFrom: &obsv1.SecretKeySource{SecretKeyRef: selector}, TracesSampleRate: "0.1", Release: obsv1.ReleaseFromImage,
 	}
 	stack.Spec.Logging = &obsv1.LoggingSpec{Level: "INFO", Format: "json"}
-	return stack, Inputs{Secrets: map[obsv1.SecretKeySelector]SecretValue{
-		ref: {
-			SecretExists: true,
-			KeyExists:    true,
-			Value:        "https://f00dfeed@sentry.example/42",
-			Source:       Source{ResourceVersion: "1", Revision: "revision", Digest: "digest"},
+	return stack, Inputs{Values: map[KeyRef]Value{
+		secretKey(selector): {
+			Exists:    true,
+			KeyExists: true,
+			Value:     "https://f00dfeed@sentry.example/42",
+			Source:    Source{ResourceVersion: "1", Revision: "revision", Digest: "digest"},
 		},
 	}}
 }
@@ -34,9 +37,9 @@ func settingsStack() (*obsv1.ObservabilityStack, Inputs) {
 // cluster.
 func TestSettingsPinTheHash(t *testing.T) {
 	stack, in := settingsStack()
-	got := NewSettings(stack, in.Secrets, nil)
-	if want := "72b2903b58960d80997eafb75432c486"; got.Hash() != want || got.Undecided() {
-		t.Errorf("hash = %s, undecided %v, want %s", got.Hash(), got.Undecided(), want)
+	got := NewSettings(stack, in.Values, nil)
+	if want := "72b2903b58960d80997eafb75432c486"; got.Hash(own) != want || got.Undecided(own) {
+		t.Errorf("hash = %s, undecided %v, want %s", got.Hash(own), got.Undecided(own), want)
 	}
 }
 
@@ -51,20 +54,20 @@ func versionOf(s *Settings) SettingsVersion {
 
 func TestSettingsKeepTheHashOfEqualContent(t *testing.T) {
 	stack, in := settingsStack()
-	first := versionOf(NewSettings(stack, in.Secrets, nil))
-	ref := stack.Spec.Sentry.DSNFrom.SecretKeyRef
-	restored := in.Secrets[ref]
+	first := versionOf(NewSettings(stack, in.Values, nil))
+	ref := secretKey(stack.Spec.Sentry.DSNFrom.SecretKeyRef)
+	restored := in.Values[ref]
 	restored.Revision = "of another Secret"
-	in.Secrets[ref] = restored
+	in.Values[ref] = restored
 	exist := []SettingsVersion{{"shop", "other", "other"}, first}
-	if got := versionOf(NewSettings(stack, in.Secrets, exist)); got != first {
+	if got := versionOf(NewSettings(stack, in.Values, exist)); got != first {
 		t.Errorf("version = %+v for the same content, want %+v", got, first)
 	}
-	if got := NewSettings(stack, in.Secrets, nil); got.Hash() == first.Hash {
+	if got := NewSettings(stack, in.Values, nil); got.Hash(own) == first.Hash {
 		t.Error("the hash does not depend on the revision, so nothing was tested")
 	}
 	stack.Spec.Sentry.Release = "1.2.3"
-	if got := versionOf(NewSettings(stack, in.Secrets, []SettingsVersion{first})); got.Hash == first.Hash ||
+	if got := versionOf(NewSettings(stack, in.Values, []SettingsVersion{first})); got.Hash == first.Hash ||
 		got.Content == first.Content {
 		t.Errorf("version = %+v for other content, want another than %+v", got, first)
 	}
@@ -74,14 +77,15 @@ func TestSettingsKeepTheLastGoodVersionWhileTheDSNIsWrong(t *testing.T) {
 	stack, in := settingsStack()
 	stack.Status.ConfigHash = "last"
 	got := NewSettings(stack, nil, nil)
-	if !got.Undecided() || !got.Held() || got.Hash() != "last" || got.Secrets([]string{"web"}) != nil {
+	wanted := got.Secrets(map[string][]Variant{"web": {own}})
+	if !got.Undecided(own) || !got.Held() || got.Hash(own) != "last" || wanted != nil {
 		t.Errorf("settings = %+v, want the last version held and nothing to write", got)
 	}
 	stack.Spec.Injection = &obsv1.InjectionSpec{Namespaces: &obsv1.InjectionNamespaces{
 		From:     obsv1.NamespacesFromSelector,
 		Selector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "in"}}},
 	}}
-	if got := NewSettings(stack, in.Secrets, nil); got.Undecided() || !got.Held() {
+	if got := NewSettings(stack, in.Values, nil); got.Undecided(own) || !got.Held() {
 		t.Error("a selector that is not valid lets versions go")
 	}
 }
@@ -89,7 +93,7 @@ func TestSettingsKeepTheLastGoodVersionWhileTheDSNIsWrong(t *testing.T) {
 // Argo CD takes what has app.kubernetes.io/instance for its own, and would prune it.
 func TestSettingsAreNoGitOpsToolsOwn(t *testing.T) {
 	stack, in := settingsStack()
-	secrets := NewSettings(stack, in.Secrets, nil).Secrets([]string{"shop", "web"})
+	secrets := NewSettings(stack, in.Values, nil).Secrets(map[string][]Variant{"shop": {own}, "web": {own}})
 	if len(secrets) != 2 || secrets[1].Namespace != "web" {
 		t.Fatalf("%d Secrets, want one in shop and one in web", len(secrets))
 	}

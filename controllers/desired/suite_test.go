@@ -51,11 +51,9 @@ type caseInputs struct {
 	Inputs struct {
 		ExporterImage string `json:"exporterImage"`
 		// Secrets are the keys that exist. One without a key is a Secret without the wanted one.
-		Secrets []struct {
-			Name  string `json:"name"`
-			Key   string `json:"key"`
-			Value string `json:"value"`
-		} `json:"secrets"`
+		Secrets []heldKey `json:"secrets"`
+		// ConfigMaps likewise.
+		ConfigMaps []heldKey `json:"configMaps"`
 		// Available are the Deployments that are rolled out.
 		Available []string `json:"available"`
 		// Workloads are those that name the stack; absent if injection is off.
@@ -63,6 +61,13 @@ type caseInputs struct {
 		// MissingAPIs are kinds that the cluster does not serve.
 		MissingAPIs []string `json:"missingAPIs"`
 	} `json:"inputs"`
+}
+
+// heldKey is a key of a Secret or ConfigMap.
+type heldKey struct {
+	Name  string `json:"name"`
+	Key   string `json:"key"`
+	Value string `json:"value"`
 }
 
 // readCases reads every folder of testdata as the API server would: with the
@@ -107,7 +112,7 @@ var optionalKinds = []schema.GroupVersionKind{ServiceMonitorKind, PrometheusRule
 func inputsOf(stack *obsv1.ObservabilityStack, given caseInputs) Inputs {
 	in := Inputs{
 		ExporterImage: given.Inputs.ExporterImage,
-		Secrets:       map[obsv1.SecretKeySelector]SecretValue{},
+		Values:        map[KeyRef]Value{},
 		Rollouts:      map[string]Rollout{},
 		MissingAPIs:   map[schema.GroupKind]bool{},
 		Workloads:     given.Inputs.Workloads,
@@ -115,25 +120,29 @@ func inputsOf(stack *obsv1.ObservabilityStack, given caseInputs) Inputs {
 	if in.ExporterImage == "" {
 		in.ExporterImage = "obstack.example/obstack:v1.0.0"
 	}
-	for _, ref := range SecretRefs(stack) {
-		for _, secret := range given.Inputs.Secrets {
+	for _, ref := range Refs(stack) {
+		held := given.Inputs.Secrets
+		if ref.ConfigMap {
+			held = given.Inputs.ConfigMaps
+		}
+		for _, secret := range held {
 			if secret.Name != ref.Name {
 				continue
 			}
-			value := in.Secrets[ref.SecretKeySelector]
-			value.SecretExists = true
+			value := in.Values[ref.KeyRef]
+			value.Exists = true
 			if secret.Key == ref.Key {
 				content := &corev1.Secret{Data: map[string][]byte{ref.Key: []byte(secret.Value)}}
-				value = NewSecretValue(ref, content, Source{})
+				value = NewValue(ref, content, content.Data, Source{})
 				value.Revision, value.Digest = "revision-of-"+ref.Name+"-"+ref.Key, ""
-				if ref.Use != UseDSN {
+				if ref.Use != UseSetting {
 					value.Digest = "digest-of-" + ref.Name + "-" + ref.Key
 				}
 			}
-			in.Secrets[ref.SecretKeySelector] = value
+			in.Values[ref.KeyRef] = value
 		}
 	}
-	in.Settings = NewSettings(stack, in.Secrets, nil)
+	in.Settings = NewSettings(stack, in.Values, nil)
 	for _, name := range given.Inputs.Available {
 		in.Rollouts[name] = Rollout{Available: true}
 	}

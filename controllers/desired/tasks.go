@@ -115,21 +115,23 @@ func passing(problem Output) int {
 func exporterSources(stack *obsv1.ObservabilityStack, broker *obsv1.Broker, in Inputs) *corev1.Secret {
 	secret := &corev1.Secret{ObjectMeta: exporterMeta(stack, broker, nil), Type: corev1.SecretTypeOpaque}
 	secret.Name = SourcesName(secret.Name)
-	addSources(secret, in.Secrets, brokerSecrets(broker)...)
+	addSources(secret, in.Values, brokerRefs(broker)...)
 	return secret
 }
 
-// brokerSecrets are the Secret keys that a broker's exporter reads.
-func brokerSecrets(broker *obsv1.Broker) []obsv1.SecretKeySelector {
-	var refs []obsv1.SecretKeySelector
-	if broker.URLFrom != nil {
-		refs = append(refs, broker.URLFrom.SecretKeyRef)
+// brokerRefs are the keys that a broker's exporter reads.
+func brokerRefs(broker *obsv1.Broker) []KeyRef {
+	var refs []KeyRef
+	if ref := urlRef(broker); ref != nil {
+		refs = append(refs, *ref)
 	}
 	if broker.SentinelPasswordFrom != nil {
-		refs = append(refs, broker.SentinelPasswordFrom.SecretKeyRef)
+		refs = append(refs, secretKey(broker.SentinelPasswordFrom.SecretKeyRef))
 	}
 	if broker.TLS != nil {
-		refs = append(refs, broker.TLS.Keys()...)
+		for _, key := range broker.TLS.Keys() {
+			refs = append(refs, secretKey(key))
+		}
 	}
 	return refs
 }
@@ -152,7 +154,7 @@ func brokerRevision(broker *obsv1.Broker, in Inputs) (revision string, problem *
 		revisions = append(revisions, value.Revision)
 	}
 	if broker.SentinelPasswordFrom != nil {
-		value, problem := secretValue(broker.SentinelPasswordFrom.SecretKeyRef, in.Secrets,
+		value, problem := keyValue(secretKey(broker.SentinelPasswordFrom.SecretKeyRef), in.Values,
 			fmt.Sprintf("sentinelPasswordFrom of broker %s", broker.Name))
 		if problem != nil {
 			return "", problem
@@ -161,7 +163,7 @@ func brokerRevision(broker *obsv1.Broker, in Inputs) (revision string, problem *
 	}
 	if broker.TLS != nil {
 		for _, ref := range broker.TLS.Keys() {
-			value, problem := secretValue(ref, in.Secrets, fmt.Sprintf("tls of broker %s", broker.Name))
+			value, problem := keyValue(secretKey(ref), in.Values, fmt.Sprintf("tls of broker %s", broker.Name))
 			if problem != nil {
 				return "", problem
 			}
@@ -172,15 +174,15 @@ func brokerRevision(broker *obsv1.Broker, in Inputs) (revision string, problem *
 }
 
 // brokerURL checks the Secret that holds a broker's URL.
-func brokerURL(broker *obsv1.Broker, in Inputs) (SecretValue, *Output) {
-	ref := broker.URLFrom.SecretKeyRef
-	value, problem := secretValue(ref, in.Secrets, fmt.Sprintf("urlFrom of broker %s", broker.Name))
+func brokerURL(broker *obsv1.Broker, in Inputs) (Value, *Output) {
+	ref := *urlRef(broker)
+	value, problem := keyValue(ref, in.Values, fmt.Sprintf("urlFrom of broker %s", broker.Name))
 	if problem != nil {
-		return SecretValue{}, problem
+		return Value{}, problem
 	}
 	if problem := invalidURL(broker, value.Problem, fmt.Sprintf(
-		"key %s of Secret %s, for broker %s,", ref.Key, ref.Name, broker.Name)); problem != nil {
-		return SecretValue{}, problem
+		"%s, for broker %s,", ref, broker.Name)); problem != nil {
+		return Value{}, problem
 	}
 	return value, nil
 }

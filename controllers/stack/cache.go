@@ -54,8 +54,9 @@ func cachedChild(kind schema.GroupVersionKind) client.Object {
 func Cached() map[client.Object]cache.ByObject {
 	return map[client.Object]cache.ByObject{
 		&obsv1.ObservabilityStack{}: {Label: labels.Everything()},
-		// A Secret that a stack refers to is unmanaged, so Secrets cannot be chosen by label.
+		// What a stack refers to is unmanaged, so it cannot be chosen by label.
 		&corev1.Secret{}:     {Label: labels.Everything(), Transform: keepOurs},
+		&corev1.ConfigMap{}:  {Label: labels.Everything(), Transform: keepOurs},
 		&appsv1.Deployment{}: {Transform: keepRollout},
 	}
 }
@@ -97,7 +98,7 @@ func keepRollout(obj any) (any, error) {
 // Indexes of the manager's cache.
 func Indexes() []metadata.Index {
 	indexes := []metadata.Index{
-		{Of: &obsv1.ObservabilityStack{}, Field: indexSecrets, Values: secretNames}, settings.Index(),
+		{Of: &obsv1.ObservabilityStack{}, Field: indexRefs, Values: refNames}, settings.Index(),
 	}
 	for _, kind := range builtinKinds {
 		indexes = append(indexes, metadata.ByController(cachedChild(kind)))
@@ -105,17 +106,17 @@ func Indexes() []metadata.Index {
 	return indexes
 }
 
-// indexSecrets finds stacks by the names of the Secrets that they refer to.
-const indexSecrets = "spec.secretNames"
+// indexRefs finds stacks by the Secrets and ConfigMaps that they refer to, as KIND/NAME.
+const indexRefs = "spec.refs"
 
-func secretNames(obj client.Object) []string {
+func refNames(obj client.Object) []string {
 	stack, ok := obj.(*obsv1.ObservabilityStack)
 	if !ok {
 		return nil
 	}
 	var names []string
-	for _, ref := range desired.SecretRefs(stack) {
-		names = append(names, ref.Name)
+	for _, ref := range desired.Refs(stack) {
+		names = append(names, ref.Kind()+"/"+ref.Name)
 	}
 	return names
 }

@@ -21,7 +21,7 @@ import (
 type observation struct {
 	// inputs of the builders, without the workloads.
 	inputs desired.Inputs
-	// unread says which Secrets could not be read.
+	// unread says which Secrets and ConfigMaps could not be read.
 	unread error
 	// versions of the settings that exist.
 	versions []metav1.PartialObjectMetadata
@@ -61,7 +61,7 @@ func (r *Reconciler) observe(ctx context.Context, stack *obsv1.ObservabilityStac
 		}
 		observed.inputs.Rollouts[name] = desired.Rollout{Available: rolledOut(deployment)}
 	}
-	observed.inputs.Secrets, observed.unread = r.Secrets.Values(ctx, stack, sources)
+	observed.inputs.Values, observed.unread = r.Values.Values(ctx, stack, sources)
 	if r.Injection == nil {
 		return observed, nil
 	}

@@ -33,8 +33,8 @@ type Reconciler struct {
 	Engine *apply.Engine
 	// Settings keeps the versions of the settings.
 	Settings *settings.Keeper
-	// Secrets reads the Secrets that stacks refer to.
-	Secrets *SecretReader
+	// Values reads what stacks refer to.
+	Values *ValueReader
 	// Kinds knows which kinds the cluster serves.
 	Kinds *capabilities.Kinds
 	// Events records for users the conditions that change.

@@ -73,7 +73,9 @@ func setStatus(stack *obsv1.ObservabilityStack, plan plan, done outcome) {
 	status.ObservedGeneration = stack.Generation
 	status.Covered = strings.Join(covered, ", ")
 	if done.settingsWritten {
-		status.ConfigHash = plan.settings.Hash()
+		status.ConfigHash = plan.settings.Hash(desired.Variant{Env: true})
+		status.ConfigHashWithoutEnv = plan.settings.WithoutEnv("")
+		status.Projects = plan.settings.Projects()
 	}
 	status.Workloads = nil
 	if plan.workloads == nil {

@@ -25,15 +25,11 @@ type written struct {
 	changes []apply.Change
 }
 
-// writeSettings writes the version that workloads should have, in every namespace that has any.
+// writeSettings writes the versions that workloads should have, in every namespace that has any.
 func (r *Reconciler) writeSettings(ctx context.Context, stack *obsv1.ObservabilityStack, observed observation) written {
-	made := desired.NewSettings(stack, observed.inputs.Secrets, observed.inputs.Versions)
-	var namespaces []string
-	if observed.workloads != nil {
-		namespaces = observed.workloads.Namespaces
-	}
+	made := desired.NewSettings(stack, observed.inputs.Values, observed.inputs.Versions)
 	want := settings.Wanted{
-		Stack: client.ObjectKeyFromObject(stack), Secrets: made.Secrets(namespaces),
+		Stack: client.ObjectKeyFromObject(stack), Secrets: made.Secrets(observed.variants(stack)),
 		Exist: observed.versions, Held: made.Held(),
 	}
 	done := written{Settings: made}
@@ -45,18 +41,37 @@ func (r *Reconciler) writeSettings(ctx context.Context, stack *obsv1.Observabili
 	return done
 }
 
+// variants are what the workloads of each namespace get that can be written to.
+func (o *observation) variants(stack *obsv1.ObservabilityStack) map[string][]desired.Variant {
+	variants := map[string][]desired.Variant{}
+	if o.workloads != nil {
+		for _, namespace := range o.workloads.Namespaces {
+			variants[namespace] = []desired.Variant{variantOf(stack, namespace)}
+		}
+	}
+	return variants
+}
+
+// variantOf is what the workloads of a namespace get.
+func variantOf(stack *obsv1.ObservabilityStack, namespace string) desired.Variant {
+	return desired.Variant{Env: namespace == stack.Namespace}
+}
+
 // version is the hash of the settings that a workload should have. It is empty where they are not
 // there: they could not be written, or bad input leaves none to write.
-func (w *written) version(observed observation) func(*policy.Candidate) string {
-	exists := map[string]bool{}
+func (w *written) version(stack *obsv1.ObservabilityStack, observed observation) func(*policy.Candidate) string {
+	exists := map[desired.SettingsVersion]bool{}
 	for _, version := range observed.inputs.Versions {
-		exists[version.Namespace] = exists[version.Namespace] || version.Hash == w.Hash()
+		exists[desired.SettingsVersion{Namespace: version.Namespace, Hash: version.Hash}] = true
 	}
 	return func(c *policy.Candidate) string {
-		if w.failures[c.Namespace] != nil || w.Undecided() && !exists[c.Namespace] {
+		variant := variantOf(stack, c.Namespace)
+		hash := w.Hash(variant)
+		if w.failures[c.Namespace] != nil ||
+			w.Undecided(variant) && !exists[desired.SettingsVersion{Namespace: c.Namespace, Hash: hash}] {
 			return ""
 		}
-		return w.Hash()
+		return hash
 	}
 }
 

@@ -35,12 +35,13 @@ type Options struct {
 }
 
 // SetupWithManager registers the controller, which watches stacks, their children and
-// the Secrets that they refer to.
+// what they refer to.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts Options) (controller.Controller, error) {
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("observabilitystack").
 		For(&obsv1.ObservabilityStack{}, builder.WithPredicates(r.stackChanged())).
-		WatchesMetadata(metadata.Of(metadata.Secret), handler.EnqueueRequestsFromMapFunc(stacksReferringTo(mgr.GetClient()))).
+		WatchesMetadata(metadata.Of(metadata.Secret), stacksReferringTo(mgr.GetClient(), metadata.Secret)).
+		WatchesMetadata(metadata.Of(metadata.ConfigMap), stacksReferringTo(mgr.GetClient(), metadata.ConfigMap)).
 		WatchesMetadata(metadata.Of(metadata.Secret), handler.EnqueueRequestsFromMapFunc(r.stackOfVersion),
 			builder.WithPredicates(predicate.Funcs{
 				CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList && !r.Settings.Expected(e.Object) },
@@ -94,7 +95,7 @@ func (r *Reconciler) stackChanged() predicate.Predicate {
 		},
 		DeleteFunc: func(e event.DeleteEvent) bool {
 			r.Engine.Forget(e.Object.GetUID())
-			r.Secrets.Forget(client.ObjectKeyFromObject(e.Object))
+			r.Values.Forget(client.ObjectKeyFromObject(e.Object))
 			r.Settings.Forget(client.ObjectKeyFromObject(e.Object))
 			r.written.Delete(e.Object.GetUID())
 			if r.Injection != nil {
@@ -143,15 +144,15 @@ func (r *Reconciler) stackOfVersion(ctx context.Context, secret client.Object) [
 	return []reconcile.Request{{NamespacedName: name}}
 }
 
-// stacksReferringTo maps a Secret to the stacks that refer to it.
-func stacksReferringTo(reader client.Reader) handler.MapFunc {
-	return func(ctx context.Context, secret client.Object) []reconcile.Request {
+// stacksReferringTo maps a Secret or ConfigMap to the stacks that refer to it.
+func stacksReferringTo(reader client.Reader, kind schema.GroupVersionKind) handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, obj client.Object) []reconcile.Request {
 		stacks := &obsv1.ObservabilityStackList{}
-		err := reader.List(ctx, stacks, client.InNamespace(secret.GetNamespace()),
-			client.MatchingFields{indexSecrets: secret.GetName()})
+		err := reader.List(ctx, stacks, client.InNamespace(obj.GetNamespace()),
+			client.MatchingFields{indexRefs: kind.Kind + "/" + obj.GetName()})
 		if err != nil {
-			ctrl.LoggerFrom(ctx).Error(err, "Could not find the stacks that refer to a Secret", "secret",
-				client.ObjectKeyFromObject(secret))
+			ctrl.LoggerFrom(ctx).Error(err, "Could not find the stacks that refer to an object", "kind", kind.Kind,
+				"object", client.ObjectKeyFromObject(obj))
 			return nil
 		}
 		var requests []reconcile.Request
@@ -159,5 +160,5 @@ func stacksReferringTo(reader client.Reader) handler.MapFunc {
 			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&stacks.Items[i])})
 		}
 		return requests
-	}
+	})
 }

@@ -112,10 +112,10 @@ type request struct {
 
 // requestsFor are the children and the settings of a stack, made by the operator's own builders.
 func (b *bench) requestsFor(stack *obsv1.ObservabilityStack) (requests []request) {
-	in := desired.Inputs{ExporterImage: "exporter", Secrets: map[obsv1.SecretKeySelector]desired.SecretValue{}}
-	for _, ref := range desired.SecretRefs(stack) {
+	in := desired.Inputs{ExporterImage: "exporter", Values: map[desired.KeyRef]desired.Value{}}
+	for _, ref := range desired.Refs(stack) {
 		secret := &corev1.Secret{Data: map[string][]byte{ref.Key: []byte(secrets[ref.Key])}}
-		in.Secrets[ref.SecretKeySelector] = desired.NewSecretValue(ref, secret, desired.Source{})
+		in.Values[ref.KeyRef] = desired.NewValue(ref, secret, secret.Data, desired.Source{})
 	}
 	stack = stack.DeepCopy()
 	stack.UID = "00000000-0000-4000-8000-000000000000"
@@ -126,7 +126,7 @@ func (b *bench) requestsFor(stack *obsv1.ObservabilityStack) (requests []request
 	for _, obj := range objects {
 		obj.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(stack, stackKind)})
 	}
-	for _, settings := range desired.NewSettings(stack, in.Secrets, nil).Secrets(nil) {
+	for _, settings := range desired.NewSettings(stack, in.Values, nil).Secrets(nil) {
 		objects = append(objects, settings)
 	}
 	for _, obj := range objects {

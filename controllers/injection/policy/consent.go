@@ -44,9 +44,9 @@ func Decide(claim Claim, namespace string, labels map[string]string, stack *obsv
 		return Decision{Reason: obsv1.ReasonNamespaceNotAdmitted, Message: fmt.Sprintf(
 			"ObservabilityStack %s does not admit workloads of namespace %s: its owner must list it in "+
 				"spec.injection.namespaces", claim.Stack, namespace)}
-	case !stack.Spec.HasSettings():
+	case !stack.Spec.HasSettings(true):
 		return Decision{Reason: obsv1.ReasonNothingToInject, Message: fmt.Sprintf(
-			"ObservabilityStack %s has no settings for workloads: add spec.environment, spec.sentry or spec.logging to it",
+			"ObservabilityStack %s has no settings for workloads: add spec.environment, spec.sentry, spec.logging or spec.injection.env to it",
 			claim.Stack)}
 	default:
 		return Decision{Granted: true}

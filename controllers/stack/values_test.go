@@ -63,28 +63,28 @@ func secretStack() *obsv1.ObservabilityStack {
 	return stack
 }
 
-func newSecretReader() (*SecretReader, *secrets) {
+func newValueReader() (*ValueReader, *secrets) {
 	all := &secrets{all: map[types.NamespacedName]*corev1.Secret{}}
 	all.put("sentry", "1", "1", map[string]string{"dsn": "https://k@sentry.example/1"})
 	all.put("broker", "2", "1",
 		map[string]string{"url": "redis://:hunter2@redis", "tls.key": "PRIVATE", "tls.crt": "PUBLIC", "ca.crt": "CA"})
-	return &SecretReader{Metadata: all, Live: all}, all
+	return &ValueReader{Metadata: all, Live: all}, all
 }
 
-func (s *SecretReader) values(t *testing.T, stack *obsv1.ObservabilityStack) map[string]desired.SecretValue {
+func (s *ValueReader) values(t *testing.T, stack *obsv1.ObservabilityStack) map[string]desired.Value {
 	t.Helper()
 	values, err := s.Values(t.Context(), stack, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	byKey := map[string]desired.SecretValue{}
+	byKey := map[string]desired.Value{}
 	for ref, value := range values {
 		byKey[ref.Key] = value
 	}
 	return byKey
 }
 
-func TestSecretReaderKeepsTheRevisionOfEqualValues(t *testing.T) {
+func TestValueReaderKeepsTheRevisionOfEqualValues(t *testing.T) {
 	for name, tc := range map[string]struct {
 		uid, dsn string
 		want     bool
@@ -94,10 +94,10 @@ func TestSecretReaderKeepsTheRevisionOfEqualValues(t *testing.T) {
 		"another value":          {"1", "https://other@sentry.example/1", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			reader, all := newSecretReader()
+			reader, all := newValueReader()
 			first := reader.values(t, secretStack())["dsn"]
 			delete(all.all, types.NamespacedName{Namespace: "shop", Name: "sentry"})
-			if gone := reader.values(t, secretStack())["dsn"]; gone.SecretExists {
+			if gone := reader.values(t, secretStack())["dsn"]; gone.Exists {
 				t.Error("a Secret that is gone exists")
 			}
 			all.put("sentry", tc.uid, name, map[string]string{"dsn": tc.dsn})
@@ -112,8 +112,8 @@ func TestSecretReaderKeepsTheRevisionOfEqualValues(t *testing.T) {
 	}
 }
 
-func TestSecretReaderReadsAVersionOnce(t *testing.T) {
-	reader, all := newSecretReader()
+func TestValueReaderReadsAVersionOnce(t *testing.T) {
+	reader, all := newValueReader()
 	reader.values(t, secretStack())
 	all.reads = 0
 	reader.values(t, secretStack())
@@ -128,8 +128,8 @@ func TestSecretReaderReadsAVersionOnce(t *testing.T) {
 	}
 }
 
-func TestSecretReaderKeepsNoMoreThanIsNeeded(t *testing.T) {
-	reader, _ := newSecretReader()
+func TestValueReaderKeepsNoMoreThanIsNeeded(t *testing.T) {
+	reader, _ := newValueReader()
 	stack := secretStack()
 	values := reader.values(t, stack)
 	for _, key := range []string{"dsn", "url", "tls.key", "tls.crt", "ca.crt"} {
@@ -152,7 +152,7 @@ func TestSecretReaderKeepsNoMoreThanIsNeeded(t *testing.T) {
 }
 
 // After a restart a Secret is read if it changed, and keeps its revision if the value did not.
-func TestSecretReaderReadsWhatChangedBeforeItStarted(t *testing.T) {
+func TestValueReaderReadsWhatChangedBeforeItStarted(t *testing.T) {
 	const url = "redis://:hunter2@redis"
 	for name, tc := range map[string]struct {
 		source desired.Source
@@ -165,7 +165,7 @@ func TestSecretReaderReadsWhatChangedBeforeItStarted(t *testing.T) {
 		"unknown":   {desired.Source{}, 1, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			reader, all := newSecretReader()
+			reader, all := newValueReader()
 			stack := secretStack()
 			stack.Spec.Sentry, stack.Spec.Tasks.Brokers[0].TLS = nil, nil
 			for range 2 {
@@ -173,7 +173,7 @@ func TestSecretReaderReadsWhatChangedBeforeItStarted(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				got := values[obsv1.SecretKeySelector{Name: "broker", Key: "url"}]
+				got := values[desired.KeyRef{Name: "broker", Key: "url"}]
 				if all.reads != tc.reads || !got.KeyExists || got.Value != "" {
 					t.Errorf("%d reads of %+v, want %d and no value", all.reads, got, tc.reads)
 				}
@@ -185,9 +185,9 @@ func TestSecretReaderReadsWhatChangedBeforeItStarted(t *testing.T) {
 	}
 }
 
-// TestSecretReaderWaitsForNoListOfOthers: the settings are listed once, which may take long.
-func TestSecretReaderWaitsForNoListOfOthers(t *testing.T) {
-	reader, _ := newSecretReader()
+// TestValueReaderWaitsForNoListOfOthers: the settings are listed once, which may take long.
+func TestValueReaderWaitsForNoListOfOthers(t *testing.T) {
+	reader, _ := newValueReader()
 	reader.values(t, secretStack())
 	reader.lists.Lock()
 	defer reader.lists.Unlock()

@@ -19,46 +19,46 @@ import (
 	"obstack.dev/obstack/controllers/settings"
 )
 
-// SecretReader reads Secrets that stacks refer to. It asks the API server only for
-// versions that it has not read yet, and keeps of them what the specs name, and of that
+// ValueReader reads the Secrets and ConfigMaps that stacks refer to. It asks the API server only
+// for versions that it has not read yet, and keeps of them what the specs name, and of that
 // no more than the builders need.
 //
 // After a restart it reads none whose version is the one that the children were made
-// from: DSNs are in the settings, which are listed once, and of what exporters read the
-// revision is enough.
-type SecretReader struct {
+// from: what is part of the settings is in these, which are listed once, and of what exporters
+// read the revision is enough.
+type ValueReader struct {
 	// Metadata reads through the cache, Live from the API server.
 	Metadata, Live client.Reader
 	// Namespaces are those whose settings are listed; all if there are none.
 	Namespaces []string
 
-	known sync.Map // by stack: a map from desired.SecretRef to desired.SecretValue
+	known sync.Map // by stack: a map from desired.Ref to desired.Value
 
 	lists   sync.Mutex                                 // held while the settings are listed
-	written map[types.NamespacedName]map[string]string // the DSNs in them by digest, until the first pass
+	written map[types.NamespacedName]map[string]string // the values in them by digest, until the first pass
 }
 
-// Values returns what the Secret keys that a stack refers to hold. That a Secret or a key
+// Values returns what the keys that a stack refers to hold. That an object or a key
 // is missing is no error, and one that cannot be read does not stop the others. Sources are the
 // versions from which the children were made.
-func (s *SecretReader) Values(
+func (s *ValueReader) Values(
 	ctx context.Context, stack *obsv1.ObservabilityStack, sources desired.Sources,
-) (map[obsv1.SecretKeySelector]desired.SecretValue, error) {
+) (map[desired.KeyRef]desired.Value, error) {
 	name := client.ObjectKeyFromObject(stack)
 	last, _ := s.known.Load(name)
-	before, _ := last.(map[desired.SecretRef]desired.SecretValue) // nil in the first pass
-	known := map[desired.SecretRef]desired.SecretValue{}
-	values := map[obsv1.SecretKeySelector]desired.SecretValue{}
-	read := map[string]*corev1.Secret{}
+	before, _ := last.(map[desired.Ref]desired.Value) // nil in the first pass
+	known := map[desired.Ref]desired.Value{}
+	values := map[desired.KeyRef]desired.Value{}
+	read := map[string]client.Object{}
 	var failures []error
-	for _, ref := range desired.SecretRefs(stack) {
+	for _, ref := range desired.Refs(stack) {
 		value, err := s.value(ctx, name, ref, before[ref], sources, read)
 		known[ref] = before[ref] // Also of a Secret that is gone: it may be made anew.
 		if err != nil {
 			failures = append(failures, err)
-			values[ref.SecretKeySelector] = desired.SecretValue{Unread: true}
-		} else if value.SecretExists {
-			known[ref], values[ref.SecretKeySelector] = value, value
+			values[ref.KeyRef] = desired.Value{Unread: true}
+		} else if value.Exists {
+			known[ref], values[ref.KeyRef] = value, value
 		}
 	}
 	if before == nil {
@@ -69,46 +69,64 @@ func (s *SecretReader) Values(
 }
 
 // value returns the last one while its version is there, or reads another.
-func (s *SecretReader) value(
-	ctx context.Context, stack types.NamespacedName, ref desired.SecretRef, last desired.SecretValue,
-	sources desired.Sources, read map[string]*corev1.Secret,
-) (none desired.SecretValue, err error) {
-	seen := metadata.Of(metadata.Secret)
+func (s *ValueReader) value(
+	ctx context.Context, stack types.NamespacedName, ref desired.Ref, last desired.Value,
+	sources desired.Sources, read map[string]client.Object,
+) (none desired.Value, err error) {
+	seen, whole := metadata.Of(metadata.Secret), client.Object(&corev1.Secret{})
+	if ref.ConfigMap {
+		seen, whole = metadata.Of(metadata.ConfigMap), &corev1.ConfigMap{}
+	}
+	name := ref.Kind() + " " + ref.Name
 	if err := s.Metadata.Get(ctx, types.NamespacedName{Namespace: stack.Namespace, Name: ref.Name}, seen); err != nil {
 		if client.IgnoreNotFound(err) == nil {
 			return none, nil
 		}
-		return none, fmt.Errorf("read metadata of Secret %s: %w", ref.Name, err)
+		return none, fmt.Errorf("read metadata of %s: %w", name, err)
 	}
-	if !last.SecretExists {
+	if !last.Exists {
 		if last, err = s.fromChildren(ctx, stack, ref, seen, sources.Of(ref)); err != nil {
 			return none, err
 		}
 	}
-	if last.SecretExists && last.ResourceVersion == seen.ResourceVersion {
+	if last.Exists && last.ResourceVersion == seen.ResourceVersion {
 		return last, nil
 	}
-	secret := read[ref.Name]
-	if secret == nil { // Several of its keys may be named.
-		secret = &corev1.Secret{}
-		if err := s.Live.Get(ctx, client.ObjectKeyFromObject(seen), secret); err != nil {
+	if read[name] == nil { // Several of its keys may be named.
+		if err := s.Live.Get(ctx, client.ObjectKeyFromObject(seen), whole); err != nil {
 			if client.IgnoreNotFound(err) == nil {
 				return none, nil
 			}
-			return none, fmt.Errorf("read Secret %s: %w", ref.Name, err)
+			return none, fmt.Errorf("read %s: %w", name, err)
 		}
-		read[ref.Name] = secret
+		read[name] = whole
 	}
-	return desired.NewSecretValue(ref, secret, last.Source), nil
+	return desired.NewValue(ref, read[name], dataOf(read[name]), last.Source), nil
+}
+
+// dataOf a Secret or ConfigMap.
+func dataOf(obj client.Object) map[string][]byte {
+	switch o := obj.(type) {
+	case *corev1.Secret:
+		return o.Data
+	case *corev1.ConfigMap:
+		data := make(map[string][]byte, len(o.Data))
+		for key, value := range o.Data {
+			data[key] = []byte(value)
+		}
+		return data
+	default:
+		return nil
+	}
 }
 
 // Forget drops what a stack that is gone referred to.
-func (s *SecretReader) Forget(stack types.NamespacedName) {
+func (s *ValueReader) Forget(stack types.NamespacedName) {
 	s.dropWritten(stack)
 	s.known.Delete(stack)
 }
 
-func (s *SecretReader) dropWritten(stack types.NamespacedName) {
+func (s *ValueReader) dropWritten(stack types.NamespacedName) {
 	s.lists.Lock()
 	defer s.lists.Unlock()
 	delete(s.written, stack)
@@ -116,25 +134,26 @@ func (s *SecretReader) dropWritten(stack types.NamespacedName) {
 
 // fromChildren takes a key from what a former process wrote, if that was made from the
 // version that is there, and else its source alone.
-func (s *SecretReader) fromChildren(
-	ctx context.Context, stack types.NamespacedName, ref desired.SecretRef,
+func (s *ValueReader) fromChildren(
+	ctx context.Context, stack types.NamespacedName, ref desired.Ref,
 	seen *metav1.PartialObjectMetadata, source desired.Source,
-) (value desired.SecretValue, err error) {
+) (value desired.Value, err error) {
 	value.Source = source
 	if source.ResourceVersion != seen.ResourceVersion {
 		return value, nil
 	}
-	value.SecretExists, value.KeyExists = true, true
-	if ref.Use == desired.UseDSN {
+	value.Exists, value.KeyExists = true, true
+	if ref.Use&desired.UseSetting != 0 {
 		var written map[string]string
-		written, err = s.writtenDSNs(ctx, stack)
-		value.Value, value.SecretExists = written[source.Digest] // Else the version that had it is gone.
+		written, err = s.writtenValues(ctx, stack)
+		value.Value, value.Exists = written[source.Digest] // Else the version that had it is gone.
 	}
 	return value, err
 }
 
-// writtenDSNs takes a stack's DSNs from the versions of its settings that a former process wrote.
-func (s *SecretReader) writtenDSNs(ctx context.Context, stack types.NamespacedName) (map[string]string, error) {
+// writtenValues takes a stack's values from the versions of its settings that a former process
+// wrote.
+func (s *ValueReader) writtenValues(ctx context.Context, stack types.NamespacedName) (map[string]string, error) {
 	s.lists.Lock()
 	defer s.lists.Unlock()
 	if s.written == nil {
@@ -149,14 +168,14 @@ func (s *SecretReader) writtenDSNs(ctx context.Context, stack types.NamespacedNa
 	return s.written[stack], nil
 }
 
-func (s *SecretReader) namespaces() []string {
+func (s *ValueReader) namespaces() []string {
 	if len(s.Namespaces) == 0 {
 		return []string{metav1.NamespaceAll}
 	}
 	return s.Namespaces
 }
 
-func (s *SecretReader) listSettings(ctx context.Context, namespace string,
+func (s *ValueReader) listSettings(ctx context.Context, namespace string,
 	written map[types.NamespacedName]map[string]string) error {
 	page := &corev1.SecretList{}
 	for more := true; more; more = page.Continue != "" {
@@ -173,10 +192,11 @@ func (s *SecretReader) listSettings(ctx context.Context, namespace string,
 				continue
 			}
 			if written[version.Stack] == nil {
-				written[version.Stack] = map[string]string{}
+				written[version.Stack] = map[string]string{desired.DigestOf(""): ""} // A DSN that is empty is not written.
 			}
-			dsn := string(page.Items[i].Data[desired.VariableDSN])
-			written[version.Stack][desired.DigestOf(dsn)] = dsn
+			for _, value := range page.Items[i].Data {
+				written[version.Stack][desired.DigestOf(string(value))] = string(value)
+			}
 		}
 	}
 	return nil
