@@ -141,7 +141,7 @@ func TestValueReaderKeepsNoMoreThanIsNeeded(t *testing.T) {
 	stack.Spec.Tasks = nil
 	reader.values(t, stack)
 	known, _ := reader.known.Load(client.ObjectKeyFromObject(stack))
-	if got := len(known.(map[desired.SecretRef]desired.SecretValue)); got != 1 {
+	if got := len(known.(map[desired.Ref]desired.Value)); got != 1 {
 		t.Errorf("%d keys are known, want the one that the spec names", got)
 	}
 	reader.Forget(client.ObjectKeyFromObject(stack))
