@@ -203,6 +203,45 @@ func TestKeeperStopsNoOtherNamespace(t *testing.T) {
 	}
 }
 
+// The stack has new settings, which are not in that namespace: there, the last ones are better than
+// none.
+func TestWorkloadWebhookStampsNoVersionThatIsNotThere(t *testing.T) {
+	f := newInjecting(t)
+	home, bad := namespace(t), namespace(t)
+	stack := settingsStack(t, home, admitAll)
+	f.reconcileStack(t, stack)
+	d := annotatedDeployment(bad, "api", home+"/shop")
+	create(t, d)
+	f.reconcileStack(t, stack)
+	before := stack.Status.ConfigHash
+	wantStamp(t, d, home+"/shop", before)
+	f.fail = func(verb string, obj client.Object) error {
+		if verb == "create" && obj.GetNamespace() == bad {
+			return apierrors.NewForbidden(corev1.Resource("secrets"), obj.GetName(), errors.New("exceeded quota"))
+		}
+		return nil
+	}
+	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Environment = "staging" })
+	f.reconcileStack(t, stack)
+	if stack.Status.ConfigHash == before {
+		t.Fatal("no new version")
+	}
+	deploy := func(image string) {
+		t.Helper()
+		refresh(t, d)
+		d.Spec.Template.Spec.Containers[0].Image = image
+		if err := live.Update(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	deploy("shop:1.5")
+	wantStamp(t, d, home+"/shop", before)
+	f.fail = nil
+	f.clock = f.clock.Add(time.Minute)
+	f.reconcileStack(t, stack)
+	wantStamp(t, d, home+"/shop", stack.Status.ConfigHash)
+}
+
 func TestSettingsKeepTheirNameWhenTheStackIsMadeAgain(t *testing.T) {
 	f := newInjecting(t)
 	home := namespace(t)

@@ -16,12 +16,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
-
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/injection/policy"
+	"obstack.dev/obstack/controllers/metadata"
+	"obstack.dev/obstack/controllers/settings"
 )
 
 // The paths under which the webhooks are served.
@@ -112,7 +114,27 @@ func (h *WorkloadWebhook) Handle(ctx context.Context, req admission.Request) adm
 		return failed(ctx, err)
 	}
 	decision := change.Decide(&after.Workload, claim, namespace.Labels, stack)
+	if err := h.holdUnwritten(ctx, req.Namespace, &change); err != nil {
+		return failed(ctx, err)
+	}
 	return withWarning(admission.Patched("", append(ops, policy.TemplatePatch(change)...)...), decision)
+}
+
+// holdUnwritten has a template keep the stamp that it has if the wanted version is not in its
+// namespace: there it could not be written, and the last settings are better than none.
+func (h *WorkloadWebhook) holdUnwritten(ctx context.Context, namespace string, change *policy.TemplateChange) error {
+	if change.Want == nil || change.Old == nil || namespace == change.Want.Stack.Namespace {
+		return nil // The stack has none that is not in its own namespace.
+	}
+	version := settings.Version{Stack: change.Want.Stack, Namespace: namespace, Hash: change.Want.ConfigHash}
+	err := h.Main.Get(ctx, version.Secret(), metadata.Of(metadata.Secret))
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("read metadata of Secret %s: %w", version.Secret(), err)
+	}
+	if err != nil {
+		change.Want, change.Hold = nil, true
+	}
+	return nil
 }
 
 // byOperator reports whether the operator asks, which stamps in its own time.
