@@ -8,12 +8,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -215,4 +217,30 @@ func TestReportComparesWithTheStatusThatIsThere(t *testing.T) {
 	}
 	f.reconcileStack(t, stack)
 	wantCondition(t, stack, obsv1.SentryReady, metav1.ConditionFalse, obsv1.ReasonSecretNotFound)
+}
+
+// An event of more than 1,024 bytes is refused by the API server, and nobody would see it.
+func TestReportCutsEvents(t *testing.T) {
+	f := newFixture(t)
+	stack := fullStack(t)
+	f.fail = func(_ string, obj client.Object) error {
+		if obj.GetName() == "shop-api" {
+			return apierrors.NewInvalid(desired.ServiceMonitorKind.GroupKind(), "shop-api", field.ErrorList{
+				field.Invalid(field.NewPath("spec"), strings.Repeat("ü", 2000), "is too long"),
+			})
+		}
+		return nil
+	}
+	f.reconcileStack(t, stack)
+	events := 0
+	for len(f.recorded.Events) > 0 {
+		event := <-f.recorded.Events
+		_, note, _ := strings.Cut(strings.TrimPrefix(event, "Warning "), " ")
+		if events++; len(note) > 1024 || !utf8.ValidString(note) {
+			t.Errorf("the event %.40s... has a note of %d bytes, want at most 1024, and whole letters", event, len(note))
+		}
+	}
+	if events == 0 {
+		t.Error("no event was recorded")
+	}
 }

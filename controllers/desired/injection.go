@@ -73,9 +73,9 @@ func waiting(spec *obsv1.InjectionSpec, found *Workloads) []state {
 	missed := "have Pods that started while the webhook was away; "
 	states := []state{
 		{obsv1.ReasonStampContested, found.Contested, "have a Pod template of which somebody else changes the labels and " +
-			"annotations inject.obstack.dev/*; the events on them say who and what to do"},
+			"annotations inject.obstack.dev/*; see who and what to do in the events on them"},
 		{obsv1.ReasonInjectionBlocked, found.Blocked, "have Pods that started without the settings, as did those of each " +
-			"retry; the events on them say what to do"},
+			"retry; see what to do in the events on them"},
 	}
 	if spec != nil && spec.Rollout != nil && spec.Rollout.Policy == obsv1.RolloutManual {
 		states = append(states,

@@ -73,6 +73,10 @@ func contestedBy(manager string) func(*Candidate) {
 		c.Record.By = manager
 	}
 }
+func cloneSet(c *Candidate) {
+	of("CloneSet")(c)
+	scaledToZero(c)
+}
 func released(c *Candidate) { c.Release, c.Want = true, Stamp{} }
 func withPods(marks ...string) func(*Candidate) {
 	return func(c *Candidate) {
@@ -150,8 +154,8 @@ func TestProgress(t *testing.T) {
 		"released again and again": {[]func(*Candidate){released, func(c *Candidate) {
 			c.Record = Record{Stamps: 2, At: now}
 		}}, Contested},
-		"Pods of another controller":              {[]func(*Candidate){of("CloneSet"), scaledToZero, withPods("new")}, Injected},
-		"Pods of another controller that are old": {[]func(*Candidate){of("CloneSet"), scaledToZero, withPods("old")}, Stale},
+		"Pods of another kind":                    {[]func(*Candidate){cloneSet, withPods("new")}, Injected},
+		"Pods of another controller that are old": {[]func(*Candidate){cloneSet, withPods("old")}, Stale},
 		"scaled to nothing":                       {[]func(*Candidate){scaledToZero}, Injected},
 		"a CronJob":                               {[]func(*Candidate){of(KindCronJob)}, Injected},
 		"a Job with the configuration of then":    {[]func(*Candidate){of(KindJob), outdatedStamp, oldPod}, Injected},
