@@ -163,14 +163,7 @@ func TestKeeperStopsNoOtherNamespace(t *testing.T) {
 			probe := newInjecting(t) // What the next version is called.
 			probe.reconcileStack(t, stack)
 			spoil(t, f, settingsIn(stack, bad))
-			for _, d := range []*appsv1.Deployment{own, stuck, fine} {
-				d.Annotations = nil // The webhook would stamp it at once.
-				create(t, d)
-				d.Annotations = map[string]string{obsv1.AnnotationStack: home + "/shop"}
-				if err := live.Update(t.Context(), d); err != nil {
-					t.Fatal(err)
-				}
-			}
+			createUnstamped(t, own, stuck, fine)
 			result := f.reconcileStack(t, stack)
 			wantStamp(t, own, home+"/shop", stack.Status.ConfigHash)
 			wantStamp(t, fine, home+"/shop", stack.Status.ConfigHash)
@@ -200,6 +193,20 @@ func TestKeeperStopsNoOtherNamespace(t *testing.T) {
 			f.reconcileStack(t, stack)
 			wantStamp(t, stuck, home+"/shop", stack.Status.ConfigHash)
 		})
+	}
+}
+
+// createUnstamped makes Deployments as if the webhook, which would stamp them at once, were away.
+func createUnstamped(t *testing.T, deployments ...*appsv1.Deployment) {
+	t.Helper()
+	for _, d := range deployments {
+		annotations := d.Annotations
+		d.Annotations = nil
+		create(t, d)
+		d.Annotations = annotations
+		if err := live.Update(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
