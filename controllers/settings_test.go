@@ -3,6 +3,7 @@
 package controllers
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"slices"
@@ -69,6 +70,65 @@ func TestKeeperMakesAnImmutableVersionInEveryNamespace(t *testing.T) {
 	if f.sent.total() > 0 {
 		t.Errorf("sent %v and read %v for unchanged versions, want nothing", f.sent.writes, f.sent.reads)
 	}
+}
+
+// Who may write Secrets in any namespace can make one there that looks like the version that a
+// stack needs next, under a name of their choice.
+func TestSettingsTakeNoNameFromOtherNamespaces(t *testing.T) {
+	f := newInjecting(t)
+	home, elsewhere := namespace(t), namespace(t)
+	next := func(spec *obsv1.ObservabilityStackSpec) { spec.Environment = "staging" }
+	twin := settingsStack(t, namespace(t), next)
+	f.reconcileStack(t, twin)
+	known := settingsIn(twin, twin.Namespace)
+	refresh(t, known)
+	stack := settingsStack(t, home, admitAll)
+	f.reconcileStack(t, stack)
+	current := settingsIn(stack, home)
+	refresh(t, current)
+	for _, hash := range []string{stack.Status.ConfigHash, strings.Repeat("f", 32)} {
+		forged := &corev1.Secret{Immutable: new(true)}
+		forged.Namespace, forged.Name = elsewhere, obsv1.SettingsName(home, stack.Name, hash)
+		forged.Labels, forged.Annotations = maps.Clone(current.Labels), known.Annotations
+		forged.Labels[obsv1.StampVersion] = hash
+		create(t, forged)
+	}
+	change(t, stack, next)
+	f.reconcileStack(t, stack)
+	if got := stack.Status.ConfigHash; got != twin.Status.ConfigHash {
+		t.Errorf("the settings are the version %s, want %s, which no other namespace chose", got, twin.Status.ConfigHash)
+	}
+	uid := current.UID
+	if refresh(t, current); current.UID != uid {
+		t.Error("the version that was in use holds something else now")
+	}
+}
+
+// A finalizer keeps what is in the way for as long as its owner likes.
+func TestKeeperNamesWhatStaysInItsWay(t *testing.T) {
+	f := newInjecting(t)
+	home, elsewhere := namespace(t), namespace(t)
+	stack := settingsStack(t, home, admitAll)
+	f.reconcileStack(t, stack)
+	forged := settingsIn(stack, elsewhere)
+	version := settingsIn(stack, home)
+	refresh(t, version)
+	forged.Labels, forged.Finalizers, forged.Immutable = version.Labels, []string{"example.com/stay"}, new(true)
+	create(t, forged)
+	t.Cleanup(func() {
+		forged.Finalizers = nil
+		if err := live.Update(context.WithoutCancel(t.Context()), forged); err != nil {
+			t.Error(err)
+		}
+	})
+	create(t, annotatedDeployment(elsewhere, "api", home+"/shop"))
+	for range 2 {
+		result, err := f.Reconciler.Reconcile(t.Context(), stack)
+		if err != nil || result.RequeueAfter == 0 {
+			t.Errorf("looked at again after %s, %v, want after a while and no error", result.RequeueAfter, err)
+		}
+	}
+	refresh(t, forged)
 }
 
 // The first Job or Pod of a Namespace would race its settings.

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/apply"
 	"obstack.dev/obstack/controllers/metadata"
 )
 
@@ -49,8 +50,12 @@ const (
 // Reconcile looks at one version.
 func (c *Collector) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	result, err := c.reconcile(ctx, req)
-	if apierrors.IsConflict(err) { // Somebody wrote it meanwhile, of which an event comes.
+	switch {
+	case apierrors.IsConflict(err): // Somebody wrote it meanwhile, of which an event comes.
 		return ctrl.Result{}, nil
+	case apply.Rejected(err): // What only looks like a version is not for obstack to write.
+		ctrl.LoggerFrom(ctx).Info("Could not look after a version of settings", "reason", err.Error())
+		return ctrl.Result{RequeueAfter: wait.Jitter(unusedGrace, 0.5)}, nil
 	}
 	return ctrl.Result{RequeueAfter: wait.Jitter(result.RequeueAfter, 0.01)}, err
 }
@@ -233,5 +238,8 @@ func (c *Collector) isCurrent(ctx context.Context, revision *metav1.PartialObjec
 // delete removes a version as it was seen: nobody has taken it back since.
 func (c *Collector) delete(ctx context.Context, secret *metav1.PartialObjectMetadata) error {
 	err := c.Client.Delete(ctx, secret, client.Preconditions{UID: &secret.UID, ResourceVersion: &secret.ResourceVersion})
+	if client.IgnoreNotFound(err) == nil {
+		c.forget(client.ObjectKeyFromObject(secret))
+	}
 	return client.IgnoreNotFound(err)
 }

@@ -155,14 +155,18 @@ func (k *Keeper) takeOver(ctx context.Context, want *corev1.Secret) error {
 		k.know(found)
 		return k.keepMetadata(ctx, want, &metav1.PartialObjectMetadata{ObjectMeta: found.ObjectMeta})
 	}
-	if _, ours := VersionOf(found); !ours {
+	if _, ours := VersionOf(found); !ours || !found.DeletionTimestamp.IsZero() { // A finalizer may keep it for ever.
 		return &apply.NameTakenError{Kind: "Secret", Name: found.Namespace + "/" + found.Name}
 	}
 	if err := k.Client.Delete(ctx, found, client.Preconditions{UID: &found.UID}); client.IgnoreNotFound(err) != nil {
 		return err
 	}
 	secret := want.DeepCopy()
-	if err := k.Client.Create(ctx, secret, client.FieldOwner(obsv1.FieldManager)); err != nil {
+	err := k.Client.Create(ctx, secret, client.FieldOwner(obsv1.FieldManager))
+	if apierrors.IsAlreadyExists(err) {
+		return &apply.NameTakenError{Kind: "Secret", Name: found.Namespace + "/" + found.Name}
+	}
+	if err != nil {
 		return err
 	}
 	k.know(secret)

@@ -97,6 +97,12 @@ func (k *Keeper) knows(secret types.NamespacedName) (identity, bool) {
 	return known, ok
 }
 
+func (k *Keeper) forget(secret types.NamespacedName) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.known, secret)
+}
+
 func (k *Keeper) know(secret metav1.Object) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

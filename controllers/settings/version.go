@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -34,14 +35,19 @@ func (v Version) Secret() types.NamespacedName {
 	}
 }
 
-// VersionOf reads the labels of a Secret. It is no version if its name says another thing.
+// hashes is the form of the hash that names a version.
+var hashes = regexp.MustCompile(`^[0-9a-f]{32}$`)
+
+// VersionOf reads the labels of a Secret. It is no version if its name says another thing, or if
+// obstack would not give such a name.
 func VersionOf(secret metav1.Object) (version Version, ok bool) {
 	labels := secret.GetLabels()
 	version = Version{
 		Stack:     types.NamespacedName{Namespace: labels[obsv1.LabelStackNamespace], Name: labels[obsv1.LabelStack]},
 		Namespace: secret.GetNamespace(), Hash: labels[obsv1.StampVersion],
 	}
-	return version, labels[obsv1.LabelManagedBy] == obsv1.ManagedBy && secret.GetName() == version.Secret().Name
+	return version, labels[obsv1.LabelManagedBy] == obsv1.ManagedBy &&
+		hashes.MatchString(version.Hash) && secret.GetName() == version.Secret().Name
 }
 
 // StackOf reads the name of a version's Secret, which may have lost its labels, or be somebody
@@ -68,9 +74,9 @@ func Index() metadata.Index {
 	}}
 }
 
-// List lists the versions of a stack from a cache that has the Index; nobody may change them.
-// Those in the stack's own namespace come first, and older ones before those that somebody may
-// have made like them.
+// List lists the versions of a stack from a cache that has the Index; nobody may change them. Those
+// in other namespaces may be anybody's: whoever writes Secrets there can make some that look alike.
+// The order is that of age.
 func List(ctx context.Context, reader client.Reader,
 	stack types.NamespacedName) ([]metav1.PartialObjectMetadata, error) {
 	list := metadata.ListOf(metadata.Secret)
@@ -79,9 +85,6 @@ func List(ctx context.Context, reader client.Reader,
 		return nil, fmt.Errorf("list the versions of the settings: %w", err)
 	}
 	slices.SortFunc(list.Items, func(a, b metav1.PartialObjectMetadata) int {
-		if own := a.Namespace == stack.Namespace; own != (b.Namespace == stack.Namespace) {
-			return map[bool]int{true: -1, false: 1}[own]
-		}
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time),
 			strings.Compare(a.Namespace+a.Name, b.Namespace+b.Name))
 	})

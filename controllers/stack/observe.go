@@ -40,6 +40,9 @@ func (r *Reconciler) observe(ctx context.Context, stack *obsv1.ObservabilityStac
 	}
 	sources := desired.Sources{}
 	for _, version := range observed.versions {
+		if version.Namespace != stack.Namespace {
+			continue // Whoever may write Secrets there could name the stack's settings, and date them.
+		}
 		sources.Add(desired.SourcesOf(version.Annotations))
 		observed.inputs.Versions = append(observed.inputs.Versions, desired.SettingsVersion{
 			Namespace: version.Namespace, Hash: version.Labels[obsv1.StampVersion],

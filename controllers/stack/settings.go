@@ -4,7 +4,6 @@ package stack
 
 import (
 	"context"
-	"errors"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -86,14 +85,13 @@ func (w *written) own(stack *obsv1.ObservabilityStack, out desired.Output) resul
 	return result{Output: out}
 }
 
-// elsewhere is what became of them in other namespaces, whose trouble is theirs.
+// elsewhere is what became of them in other namespaces, whose trouble is theirs: it is looked at
+// again, and delays nothing.
 func (w *written) elsewhere(stack *obsv1.ObservabilityStack) (all result) {
-	for namespace, err := range w.failures {
-		if namespace == stack.Namespace {
-			continue
+	for namespace := range w.failures {
+		if namespace != stack.Namespace {
+			all.recheck = recheckAfter
 		}
-		failed := failure(err)
-		all.retry, all.recheck = errors.Join(all.retry, failed.retry), max(all.recheck, failed.recheck)
 	}
 	return all
 }

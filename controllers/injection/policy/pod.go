@@ -57,7 +57,7 @@ func PodPatch(pod *corev1.Pod, stamp Stamp, claim Claim) []webhook.JSONPatchOp {
 		if !readsFrom(container, secret) {
 			ops = append(ops, addEnvFrom(path, container, secret))
 		}
-		if stamp.Workload == "" || claim.OwnRelease || sets(container, obsv1.VariableRelease) {
+		if stamp.Workload == "" || claim.OwnRelease || setsVariable(container, obsv1.VariableRelease) {
 			continue
 		}
 		if version := versionOf(container.Image); version != "" {
@@ -80,7 +80,7 @@ func readsFrom(container *corev1.Container, secret string) bool {
 	})
 }
 
-func sets(container *corev1.Container, variable string) bool {
+func setsVariable(container *corev1.Container, variable string) bool {
 	return slices.ContainsFunc(container.Env, func(env corev1.EnvVar) bool { return env.Name == variable })
 }
 

@@ -6,10 +6,12 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
@@ -187,11 +189,15 @@ func (w *Workload) Keep() {
 // deadlineExceeded is the reason of a Deployment whose rollout is stuck.
 const deadlineExceeded = "ProgressDeadlineExceeded"
 
-// isOurs reports whether a label or annotation is one that obstack reads or writes.
-func isOurs(key string) bool {
-	domain, _, _ := strings.Cut(key, "/")
-	return domain == "obstack.dev" || domain == "inject.obstack.dev"
-}
+// read are the labels and annotations that obstack reads of workloads, Pods and Namespaces. Of all
+// that anybody may write in its domain, no more is kept in memory.
+var read = sets.New(slices.Concat(StampLabels, StampAnnotations, []string{
+	obsv1.AnnotationStack, obsv1.AnnotationInject, obsv1.AnnotationContainers, obsv1.AnnotationSentryProject,
+	obsv1.AnnotationSentryRelease, obsv1.AnnotationAccept, obsv1.AnnotationRecord, obsv1.MarkInjected,
+})...)
+
+// maxValue is how much is kept of a value, in bytes. The names of a hundred containers are less.
+const maxValue = 8 << 10
 
 // ifOurs keeps the label that marks an object as ours, which hardly any workload
 // has. Helm sets it too, and a map for each of its workloads would be a third of what they cost.
@@ -202,13 +208,16 @@ func ifOurs(labels map[string]string) map[string]string {
 	return only(labels, obsv1.LabelManagedBy)
 }
 
-// OnlyOurs returns the labels or annotations that obstack reads or writes.
+// OnlyOurs returns the labels or annotations that obstack reads.
 func OnlyOurs(all map[string]string) map[string]string {
 	var kept map[string]string
 	for key, value := range all {
-		if isOurs(key) {
+		if read.Has(key) {
 			if kept == nil {
 				kept = map[string]string{}
+			}
+			if len(value) > maxValue {
+				value = strings.Clone(value[:maxValue])
 			}
 			kept[key] = value
 		}

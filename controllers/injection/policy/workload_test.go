@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -34,6 +35,16 @@ func TestKeepLeavesLittleOfWhatDoesNotConcernUs(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, w); diff != "" {
 		t.Errorf("kept (-want +got):\n%s", diff)
+	}
+}
+
+func TestOnlyOursBoundsWhatAnybodyMayWrite(t *testing.T) {
+	got := OnlyOurs(map[string]string{
+		"obstack.dev/of-my-own": "x", "inject.obstack.dev/of-my-own": "x",
+		obsv1.AnnotationStack: "shop", obsv1.AnnotationContainers: strings.Repeat("a,", 100_000),
+	})
+	if len(got) != 2 || got[obsv1.AnnotationStack] != "shop" || len(got[obsv1.AnnotationContainers]) != maxValue {
+		t.Errorf("kept %d annotations, of the list of containers %d bytes", len(got), len(got[obsv1.AnnotationContainers]))
 	}
 }
 
