@@ -94,7 +94,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return ctrl.Result{}, r.requestAll(ctx)
 }
 
-// watchServed starts watching the objects of a kind if the cluster serves it, and lets obstack list it.
+// watchServed starts watching the objects of a kind if the cluster serves it, and lets obstack
+// list it.
 func (r *Reconciler) watchServed(ctx context.Context, kind schema.GroupVersionKind) error {
 	err := r.Live.List(ctx, metadata.ListOf(kind), client.Limit(1), client.InNamespace(r.Namespace))
 	switch {

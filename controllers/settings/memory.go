@@ -25,8 +25,8 @@ type identity struct {
 	resourceVersion string
 }
 
-// refusal is why a version could not be written, and until when that is not tried again: passes come
-// with each change of a workload, and there may be many namespaces with a quota.
+// refusal is why a version could not be written, and until when that is not tried again: passes
+// come with each change of a workload, and there may be many namespaces with a quota.
 type refusal struct {
 	err   error
 	until time.Time
