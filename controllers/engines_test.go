@@ -8,6 +8,7 @@ import (
 	"maps"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/injection"
 	"obstack.dev/obstack/test/testenv"
 )
 
@@ -154,4 +156,44 @@ func injectedPart(t *testing.T, pod *corev1.Pod, namespace string) string {
 		t.Fatal(err)
 	}
 	return strings.ReplaceAll(string(part), namespace, "NS")
+}
+
+// The operator asks no webhook about what the API server injects by itself, and says what it found.
+func TestEngineIsByPolicyWhereOneIsInstalled(t *testing.T) {
+	chosen := map[string]string{labelEngine: "policy"}
+	for name, tc := range map[string]struct {
+		policy    string
+		namespace map[string]string
+		want      bool
+	}{
+		"a namespace that the policy chooses": {"pods", chosen, true},
+		"one that it leaves out":              {"pods", nil, false},
+		"a policy that is not there":          {"gone", chosen, false},
+		"webhooks alone":                      {"", chosen, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			engine := &injection.Engine{Live: operator, Policy: tc.policy, Webhooks: true, Now: time.Now}
+			if got, err := engine.ByPolicy(t.Context(), tc.namespace); got != tc.want || err != nil {
+				t.Errorf("by policy: %v, %v, want %v", got, err, tc.want)
+			}
+		})
+	}
+}
+
+// A policy that somebody removes is missed a minute later.
+func TestEngineNoticesThatThePolicyIsGone(t *testing.T) {
+	now := time.Now()
+	engine := &injection.Engine{Live: operator, Policy: "pods", Now: func() time.Time { return now }}
+	chosen := map[string]string{labelEngine: "policy"}
+	if got, err := engine.ByPolicy(t.Context(), chosen); !got || err != nil {
+		t.Fatalf("by policy: %v, %v, want it", got, err)
+	}
+	engine.Policy = "gone"
+	if got, err := engine.ByPolicy(t.Context(), chosen); !got || err != nil {
+		t.Errorf("by policy: %v, %v, want what was found just now", got, err)
+	}
+	now = now.Add(2 * time.Minute)
+	if got, err := engine.ByPolicy(t.Context(), chosen); got || err != nil {
+		t.Errorf("by policy: %v, %v, want it missed", got, err)
+	}
 }

@@ -4,6 +4,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -14,7 +15,6 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
@@ -25,6 +25,7 @@ import (
 
 	"obstack.dev/obstack/controllers/injection"
 	"obstack.dev/obstack/controllers/stack"
+	"obstack.dev/obstack/test/testenv"
 )
 
 // labelEngine on a Namespace chooses what injects there: "policy" or "both", and else the webhooks.
@@ -69,25 +70,14 @@ func serveWebhooks(config *rest.Config) (func() error, error) {
 
 // installPolicies installs those of config/injection.
 func installPolicies(ctx context.Context) error {
-	list := &unstructured.UnstructuredList{}
-	if err := readYAML(filepath.Join("..", "config", "injection", "policies.yaml"), list); err != nil {
+	policies, err := testenv.ReadPolicies()
+	if err != nil {
 		return err
 	}
-	for i := range list.Items {
-		if object := &list.Items[i]; object.GetKind() == "MutatingAdmissionPolicy" {
-			selector := map[string]any{"matchExpressions": []any{
-				map[string]any{"key": labelEngine, "operator": "In", "values": []any{"policy", "both"}},
-			}}
-			err := unstructured.SetNestedMap(object.Object, selector, "spec", "matchConstraints", "namespaceSelector")
-			if err != nil {
-				return fmt.Errorf("select the namespaces of policy %s: %w", object.GetName(), err)
-			}
-		}
-		if err := live.Create(ctx, &list.Items[i]); err != nil {
-			return fmt.Errorf("install %s %s: %w", list.Items[i].GetKind(), list.Items[i].GetName(), err)
-		}
-	}
-	return nil
+	err = policies.Select(map[string]any{"matchExpressions": []any{
+		map[string]any{"key": labelEngine, "operator": "In", "values": []any{"policy", "both"}},
+	}})
+	return errors.Join(err, policies.Install(ctx, live))
 }
 
 func readYAML(path string, into any) error {

@@ -47,6 +47,7 @@ type bench struct {
 	plane    *testenv.ControlPlane
 	api      client.WithWatch
 	webhooks *testenv.Webhooks
+	engine   string // what injects: "webhook", "policy" or "none"
 	binary   string
 	op       *testenv.Operator
 	// sets counts the sets of stacks, so that no two share a namespace.
@@ -63,7 +64,7 @@ func (b *bench) renew() {
 	crds := filepath.Join(kit.Must(testenv.Root()), "test", "crds")
 	b.plane = kit.Must(testenv.StartControlPlane(b.ctx, testenv.Options{Log: os.Stderr, CRDPaths: []string{crds}}))
 	b.api = kit.Must(client.NewWithWatch(b.plane.Config, client.Options{Scheme: testenv.Scheme()}))
-	b.webhooks = kit.Must(testenv.RegisterWebhooks(b.plane))
+	b.webhooks, b.engine = kit.Must(testenv.RegisterWebhooks(b.plane)), "webhook"
 }
 
 // restart starts the operator, anew if it runs, and waits until it has passed over n stacks and has

@@ -18,11 +18,15 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/injection/policy"
 	"obstack.dev/obstack/test/bench/kit"
+	"obstack.dev/obstack/test/testenv"
 )
 
 const (
-	// At least these shares of the Pods per second that are created without the webhook.
-	barPlain, barStamped = 0.98, 0.85
+	// At least this share of the Pods per second that are created with no engine, and of those that
+	// are injected by the webhook.
+	barPlain, barPolicy = 0.98, 1
+	// podsAlone are created while the operator stands still.
+	podsAlone = 2000
 	// Bytes for each workload that does not concern us; for each Pod, nothing that differs from
 	// nothing in this measurement.
 	barWorkload, barPod = 1024, 10
@@ -46,8 +50,8 @@ func (b *bench) injecting() *obsv1.ObservabilityStack {
 	return stack
 }
 
-// podCreation compares the creation of Pods with the webhook and without, over all rounds: in a
-// single one, a garbage collection of the API server more or less decides.
+// podCreation compares the creation of Pods with the policy, with the webhook and with neither,
+// over all rounds: in a single one, a garbage collection of the API server more or less decides.
 func (b *bench) podCreation() {
 	stack := b.injecting()
 	workload := read("deployment.yaml", &appsv1.Deployment{})
@@ -56,53 +60,89 @@ func (b *bench) podCreation() {
 	stamp := policy.Stamp{Stack: client.ObjectKeyFromObject(stack), ConfigHash: stack.Status.ConfigHash}
 	maps.Copy(stamped.Labels, stamp.Labels())
 	maps.Copy(stamped.Annotations, stamp.Annotations())
-	for i, pod := range []*corev1.Pod{plain, stamped} {
-		var took [2]time.Duration // without the webhook, and with it
-		turns, missed := []int{1, 0}, 0
-		for range b.rounds {
-			for _, with := range turns {
-				b.ask(with == 1, stamped)
-				t, injected := b.createPods(pod)
-				took[with] += t
-				if missed += i*with*b.pods - injected; missed < 0 {
-					kit.Check(fmt.Errorf("%d Pods were injected that should not be", injected))
-				}
+
+	rates, _ := b.podRates(plain, stamped)
+	for _, engine := range []string{"webhook", "policy"} {
+		b.Least("rate of un-annotated Pods, by "+engine, rates[engine]/rates["none"], "times", barPlain,
+			"%.0f a second, %.0f with none", rates[engine], rates["none"])
+	}
+	rates, missed := b.podRates(stamped, stamped)
+	for _, engine := range []string{"webhook", "policy"} {
+		b.Note("rate of injected Pods, by "+engine, rates[engine]/rates["none"], "times",
+			"%.0f a second, %.0f with none; %d missed", rates[engine], rates["none"], missed[engine])
+	}
+	b.Least("… by policy, compared with webhook", rates["policy"]/rates["webhook"], "times", barPolicy)
+
+	b.inject("policy", stamped)
+	b.paused(func() {
+		_, injected := b.createPods(stamped, podsAlone)
+		b.Most("Pods that miss their settings by policy, operator stopped", float64(podsAlone-injected), "", 0,
+			"of %d", podsAlone)
+	})
+	b.inject("webhook", stamped)
+}
+
+// podRates are the Pods a second that are created with each engine, and those that should have been
+// injected and were not.
+func (b *bench) podRates(pod, stamped *corev1.Pod) (rates map[string]float64, missed map[string]int) {
+	took := map[string]time.Duration{}
+	rates, missed = map[string]float64{}, map[string]int{}
+	turns := []string{"policy", "none", "webhook"}
+	for range b.rounds {
+		for _, engine := range turns {
+			b.inject(engine, stamped)
+			b.rest()
+			t, injected := b.createPods(pod, b.pods)
+			took[engine] += t
+			missed[engine] += b.pods - injected
+			if injected > 0 && (pod != stamped || engine == "none") {
+				kit.Check(fmt.Errorf("%d Pods were injected that should not be", injected))
 			}
-			slices.Reverse(turns) // What comes first of a round does not always come first.
 		}
-		rate := func(with int) float64 { return float64(b.pods*b.rounds) / took[with].Seconds() }
-		b.Least([]string{"rate of un-annotated Pods", "rate of injected Pods"}[i], rate(1)/rate(0), "times",
-			[]float64{barPlain, barStamped}[i], "%.0f a second, %.0f without the webhook; %d missed", rate(1), rate(0), missed)
+		slices.Reverse(turns) // What comes first of a round does not always come first.
 	}
-	b.ask(true, stamped)
+	for engine, t := range took {
+		rates[engine] = float64(b.pods*b.rounds) / t.Seconds()
+	}
+	return rates, missed
 }
 
-// ask registers the webhooks or removes them, and waits until the API server knows.
-func (b *bench) ask(with bool, stamped *corev1.Pod) {
-	probe := func(ctx context.Context) bool {
-		pod := stamped.DeepCopy()
-		pod.Name = "probe"
-		kit.Check(b.api.Create(ctx, pod, client.DryRunAll))
-		return (pod.Annotations[obsv1.MarkInjected] != "") == with
-	}
-	switch {
-	case probe(b.ctx):
+// inject chooses an engine, or none, and waits until the API server knows.
+func (b *bench) inject(engine string, stamped *corev1.Pod) {
+	if b.engine == engine {
 		return
-	case with:
-		kit.Check(b.webhooks.Restore(b.ctx))
-	default:
-		kit.Check(b.webhooks.Remove(b.ctx))
 	}
-	b.wait(20*time.Millisecond, "the registration has changed", probe)
+	awaitMark := func(want bool) {
+		b.wait(20*time.Millisecond, "the engine has changed", func(ctx context.Context) bool {
+			pod := stamped.DeepCopy()
+			pod.Name = "probe"
+			kit.Check(b.api.Create(ctx, pod, client.DryRunAll))
+			return (pod.Annotations[obsv1.MarkInjected] != "") == want
+		})
+	}
+	policies := kit.Must(testenv.ReadPolicies())
+	switch b.engine {
+	case "webhook":
+		kit.Check(b.webhooks.Remove(b.ctx))
+	case "policy":
+		kit.Check(policies.Remove(b.ctx, b.api))
+	}
+	awaitMark(false)
+	switch engine {
+	case "webhook":
+		kit.Check(b.webhooks.Restore(b.ctx))
+	case "policy":
+		kit.Check(policies.Install(b.ctx, b.api))
+	}
+	awaitMark(engine != "none")
+	b.engine = engine
 }
 
-// createPods times the creation of the Pods of a round, counts those that were injected, and
-// removes all.
-func (b *bench) createPods(template *corev1.Pod) (took time.Duration, injected int) {
-	b.rest()
+// createPods times the creation of n Pods, counts those that were injected, and removes all.
+func (b *bench) createPods(template *corev1.Pod, n int) (took time.Duration, injected int) {
 	began := time.Now()
 	var count atomic.Int64
-	b.parallel(b.pods, func(i int) {
+	b.parallel(n, func(i int) {
 		pod := template.DeepCopy()
 		pod.Name = fmt.Sprintf("pod-%05d", i)
 		b.create(pod)
