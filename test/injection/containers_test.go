@@ -82,11 +82,11 @@ func (c *cluster) releaseFromImage(t *testing.T) {
 		{Name: "neither", Image: "registry.example.com:5000/shop"}, own,
 	}
 	testenv.Create(t, c.api, d)
-	c.awaitReleases(t, d, "1.4.2", digest, "", "mine")
+	c.awaitReleases(t, d, "api@1.4.2", "api@"+digest, "", "mine")
 	testenv.Change(t, c.api, d, func(d *appsv1.Deployment) {
 		d.Spec.Template.Spec.Containers[0].Image = "registry.example.com:5000/shop:1.5.0"
 	})
-	c.awaitReleases(t, d, "1.5.0", digest, "", "mine")
+	c.awaitReleases(t, d, "api@1.5.0", "api@"+digest, "", "mine")
 	c.wantGeneration(t, d, 2)
 }
 
