@@ -32,7 +32,8 @@ type Inputs struct {
 	Rollouts map[string]Rollout
 	// Settings are those that NewSettings makes of these; nil if nobody needed them before.
 	Settings *Settings
-	// Versions are those of the settings that exist, in any namespace.
+	// Versions are those of the settings that exist in the stack's namespace. In others, somebody
+	// else may have made them.
 	Versions []SettingsVersion
 	// Workloads are those that take their settings from the stack; nil if injection is off.
 	Workloads *Workloads

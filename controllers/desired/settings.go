@@ -40,7 +40,7 @@ func settings(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	}
 	own := made.of(Variant{Env: true})
 	out := available(nil, fmt.Sprintf("Secret %s holds %s", made.name(own), count(len(own.data), "variable")))
-	if n := made.kept(in.Versions); n > maxVersions+len(made.projects)-1 {
+	if n := len(in.Versions); n > maxVersions+len(made.projects)-1 {
 		why := "which are kept while Pod templates or Pods name them: restart workloads that run an old one, and see " +
 			"which do with kubectl get pods -L " + obsv1.StampVersion
 		if in.Workloads == nil {
@@ -209,7 +209,8 @@ func (s *Settings) Held() bool {
 }
 
 // Secrets are the versions in the stack's own namespace, one for each Sentry project, and those
-// that other namespaces need. While bad input leaves one open, it is not among them.
+// that other namespaces need, there and in its own: the versions there say under which name each
+// content is known. While bad input leaves one open, it is not among them.
 func (s *Settings) Secrets(namespaces map[string][]Variant) []*corev1.Secret {
 	var all []*corev1.Secret
 	made := map[types.NamespacedName]bool{}
@@ -225,6 +226,7 @@ func (s *Settings) Secrets(namespaces map[string][]Variant) []*corev1.Secret {
 	}
 	for _, namespace := range slices.Sorted(maps.Keys(namespaces)) {
 		for _, v := range namespaces[namespace] {
+			add(s.stack.Namespace, s.of(v))
 			add(namespace, s.of(v))
 		}
 	}

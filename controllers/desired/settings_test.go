@@ -47,8 +47,7 @@ func TestSettingsPinTheHash(t *testing.T) {
 func versionOf(s *Settings) SettingsVersion {
 	secret := s.Secrets(nil)[0]
 	return SettingsVersion{
-		Namespace: secret.Namespace, Hash: secret.Labels[obsv1.StampVersion],
-		Content: secret.Annotations[obsv1.AnnotationContent],
+		Hash: secret.Labels[obsv1.StampVersion], Content: secret.Annotations[obsv1.AnnotationContent],
 	}
 }
 
@@ -59,7 +58,7 @@ func TestSettingsKeepTheHashOfEqualContent(t *testing.T) {
 	restored := in.Values[ref]
 	restored.Revision = "of another Secret"
 	in.Values[ref] = restored
-	exist := []SettingsVersion{{"shop", "other", "other"}, first}
+	exist := []SettingsVersion{{"other", "other"}, first}
 	if got := versionOf(NewSettings(stack, in.Values, exist)); got != first {
 		t.Errorf("version = %+v for the same content, want %+v", got, first)
 	}
@@ -121,12 +120,12 @@ func TestSettingsAreNoGitOpsToolsOwn(t *testing.T) {
 func TestSettingsReportTooManyVersions(t *testing.T) {
 	stack, in := settingsStack()
 	for range maxVersions {
-		in.Versions = append(in.Versions, SettingsVersion{Namespace: "shop"}, SettingsVersion{Namespace: "web"})
+		in.Versions = append(in.Versions, SettingsVersion{})
 	}
 	if out := settings(stack, in); out.Reason != obsv1.ReasonAvailable {
 		t.Errorf("reason = %s with %d versions", out.Reason, maxVersions)
 	}
-	in.Versions = append(in.Versions, SettingsVersion{Namespace: "shop"})
+	in.Versions = append(in.Versions, SettingsVersion{})
 	off := settings(stack, in)
 	in.Workloads = &Workloads{}
 	for why, out := range map[string]Output{"with injection off": off, "kubectl get pods -L": settings(stack, in)} {

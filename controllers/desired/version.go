@@ -41,19 +41,8 @@ func (s *Settings) secret(namespace string, v *variant) *corev1.Secret {
 	return secret
 }
 
-// kept counts the versions in the stack's own namespace, for which its owner can do something.
-func (s *Settings) kept(versions []SettingsVersion) (n int) {
-	for _, version := range versions {
-		if version.Namespace == s.stack.Namespace {
-			n++
-		}
-	}
-	return n
-}
-
-// SettingsVersion is a version of the settings that exists in a namespace.
+// SettingsVersion is a version of the settings that exists in the namespace of their stack.
 type SettingsVersion struct {
-	Namespace string
 	// Hash is what Pod templates are stamped with.
 	Hash string
 	// Content is a hash of the settings themselves. It is for those who may read the

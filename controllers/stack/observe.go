@@ -45,8 +45,7 @@ func (r *Reconciler) observe(ctx context.Context, stack *obsv1.ObservabilityStac
 		}
 		sources.Add(desired.SourcesOf(version.Annotations))
 		observed.inputs.Versions = append(observed.inputs.Versions, desired.SettingsVersion{
-			Namespace: version.Namespace, Hash: version.Labels[obsv1.StampVersion],
-			Content: version.Annotations[obsv1.AnnotationContent],
+			Hash: version.Labels[obsv1.StampVersion], Content: version.Annotations[obsv1.AnnotationContent],
 		})
 	}
 	for _, name := range desired.ExporterNames(stack) {

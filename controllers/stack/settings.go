@@ -5,6 +5,7 @@ package stack
 import (
 	"context"
 
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -59,15 +60,15 @@ func variantOf(stack *obsv1.ObservabilityStack, namespace string) desired.Varian
 // version is the hash of the settings that a workload should have. It is empty where they are not
 // there: they could not be written, or bad input leaves none to write.
 func (w *written) version(stack *obsv1.ObservabilityStack, observed observation) func(*policy.Candidate) string {
-	exists := map[desired.SettingsVersion]bool{}
-	for _, version := range observed.inputs.Versions {
-		exists[desired.SettingsVersion{Namespace: version.Namespace, Hash: version.Hash}] = true
+	exists := map[types.NamespacedName]bool{}
+	for _, version := range observed.versions {
+		exists[types.NamespacedName{Namespace: version.Namespace, Name: version.Labels[obsv1.StampVersion]}] = true
 	}
 	return func(c *policy.Candidate) string {
 		variant := variantOf(stack, c.Namespace)
 		hash := w.Hash(variant)
 		if w.failures[c.Namespace] != nil ||
-			w.Undecided(variant) && !exists[desired.SettingsVersion{Namespace: c.Namespace, Hash: hash}] {
+			w.Undecided(variant) && !exists[types.NamespacedName{Namespace: c.Namespace, Name: hash}] {
 			return ""
 		}
 		return hash
