@@ -3,6 +3,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -25,8 +26,10 @@ type stampingCase struct {
 	own, template map[string]string // annotations
 	stamp         map[string]string // labels of the template, such as Git has them
 	release       string            // of the stack
-	// update, if set, is what the owner sends when another version is current.
-	update func(*appsv1.Deployment)
+	retried       bool              // by the operator
+	// update, if set, is what the owner sends when another version is current: if it is empty, a newer one.
+	update  func(*appsv1.Deployment)
+	current string
 	// want lists the stamp's labels and annotations without their prefix; none if it is empty.
 	want string
 }
@@ -115,6 +118,40 @@ var stampingCases = map[string]stampingCase{
 			d.Spec.Template.Labels[obsv1.StampVersion], d.Spec.Template.Annotations[obsv1.StampConfigHash] = newer, newer
 		},
 	},
+	"replaced without stamp, where the operator retried": {
+		own: keys(stackKey, "shop"), want: strings.Replace(wantStamped, "config", "attempt=1 config", 1),
+		retried: true, update: dropStamp, current: version,
+	},
+	"changed where the operator retried": {
+		own: keys(stackKey, "shop"), want: strings.Replace(wantStamped, "config", "attempt=1 config", 1),
+		retried: true, current: version, update: func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = "shop:2" },
+	},
+	// A stack may be pruned and come back, and an annotation be mistyped for a minute.
+	"replaced without stamp while its stack is gone": {
+		own: keys(stackKey, "shop"), want: wantStamped, update: func(d *appsv1.Deployment) {
+			dropStamp(d)
+			d.Annotations = keys(stackKey, "none")
+		},
+	},
+	"deployed without stamp while its annotation is mistyped": {
+		own: keys(stackKey, "shop"), want: wantStamped, update: func(d *appsv1.Deployment) {
+			dropStamp(d)
+			d.Annotations = keys(stackKey, "Shop!")
+			d.Spec.Template.Spec.Containers[0].Image = "shop:2"
+		},
+	},
+	"replaced without stamp and without annotation": {
+		own: keys(stackKey, "shop"), update: func(d *appsv1.Deployment) {
+			dropStamp(d)
+			d.Annotations = nil
+		},
+	},
+	"replaced without stamp and opted out": {
+		own: keys(stackKey, "shop"), update: func(d *appsv1.Deployment) {
+			dropStamp(d)
+			d.Annotations[inject] = "false"
+		},
+	},
 	"annotated later": {
 		want: "", update: func(d *appsv1.Deployment) { d.Annotations = keys(stackKey, "shop") },
 	},
@@ -135,7 +172,13 @@ func TestEveryEngineStampsTheSame(t *testing.T) {
 		d.Spec.Template.Spec.Containers = append(d.Spec.Template.Spec.Containers, corev1.Container{Name: "web", Image: "web"})
 		create(t, d)
 		if tc.update != nil {
-			setStack(t, namespace, tc.release, newer)
+			if tc.retried {
+				metav1.SetMetaDataAnnotation(&d.Spec.Template.ObjectMeta, obsv1.StampAttempt, "1")
+				if err := live.Update(t.Context(), d, client.FieldOwner(obsv1.FieldManager)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			setStack(t, namespace, tc.release, cmp.Or(tc.current, newer))
 			tc.update(d)
 			if err := live.Update(t.Context(), d); err != nil {
 				t.Fatal(err)

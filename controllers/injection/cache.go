@@ -107,7 +107,7 @@ func keepNamespace(obj any) (any, error) {
 // are NAMESPACE/NAME of the stack.
 const (
 	indexClaims = "obstack.dev/claims" // of workloads, by their own annotations and stamp
-	indexNamed  = "obstack.dev/named"  // of Namespaces, by their annotation
+	indexNamed  = "obstack.dev/named"  // of Namespaces, by the labels that name a stack
 	indexStamp  = "obstack.dev/stamp"  // of Pods
 )
 

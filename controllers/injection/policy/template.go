@@ -73,15 +73,18 @@ func (c *TemplateChange) keepsStamp() bool {
 	if c.Hold {
 		return true
 	}
+	had, stamped := StampOf(c.Old.Labels, c.Old.Annotations)
+	if c.Want != nil && had.grants(*c.Want) {
+		return true // With its attempt, without which the Pods would be replaced once more.
+	}
 	if !sameTemplate(c.Old, c.New) {
 		return false
 	}
-	had, stamped := StampOf(c.Old.Labels, c.Old.Annotations)
 	brings, some := StampOf(c.New.Labels, c.New.Annotations)
 	if c.Want == nil {
 		return some || !stamped || c.Claimed
 	}
-	return stamped && had.grants(*c.Want) || brings != *c.Want
+	return brings != *c.Want
 }
 
 // sameTemplate reports whether two templates differ in nothing but the stamp.

@@ -95,6 +95,13 @@ func TestTemplatePatch(t *testing.T) {
 		"annotation removed, left to the controller": {
 			before: template("shop:1", old), after: template("shop:1", old), stamp: old,
 		},
+		"changed by its owner, where the operator retried": {
+			before: template("shop:1", retried), after: template("shop:2", retried), want: want, stamp: retried,
+		},
+		// What another webhook adds later looks like a change.
+		"replaced without the stamp, where the operator retried": {
+			before: template("shop:2", retried), after: template("shop:1", nil), want: want, stamp: retried,
+		},
 		"rolled back to a template with an older stamp": {
 			before: template("shop:2", want), after: template("shop:1", old), want: want, stamp: want,
 		},
