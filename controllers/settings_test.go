@@ -123,7 +123,7 @@ func TestKeeperNamesWhatStaysInItsWay(t *testing.T) {
 	})
 	create(t, annotatedDeployment(elsewhere, "api", home+"/shop"))
 	for range 2 {
-		result, err := f.Reconciler.Reconcile(t.Context(), stack)
+		result, err := f.Reconcile(t.Context(), stack)
 		if err != nil || result.RequeueAfter == 0 {
 			t.Errorf("looked at again after %s, %v, want after a while and no error", result.RequeueAfter, err)
 		}

@@ -42,13 +42,21 @@ func TestVersionOfBelievesTheNameAndTheLabelsTogether(t *testing.T) {
 			t.Errorf("%s is of the stack %s", name, stack)
 		}
 	}
+}
+
+func TestVersionOfKnowsHashesAlone(t *testing.T) {
+	const hash = "0123456789abcdef0123456789abcdef"
 	for _, wrong := range []string{"0f", "a.b", hash + "0", strings.ToUpper(hash)} {
 		if secret := secretOf("web", "obstack.shop.shop."+wrong, wrong); isVersion(&secret) {
 			t.Errorf("%s is the hash of a version", wrong)
 		}
 	}
+}
+
+func TestStackOfReadsTheNameAlone(t *testing.T) {
+	want := types.NamespacedName{Namespace: "shop", Name: "shop"}
 	unlabelled := metav1.ObjectMeta{Name: "obstack.shop.shop.0f"}
-	if stack, ok := StackOf(&unlabelled); !ok || stack != want.Stack {
+	if stack, ok := StackOf(&unlabelled); !ok || stack != want {
 		t.Errorf("what lost its labels is of the stack %s, %v", stack, ok)
 	}
 	for _, name := range []string{"obstack.shop-tasks-main", "mine.a.b.c", "obstack.a.b.c.d"} {

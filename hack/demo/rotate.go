@@ -58,7 +58,9 @@ func maxConcurrent(stack *obsv1.ObservabilityStack) int {
 // checkSettings compares what Pods read with what the user wrote; neither is printed.
 func (d *demo) checkSettings(ctx context.Context, stack *obsv1.ObservabilityStack) error {
 	settings := &corev1.Secret{}
-	key := client.ObjectKey{Namespace: stack.Namespace, Name: obsv1.SettingsName(stack.Namespace, stack.Name, stack.Status.ConfigHash)}
+	key := client.ObjectKey{
+		Namespace: stack.Namespace, Name: obsv1.SettingsName(stack.Namespace, stack.Name, stack.Status.ConfigHash),
+	}
 	if err := d.api.Get(ctx, key, settings); err != nil {
 		return fmt.Errorf("read the settings: %w", err)
 	}

@@ -73,22 +73,29 @@ func (s *server) policyBounds(t *testing.T) {
 			if minor < tc.Since {
 				t.Skipf("Kubernetes 1.%d knows no such case", minor)
 			}
-			err := tc.do(t.Context(), operator)
-			switch {
-			case tc.Refused == "" && err != nil:
-				t.Errorf("%v, want it allowed", err)
-			case tc.Refused != "" && !refusedBy(err, "obstack-operator", tc.Refused):
-				t.Errorf("%v, want the policy to refuse it with %q", err, tc.Refused)
-			}
-			if tc.Refused != "" {
-				if err := tc.do(t.Context(), s.account(t, "somebody")); err != nil {
-					t.Errorf("as somebody else: %v, want it allowed", err)
-				}
-			}
+			s.wantBound(t, operator, tc)
 		})
 	}
 	t.Run("in two steps", func(t *testing.T) { s.policyBoundsSteps(t, operator) })
 	t.Run("in steps that are stamps", func(t *testing.T) { s.policyAllowsStamps(t, operator) })
+}
+
+// wantBound does as the operator, and as somebody else, what the policy may refuse the operator.
+func (s *server) wantBound(t *testing.T, operator client.Client, tc policyCase) {
+	t.Helper()
+	err := tc.do(t.Context(), operator)
+	switch {
+	case tc.Refused == "" && err != nil:
+		t.Errorf("%v, want it allowed", err)
+	case tc.Refused != "" && !refusedBy(err, "obstack-operator", tc.Refused):
+		t.Errorf("%v, want the policy to refuse it with %q", err, tc.Refused)
+	}
+	if tc.Refused == "" {
+		return
+	}
+	if err := tc.do(t.Context(), s.account(t, "somebody")); err != nil {
+		t.Errorf("as somebody else: %v, want it allowed", err)
+	}
 }
 
 // policyBoundsSteps tries, for real, what no single request shows: to write first who set which

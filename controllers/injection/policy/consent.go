@@ -46,8 +46,8 @@ func Decide(claim Claim, namespace string, labels map[string]string, stack *obsv
 				"spec.injection.namespaces", claim.Stack, namespace)}
 	case !stack.Spec.HasSettings(true):
 		return Decision{Reason: obsv1.ReasonNothingToInject, Message: fmt.Sprintf(
-			"ObservabilityStack %s has no settings for workloads: add spec.environment, spec.sentry, spec.logging or spec.injection.env to it",
-			claim.Stack)}
+			"ObservabilityStack %s has no settings for workloads: add spec.environment, spec.sentry, spec.logging or "+
+				"spec.injection.env to it", claim.Stack)}
 	default:
 		return Decision{Granted: true}
 	}
