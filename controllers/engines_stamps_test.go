@@ -124,7 +124,8 @@ var stampingCases = map[string]stampingCase{
 	},
 	"changed where the operator retried": {
 		own: keys(stackKey, "shop"), want: strings.Replace(wantStamped, "config", "attempt=1 config", 1),
-		retried: true, current: version, update: func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = "shop:2" },
+		retried: true, current: version,
+		update: func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = "shop:2" },
 	},
 	// A stack may be pruned and come back, and an annotation be mistyped for a minute.
 	"replaced without stamp while its stack is gone": {

@@ -152,6 +152,39 @@ func TestWebhooksCoverJobsAndPodsOfALabelledNamespace(t *testing.T) {
 	}
 }
 
+// A Namespace's label is known when a workload is made, so that there is one rollout, the owner's:
+// none comes later, and with the policy Manual nothing else would inject.
+func TestEveryEngineStampsInALabelledNamespaceAtOnce(t *testing.T) {
+	for _, engine := range engines {
+		for _, rollouts := range []obsv1.RolloutPolicy{obsv1.RolloutManual, obsv1.RolloutAutomatic} {
+			t.Run(engine+"/"+string(rollouts), func(t *testing.T) {
+				f := newInjecting(t)
+				ns := labelledNamespace(t, map[string]string{obsv1.LabelUseStack: "shop", labelEngine: engine})
+				stack := settingsStack(t, ns, func(spec *obsv1.ObservabilityStackSpec) {
+					spec.Injection = &obsv1.InjectionSpec{Rollout: &obsv1.RolloutSpec{Policy: rollouts}}
+				})
+				f.reconcileStack(t, stack)
+				awaitPolicies(t, ns)
+				d := annotatedDeployment(ns, "api", "")
+				d.Annotations = nil
+				create(t, d)
+				wantStamp(t, d, ns+"/shop", stack.Status.ConfigHash)
+				pod := &corev1.Pod{ObjectMeta: d.Spec.Template.ObjectMeta, Spec: d.Spec.Template.Spec}
+				pod.Namespace, pod.Name = ns, "api"
+				create(t, pod)
+				if len(pod.Spec.Containers[0].EnvFrom) != 1 || pod.Annotations[obsv1.MarkInjected] != stack.Status.ConfigHash {
+					t.Errorf("its Pod has %v and envFrom %+v, want the settings", pod.Annotations, pod.Spec.Containers[0].EnvFrom)
+				}
+				for range 3 {
+					f.reconcileStack(t, stack)
+					f.reconcileWorkload(t, d)
+				}
+				wantGeneration(t, d, 1)
+			})
+		}
+	}
+}
+
 // labelledNamespace is made with its labels: the API server learns of later ones a little later.
 func labelledNamespace(t *testing.T, labels map[string]string) string {
 	t.Helper()
