@@ -24,8 +24,10 @@ type injectionCase struct {
 }
 
 const (
-	version  = "0123456789abcdef"
-	defaults = "api web"
+	version = "0123456789abcdef"
+	// ofPayments is the version of those that choose the Sentry project payments.
+	ofPayments = "00112233445566"
+	defaults   = "api web"
 )
 
 // wholeStamp are the labels of a whole stamp.
@@ -70,12 +72,14 @@ func everyOf100(suffix string) string {
 
 const (
 	stackKey, choice, inject = obsv1.AnnotationStack, obsv1.AnnotationContainers, obsv1.AnnotationInject
+	project                  = obsv1.AnnotationSentryProject
 	ofWorkload, noRelease    = obsv1.StampWorkload, obsv1.AnnotationSentryRelease
 )
 
 // stampedCases are Pods of stamped templates.
 var stampedCases = map[string]injectionCase{
-	"stamped": {labels: wholeStamp(), want: defaults},
+	"stamped, of a project since": {labels: wholeStamp(), annotations: keys(project, "payments"), want: defaults},
+	"stamped":                     {labels: wholeStamp(), want: defaults},
 	"choice of the stamp": {
 		labels:      wholeStamp(),
 		annotations: keys(obsv1.StampContainers, "api"),
@@ -192,11 +196,16 @@ func owned(apiVersion, kind string) func(*corev1.Pod) {
 
 // unstampedCases are Pods that no template stamped.
 var unstampedCases = map[string]injectionCase{
-	"nothing":                     {},
-	"annotated":                   {annotations: keys(stackKey, "shop"), want: defaults},
-	"annotated in full":           {annotations: keys(stackKey, "NS/shop"), want: defaults},
-	"annotated for the other":     {annotations: keys(stackKey, "other"), want: defaults},
-	"annotated for none":          {annotations: keys(stackKey, "none")},
+	"nothing":                 {},
+	"annotated":               {annotations: keys(stackKey, "shop"), want: defaults},
+	"annotated in full":       {annotations: keys(stackKey, "NS/shop"), want: defaults},
+	"annotated for the other": {annotations: keys(stackKey, "other"), want: defaults},
+	"annotated for none":      {annotations: keys(stackKey, "none")},
+	"for a project": {
+		annotations: keys(stackKey, "shop", project, "payments"), want: "payments: " + defaults,
+	},
+	"for a project without name":  {annotations: keys(stackKey, "shop", project, ""), want: defaults},
+	"for an unknown project":      {annotations: keys(stackKey, "shop", project, "none")},
 	"annotated for one elsewhere": {annotations: keys(stackKey, "elsewhere/shop")},
 	"annotated, with a choice":    {annotations: keys(stackKey, "shop", choice, "web"), want: "web"},
 	"annotated and opted out":     {annotations: keys(stackKey, "shop", inject, "false")},

@@ -59,7 +59,17 @@ var stampingCases = map[string]stampingCase{
 		template: keys(stackKey, "shop"),
 		want:     wantStamped,
 	},
-	"annotated for none":        {own: keys(stackKey, "none")},
+	"annotated for none": {own: keys(stackKey, "none")},
+	"for a project": {
+		own:  keys(stackKey, "shop", project, "payments"),
+		want: strings.ReplaceAll(wantStamped, version, ofPayments),
+	},
+	"for the project of its template": {
+		own:      keys(stackKey, "shop", project, "none"),
+		template: keys(project, "payments"),
+		want:     strings.ReplaceAll(wantStamped, version, ofPayments),
+	},
+	"for an unknown project":    {own: keys(stackKey, "shop", project, "none")},
 	"opted out":                 {own: keys(stackKey, "shop", inject, "false")},
 	"opted out in its template": {own: keys(stackKey, "shop"), template: keys(inject, "false")},
 	"with a choice": {
@@ -205,10 +215,8 @@ func setStack(t *testing.T, namespace, release, version string) {
 	t.Helper()
 	stack := &obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop"}}
 	refresh(t, stack)
-	stack.Spec.Sentry = nil
-	if release != "" {
-		stack.Spec.Sentry = &obsv1.SentrySpec{Release: release, DSNFrom: from("shop-sentry", "dsn")}
-	}
+	stack.Spec.Sentry = sentryProjects()
+	stack.Spec.Sentry.Release = release
 	if err := live.Update(t.Context(), stack); err != nil {
 		t.Fatal(err)
 	}

@@ -34,14 +34,20 @@ func engineNamespaces(t *testing.T, labels map[string]string) map[string]string 
 		for _, name := range []string{"shop", "other"} {
 			stack := &obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: namespaces[engine], Name: name}}
 			stack.Spec.Environment = "production"
+			stack.Spec.Sentry = sentryProjects()
 			create(t, stack)
 			stack.Status.ConfigHash = version
+			stack.Status.Projects = []obsv1.SentryProjectStatus{{Name: "payments", ConfigHash: ofPayments}}
 			if err := live.Status().Update(t.Context(), stack); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	return namespaces
+}
+
+func sentryProjects() *obsv1.SentrySpec {
+	return &obsv1.SentrySpec{Projects: []obsv1.SentryProject{{Name: "payments", DSNFrom: *from("sentry-payments", "dsn")}}}
 }
 
 // The Pod gets the same bytes, whatever injects them: the policies that the API server evaluates
@@ -123,12 +129,17 @@ func replaced(all map[string]string, namespace string) map[string]string {
 	return all
 }
 
-// summary lists the containers that take settings before all else, and their releases.
+// summary lists the containers that take settings before all else, and their releases, after the
+// project.
 func summary(pod *corev1.Pod) string {
-	if pod.Annotations[obsv1.MarkInjected] != version {
+	var names []string
+	switch pod.Annotations[obsv1.MarkInjected] {
+	case version:
+	case ofPayments:
+		names = append(names, "payments:")
+	default:
 		return ""
 	}
-	var names []string
 	for _, c := range pod.Spec.Containers {
 		if len(c.EnvFrom) == 0 || c.EnvFrom[0].SecretRef == nil {
 			continue

@@ -40,7 +40,7 @@ func settings(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	}
 	own := made.of(Variant{Env: true})
 	out := available(nil, fmt.Sprintf("Secret %s holds %s", made.name(own), count(len(own.data), "variable")))
-	if n := len(in.Versions); n > maxVersions+len(made.projects)-1 {
+	if n := len(in.Versions); n > maxVersions+len(made.hashes())-1 {
 		why := "which are kept while Pod templates or Pods name them: restart workloads that run an old one, and see " +
 			"which do with kubectl get pods -L " + obsv1.StampVersion
 		if in.Workloads == nil {
@@ -55,8 +55,8 @@ func settings(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	return out
 }
 
-// maxVersions of a stack's settings in a namespace, for each Sentry project that there is beside
-// the default one more, are nothing to report.
+// maxVersions of a stack's settings in a namespace are nothing to report, and one more for each
+// that is wanted beside the first.
 const maxVersions = 20
 
 // Variant is what of a stack's settings a workload gets.
@@ -115,10 +115,14 @@ func NewSettings(stack *obsv1.ObservabilityStack, values map[KeyRef]Value, versi
 				continue
 			}
 			v := s.variant(project, env)
-			if v.undecided {
+			switch hash := hashes[v.content]; {
+			case v.undecided:
 				v.hash = stack.Status.Version(project.name, env) // The last good settings stay.
-			} else if hash := hashes[v.content]; hash != "" {
+			case v.data == nil: // There is nothing to give.
+			case hash != "":
 				v.hash = hash
+			default:
+				hashes[v.content] = v.hash // Two projects may share a DSN.
 			}
 			s.variants[Variant{project.name, env}] = v
 		}
@@ -169,6 +173,15 @@ func (s *Settings) of(v Variant) *variant {
 // it is made of the revisions of what Secrets hold, does not reveal that. It is empty if there is
 // nothing to give.
 func (s *Settings) Hash(v Variant) string { return s.of(v).hash }
+
+// hashes are the versions that are wanted.
+func (s *Settings) hashes() map[string]bool {
+	hashes := map[string]bool{}
+	for _, v := range s.variants {
+		hashes[v.hash] = true
+	}
+	return hashes
+}
 
 // Projects are the versions of those workloads that choose a Sentry project.
 func (s *Settings) Projects() (all []obsv1.SentryProjectStatus) {

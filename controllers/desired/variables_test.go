@@ -164,3 +164,26 @@ func TestSettingsHoldTheProjectWhoseDSNIsWrong(t *testing.T) {
 		t.Errorf("condition = %s: %s", out.Reason, out.Message)
 	}
 }
+
+// Equal settings are one version, in the pass that makes them as in the next, which finds them.
+func TestSettingsOfProjectsWithOneDSNAreOneVersion(t *testing.T) {
+	stack, in := projectStack()
+	shared := dsnValue("https://shared@sentry.example/1")
+	shared.Revision = "of another Secret"
+	in.Values[KeyRef{Name: "sentry-payments", Key: "dsn"}] = shared
+	in.Values[KeyRef{Name: "sentry-basket", Key: "dsn"}] = dsnValue(shared.Value)
+	first := NewSettings(stack, in.Values, nil)
+	if first.Hash(payments) != first.Hash(basket) || first.Hash(own) == first.Hash(basket) {
+		t.Errorf("projects have the versions %+v, want one", first.Projects())
+	}
+	var versions []SettingsVersion
+	for _, secret := range first.Secrets(nil) {
+		versions = append(versions, SettingsVersion{
+			Hash: secret.Labels[obsv1.StampVersion], Content: secret.Annotations[obsv1.AnnotationContent],
+		})
+	}
+	second := NewSettings(stack, in.Values, versions)
+	if len(versions) != 2 || second.Hash(payments) != first.Hash(payments) {
+		t.Errorf("of %d versions payments has %s, before %s", len(versions), second.Hash(payments), first.Hash(payments))
+	}
+}

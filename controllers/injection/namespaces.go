@@ -16,22 +16,21 @@ import (
 	"obstack.dev/obstack/controllers/metadata"
 )
 
-// asking are the namespaces that name a stack by label and that it admits. They have its settings
-// before they have a workload, so that the first Job or Pod finds them.
-func (r *Reader) asking(ctx context.Context, stack *obsv1.ObservabilityStack) ([]string, error) {
+// asking notes what those namespaces need that name a stack by label and that it admits. They have
+// its settings before they have a workload, so that the first Job or Pod finds them.
+func (r *Reader) asking(ctx context.Context, stack *obsv1.ObservabilityStack, state *policy.State) error {
 	list := metadata.ListOf(metadata.Namespace)
 	key := client.ObjectKeyFromObject(stack)
 	if err := r.Main.List(ctx, list, client.MatchingFields{indexNamed: key.String()}); err != nil {
-		return nil, fmt.Errorf("list Namespaces: %w", err)
+		return fmt.Errorf("list Namespaces: %w", err)
 	}
-	var names []string
 	for _, namespace := range list.Items {
 		if r.Watched(namespace.Name) && namespace.DeletionTimestamp.IsZero() &&
 			policy.Admits(stack, namespace.Name, namespace.Labels) {
-			names = append(names, namespace.Name)
+			state.Need(namespace.Name, policy.NamespaceClaim(&namespace).Variant)
 		}
 	}
-	return names, nil
+	return nil
 }
 
 // stacksOfNamespace maps a Namespace to the stacks that it names itself, before a change and after

@@ -43,15 +43,11 @@ func (i *Injector) Observe(ctx context.Context, stack *obsv1.ObservabilityStack)
 		return state, err
 	}
 	for _, c := range others {
-		state.Namespaces = append(state.Namespaces, c.Namespace)
+		state.Need(c.Namespace, c.Variant)
 	}
-	asking, err := i.Reader.asking(ctx, stack)
-	if err != nil {
+	if err := i.Reader.asking(ctx, stack, &state); err != nil {
 		return state, err
 	}
-	state.Namespaces = append(state.Namespaces, asking...)
-	slices.Sort(state.Namespaces)
-	state.Namespaces = slices.Compact(state.Namespaces)
 	state.Candidates = slices.Concat(state.Candidates, released, others)
 	i.load(key, &state)
 	return state, nil
@@ -81,10 +77,10 @@ func add(state *policy.State, stack *obsv1.ObservabilityStack, w *policy.Workloa
 	}
 	// A namespace that is being deleted takes no more objects.
 	if namespace.DeletionTimestamp.IsZero() {
-		state.Namespaces = append(state.Namespaces, w.Namespace)
+		state.Need(w.Namespace, claim.Variant)
 	}
 	state.Candidates = append(state.Candidates, policy.Candidate{
-		Workload: w, Want: policy.StampFor(claim, stack, w.Name, ""), Pods: pods,
+		Workload: w, Want: policy.StampFor(claim, stack, w.Name, ""), Variant: claim.Variant, Pods: pods,
 	})
 }
 
@@ -108,7 +104,11 @@ func (i *Injector) otherPods(ctx context.Context, stack *obsv1.ObservabilityStac
 			policy.Admits(stack, key.Namespace, namespace.Labels) {
 			w := &policy.Workload{}
 			w.Kind, w.Namespace, w.Name = key.Kind, key.Namespace, key.Name
-			others = append(others, policy.Candidate{Workload: w, Want: want, Pods: of})
+			variant := policy.Variant{Project: of[0].Project, Env: key.Namespace == stack.Namespace}
+			if !variant.Env {
+				variant.Env, _ = policy.AcceptsEnv(namespace)
+			}
+			others = append(others, policy.Candidate{Workload: w, Want: want, Variant: variant, Pods: of})
 		}
 	}
 	return others, nil

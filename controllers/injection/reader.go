@@ -134,6 +134,7 @@ func (r *Reader) Pods(ctx context.Context, stack types.NamespacedName) (map[poli
 		owner := policy.OwnerOf(&pod.ObjectMeta)
 		pods[owner] = append(pods[owner], policy.Pod{
 			Mark: pod.Annotations[obsv1.MarkInjected], Deleting: !pod.DeletionTimestamp.IsZero(),
+			Project: pod.Annotations[obsv1.AnnotationSentryProject],
 		})
 	}
 	return pods, nil

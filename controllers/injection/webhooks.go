@@ -62,7 +62,7 @@ func (h *PodWebhook) Handle(ctx context.Context, req admission.Request) admissio
 		countInjection("failed", "LookupFailed")
 		return failed(ctx, err)
 	}
-	claim := policy.PodClaim(pod, req.Namespace, namespace.Labels)
+	claim := policy.PodClaim(pod, req.Namespace, namespace)
 	stack, err := h.stack(ctx, claim)
 	if err != nil {
 		countInjection("failed", "LookupFailed")

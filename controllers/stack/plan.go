@@ -32,7 +32,7 @@ func newPlan(stack *obsv1.ObservabilityStack, observed observation, settings wri
 	in := observed.inputs
 	in.Settings = settings.Settings
 	if observed.workloads != nil {
-		workloads := policy.NewPlan(stack, *observed.workloads, settings.version(stack, observed))
+		workloads := policy.NewPlan(stack, *observed.workloads, settings.version(observed))
 		for namespace, err := range settings.failures {
 			reason, _, _ := explain(err)
 			workloads.Because(namespace, reason)

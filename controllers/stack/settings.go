@@ -29,7 +29,7 @@ type written struct {
 func (r *Reconciler) writeSettings(ctx context.Context, stack *obsv1.ObservabilityStack, observed observation) written {
 	made := desired.NewSettings(stack, observed.inputs.Values, observed.inputs.Versions)
 	want := settings.Wanted{
-		Stack: client.ObjectKeyFromObject(stack), Secrets: made.Secrets(observed.variants(stack)),
+		Stack: client.ObjectKeyFromObject(stack), Secrets: made.Secrets(observed.variants()),
 		Exist: observed.versions, Held: made.Held(),
 	}
 	done := written{Settings: made}
@@ -41,31 +41,28 @@ func (r *Reconciler) writeSettings(ctx context.Context, stack *obsv1.Observabili
 	return done
 }
 
-// variants are what the workloads of each namespace get that can be written to.
-func (o *observation) variants(stack *obsv1.ObservabilityStack) map[string][]desired.Variant {
+// variants are what of the settings each namespace needs.
+func (o *observation) variants() map[string][]desired.Variant {
 	variants := map[string][]desired.Variant{}
 	if o.workloads != nil {
-		for _, namespace := range o.workloads.Namespaces {
-			variants[namespace] = []desired.Variant{variantOf(stack, namespace)}
+		for namespace, needed := range o.workloads.Namespaces {
+			for _, variant := range needed {
+				variants[namespace] = append(variants[namespace], desired.Variant(variant))
+			}
 		}
 	}
 	return variants
 }
 
-// variantOf is what the workloads of a namespace get.
-func variantOf(stack *obsv1.ObservabilityStack, namespace string) desired.Variant {
-	return desired.Variant{Env: namespace == stack.Namespace}
-}
-
 // version is the hash of the settings that a workload should have. It is empty where they are not
 // there: they could not be written, or bad input leaves none to write.
-func (w *written) version(stack *obsv1.ObservabilityStack, observed observation) func(*policy.Candidate) string {
+func (w *written) version(observed observation) func(*policy.Candidate) string {
 	exists := map[types.NamespacedName]bool{}
 	for _, version := range observed.versions {
 		exists[types.NamespacedName{Namespace: version.Namespace, Name: version.Labels[obsv1.StampVersion]}] = true
 	}
 	return func(c *policy.Candidate) string {
-		variant := variantOf(stack, c.Namespace)
+		variant := desired.Variant(c.Variant)
 		hash := w.Hash(variant)
 		if w.failures[c.Namespace] != nil ||
 			w.Undecided(variant) && !exists[types.NamespacedName{Namespace: c.Namespace, Name: hash}] {

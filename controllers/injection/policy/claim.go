@@ -27,8 +27,20 @@ type Claim struct {
 	OwnRelease bool
 	// Inherited reports whether the Namespace alone asks.
 	Inherited bool
+	// Variant is what of the stack's settings is asked for.
+	Variant Variant
+	// Warning is what the Namespace should not accept, because it is not known.
+	Warning string
 	// Problem is a wrong annotation, and what to write instead. With one, Stack is zero.
 	Problem string
+}
+
+// Variant is what of a stack's settings a workload gets.
+type Variant struct {
+	// Project is the one of spec.sentry.projects that it chooses; the default if it is empty.
+	Project string
+	// Env reports whether it gets spec.injection.env and the URLs of brokers.
+	Env bool
 }
 
 // Made reports whether anything is asked for.
@@ -42,20 +54,20 @@ func ClaimOf(w *Workload, namespace *metav1.PartialObjectMetadata) Claim {
 	if w.Labels[obsv1.LabelManagedBy] == obsv1.ManagedBy || w.OfCronJob() || w.Finished() {
 		return Claim{}
 	}
-	var labels map[string]string
-	if namespace != nil {
-		labels = namespace.Labels
+	if namespace == nil {
+		namespace = &metav1.PartialObjectMetadata{}
 	}
-	return claim(w.Namespace, []map[string]string{w.PodTemplate().Metadata.Annotations, w.Annotations}, labels)
+	return claim(w.Namespace, []map[string]string{w.PodTemplate().Metadata.Annotations, w.Annotations}, namespace)
 }
 
 // NamespaceClaim reads the labels of a Namespace.
 func NamespaceClaim(namespace metav1.Object) Claim {
-	return claim(namespace.GetName(), nil, namespace.GetLabels())
+	return claim(namespace.GetName(), nil, namespace)
 }
 
-// PodClaim reads a Pod's stamp, and without one its annotations and the labels of its Namespace.
-func PodClaim(pod *corev1.Pod, namespace string, labels map[string]string) Claim {
+// PodClaim reads a Pod's stamp, and without one its annotations and the labels of its Namespace,
+// of which the Pod may not know the name yet.
+func PodClaim(pod *corev1.Pod, namespace string, meta metav1.Object) Claim {
 	stamp, _ := StampOf(pod.Labels, pod.Annotations)
 	_, labelled := pod.Labels[obsv1.StampStack]
 	if _, stamped := pod.Labels[obsv1.StampVersion]; stamped && !stamp.Complete() {
@@ -66,7 +78,7 @@ func PodClaim(pod *corev1.Pod, namespace string, labels map[string]string) Claim
 		if hasWorkload(pod) {
 			return Claim{}
 		}
-		return claim(namespace, []map[string]string{pod.Annotations}, labels)
+		return claim(namespace, []map[string]string{pod.Annotations}, meta)
 	}
 	// Written by hand, the label may stand alone, and names a stack beside the Pod.
 	stamp.Stack.Namespace = cmp.Or(stamp.Stack.Namespace, namespace)
@@ -74,7 +86,7 @@ func PodClaim(pod *corev1.Pod, namespace string, labels map[string]string) Claim
 	if stamp.Containers != "" {
 		stamped[obsv1.AnnotationContainers] = stamp.Containers
 	}
-	claimed := claim(namespace, []map[string]string{pod.Annotations, stamped}, nil)
+	claimed := claim(namespace, []map[string]string{pod.Annotations, stamped}, meta)
 	// An annotation that came after the stamp, which a webhook or the operator will change too.
 	if claimed.Made() && claimed.Stack != stamp.Stack {
 		return Claim{}
@@ -94,7 +106,8 @@ func hasWorkload(pod *corev1.Pod) bool {
 }
 
 // claim reads annotations from those that win to those that lose, and then the Namespace's labels.
-func claim(namespace string, sources []map[string]string, labels map[string]string) Claim {
+func claim(namespace string, sources []map[string]string, meta metav1.Object) Claim {
+	labels := meta.GetLabels()
 	stack, asked := first(sources, obsv1.AnnotationStack)
 	key := "annotation " + obsv1.AnnotationStack
 	hint := "write the NAME of an ObservabilityStack in this namespace, or NAMESPACE/NAME"
@@ -122,8 +135,32 @@ func claim(namespace string, sources []map[string]string, labels map[string]stri
 			return Claim{Problem: problem("annotation "+obsv1.AnnotationContainers, value, hint)}
 		}
 	}
+	claimed.Variant.Project, _ = first(sources, obsv1.AnnotationSentryProject)
+	claimed.Variant.Env = reference.Namespace == namespace
+	if !claimed.Variant.Env {
+		claimed.Variant.Env, claimed.Warning = AcceptsEnv(meta)
+	}
 	return claimed
 }
+
+// AcceptsEnv reports whether a Namespace has its workloads take the variables of other namespaces'
+// stacks, and what is wrong with what it accepts. Its consent to a DSN is none to code.
+func AcceptsEnv(namespace metav1.Object) (env bool, wrong string) {
+	value, set := namespace.GetAnnotations()[obsv1.AnnotationAccept]
+	for word := range strings.SplitSeq(value, ",") {
+		switch word = strings.TrimSpace(word); {
+		case word == acceptEnv:
+			env = true
+		case set && wrong == "":
+			wrong = problem("annotation "+obsv1.AnnotationAccept+" of the Namespace", word,
+				fmt.Sprintf("write %q, or remove it", acceptEnv))
+		}
+	}
+	return env, wrong
+}
+
+// acceptEnv is what a Namespace accepts.
+const acceptEnv = "env"
 
 // optedOut reports whether any source opts out, or what is wrong with how it tries to.
 func optedOut(sources []map[string]string) (out bool, wrong string) {

@@ -28,8 +28,11 @@ func namespaceMeta(labels map[string]string) *metav1.PartialObjectMetadata {
 	return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "shop", Labels: labels}}
 }
 
+// named is the claim of something in the namespace shop.
 func named(namespace, name string) Claim {
-	return Claim{Stack: types.NamespacedName{Namespace: namespace, Name: name}}
+	return Claim{
+		Stack: types.NamespacedName{Namespace: namespace, Name: name}, Variant: Variant{Env: namespace == "shop"},
+	}
 }
 
 func TestClaimOfPrecedence(t *testing.T) {
@@ -156,7 +159,7 @@ func TestPodClaim(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: tc.labels, Annotations: tc.annotations}}
-			if diff := cmp.Diff(tc.want, PodClaim(pod, "shop", nil)); diff != "" {
+			if diff := cmp.Diff(tc.want, PodClaim(pod, "shop", &metav1.ObjectMeta{})); diff != "" {
 				t.Errorf("claim (-want +got):\n%s", diff)
 			}
 		})

@@ -44,13 +44,50 @@ func Decide(claim Claim, namespace string, labels map[string]string, stack *obsv
 		return Decision{Reason: obsv1.ReasonNamespaceNotAdmitted, Message: fmt.Sprintf(
 			"ObservabilityStack %s does not admit workloads of namespace %s: its owner must list it in "+
 				"spec.injection.namespaces", claim.Stack, namespace)}
+	default:
+		return decideVariant(claim, stack)
+	}
+}
+
+// decideVariant decides about a claim that is granted as such, by what of the settings it is for.
+func decideVariant(claim Claim, stack *obsv1.ObservabilityStack) Decision {
+	project := claim.Variant.Project
+	switch {
+	case project != "" && stack.Spec.Sentry.Project(project) == nil:
+		return Decision{Reason: obsv1.ReasonUnknownSentryProject,
+			Message: problem("annotation "+obsv1.AnnotationSentryProject, project, projectsToWrite(stack))}
 	case !stack.Spec.HasSettings(true):
 		return Decision{Reason: obsv1.ReasonNothingToInject, Message: fmt.Sprintf(
 			"ObservabilityStack %s has no settings for workloads: add spec.environment, spec.sentry, spec.logging or "+
 				"spec.injection.env to it", claim.Stack)}
+	case !stack.Spec.HasSettings(claim.Variant.Env):
+		return Decision{Reason: obsv1.ReasonNothingToInject, Message: fmt.Sprintf(
+			"ObservabilityStack %s has variables alone, which this namespace does not accept: annotate the Namespace with "+
+				"%s: %s", claim.Stack, obsv1.AnnotationAccept, acceptEnv)}
+	case claim.Warning != "":
+		return Decision{Granted: true, Reason: obsv1.ReasonInvalidAnnotation, Message: claim.Warning}
 	default:
 		return Decision{Granted: true}
 	}
+}
+
+// projectsToWrite lists the projects of a stack, as far as a message has room.
+func projectsToWrite(stack *obsv1.ObservabilityStack) string {
+	var names []string
+	if stack.Spec.Sentry != nil {
+		for _, project := range stack.Spec.Sentry.Projects {
+			names = append(names, project.Name)
+		}
+	}
+	list := strings.Join(slices.Sorted(slices.Values(names)), ", ")
+	if len(list) > maxProblem {
+		list = list[:maxProblem] + "..."
+	}
+	hint := fmt.Sprintf("spec.sentry.projects of ObservabilityStack %s/%s", stack.Namespace, stack.Name)
+	if list == "" {
+		return hint + " is empty: remove the annotation"
+	}
+	return hint + " has " + list + ": write one of them, or remove the annotation"
 }
 
 // holds reports whether it cannot be said if a stack admits another namespace.

@@ -119,7 +119,7 @@ func TestDecidePodHoldsUntilConsentIsRevoked(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: testStamp.Labels()}}
-			got, stamp := DecidePod(pod, PodClaim(pod, "web", known), "web", known, tc.stack)
+			got, stamp := DecidePod(pod, PodClaim(pod, "web", &metav1.ObjectMeta{Labels: known}), "web", known, tc.stack)
 			if got.Granted && stamp != testStamp {
 				t.Errorf("stamp = %+v, want that of the Pod", stamp)
 			}

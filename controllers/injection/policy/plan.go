@@ -17,10 +17,20 @@ type State struct {
 	Now time.Time
 	// Candidates are the workloads whose claim is granted, and those to release.
 	Candidates []Candidate
-	// Namespaces of the candidates, but for those that are being deleted; sorted.
-	Namespaces []string
+	// Namespaces have what of the settings is asked for in each, but for those that are being deleted.
+	Namespaces map[string][]Variant
 	// Refused are the workloads whose claim is not granted.
 	Refused []Refusal
+}
+
+// Need notes what of the settings is asked for in a namespace.
+func (s *State) Need(namespace string, variant Variant) {
+	if s.Namespaces == nil {
+		s.Namespaces = map[string][]Variant{}
+	}
+	if !slices.Contains(s.Namespaces[namespace], variant) {
+		s.Namespaces[namespace] = append(s.Namespaces[namespace], variant)
+	}
 }
 
 // Refusal is a workload whose claim is not granted, and why.

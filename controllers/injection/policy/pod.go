@@ -22,17 +22,18 @@ func DecidePod(pod *corev1.Pod, claim Claim, namespace string, labels map[string
 	stack *obsv1.ObservabilityStack) (Decision, Stamp) {
 	decision := Decide(claim, namespace, labels, stack)
 	stamp, _ := StampOf(pod.Labels, pod.Annotations)
+	version := claim.version(stack)
 	switch {
 	case !claim.Made():
 	case stamp.Complete():
 		if decision.Reason != obsv1.ReasonNamespaceNotAdmitted {
 			decision = Decision{Granted: true}
 		}
-	case decision.Granted && stack.Status.ConfigHash == "":
+	case decision.Granted && version == "":
 		decision = Decision{Reason: obsv1.ReasonWaitingForSettings, Message: fmt.Sprintf(
 			"ObservabilityStack %s has no settings yet: see its status", claim.Stack)}
 	case decision.Granted:
-		stamp.Stack, stamp.ConfigHash = claim.Stack, stack.Status.ConfigHash
+		stamp.Stack, stamp.ConfigHash = claim.Stack, version
 	}
 	names := make([]string, 0, len(pod.Spec.Containers))
 	for i := range pod.Spec.Containers {

@@ -14,6 +14,8 @@ type Candidate struct {
 	*Workload
 	// Want is the stamp that its template should have, whatever the attempt; a plan adds the hash.
 	Want Stamp
+	// Variant is what of the settings it gets.
+	Variant Variant
 	// Release reports whether the owner took the annotation away, so that no stamp is wanted.
 	Release bool
 	// Pods are those that carry a stamp.
@@ -28,6 +30,8 @@ type Pod struct {
 	Mark string
 	// Deleting reports whether it is being deleted.
 	Deleting bool
+	// Project is the Sentry project that it chooses itself.
+	Project string
 }
 
 // Progress is how far a candidate is.

@@ -44,6 +44,14 @@ func StampFor(claim Claim, stack *obsv1.ObservabilityStack, workload, configHash
 	return stamp
 }
 
+// version is that of the settings that a claim is for; empty if there is none yet.
+func (c Claim) version(stack *obsv1.ObservabilityStack) string {
+	if stack == nil {
+		return ""
+	}
+	return stack.Status.Version(c.Variant.Project, c.Variant.Env)
+}
+
 // StampOf reads the stamp of a template or Pod; ok reports whether there is any part of one. The
 // hash is that of the label: its annotation is for whoever reads it.
 func StampOf(labels, annotations map[string]string) (stamp Stamp, ok bool) {

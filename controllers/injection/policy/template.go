@@ -34,13 +34,14 @@ func (c *TemplateChange) Decide(w *Workload, claim Claim, labels map[string]stri
 	stack *obsv1.ObservabilityStack) Decision {
 	decision := Decide(claim, w.Namespace, labels, stack).Check(claim, w.PodTemplate().ContainerNames())
 	c.Claimed = claim.Made()
-	if decision.Granted && stack.Status.ConfigHash != "" {
+	if version := claim.version(stack); decision.Granted && version != "" {
 		// A name that is to be generated is not known yet.
-		c.Want = new(StampFor(claim, stack, w.Name, stack.Status.ConfigHash))
+		c.Want = new(StampFor(claim, stack, w.Name, version))
 	} else {
 		// A new stack has no settings yet, and an owner corrects what is mistyped: neither costs a
 		// stamp.
-		c.Hold = decision.Granted || decision.Hold || claim.Problem != ""
+		c.Hold = decision.Granted || decision.Hold || claim.Problem != "" ||
+			decision.Reason == obsv1.ReasonUnknownSentryProject
 	}
 	return decision
 }

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/settings"
+)
+
+func withEnv(spec *obsv1.ObservabilityStackSpec) {
+	if spec.Injection == nil {
+		spec.Injection = &obsv1.InjectionSpec{}
+	}
+	spec.Injection.Env = []obsv1.EnvVar{{Name: "FLAGS", ValueFrom: &obsv1.EnvVarSource{
+		ConfigMapKeyRef: &obsv1.ConfigMapKeySelector{Name: "shop", Key: "flags"},
+	}}}
+}
+
+// flags makes the ConfigMap that withEnv refers to.
+func flags(namespace, value string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop"}, Data: map[string]string{"flags": value},
+	}
+}
+
+func accept(t *testing.T, namespace, words string) {
+	t.Helper()
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
+	body := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, obsv1.AnnotationAccept, words)
+	if err := live.Patch(t.Context(), ns, client.RawPatch(types.MergePatchType, []byte(body))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// versionOf reads the version with which a Deployment is stamped; nil if it has no stamp.
+func versionOf(t *testing.T, stack *obsv1.ObservabilityStack, d *appsv1.Deployment) *corev1.Secret {
+	t.Helper()
+	refresh(t, d)
+	hash := d.Spec.Template.Labels[obsv1.StampVersion]
+	if hash == "" {
+		return nil
+	}
+	name := settings.Version{Stack: client.ObjectKeyFromObject(stack), Namespace: d.Namespace, Hash: hash}.Secret()
+	version := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name}}
+	refresh(t, version)
+	return version
+}
+
+// What a namespace did not accept is in no Secret there.
+func TestReconcileGivesVariablesToNamespacesThatAcceptThem(t *testing.T) {
+	f := newInjecting(t)
+	home, plain, accepting := namespace(t), namespace(t), namespace(t)
+	accept(t, accepting, "env")
+	create(t, flags(home, "new-basket"))
+	stack := settingsStack(t, home, admitAll, withEnv)
+	all := map[string]*appsv1.Deployment{}
+	for _, in := range []string{home, plain, accepting} {
+		all[in] = annotatedDeployment(in, "api", home+"/shop")
+		create(t, all[in])
+	}
+	f.reconcileStack(t, stack)
+	wantFlags := func(in, want string) {
+		t.Helper()
+		version := versionOf(t, stack, all[in])
+		if version == nil || string(version.Data["FLAGS"]) != want || string(version.Data["ENVIRONMENT"]) != "production" {
+			t.Errorf("the settings in %s are %+v, want FLAGS=%q beside ENVIRONMENT", in, version, want)
+		}
+		secrets := &corev1.SecretList{}
+		if err := live.List(t.Context(), secrets, client.InNamespace(plain)); err != nil {
+			t.Fatal(err)
+		}
+		for _, secret := range secrets.Items {
+			if _, held := secret.Data["FLAGS"]; held && want == "" {
+				t.Errorf("Secret %s in a namespace that accepts no variables holds one", secret.Name)
+			}
+		}
+	}
+	wantFlags(home, "new-basket")
+	wantFlags(accepting, "new-basket")
+	wantFlags(plain, "")
+	f.sent.reset()
+	f.reconcileStack(t, stack)
+	if f.sent.total() > 0 {
+		t.Errorf("sent %v and read %v though nothing changed", f.sent.writes, f.sent.reads)
+	}
+	accept(t, plain, "env")
+	f.reconcileStack(t, stack)
+	wantFlags(plain, "new-basket")
+}
+
+func TestReconcileFollowsAConfigMapAndHoldsWithoutIt(t *testing.T) {
+	f, home := newInjecting(t), namespace(t)
+	stack := settingsStack(t, home, withEnv)
+	f.reconcileStack(t, stack)
+	wantCondition(t, stack, obsv1.SettingsReady, metav1.ConditionFalse, obsv1.ReasonConfigMapNotFound)
+	first := flags(home, "old-basket")
+	create(t, first)
+	f.reconcileStack(t, stack)
+	wantCondition(t, stack, obsv1.SettingsReady, metav1.ConditionTrue, obsv1.ReasonAvailable)
+	before := stack.Status.ConfigHash
+	if err := live.Update(t.Context(), flags(home, "new-basket")); err != nil {
+		t.Fatal(err)
+	}
+	f.reconcileStack(t, stack)
+	if stack.Status.ConfigHash == before {
+		t.Error("a ConfigMap that changed brings no new version")
+	}
+	changed := stack.Status.ConfigHash
+	restarted := newFixture(t)
+	restarted.reconcileStack(t, stack)
+	if len(restarted.sent.reads) > 0 || stack.Status.ConfigHash != changed {
+		t.Errorf("after a restart read %v, and the version is %s, want %s", restarted.sent.reads,
+			stack.Status.ConfigHash, changed)
+	}
+	remove(t, first)
+	f.reconcileStack(t, stack)
+	wantCondition(t, stack, obsv1.SettingsReady, metav1.ConditionFalse, obsv1.ReasonConfigMapNotFound)
+	if stack.Status.ConfigHash != changed {
+		t.Error("a ConfigMap that is gone takes the settings with it")
+	}
+}
+
+func TestReconcileRotatesTheDSNOfOneProject(t *testing.T) {
+	f, home := newInjecting(t), namespace(t)
+	dsn := func(key string) string { return "https://" + key + "@sentry.example/1" }
+	for _, name := range []string{"shop-sentry", "sentry-payments", "sentry-basket"} {
+		create(t, secret(home, name, "dsn", dsn("a")))
+	}
+	stack := settingsStack(t, home, withDSN, func(spec *obsv1.ObservabilityStackSpec) {
+		for _, name := range []string{"payments", "basket"} {
+			spec.Sentry.Projects = append(spec.Sentry.Projects,
+				obsv1.SentryProject{Name: name, DSNFrom: *from("sentry-"+name, "dsn")})
+		}
+	})
+	all := map[string]*appsv1.Deployment{}
+	for _, project := range []string{"", "payments", "basket", "payment"} {
+		d := annotatedDeployment(home, "api"+project, "shop")
+		if project != "" {
+			d.Annotations[obsv1.AnnotationSentryProject] = project
+		}
+		create(t, d)
+		all[project] = d
+	}
+	f.reconcileStack(t, stack)
+	for _, d := range all {
+		refresh(t, d)
+	}
+	if err := live.Update(t.Context(), secret(home, "sentry-payments", "dsn", dsn("b"))); err != nil {
+		t.Fatal(err)
+	}
+	before := map[string]string{"": all[""].ResourceVersion, "basket": all["basket"].ResourceVersion}
+	f.reconcileStack(t, stack)
+	if got := string(versionOf(t, stack, all["payments"]).Data["SENTRY_DSN"]); got != dsn("b") {
+		t.Errorf("the DSN of payments is %s", got)
+	}
+	for _, project := range []string{"", "basket"} {
+		if got := string(versionOf(t, stack, all[project]).Data["SENTRY_DSN"]); got != dsn("a") {
+			t.Errorf("the DSN of project %q is %s", project, got)
+		}
+		if all[project].ResourceVersion != before[project] {
+			t.Errorf("the rotation of another DSN changed the workload of project %q", project)
+		}
+	}
+	if version := versionOf(t, stack, all["payment"]); version != nil {
+		t.Errorf("an unknown project has the settings %s", version.Name)
+	}
+	f.reconcileWorkload(t, all["payment"])
+	events := strings.Join(f.events(), "\n")
+	if !strings.Contains(events, obsv1.ReasonUnknownSentryProject) || !strings.Contains(events, "basket, payments") {
+		t.Errorf("events = %s", events)
+	}
+}
