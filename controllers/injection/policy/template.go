@@ -43,7 +43,22 @@ func (c *TemplateChange) Decide(w *Workload, claim Claim, labels map[string]stri
 		c.Hold = decision.Granted || decision.Hold || claim.Problem != "" ||
 			decision.Reason == obsv1.ReasonUnknownSentryProject
 	}
+	if decision.Message == "" && c.keepsVersion() {
+		decision.Message = "nothing changes but the version of the settings, which the ObservabilityStack decides; " +
+			"for kubectl rollout undo, name an older revision with --to-revision"
+	}
 	return decision
+}
+
+// keepsVersion reports whether the request brings nothing but another version of the settings,
+// and in vain: so does `kubectl rollout undo` after a rollout of settings.
+func (c *TemplateChange) keepsVersion() bool {
+	if !c.keepsStamp() || !sameTemplate(c.Old, c.New) {
+		return false
+	}
+	had, _ := StampOf(c.Old.Labels, c.Old.Annotations)
+	brings, _ := StampOf(c.New.Labels, c.New.Annotations)
+	return brings.Complete() && brings.ConfigHash != had.ConfigHash
 }
 
 // TemplatePatch stamps the template in the same request where that costs no rollout of its own:

@@ -4,11 +4,14 @@ package policy
 
 import (
 	"maps"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
 
 // holder has the template where Path says.
@@ -142,5 +145,34 @@ func TestTemplatePatchOfATemplateWithoutMetadata(t *testing.T) {
 	got := patched(t, &holder{bare}, TemplatePatch(TemplateChange{Path: "/template", New: bare, Want: &want})).Template
 	if stamp, _ := StampOf(got.Labels, got.Annotations); stamp != want {
 		t.Errorf("stamp = %+v, want %+v", stamp, want)
+	}
+}
+
+// kubectl says that it rolled back, though the revision before differs in the settings alone.
+func TestTemplateChangeWarnsOfAnUndoInVain(t *testing.T) {
+	stack := stackWith(func(stack *obsv1.ObservabilityStack) { stack.Status.ConfigHash = "new" })
+	of := func(hash string) *Stamp { return &Stamp{Stack: named("team", "shop").Stack, ConfigHash: hash} }
+	for name, tc := range map[string]struct {
+		before, after *corev1.PodTemplateSpec
+		want          bool
+	}{
+		"created":                 {after: template("shop:1", of("old"))},
+		"untouched":               {before: template("shop:1", of("old")), after: template("shop:1", of("old"))},
+		"dropped":                 {before: template("shop:1", of("new")), after: template("shop:1", nil)},
+		"brought to the new one":  {before: template("shop:1", of("old")), after: template("shop:1", of("new"))},
+		"undone to another image": {before: template("shop:2", of("new")), after: template("shop:1", of("old"))},
+		"undone": {
+			before: template("shop:1", of("new")), after: template("shop:1", of("old")), want: true,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := workload(KindDeployment, nil, nil)
+			w.Namespace = stack.Namespace
+			change := TemplateChange{Path: "/template", Old: tc.before, New: tc.after}
+			decision := change.Decide(w, named("team", "shop"), nil, stack)
+			if got := strings.Contains(decision.Message, "--to-revision"); got != tc.want {
+				t.Errorf("message %q, want advice: %v", decision.Message, tc.want)
+			}
+		})
 	}
 }
