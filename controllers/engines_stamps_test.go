@@ -27,7 +27,8 @@ type stampingCase struct {
 	stamp         map[string]string // labels of the template, such as Git has them
 	release       string            // of the stack
 	retried       bool              // by the operator
-	// update, if set, is what the owner sends when another version is current: if it is empty, a newer one.
+	// update, if set, is what the owner sends when another version is current: if it is empty, a
+	// newer one.
 	update  func(*appsv1.Deployment)
 	current string
 	// want lists the stamp's labels and annotations without their prefix; none if it is empty.

@@ -132,8 +132,9 @@ func TestInjectedNamesTheContainersThatReadTheSettings(t *testing.T) {
 		}
 	}
 	pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{
-		{Name: "api", EnvFrom: from("obstack.shop.shop")}, {Name: "other", EnvFrom: from("own")}, {Name: "none"},
+		{Name: "api", EnvFrom: from("obstack.shop.shop.0f")}, {Name: "other", EnvFrom: from("own")}, {Name: "none"},
 	}}}
+	pod.Annotations = map[string]string{obsv1.MarkInjected: "0f"}
 	if got := injected(pod, stack); !slices.Equal(got, []string{"api"}) {
 		t.Errorf("injected = %v, want the one container with the stack's Secret", got)
 	}

@@ -196,8 +196,8 @@ var read = sets.New(slices.Concat(StampLabels, StampAnnotations, []string{
 	obsv1.AnnotationSentryRelease, obsv1.AnnotationAccept, obsv1.AnnotationRecord, obsv1.MarkInjected,
 })...)
 
-// maxValue is how much is kept of a value, in bytes. The names of a hundred containers are less.
-const maxValue = 8 << 10
+// maxValue is how much is kept of a value, in bytes. The names of 250 containers are less.
+const maxValue = 16 << 10
 
 // ifOurs keeps the label that marks an object as ours, which hardly any workload
 // has. Helm sets it too, and a map for each of its workloads would be a third of what they cost.
