@@ -99,6 +99,7 @@ func TestSetupReactsToWhatHappens(t *testing.T) {
 	t.Run("a child that another process made", func(t *testing.T) { prunesALateChild(t, stack) })
 	t.Run("a child that is edited", func(t *testing.T) { repairsAnEditedChild(t, stack) })
 	t.Run("a Secret that goes and comes back", func(t *testing.T) { followsTheDSN(t, stack) })
+	t.Run("a ConfigMap that comes and changes", func(t *testing.T) { followsAConfigMap(t, stack) })
 	t.Run("a broker URL that changes", func(t *testing.T) { restartsTheExporter(t, stack) })
 	t.Run("a kind that goes and comes back", func(t *testing.T) { followsAnAPI(t, stack) })
 	t.Run("its metrics", countsStacks)

@@ -180,3 +180,25 @@ func TestReconcileRotatesTheDSNOfOneProject(t *testing.T) {
 		t.Errorf("events = %s", events)
 	}
 }
+
+func followsAConfigMap(t *testing.T, stack *obsv1.ObservabilityStack) {
+	change(t, stack, withEnv)
+	eventuallyCondition(t, stack, obsv1.SettingsReady, obsv1.ReasonConfigMapNotFound)
+	create(t, flags(stack.Namespace, "old-basket"))
+	for _, want := range []string{"old-basket", "new-basket"} {
+		if err := live.Update(t.Context(), flags(stack.Namespace, want)); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the version with "+want, func() error {
+			refresh(t, stack)
+			version := settingsIn(stack, stack.Namespace)
+			if err := live.Get(t.Context(), client.ObjectKeyFromObject(version), version); err != nil {
+				return err
+			}
+			if got := string(version.Data["FLAGS"]); got != want {
+				return fmt.Errorf("FLAGS = %q", got)
+			}
+			return nil
+		})
+	}
+}
