@@ -185,6 +185,7 @@ func TestKeeperRestoresVersions(t *testing.T) {
 				harm(t, version)
 				f.reconcileStack(t, stack)
 				refresh(t, version)
+				delete(version.Annotations, obsv1.AnnotationRestored)
 				got, immutable := string(version.Data["ENVIRONMENT"]), version.Immutable
 				if got != "production" || immutable == nil || !*immutable {
 					t.Errorf("the version says %q, immutable %v", got, immutable)

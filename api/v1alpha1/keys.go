@@ -116,6 +116,10 @@ const (
 	AnnotationRevokedSince = "obstack.dev/revoked-since"
 )
 
+// AnnotationRestored marks a Secret with settings that is there again after it was deleted: Pods that
+// are older than it may have them all the same.
+const AnnotationRestored = "obstack.dev/restored"
+
 // SettingsName is the name of the Secret with a version of a stack's settings, in the
 // stack's namespace and in all to which it is copied. Dots can appear in no part, so no
 // two versions share a name.

@@ -79,7 +79,7 @@ func stampedPods() cache.ByObject {
 	}
 }
 
-// keepPod keeps of a Pod to whom it belongs and what it runs.
+// keepPod keeps of a Pod to whom it belongs, what it runs and since when.
 func keepPod(obj any) (any, error) {
 	full, ok := obj.(*metav1.PartialObjectMetadata)
 	if !ok {
@@ -88,6 +88,7 @@ func keepPod(obj any) (any, error) {
 	kept, _ := metadata.KeepName(obj)
 	pod := kept.(*metav1.PartialObjectMetadata)
 	pod.Labels, pod.Annotations, pod.OwnerReferences = full.Labels, policy.OnlyOurs(full.Annotations), full.OwnerReferences
+	pod.CreationTimestamp = full.CreationTimestamp
 	return pod, nil
 }
 

@@ -151,7 +151,11 @@ func (c *Collector) collectUnused(ctx context.Context, secret *metav1.PartialObj
 	if kept, err := c.kept(ctx, version); kept || err != nil {
 		return ctrl.Result{RequeueAfter: unusedGrace}, err
 	}
-	return ctrl.Result{}, c.delete(ctx, secret)
+	if err := c.delete(ctx, secret); err != nil {
+		return ctrl.Result{}, err
+	}
+	c.forget(client.ObjectKeyFromObject(secret))
+	return ctrl.Result{}, nil
 }
 
 // used reports whether the caches show anything that names a version.
@@ -238,8 +242,5 @@ func (c *Collector) isCurrent(ctx context.Context, revision *metav1.PartialObjec
 // delete removes a version as it was seen: nobody has taken it back since.
 func (c *Collector) delete(ctx context.Context, secret *metav1.PartialObjectMetadata) error {
 	err := c.Client.Delete(ctx, secret, client.Preconditions{UID: &secret.UID, ResourceVersion: &secret.ResourceVersion})
-	if client.IgnoreNotFound(err) == nil {
-		c.forget(client.ObjectKeyFromObject(secret))
-	}
 	return client.IgnoreNotFound(err)
 }

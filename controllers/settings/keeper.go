@@ -131,12 +131,20 @@ func (k *Keeper) keep(ctx context.Context, want *corev1.Secret, found *metav1.Pa
 }
 
 func (k *Keeper) create(ctx context.Context, want *corev1.Secret) error {
-	secret := want.DeepCopy()
-	err := k.Client.Create(ctx, secret, client.FieldOwner(obsv1.FieldManager))
+	err := k.write(ctx, want)
 	if apierrors.IsAlreadyExists(err) {
 		return k.takeOver(ctx, want)
 	}
-	if err != nil {
+	return err
+}
+
+// write a version that is not there, or not any more.
+func (k *Keeper) write(ctx context.Context, want *corev1.Secret) error {
+	secret := want.DeepCopy()
+	if _, restored := k.knows(client.ObjectKeyFromObject(want)); restored {
+		metav1.SetMetaDataAnnotation(&secret.ObjectMeta, obsv1.AnnotationRestored, "true")
+	}
+	if err := k.Client.Create(ctx, secret, client.FieldOwner(obsv1.FieldManager)); err != nil {
 		return err
 	}
 	k.know(secret)
@@ -161,16 +169,11 @@ func (k *Keeper) takeOver(ctx context.Context, want *corev1.Secret) error {
 	if err := k.Client.Delete(ctx, found, client.Preconditions{UID: &found.UID}); client.IgnoreNotFound(err) != nil {
 		return err
 	}
-	secret := want.DeepCopy()
-	err := k.Client.Create(ctx, secret, client.FieldOwner(obsv1.FieldManager))
+	err := k.write(ctx, want)
 	if apierrors.IsAlreadyExists(err) {
 		return &apply.NameTakenError{Kind: "Secret", Name: found.Namespace + "/" + found.Name}
 	}
-	if err != nil {
-		return err
-	}
-	k.know(secret)
-	return nil
+	return err
 }
 
 // keepMetadata gives a version its labels and annotations. That it was to be deleted is taken

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"errors"
+	"maps"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+)
+
+// podFrom makes a Pod as the controller of a template does.
+func podFrom(t *testing.T, namespace, name string, template corev1.PodTemplateSpec,
+	owner metav1.OwnerReference) *corev1.Pod {
+	t.Helper()
+	owner.Controller = new(true)
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: name, Labels: maps.Clone(template.Labels),
+			Annotations: maps.Clone(template.Annotations), OwnerReferences: []metav1.OwnerReference{owner},
+		},
+		Spec: *template.Spec.DeepCopy(),
+	}
+	create(t, pod)
+	if pod.Annotations[obsv1.MarkInjected] == "" {
+		t.Fatalf("Pod %s is not injected: %v", name, pod.Annotations)
+	}
+	return pod
+}
+
+// podOf makes a Pod of a Deployment.
+func podOf(t *testing.T, d *appsv1.Deployment, name string) *corev1.Pod {
+	t.Helper()
+	refresh(t, d)
+	template := d.Spec.Template
+	template.Labels = maps.Clone(template.Labels)
+	template.Labels["pod-template-hash"] = "5f7c"
+	return podFrom(t, d.Namespace, name, template, metav1.OwnerReference{
+		APIVersion: "apps/v1", Kind: "ReplicaSet", Name: d.Name + "-5f7c", UID: "5f7c",
+	})
+}
+
+// A Pod of a controller that obstack does not know, in another namespace that the stack admits,
+// brings the settings there and counts.
+func TestReconcileCopiesTheSettingsForPodsOfOtherControllers(t *testing.T) {
+	f, stack := newInjecting(t), settingsStack(t, namespace(t), admitAll)
+	f.reconcileStack(t, stack)
+	other := namespace(t)
+	template := annotatedDeployment(other, "games", stack.Namespace+"/shop").Spec.Template
+	template.Annotations = map[string]string{obsv1.AnnotationStack: stack.Namespace + "/shop"}
+	podFrom(t, other, "games-x1", template, metav1.OwnerReference{
+		APIVersion: "apps.kruise.io/v1alpha1", Kind: "CloneSet", Name: "games", UID: "c1",
+	})
+	f.reconcileStack(t, stack)
+	if !exists(t, settingsIn(stack, other)) {
+		t.Error("the namespace of the Pod has no settings")
+	}
+	want := obsv1.WorkloadCounts{Annotated: 1, Injected: 1}
+	if got := stack.Status.Workloads; got.WorkloadCounts != want {
+		t.Errorf("workloads = %+v, want %+v", got, want)
+	}
+}
+
+// While there are no settings for a new namespace, nothing is restarted there, however long that
+// takes: no restart would bring any.
+func TestRolloutRestartsNothingWhileTheDSNIsBad(t *testing.T) {
+	f, ns := newInjecting(t), namespace(t)
+	create(t, secret(ns, "shop-sentry", "dsn", testDSN))
+	stack := settingsStack(t, ns, admitAll, withDSN)
+	f.reconcileStack(t, stack)
+	if err := live.Update(t.Context(), secret(ns, "shop-sentry", "dsn", "not a DSN")); err != nil {
+		t.Fatal(err)
+	}
+	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Environment = "staging" })
+	f.reconcileStack(t, stack)
+	wantCondition(t, stack, obsv1.SentryReady, metav1.ConditionFalse, obsv1.ReasonInvalidDSN)
+	other := namespace(t)
+	d := annotatedDeployment(other, "api", ns+"/shop")
+	create(t, d)
+	podOf(t, d, "api-5f7c-x")
+	settle(t, d)
+	before := d.Generation
+	for range 60 {
+		f.reconcileStack(t, stack)
+		f.clock = f.clock.Add(5 * time.Minute)
+	}
+	if refresh(t, d); d.Generation != before {
+		t.Errorf("generation %d after five hours, want %d: no restart", d.Generation, before)
+	}
+}
+
+// A Pod that started before its namespace had the settings has none, whatever its mark says. Its
+// workload is restarted once they are there; that of one whose settings were deleted and restored
+// is not.
+func TestRolloutRetriesForPodsThatAreOlderThanTheirSettings(t *testing.T) {
+	f, stack := newInjecting(t), settingsStack(t, namespace(t), admitAll)
+	f.reconcileStack(t, stack)
+	full := namespace(t)
+	f.fail = func(verb string, obj client.Object) error {
+		if verb == "create" && obj.GetNamespace() == full {
+			return apierrors.NewForbidden(corev1.Resource("secrets"), obj.GetName(), errors.New("exceeded quota"))
+		}
+		return nil
+	}
+	d := annotatedDeployment(full, "api", stack.Namespace+"/shop")
+	create(t, d)
+	pod := podOf(t, d, "api-5f7c-a")
+	settle(t, d)
+	attempt := func(want string) {
+		t.Helper()
+		f.clock = f.clock.Add(time.Minute)
+		f.reconcileStack(t, stack)
+		f.reconcileStack(t, stack) // which sees what the one before wrote
+		if refresh(t, d); d.Spec.Template.Annotations[obsv1.StampAttempt] != want {
+			t.Errorf("attempt %q, want %q", d.Spec.Template.Annotations[obsv1.StampAttempt], want)
+		}
+	}
+	attempt("")
+	time.Sleep(2100 * time.Millisecond) // The API server's times are in seconds.
+	f.fail = nil
+	attempt("1")
+	remove(t, pod)
+	podOf(t, d, "api-5f7c-b")
+	settle(t, d)
+	attempt("1")
+	time.Sleep(2100 * time.Millisecond)
+	remove(t, settingsIn(stack, full))
+	attempt("1")
+	if !exists(t, settingsIn(stack, full)) {
+		t.Error("the settings are not restored")
+	}
+	f.clock = f.clock.Add(100 * time.Hour)
+	attempt("1")
+}
