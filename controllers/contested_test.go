@@ -87,6 +87,37 @@ func TestRolloutLeavesAContestedStamp(t *testing.T) {
 	}
 }
 
+// A selector that is mistyped for a moment gives no new budget, also not where the owner drops the
+// record with the stamp.
+func TestRolloutKeepsBudgetsOfWorkloadsThatAreRefusedForAMoment(t *testing.T) {
+	f := newInjecting(t)
+	f.injector.Client = responding(f.Client.(client.WithWatch))
+	stack := settingsStack(t, namespace(t), admitAll)
+	d := annotatedDeployment(excludedNamespace(t), "moody", stack.Namespace+"/shop")
+	create(t, d)
+	t.Cleanup(func() { _ = live.Delete(context.WithoutCancel(t.Context()), d) })
+	stamps := 0
+	for range 10 {
+		f.reconcileStack(t, stack)
+		if refresh(t, d); stampOf(d) != "" {
+			stamps++
+		}
+		change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Injection.Namespaces = mistyped() })
+		f.reconcileStack(t, stack)
+		change(t, stack, admitAll)
+		refresh(t, d)
+		dropStamp(d)
+		delete(d.Annotations, obsv1.AnnotationRecord)
+		if err := live.Update(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+		f.clock = f.clock.Add(time.Minute)
+	}
+	if stamps == 0 || stamps > 3 {
+		t.Errorf("%d stamps in 10 rounds, want at most 3", stamps)
+	}
+}
+
 // responding says of every workload that the webhook responds, so that it may be one that no
 // webhook sees, as those of a Namespace that speaks for them.
 func responding(c client.WithWatch) client.Client {

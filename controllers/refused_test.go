@@ -119,6 +119,8 @@ func TestRolloutReportsARefusedRelease(t *testing.T) {
 	refuse(t, ns, admissionv1.Update)
 	refused(t, stamping(d))
 
+	f.reconcileStack(t, stack)
+	f.clock = f.clock.Add(time.Minute)
 	if result := f.reconcileStack(t, stack); result.RequeueAfter < time.Minute {
 		t.Errorf("again after %s, want a minute or more", result.RequeueAfter)
 	}

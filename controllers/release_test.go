@@ -3,15 +3,19 @@
 package controllers
 
 import (
+	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/injection/policy"
 )
 
 // injected makes a stack that admits all, and Deployments that the webhook stamps.
@@ -66,11 +70,7 @@ func TestRolloutKeepsTheStampOfAStackThatGivesNothing(t *testing.T) {
 		},
 		"the selector is mistyped": func(t *testing.T, stack *obsv1.ObservabilityStack) {
 			change(t, stack, func(spec *obsv1.ObservabilityStackSpec) {
-				spec.Injection.Namespaces = &obsv1.InjectionNamespaces{
-					From: obsv1.NamespacesFromSelector, Selector: &metav1.LabelSelector{
-						MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "team", Operator: "in", Values: []string{"shop"}}},
-					},
-				}
+				spec.Injection.Namespaces = mistyped()
 			})
 		},
 	} {
@@ -116,6 +116,7 @@ func TestRolloutReleasesWhatItsOwnerTakesBack(t *testing.T) {
 				}
 			}
 			f.wantStamped(t, stack, all, 5)
+			f.clock = f.clock.Add(time.Minute)
 			change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Injection.Rollout.Policy, spec.Suspend = "", true })
 			f.wantStamped(t, stack, all, 5)
 			message := wantCondition(t, stack, obsv1.InjectionReady, metav1.ConditionFalse, obsv1.ReasonDrifted)
@@ -138,6 +139,82 @@ func TestRolloutReleasesWhatItsOwnerTakesBack(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What asks for nothing in one cache may ask for it in the next moment, and keeps its stamp.
+func TestRolloutReleasesOnlyWhatStaysReleased(t *testing.T) {
+	f, stack := newInjecting(t), settingsStack(t, namespace(t))
+	f.reconcileStack(t, stack)
+	all := f.injected(t, stack, stack.Namespace, 1)
+	d := all[0]
+	before := stampOf(d)
+	annotate := func(value string) {
+		if metav1.SetMetaDataAnnotation(&d.ObjectMeta, obsv1.AnnotationStack, value); value == "" {
+			delete(d.Annotations, obsv1.AnnotationStack)
+		}
+		if err := live.Update(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	annotate("")
+	if after := f.reconcileStack(t, stack).RequeueAfter; after == 0 || after > 20*time.Second {
+		t.Errorf("looks again after %s, want some ten seconds", after)
+	}
+	annotate("shop")
+	f.clock = f.clock.Add(time.Minute)
+	f.reconcileStack(t, stack)
+	annotate("")
+	f.reconcileStack(t, stack)
+	if refresh(t, d); stampOf(d) != before {
+		t.Errorf("stamp %q, want %q: it asked for the settings again", stampOf(d), before)
+	}
+	f.clock = f.clock.Add(time.Minute)
+	f.reconcileStack(t, stack)
+	wantStamp(t, d, "", "")
+}
+
+// Anybody can write a stamp. That takes no place of a stack which does not admit the namespace, and
+// has nothing restarted there.
+func TestRolloutLeavesStampsOfNamespacesThatAreNotAdmitted(t *testing.T) {
+	for name, edit := range map[string]func(*obsv1.ObservabilityStackSpec){
+		"not admitted": func(*obsv1.ObservabilityStackSpec) {},
+		"nobody can say": func(spec *obsv1.ObservabilityStackSpec) {
+			spec.Injection = &obsv1.InjectionSpec{Namespaces: mistyped()}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, stack := newInjecting(t), settingsStack(t, namespace(t), edit)
+			f.reconcileStack(t, stack)
+			stamp := policy.Stamp{Stack: client.ObjectKeyFromObject(stack), ConfigHash: stack.Status.ConfigHash}
+			var forged []*appsv1.Deployment
+			for i := range 5 {
+				d := annotatedDeployment(excludedNamespace(t), fmt.Sprintf("forged-%d", i), "")
+				d.Annotations = nil
+				maps.Copy(d.Spec.Template.Labels, stamp.Labels())
+				d.Spec.Template.Annotations = stamp.Annotations()
+				create(t, d)
+				t.Cleanup(func() { _ = live.Delete(context.WithoutCancel(t.Context()), d) })
+				forged = append(forged, d)
+			}
+			before := generations(t, forged)
+			for range 3 {
+				f.reconcileStack(t, stack)
+				f.clock = f.clock.Add(time.Minute)
+			}
+			if after := generations(t, forged); after != before {
+				t.Errorf("generations add up to %d, want %d: obstack may restart nothing there", after, before)
+			}
+		})
+	}
+}
+
+// mistyped is a selector that is not valid.
+func mistyped() *obsv1.InjectionNamespaces {
+	return &obsv1.InjectionNamespaces{
+		From: obsv1.NamespacesFromSelector, Selector: &metav1.LabelSelector{
+			MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "team", Operator: "in", Values: []string{"shop"}}},
+		},
 	}
 }
 

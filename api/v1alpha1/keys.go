@@ -116,8 +116,8 @@ const (
 	AnnotationRevokedSince = "obstack.dev/revoked-since"
 )
 
-// AnnotationRestored marks a Secret with settings that is there again after it was deleted: Pods that
-// are older than it may have them all the same.
+// AnnotationRestored marks a Secret with settings that is there again after it was deleted: Pods
+// that are older than it may have them all the same.
 const AnnotationRestored = "obstack.dev/restored"
 
 // SettingsName is the name of the Secret with a version of a stack's settings, in the

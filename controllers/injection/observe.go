@@ -34,7 +34,7 @@ func (i *Injector) Observe(ctx context.Context, stack *obsv1.ObservabilityStack)
 			add(&state, stack, w, claim, namespace, pods[w.Key()])
 		}
 	}
-	released, err := i.released(ctx, key, state.Candidates)
+	released, err := i.absent(ctx, key, state.Candidates)
 	if err != nil {
 		return state, err
 	}
@@ -62,8 +62,11 @@ func add(state *policy.State, stack *obsv1.ObservabilityStack, w *policy.Workloa
 		return // What a Namespace says that is not known yet is not known either.
 	case !claim.Made() && claim.Problem == "" && stamp.Stack == key && w.Kind != policy.KindJob:
 		// Its owner took the annotation away. Nothing else removes a stamp: neither a stack that
-		// goes, nor one that refuses.
-		state.Candidates = append(state.Candidates, policy.Candidate{Workload: w, Release: true, Pods: pods})
+		// goes, nor one that refuses. A stamp can be written by anybody, so those of namespaces that
+		// are not admitted do not count.
+		if policy.Admits(stack, w.Namespace, namespace.Labels) {
+			state.Candidates = append(state.Candidates, policy.Candidate{Workload: w, Release: true, Pods: pods})
+		}
 		return
 	case claim.Stack != key:
 		return

@@ -53,8 +53,8 @@ func (i *Injector) stamp(ctx context.Context, stack types.NamespacedName, patch 
 	return nil
 }
 
-// askWho finds the field manager that changed the workload last, and keeps it in the workload's
-// record. It is for people to read, so what fails here changes nothing else.
+// askWho finds the field manager that changed the workload last. Of one that wants no stamp, ever,
+// it is kept in the workload's record. What fails here changes nothing else.
 func (i *Injector) askWho(ctx context.Context, c *policy.Candidate, record policy.Record) string {
 	record.By = "another client"
 	response, err := i.patch(ctx, c.Workload, obsv1.AnnotationRecord, record.Annotation(), nil, client.DryRunAll)
@@ -62,6 +62,8 @@ func (i *Injector) askWho(ctx context.Context, c *policy.Candidate, record polic
 		if manager := lastManager(response.ManagedFields); manager != "" {
 			record.By = manager
 		}
+	}
+	if err == nil && record.ContestedSoon(i.Now()) {
 		_, err = i.patch(ctx, c.Workload, obsv1.AnnotationRecord, record.Annotation(), nil)
 	}
 	if err != nil && !gone(err) {

@@ -49,6 +49,7 @@ type Injector struct {
 	mu     sync.Mutex
 	stored map[types.NamespacedName]map[types.UID]*stored
 	places *policy.Places
+	began  time.Time // when it first looked; what others wrote before is a former process's
 }
 
 const (
@@ -151,6 +152,9 @@ func (i *Injector) explain(ctx context.Context, stack types.NamespacedName, all 
 		record := c.Record
 		if left.Progress == policy.Contested {
 			if record.By == "" {
+				if c.Recorded == obsv1.ReasonStampContested {
+					continue
+				}
 				record.By = i.askWho(ctx, c, record)
 			}
 			reason, message = obsv1.ReasonStampContested, fmt.Sprintf(contested, record.By)
@@ -160,7 +164,9 @@ func (i *Injector) explain(ctx context.Context, stack types.NamespacedName, all 
 		}
 		i.record(c.Workload, reason, message)
 		i.store(stack, c, false, func(h policy.History) policy.History {
-			h.Record.By, h.Recorded = record.By, reason
+			if h.Recorded = reason; record.ContestedSoon(i.Now()) {
+				h.Record.By = record.By
+			}
 			return h
 		})
 	}

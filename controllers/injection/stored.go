@@ -22,25 +22,32 @@ type stored struct {
 }
 
 // load adds to the candidates what is stored of them, and stores what is seen of them now.
-// What is stored of others of the stack is dropped.
 func (i *Injector) load(stack types.NamespacedName, state *policy.State) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	before, after := i.stored[stack], map[types.UID]*stored{}
+	if i.began.IsZero() {
+		i.began = state.Now
+	}
+	all := i.stored[stack]
+	if all == nil {
+		all = map[types.UID]*stored{}
+	}
 	for n := range state.Candidates {
 		c := &state.Candidates[n]
 		s := &stored{key: c.Key()}
-		if had := before[c.UID]; had != nil {
+		if had := all[c.UID]; had != nil {
 			*s = *had
 			s.released = had.released && c.Release
 		}
-		s.History = s.Seen(c.Workload, state.Now)
+		s.History = s.Seen(c, state.Now, i.began)
 		c.History = s.History
-		if c.UID != "" && !s.Empty(state.Now) {
-			after[c.UID] = s
+		if c.UID != "" && !s.Empty(c.Workload, state.Now) {
+			all[c.UID] = s
+		} else {
+			delete(all, c.UID)
 		}
 	}
-	i.replace(stack, after)
+	i.replace(stack, all)
 }
 
 // replace what is stored of a stack; nothing of one that is gone.
@@ -73,33 +80,46 @@ func (i *Injector) store(stack types.NamespacedName, c *policy.Candidate, releas
 	s.History, s.released = change(s.History), released
 }
 
-// released lists the workloads of which the stamp was removed and that are no candidates again,
-// as the caches show them: while they roll, they take a place.
-func (i *Injector) released(ctx context.Context, stack types.NamespacedName,
+// absent goes through what is stored of workloads that are no candidates. It drops that of one
+// that is gone, and keeps the rest: a selector that is mistyped for a moment gives no new budget.
+// Those of which the stamp was removed are listed, as the caches show them: while they roll, they
+// take a place.
+func (i *Injector) absent(ctx context.Context, stack types.NamespacedName,
 	candidates []policy.Candidate) ([]policy.Candidate, error) {
 	known := map[types.UID]bool{}
 	for n := range candidates {
 		known[candidates[n].UID] = true
 	}
 	i.mu.Lock()
-	keys := map[types.UID]policy.Key{}
+	all := map[types.UID]stored{}
 	for uid, s := range i.stored[stack] {
-		if s.released && !known[uid] {
-			keys[uid] = s.key
+		if !known[uid] {
+			all[uid] = *s
 		}
 	}
 	i.mu.Unlock()
 	var rolling []policy.Candidate
-	for uid, key := range keys {
-		w, err := i.Reader.Workload(ctx, key)
+	for uid, s := range all {
+		w, err := i.Reader.Workload(ctx, s.key)
 		if err != nil {
 			return nil, err
 		}
-		if w != nil && w.UID == uid {
+		switch {
+		case w == nil || w.UID != uid || !s.released && s.Empty(w, i.Now()):
+			i.drop(stack, uid)
+		case s.released:
 			rolling = append(rolling, policy.Candidate{Workload: w, Release: true})
 		}
 	}
 	return rolling, nil
+}
+
+// drop what is stored of a workload.
+func (i *Injector) drop(stack types.NamespacedName, uid types.UID) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	delete(i.stored[stack], uid)
+	i.replace(stack, i.stored[stack])
 }
 
 // releasedFrom returns the stack whose stamp was removed from a workload.
@@ -132,23 +152,37 @@ func (i *Injector) take(ctx context.Context, stack types.NamespacedName, plan *p
 	return i.places.Take(stack, plan.Rolling, more), nil
 }
 
-// countPlaces finds the rollouts that there are when the operator starts, of which other
-// stacks' passes would not know before each had its own.
+// countPlaces finds the rollouts that former processes started, of which other stacks' passes
+// would not know before each had its own.
 func (i *Injector) countPlaces(ctx context.Context) error {
-	rolling := map[types.NamespacedName]int{}
+	now, rolling := i.Now(), map[types.NamespacedName][]policy.Candidate{}
 	err := i.Reader.each(ctx, func(w *policy.Workload) {
-		if stamp, stamped := w.Stamp(); stamped && w.Rolling() {
-			rolling[stamp.Stack]++
+		stamp, _ := w.Stamp()
+		c := policy.Candidate{Workload: w, Want: stamp}
+		if c.History = c.Seen(&c, now, now); c.TakesPlace(now) {
+			rolling[stamp.Stack] = append(rolling[stamp.Stack], c)
 		}
 	})
 	if err != nil {
 		return err
 	}
 	i.places = policy.NewPlaces(i.MaxConcurrentRollouts)
-	for stack, n := range rolling {
-		if i.Reader.Watched(stack.Namespace) && i.Reader.Main.Get(ctx, stack, &obsv1.ObservabilityStack{}) == nil {
-			i.places.Take(stack, n, 0)
+	for key, candidates := range rolling {
+		stack := &obsv1.ObservabilityStack{}
+		if !i.Reader.Watched(key.Namespace) || i.Reader.Main.Get(ctx, key, stack) != nil {
+			continue
 		}
+		n := 0
+		for _, c := range candidates {
+			namespace, err := i.Reader.namespace(ctx, c.Namespace)
+			if err != nil {
+				return err
+			}
+			if policy.Admits(stack, c.Namespace, namespace.Labels) {
+				n++
+			}
+		}
+		i.places.Take(key, min(n, policy.MaxConcurrent(stack)), 0)
 	}
 	return nil
 }

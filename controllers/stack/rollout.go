@@ -34,7 +34,7 @@ func (r *Reconciler) rollout(ctx context.Context, stack *obsv1.ObservabilityStac
 	if err := r.Injection.Rollout(ctx, client.ObjectKeyFromObject(stack), plan.workloads); err != nil {
 		return done, err
 	}
-	if after := plan.workloads.RetryAfter; after > 0 && !stack.Spec.Suspend {
+	if after := plan.workloads.RetryAfter; after > 0 {
 		injected.recheck = max(time.Second, after)
 	}
 	if failed := desired.InjectionFailed(failures(plan.workloads)); failed != nil && injected.requested {

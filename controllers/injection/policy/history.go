@@ -10,27 +10,61 @@ type History struct {
 	Record Record
 	// Patched reports whether the template was changed and the cache does not show it yet.
 	Patched bool
+	// StartedAt is when obstack started the workload's rollout, which takes a place; zero if that
+	// is over, or somebody else started it.
+	StartedAt time.Time
 	// ProgressedAt is when the workload's rollout progressed last; zero if it does not roll.
 	ProgressedAt time.Time
+	// ReleasedAt is when the workload was first seen to ask for nothing and to have a stamp; zero if
+	// it is not so.
+	ReleasedAt time.Time
 	// Failure is why the last patch was not written; nil if it was.
 	Failure *Failure
 	// Recorded is the reason of the event that was recorded last.
 	Recorded string
 
-	generation int64 // in the response to the last patch
+	seen       bool
+	generation int64 // that the rollout at StartedAt is of
 	counters   Counters
 }
 
-// Seen adds what the caches show of the workload.
-func (h History) Seen(w *Workload, now time.Time) History {
+// Seen adds what the caches show of the workload. A rollout that obstack started before this
+// process began is in the workload's record; a later time there is not obstack's.
+func (h History) Seen(c *Candidate, now, began time.Time) History {
+	w := c.Workload
 	h.Record = recordOf(w.Annotations, now).merge(h.Record)
+	stamp, stamped := w.Stamp()
+	if !h.seen && h.Record.about(stamp) && !h.Record.At.After(began) &&
+		now.Sub(h.Record.At) < maxPlace {
+		h.StartedAt, h.ProgressedAt, h.generation = h.Record.At, h.Record.At, w.Generation
+	}
+	h.seen = true
 	h.Patched = w.Generation < h.generation
-	if !w.Rolling() {
-		h.counters, h.ProgressedAt = Counters{}, time.Time{}
+	switch {
+	case !c.Release || !stamped:
+		h.ReleasedAt = time.Time{}
+	case h.ReleasedAt.IsZero():
+		h.ReleasedAt = now
+	}
+	if !w.Rolling() && !h.Patched {
+		h.counters, h.StartedAt, h.ProgressedAt = Counters{}, time.Time{}, time.Time{}
 		return h
 	}
-	best, progress := h.counters.Best(w.Counters())
-	if h.counters = best; progress || h.ProgressedAt.IsZero() {
+	if now.Sub(h.StartedAt) >= maxPlace {
+		h.StartedAt = time.Time{}
+	}
+	return h.progressed(w, now)
+}
+
+// progressed adds how far the workload's rollout is. One that takes a place progresses by its
+// counters alone: another generation is a change by somebody else.
+func (h History) progressed(w *Workload, now time.Time) History {
+	own, before := !h.StartedAt.IsZero(), h.counters
+	best, progress := before.Best(w.Counters())
+	if h.counters = best; own {
+		progress = progress && before.generation == h.generation && best.generation == h.generation
+	}
+	if progress || h.ProgressedAt.IsZero() {
 		h.ProgressedAt = now
 	}
 	return h
@@ -39,13 +73,18 @@ func (h History) Seen(w *Workload, now time.Time) History {
 // Wrote adds a patch and the generation in the response to it.
 func (h History) Wrote(patch Patch, generation int64) History {
 	h.Record, h.generation, h.Failure, h.Recorded = patch.Record, generation, nil, ""
+	h.seen, h.counters, h.StartedAt, h.ProgressedAt = true, Counters{}, time.Time{}, time.Time{}
+	if patch.RollsPods {
+		h.StartedAt, h.ProgressedAt = patch.Record.At, patch.Record.At
+	}
 	return h
 }
 
 // Empty reports whether there is nothing in it that the caches do not show.
-func (h History) Empty(now time.Time) bool {
-	settled := now.Sub(h.Record.At) > contestedWithin && h.Record.By == "" && h.Record.Retries == 0
-	return settled && !h.Patched && h.ProgressedAt.IsZero() && h.Failure == nil && h.Recorded == ""
+func (h History) Empty(w *Workload, now time.Time) bool {
+	rolls := h.Patched || !h.StartedAt.IsZero() || !h.ProgressedAt.IsZero()
+	return !rolls && h.Record.shownBy(w.Annotations) && now.Sub(h.Record.At) > max(contestedWithin, maxPlace) &&
+		h.ReleasedAt.IsZero() && h.Failure == nil && h.Recorded == ""
 }
 
 // Failure is why a workload was not patched.

@@ -3,17 +3,19 @@
 package policy
 
 import (
+	"cmp"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
 )
 
 // Places are the rollouts that all stacks together may have at the same time. Stacks that wait
-// for one get theirs in the order in which they asked.
+// for one get theirs in turns, which go round over their namespaces.
 type Places struct {
 	max, taken int
 	held       map[types.NamespacedName]int
-	// waiting are stacks that wait for their turn, and called those whose turn it is.
+	// waiting are stacks that wait for their turn, in the order in which they asked, and called
+	// those whose turn it is.
 	waiting []types.NamespacedName
 	called  map[types.NamespacedName]bool
 }
@@ -27,19 +29,56 @@ func NewPlaces(most int) *Places {
 // it may start.
 func (p *Places) Take(stack types.NamespacedName, rolling, more int) (granted int) {
 	p.hold(stack, rolling)
-	turn := p.leave(stack)
+	called := p.called[stack]
 	if more <= 0 {
+		p.leave(stack)
 		return 0
 	}
-	if free := p.max - p.taken; turn < free {
-		granted = min(more, max(1, free/(len(p.waiting)+1)))
+	p.enter(stack)
+	if free := p.max - p.taken; free > 0 && (called || slices.Index(p.turns(), stack) < free) {
+		granted = min(more, max(1, free/len(p.waiting)))
 		p.hold(stack, rolling+granted)
-		turn = len(p.waiting)
+		p.leave(stack)
 	}
-	if granted < more {
-		p.waiting = slices.Insert(p.waiting, turn, stack)
+	if 0 < granted && granted < more {
+		p.waiting = append(p.waiting, stack)
 	}
 	return granted
+}
+
+// enter has a stack wait, in front of all if it was called before.
+func (p *Places) enter(stack types.NamespacedName) {
+	switch {
+	case p.called[stack]:
+		delete(p.called, stack)
+		p.waiting = slices.Insert(p.waiting, 0, stack)
+	case !slices.Contains(p.waiting, stack):
+		p.waiting = append(p.waiting, stack)
+	}
+}
+
+// leave takes a stack off the queue.
+func (p *Places) leave(stack types.NamespacedName) {
+	delete(p.called, stack)
+	if i := slices.Index(p.waiting, stack); i >= 0 {
+		p.waiting = slices.Delete(p.waiting, i, i+1)
+	}
+}
+
+// turns are those that wait, the next ones first: those of a namespace whose stacks have the
+// fewest places and turns before, and then those that wait for longest.
+func (p *Places) turns() []types.NamespacedName {
+	has, before := map[string]int{}, map[types.NamespacedName]int{}
+	for stack, n := range p.held {
+		has[stack.Namespace] += n
+	}
+	for _, stack := range p.waiting {
+		before[stack] = has[stack.Namespace]
+		has[stack.Namespace]++
+	}
+	turns := slices.Clone(p.waiting)
+	slices.SortStableFunc(turns, func(a, b types.NamespacedName) int { return cmp.Compare(before[a], before[b]) })
+	return turns
 }
 
 // Return gives back places that were taken and not used.
@@ -47,10 +86,9 @@ func (p *Places) Return(stack types.NamespacedName, unused int) { p.hold(stack, 
 
 // Next returns the stacks whose turn has come since the last call; each may ask again.
 func (p *Places) Next() []types.NamespacedName {
-	n := max(0, min(p.max-p.taken, len(p.waiting)))
-	next := slices.Clone(p.waiting[:n])
-	p.waiting = slices.Delete(p.waiting, 0, n)
+	next := p.turns()[:max(0, min(p.max-p.taken, len(p.waiting)))]
 	for _, stack := range next {
+		p.leave(stack)
 		p.called[stack] = true
 	}
 	return next
@@ -69,18 +107,4 @@ func (p *Places) hold(stack types.NamespacedName, n int) {
 	} else {
 		delete(p.held, stack)
 	}
-}
-
-// leave takes a stack off the queue, and returns how many are before it.
-func (p *Places) leave(stack types.NamespacedName) (before int) {
-	if p.called[stack] {
-		delete(p.called, stack)
-		return 0
-	}
-	i := slices.Index(p.waiting, stack)
-	if i < 0 {
-		return len(p.waiting)
-	}
-	p.waiting = slices.Delete(p.waiting, i, i+1)
-	return i
 }

@@ -38,22 +38,42 @@ func TestPlacesAreTakenInTurns(t *testing.T) {
 	take(b, 0, 5, 0)
 	take(c, 0, 1, 0)
 	next()
-	take(a, 1, 4, 1) // One is done, and it asked first.
-	take(a, 1, 3, 0) // One is done, and others asked before.
+	take(a, 1, 4, 0) // One is done, and namespaces that have none come first.
 	next(b)
 	take(b, 0, 5, 1)
-	take(a, 0, 4, 0)
+	take(a, 0, 4, 1) // It has none any more, and asked first.
+	take(b, 0, 4, 0)
 	next(c)
 	take(c, 0, 1, 1)
 	take(c, 0, 0, 0)
+	next(b)
+	take(b, 0, 0, 0) // It wants none any more, and keeps none waiting.
 	next(a)
-	take(a, 0, 0, 0) // It wants none any more, and keeps none waiting.
-	next(b)
-	take(b, 1, 4, 1)
-	p.Return(b, 1)
-	next(b)
-	p.Forget(b)
+	take(a, 1, 4, 1)
+	p.Return(a, 1)
+	next(a)
+	p.Forget(a)
 	take(c, 0, 2, 2)
+}
+
+// Many stacks are no way to get more turns: these go round over namespaces.
+func TestPlacesGoRoundOverNamespaces(t *testing.T) {
+	p := NewPlaces(4)
+	of := func(namespace string, i int) types.NamespacedName {
+		return types.NamespacedName{Namespace: namespace, Name: fmt.Sprint(i)}
+	}
+	p.Take(of("greedy", 0), 0, 4)
+	for i := 1; i < 10; i++ {
+		p.Take(of("greedy", i), 0, 4)
+	}
+	for i := range 2 {
+		p.Take(of("late", i), 0, 1)
+	}
+	p.Take(of("greedy", 0), 1, 0) // Three of four are done.
+	want := []types.NamespacedName{of("late", 0), of("greedy", 1), of("late", 1)}
+	if got := p.Next(); !slices.Equal(got, want) {
+		t.Errorf("Next() = %v, want %v", got, want)
+	}
 }
 
 // simulation is a cluster of stacks whose settings change at once, in simulated time.
@@ -92,7 +112,7 @@ func (s *simulation) pass(key types.NamespacedName) {
 	sim.due = time.Time{}
 	for i := range sim.candidates {
 		c := &sim.candidates[i]
-		c.History = c.Seen(c.Workload, s.clock)
+		c.History = c.Seen(c, s.clock, s.clock)
 	}
 	plan := NewPlan(sim.stack, State{Now: s.clock, Candidates: sim.candidates},
 		func(*Candidate) string { return newVersion })
@@ -163,7 +183,7 @@ func (s *simulation) step() bool {
 func (s *simulation) check() {
 	own, total := map[types.NamespacedName]int{}, 0
 	for _, r := range s.rolling {
-		if r.c.History = r.c.Seen(r.c.Workload, s.clock); !r.c.takesPlace(s.clock) {
+		if r.c.History = r.c.Seen(r.c, s.clock, s.clock); !r.c.TakesPlace(s.clock) {
 			continue
 		}
 		total++

@@ -54,7 +54,7 @@ type Plan struct {
 	// Patches are in the order of writing. Those that replace Pods are as many as the stack's
 	// own places allow.
 	Patches []Patch
-	// Rolling is how many workloads take a place already.
+	// Rolling is how many workloads take a place already, of those that the stack may have.
 	Rolling int
 	// Waiting is how many could be patched if there were places.
 	Waiting int
@@ -106,10 +106,11 @@ func NewPlan(stack *obsv1.ObservabilityStack, state State, version func(*Candida
 		plan.count(c, progress)
 		plan.add(c, progress, queue)
 	}
-	places := int(cmp.Or(rolloutSpec(stack).MaxConcurrent, defaultMaxConcurrent)) - plan.Rolling
-	for _, c := range queue.next(places) {
+	most := MaxConcurrent(stack)
+	for _, c := range queue.next(most - plan.Rolling) {
 		plan.Patches = append(plan.Patches, c.patch(state.Now, true))
 	}
+	plan.Rolling = min(plan.Rolling, most)
 	plan.Waiting = queue.len()
 	plan.Status = plan.tally.status()
 	return plan
@@ -117,6 +118,11 @@ func NewPlan(stack *obsv1.ObservabilityStack, state State, version func(*Candida
 
 // defaultMaxConcurrent is spec.injection.rollout.maxConcurrent where it is absent.
 const defaultMaxConcurrent = 5
+
+// MaxConcurrent is how many rollouts a stack may have at a time.
+func MaxConcurrent(stack *obsv1.ObservabilityStack) int {
+	return int(cmp.Or(rolloutSpec(stack).MaxConcurrent, defaultMaxConcurrent))
+}
 
 func rolloutSpec(stack *obsv1.ObservabilityStack) obsv1.RolloutSpec {
 	if stack.Spec.Injection == nil || stack.Spec.Injection.Rollout == nil {
@@ -128,12 +134,16 @@ func rolloutSpec(stack *obsv1.ObservabilityStack) obsv1.RolloutSpec {
 // add puts a candidate into the queue if its turn may come, or patches it at once if that
 // replaces no Pod.
 func (p *Plan) add(c *Candidate, progress Progress, queue *queue) {
-	place := c.takesPlace(p.now)
+	place := c.TakesPlace(p.now)
 	if queue.saw(c, place); place {
 		p.Rolling++
-		if !c.ProgressedAt.IsZero() {
-			p.Retry(c.ProgressedAt.Add(c.deadline()).Sub(p.now))
-		}
+		p.Retry(c.StartedAt.Add(maxPlace).Sub(p.now))
+	}
+	if (place || progress == Rolling) && !c.ProgressedAt.IsZero() {
+		p.Retry(c.ProgressedAt.Add(c.deadline()).Sub(p.now))
+	}
+	if progress == Contested {
+		p.Retry(c.Record.contestedFor(p.now))
 	}
 	switch {
 	case progress == Contested || progress == Blocked:
@@ -156,6 +166,9 @@ func (p *Plan) due(c *Candidate, progress Progress) bool {
 	case c.Failure != nil && c.Failure.After.After(p.now):
 		p.AddFailure(*c.Failure)
 		return false
+	case c.Release && p.now.Sub(c.ReleasedAt) < releaseAfter:
+		p.Retry(c.ReleasedAt.Add(releaseAfter).Sub(p.now))
+		return false
 	case progress == Missed:
 		wait, _ := c.Record.retryAfter(c.Want, p.now)
 		p.Retry(wait)
@@ -164,6 +177,10 @@ func (p *Plan) due(c *Candidate, progress Progress) bool {
 		return true
 	}
 }
+
+// releaseAfter is how long a workload has to ask for nothing until its stamp is removed: the caches
+// of webhooks, which stamp by a label of its Namespace, may be before those of the operator.
+const releaseAfter = 10 * time.Second
 
 // Retry has the plan made again after that time at the latest.
 func (p *Plan) Retry(after time.Duration) {

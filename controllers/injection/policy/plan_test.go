@@ -51,18 +51,27 @@ func TestNewPlan(t *testing.T) {
 			candidates: []Candidate{candidate("c", outdatedStamp), candidate("a", outdatedStamp), candidate("b", unstamped)},
 			want:       []string{"Deployment shop/a 0", "Deployment shop/b 0"}},
 		"those that roll out take room": {rollout: two,
-			candidates: []Candidate{candidate("a", unobserved), candidate("b", outdatedStamp), candidate("c", outdatedStamp)},
+			candidates: []Candidate{candidate("a", unobserved, started(time.Minute)), candidate("b", outdatedStamp),
+				candidate("c", outdatedStamp)},
+			want: []string{"Deployment shop/b 0"}},
+		"those that their owners roll out take none": {rollout: one,
+			candidates: []Candidate{candidate("a", unobserved, progressed(time.Minute)), candidate("b", outdatedStamp)},
 			want:       []string{"Deployment shop/b 0"}},
+		"one that progresses for an hour takes none any more": {rollout: one,
+			candidates: []Candidate{
+				candidate("a", unobserved, started(time.Hour), progressed(time.Second)), candidate("b", outdatedStamp),
+			},
+			want: []string{"Deployment shop/b 0"}},
 		"those just patched take room": {rollout: two,
 			candidates: []Candidate{
 				candidate("a", outdatedStamp, justPatched), candidate("b", justPatched), candidate("c", outdatedStamp),
 			}},
 		"one that is past its deadline takes none": {rollout: one,
-			candidates: []Candidate{candidate("a", deadline, oldPod), candidate("b", outdatedStamp)},
+			candidates: []Candidate{candidate("a", deadline, oldPod, started(time.Minute)), candidate("b", outdatedStamp)},
 			want:       []string{"Deployment shop/b 0"}},
 		"one without progress takes none": {rollout: one,
 			candidates: []Candidate{
-				candidate("a", of(KindStatefulSet), unobserved, progressed(time.Hour)), candidate("b", outdatedStamp),
+				candidate("a", of(KindStatefulSet), unobserved, started(30*time.Minute)), candidate("b", outdatedStamp),
 			},
 			want: []string{"Deployment shop/b 0"}},
 		"one that was refused lets others go first": {rollout: one,
@@ -95,7 +104,11 @@ func TestNewPlan(t *testing.T) {
 			candidates: []Candidate{candidate("a", released), candidate("b", released)},
 			want:       []string{"Deployment shop/a none"}},
 		"one that is released rolls out": {rollout: one,
-			candidates: []Candidate{candidate("a", released, unstamped, unobserved), candidate("b", released)}},
+			candidates: []Candidate{
+				candidate("a", released, unstamped, unobserved, started(time.Second)), candidate("b", released),
+			}},
+		"one that is released since a moment ago waits": {
+			candidates: []Candidate{candidate("a", released, func(c *Candidate) { c.ReleasedAt = now.Add(-time.Second) })}},
 		"an injection to retry":  {candidates: []Candidate{candidate("a", missedOne)}, want: []string{"Deployment shop/a 1"}},
 		"not to be retried yet":  {candidates: []Candidate{candidate("a", missedOne, tooEarly)}},
 		"a Job is never changed": {candidates: []Candidate{candidate("a", of(KindJob), missedOne)}},
@@ -131,6 +144,39 @@ func TestNewPlan(t *testing.T) {
 	}
 }
 
+// An owner that drops the stamp every 61 minutes gets it ever more rarely, also if it drops the
+// record with it.
+func TestNewPlanStampsEverMoreRarely(t *testing.T) {
+	for _, dropsRecord := range []bool{false, true} {
+		c, stamps := candidate("api", unstamped), 0
+		for clock := now; clock.Before(now.Add(30 * 24 * time.Hour)); clock = clock.Add(61 * time.Minute) {
+			c.Generation++ // The owner writes its template, in which there is no stamp.
+			c.Status.ObservedGeneration = c.Generation
+			if dropsRecord {
+				c.Annotations = nil
+			}
+			had := c.History
+			if c.History = c.Seen(&c, clock, now); had.Empty(c.Workload, clock) {
+				c.History = History{}.Seen(&c, clock, now)
+			}
+			plan := NewPlan(&obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "shop"}},
+				State{Now: clock, Candidates: []Candidate{c}}, func(*Candidate) string { return wantStamp.ConfigHash })
+			for _, patch := range plan.Patches {
+				stamps++
+				c.Generation++
+				c.History = c.Wrote(patch, c.Generation)
+				c.Annotations = map[string]string{obsv1.AnnotationRecord: patch.Record.Annotation()}
+			}
+			if len(plan.Left) == 1 && plan.RetryAfter == 0 {
+				t.Error("a contested stamp waits and is not looked at again")
+			}
+		}
+		if stamps < 3 || stamps > 12 {
+			t.Errorf("%d stamps in 30 days, want some, and ever fewer", stamps)
+		}
+	}
+}
+
 // An owner that drops the stamp at once, and one that drops the record with it, get no more
 // than two, whatever the owner does in a hundred rounds.
 func TestNewPlanLeavesAContestedStamp(t *testing.T) {
@@ -142,7 +188,7 @@ func TestNewPlanLeavesAContestedStamp(t *testing.T) {
 				c := candidate("api", unstamped)
 				clock, stamps := now, 0
 				for range 100 {
-					c.History = c.Seen(c.Workload, clock)
+					c.History = c.Seen(&c, clock, clock)
 					plan := NewPlan(&obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "shop"}},
 						State{Now: clock, Candidates: []Candidate{c}}, func(*Candidate) string { return wantStamp.ConfigHash })
 					for _, patch := range plan.Patches {
@@ -174,7 +220,7 @@ func TestNewPlanRetriesThreeTimes(t *testing.T) {
 	c := candidate("api", missedOne)
 	var at []time.Duration
 	for clock := now; clock.Before(now.Add(5 * time.Hour)); clock = clock.Add(time.Minute) {
-		c.History = History{}.Seen(c.Workload, clock) // A process that knows nothing.
+		c.History = History{}.Seen(&c, clock, clock) // A process that knows nothing.
 		plan := NewPlan(&obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "shop"}},
 			State{Now: clock, Candidates: []Candidate{c}}, func(*Candidate) string { return wantStamp.ConfigHash })
 		for _, patch := range plan.Patches {

@@ -25,8 +25,8 @@ type Candidate struct {
 
 // Pod is a stamped Pod.
 type Pod struct {
-	// Mark is the hash of the configuration that it started with; empty if the
-	// webhook was away.
+	// Mark is the hash of the configuration that it started with; empty if the webhook was away, or
+	// the settings were not there yet.
 	Mark string
 	// Deleting reports whether it is being deleted.
 	Deleting bool
@@ -98,9 +98,11 @@ func (c *Candidate) podsProgress(now time.Time) Progress {
 	}
 }
 
-// takesPlace reports whether the candidate is one of the rollouts that are bounded.
-func (c *Candidate) takesPlace(now time.Time) bool {
-	return c.Patched || c.templated() && !c.outdated() && c.Rolling() && !c.stuck(now)
+// TakesPlace reports whether the candidate is one of the rollouts that are bounded: those that
+// obstack started, while they progress.
+func (c *Candidate) TakesPlace(now time.Time) bool {
+	started := !c.StartedAt.IsZero() && now.Sub(c.StartedAt) < maxPlace
+	return c.Patched || started && c.templated() && !c.outdated() && c.Rolling() && !c.stuck(now)
 }
 
 // templated reports whether the candidate's Pods are made from a template that obstack knows.
@@ -195,6 +197,8 @@ func (w *Workload) deadline() time.Duration {
 const (
 	defaultDeadline = 10 * time.Minute
 	maxDeadline     = time.Hour
+	// maxPlace is how long a rollout takes a place, however well it progresses.
+	maxPlace = time.Hour
 )
 
 func (w *Workload) replicas() int32 {

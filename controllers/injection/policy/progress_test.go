@@ -61,6 +61,10 @@ func deadline(c *Candidate) {
 	c.Status.Conditions = []Condition{{Type: "Progressing", Status: "False", Reason: deadlineExceeded}}
 }
 
+// started is a rollout that obstack started and that did nothing since.
+func started(ago time.Duration) func(*Candidate) {
+	return func(c *Candidate) { c.StartedAt, c.ProgressedAt = now.Add(-ago), now.Add(-ago) }
+}
 func progressed(ago time.Duration) func(*Candidate) {
 	return func(c *Candidate) { c.ProgressedAt = now.Add(-ago) }
 }

@@ -14,7 +14,7 @@ import (
 type Record struct {
 	// stampRecord is the stamp that was written last; empty if it was removed.
 	stampRecord
-	// Stamps counts how often it was written, each time less than contestedWithin after the last.
+	// Stamps counts how often it was written.
 	Stamps int `json:"stamps,omitempty"`
 	// Retries counts the rollouts for Pods that missed the injection.
 	Retries int `json:"retries,omitempty"`
@@ -41,10 +41,13 @@ func recordedStamp(s Stamp) stampRecord {
 
 const (
 	// contestedWithin is how soon after it was written a stamp is changed by somebody else
-	// who does not want it. Later, it is no more than a change of the workload.
+	// who does not want it, and how long a third stamp waits for the second. Each further one
+	// waits for twice as long, so that nobody can have a workload restarted again and again.
 	contestedWithin = time.Hour
 	// maxStamps is how often the same stamp is written to one that changes it so soon.
 	maxStamps = 2
+	// maxDoublings bounds the wait to six weeks.
+	maxDoublings = 10
 )
 
 // retryBackoff is how long after the last change of a template the injection of Pods that
@@ -65,6 +68,12 @@ func (r Record) Annotation() string {
 	r.At = r.At.UTC().Truncate(time.Second)
 	encoded, _ := json.Marshal(r) // It holds strings, numbers and a time of this century.
 	return string(encoded)
+}
+
+// shownBy reports whether annotations say as much. Who was released once keeps none.
+func (r Record) shownBy(annotations map[string]string) bool {
+	released := r.stampRecord == stampRecord{} && r.Stamps <= 1
+	return released || r.Annotation() == annotations[obsv1.AnnotationRecord]
 }
 
 // about reports whether the record is about a stamp.
@@ -95,10 +104,7 @@ func (r Record) merge(stored Record) Record {
 func (r Record) stamped(s Stamp, now time.Time, retry bool) Record {
 	next := Record{stampRecord: recordedStamp(s), At: now}
 	if r.about(s) {
-		next.Retries = r.Retries
-		if now.Sub(r.At) < contestedWithin {
-			next.Stamps = r.Stamps
-		}
+		next.Stamps, next.Retries = r.Stamps, r.Retries
 	}
 	if retry {
 		next.Retries++
@@ -108,10 +114,20 @@ func (r Record) stamped(s Stamp, now time.Time, retry bool) Record {
 	return next
 }
 
-// contested reports whether the stamp, which is not there, was written as often as may be.
+// contested reports whether the stamp, which is not there, was written as often as may be so far.
 func (r Record) contested(s Stamp, now time.Time) bool {
-	return r.about(s) && r.Stamps >= maxStamps && (r.By != "" || now.Sub(r.At) < contestedWithin)
+	return r.about(s) && r.Stamps >= maxStamps && (r.By != "" || r.contestedFor(now) > 0)
 }
+
+// contestedFor is how long a contested stamp still waits, unless it is known whose it is to be.
+func (r Record) contestedFor(now time.Time) time.Duration {
+	wait := contestedWithin << min(max(0, r.Stamps-maxStamps), maxDoublings)
+	return r.At.Add(wait).Sub(now)
+}
+
+// ContestedSoon reports whether the stamp that was written last is gone so soon that its owner
+// does not want it, ever.
+func (r Record) ContestedSoon(now time.Time) bool { return now.Sub(r.At) < contestedWithin }
 
 // retryAfter is how long to wait until the injection is retried; ok is false if it is not any more.
 func (r Record) retryAfter(s Stamp, now time.Time) (wait time.Duration, ok bool) {
