@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -87,6 +88,54 @@ func (c *cluster) webhookDown(t *testing.T) {
 		c.wantGeneration(t, d, 3) // Made, scaled, rolled once.
 	}
 	c.wantGeneration(t, unknown, 2)
+}
+
+// webhookDownInRotation changes the settings while nobody responds for the webhooks: until somebody
+// does, nothing is rolled, and then everything once.
+func (c *cluster) webhookDownInRotation(t *testing.T) {
+	namespace := c.namespace(t)
+	stack := c.stack(t, namespace)
+	all := workloads(namespace, "shop")
+	for obj := range all {
+		testenv.Create(t, c.api, obj)
+	}
+	restarted := deployment(namespace, "restarted", "shop", 2)
+	testenv.Create(t, c.api, restarted)
+	c.awaitWorkloads(t, stack, "5/5", 0)
+	c.awaitReady(t, stack)
+	before := c.revisions(t, namespace)
+
+	if err := c.webhooks.Break(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.webhooks.Repair(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	c.awaitWebhooks(t, namespace, false)
+	c.rotate(t, namespace)
+	c.awaitSecret(t, stack, namespace, dsn(2))
+	c.awaitCondition(t, stack, obsv1.InjectionReady, obsv1.ReasonWebhookUnavailable)
+	before["Deployment/restarted"]++
+	c.restart(t, restarted)
+	c.awaitComplete(t, namespace, "restarted")
+	c.awaitPods(t, namespace, "restarted", 2, hasSettings)
+	if diff := cmp.Diff(before, c.revisions(t, namespace)); diff != "" {
+		t.Errorf("templates while the webhook is away (-want +got):\n%s", diff)
+	}
+
+	if err := c.webhooks.Repair(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.awaitWebhooks(t, namespace, true)
+	c.awaitWorkloads(t, stack, "5/5", 0)
+	c.awaitReady(t, stack)
+	for key, got := range c.revisions(t, namespace) {
+		if want := before[key] + 1; got != want {
+			t.Errorf("%s has had %d templates, want %d", key, got, want)
+		}
+	}
 }
 
 // operatorDown rolls workloads while nobody reconciles and no webhook responds.

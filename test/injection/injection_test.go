@@ -37,7 +37,9 @@ func TestInjection(t *testing.T) {
 			"what may bring Pods back names its version":     c.versionLabels,
 			"a removed annotation releases":                  c.annotationRemoved,
 			"a deleted stack changes no workload":            c.stackDeleted,
+			"a renamed stack restarts nothing by itself":     c.stackRenamed,
 			"200 removed annotations release":                c.annotationsRemoved,
+			"namespaces are deleted in mid-copy":             c.namespacesDeletedInMidCopy,
 			"a namespace is deleted":                         c.namespaceDeleted,
 			"a rotated DSN reaches every Pod":                c.rotation,
 			"nothing is rolled if the owners do it":          c.manualPolicy,
@@ -59,7 +61,10 @@ func TestInjection(t *testing.T) {
 	})
 	// These break what the others need.
 	t.Run("the webhook is down", c.webhookDown)
+	t.Run("the webhook is down during a rotation", c.webhookDownInRotation)
 	t.Run("the operator is down", c.operatorDown)
+	t.Run("two operators by mistake", c.twoOperators)
+	t.Run("20 operators are killed during a rotation", c.operatorsKilled)
 }
 
 func (c *cluster) newWorkload(t *testing.T) {

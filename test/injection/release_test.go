@@ -169,3 +169,46 @@ func (c *cluster) namespaceDeleted(t *testing.T) {
 	c.awaitInjected(t, stack, second, "api", 1)
 	testenv.Change(t, c.api, deployment(second, "held", "", 1), func(d *appsv1.Deployment) { d.Finalizers = nil })
 }
+
+// namespacesDeletedInMidCopy deletes namespaces while the settings are written to them: some at
+// their first copy, some at a rotation. Those that stay are served, and each once.
+func (c *cluster) namespacesDeletedInMidCopy(t *testing.T) {
+	namespace := c.namespace(t)
+	stack := c.stack(t, namespace, admitting(obsv1.InjectionNamespaces{From: obsv1.NamespacesFromAll}),
+		func(stack *obsv1.ObservabilityStack) { stack.Spec.Injection.RequireAll = true })
+	var stay, leave []string
+	remove := func(in string) {
+		testenv.Delete(t, c.api, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: in}})
+		leave = append(leave, in)
+	}
+	for i := range 16 {
+		in := c.emptyNamespace(t)
+		d := deployment(in, "api", namespace+"/shop", 1)
+		if i%4 == 0 { // It keeps the namespace from being gone at once.
+			d.Finalizers = []string{"example.com/held"}
+		}
+		testenv.Create(t, c.api, d)
+		if i%2 == 0 {
+			remove(in)
+		} else {
+			stay = append(stay, in)
+		}
+	}
+	c.awaitWorkloads(t, stack, "8/8", 0)
+	c.awaitReady(t, stack)
+	c.rotate(t, namespace)
+	for _, in := range stay[4:] {
+		remove(in)
+	}
+	stay = stay[:4]
+	c.awaitSecret(t, stack, namespace, dsn(2))
+	c.awaitWorkloads(t, stack, "4/4", 0)
+	c.awaitReady(t, stack)
+	for _, in := range stay {
+		c.awaitSecret(t, stack, in, dsn(2))
+		c.awaitInjected(t, stack, in, "api", 1)
+	}
+	for _, in := range leave {
+		c.awaitGone(t, settings(stack, in))
+	}
+}
