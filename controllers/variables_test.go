@@ -130,11 +130,15 @@ func TestReconcileFollowsAConfigMapAndHoldsWithoutIt(t *testing.T) {
 	}
 }
 
-func TestReconcileRotatesTheDSNOfOneProject(t *testing.T) {
-	f, home := newInjecting(t), namespace(t)
-	dsn := func(key string) string { return "https://" + key + "@sentry.example/1" }
+// testDSNOf is a DSN with that key.
+func testDSNOf(key string) string { return "https://" + key + "@sentry.example/1" }
+
+// chooseProjects makes a stack of three DSNs, and Deployments that choose a project, or none.
+func chooseProjects(t *testing.T, home string,
+	chosen ...string) (*obsv1.ObservabilityStack, map[string]*appsv1.Deployment) {
+	t.Helper()
 	for _, name := range []string{"shop-sentry", "sentry-payments", "sentry-basket"} {
-		create(t, secret(home, name, "dsn", dsn("a")))
+		create(t, secret(home, name, "dsn", testDSNOf("a")))
 	}
 	stack := settingsStack(t, home, withDSN, func(spec *obsv1.ObservabilityStackSpec) {
 		for _, name := range []string{"payments", "basket"} {
@@ -143,34 +147,43 @@ func TestReconcileRotatesTheDSNOfOneProject(t *testing.T) {
 		}
 	})
 	all := map[string]*appsv1.Deployment{}
-	for _, project := range []string{"", "payments", "basket", "payment"} {
-		d := annotatedDeployment(home, "api"+project, "shop")
+	for _, project := range chosen {
+		all[project] = annotatedDeployment(home, "api"+project, "shop")
 		if project != "" {
-			d.Annotations[obsv1.AnnotationSentryProject] = project
+			all[project].Annotations[obsv1.AnnotationSentryProject] = project
 		}
-		create(t, d)
-		all[project] = d
+		create(t, all[project])
 	}
+	return stack, all
+}
+
+func TestReconcileRotatesTheDSNOfOneProject(t *testing.T) {
+	f, home := newInjecting(t), namespace(t)
+	stack, all := chooseProjects(t, home, "", "payments", "basket")
 	f.reconcileStack(t, stack)
-	for _, d := range all {
+	before := map[string]string{}
+	for project, d := range all {
 		refresh(t, d)
+		before[project] = d.ResourceVersion
 	}
-	if err := live.Update(t.Context(), secret(home, "sentry-payments", "dsn", dsn("b"))); err != nil {
+	if err := live.Update(t.Context(), secret(home, "sentry-payments", "dsn", testDSNOf("b"))); err != nil {
 		t.Fatal(err)
 	}
-	before := map[string]string{"": all[""].ResourceVersion, "basket": all["basket"].ResourceVersion}
 	f.reconcileStack(t, stack)
-	if got := string(versionOf(t, stack, all["payments"]).Data["SENTRY_DSN"]); got != dsn("b") {
-		t.Errorf("the DSN of payments is %s", got)
-	}
-	for _, project := range []string{"", "basket"} {
-		if got := string(versionOf(t, stack, all[project]).Data["SENTRY_DSN"]); got != dsn("a") {
+	for project, want := range map[string]string{"": "a", "payments": "b", "basket": "a"} {
+		if got := string(versionOf(t, stack, all[project]).Data["SENTRY_DSN"]); got != testDSNOf(want) {
 			t.Errorf("the DSN of project %q is %s", project, got)
 		}
-		if all[project].ResourceVersion != before[project] {
-			t.Errorf("the rotation of another DSN changed the workload of project %q", project)
+		if changed := all[project].ResourceVersion != before[project]; changed != (project == "payments") {
+			t.Errorf("the rotation of payments changed the workload of project %q: %t", project, changed)
 		}
 	}
+}
+
+func TestReconcileRefusesAnUnknownProject(t *testing.T) {
+	f, home := newInjecting(t), namespace(t)
+	stack, all := chooseProjects(t, home, "payment")
+	f.reconcileStack(t, stack)
 	if version := versionOf(t, stack, all["payment"]); version != nil {
 		t.Errorf("an unknown project has the settings %s", version.Name)
 	}
