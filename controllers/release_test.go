@@ -191,6 +191,7 @@ func TestRolloutLeavesStampsOfNamespacesThatAreNotAdmitted(t *testing.T) {
 			for i := range 5 {
 				d := annotatedDeployment(excludedNamespace(t), fmt.Sprintf("forged-%d", i), "")
 				d.Annotations = nil
+				d.Spec.Template.Labels = maps.Clone(d.Spec.Template.Labels) // The selector has the same.
 				maps.Copy(d.Spec.Template.Labels, stamp.Labels())
 				d.Spec.Template.Annotations = stamp.Annotations()
 				create(t, d)

@@ -76,6 +76,18 @@ func TestPlacesGoRoundOverNamespaces(t *testing.T) {
 	}
 }
 
+// A stack holds no more of the operator's places than it may have itself, also after its
+// maxConcurrent became less.
+func TestNewPlanTakesNoMorePlacesThanTheStackMayHave(t *testing.T) {
+	var rolling []Candidate
+	for i := range 20 {
+		rolling = append(rolling, candidate(fmt.Sprint(i), unobserved, started(time.Minute)))
+	}
+	if got := planned(two, rolling...).Rolling; got != 2 {
+		t.Errorf("20 rollouts take %d places, want 2", got)
+	}
+}
+
 // simulation is a cluster of stacks whose settings change at once, in simulated time.
 type simulation struct {
 	t       *testing.T
