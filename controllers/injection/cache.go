@@ -56,10 +56,12 @@ func newWorkloadCache(mgr ctrl.Manager, namespaces map[string]cache.Config) (cac
 }
 
 func keepPartial(kind policy.Kind) func(any) (any, error) {
+	var meta metav1.TypeMeta // Made once, so that all share its strings.
+	meta.SetGroupVersionKind(kind.GroupVersionKind)
 	return func(obj any) (any, error) {
 		if o, ok := obj.(policy.Object); ok {
 			w := o.Partial()
-			w.SetGroupVersionKind(kind.GroupVersionKind)
+			w.TypeMeta = meta
 			w.Keep()
 		}
 		return obj, nil

@@ -8,6 +8,7 @@ package policy
 import (
 	"slices"
 	"strings"
+	"unique"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -161,12 +162,18 @@ func (w *Workload) OfCronJob() bool {
 
 // Keep drops, in place, what decisions do not need: most of a workload that
 // does not concern us, and of one that does, others' labels and annotations.
+//
+// Small values are copied, because the decoder's share their memory with what is dropped, and
+// workloads of a namespace share its name.
 func (w *Workload) Keep() {
 	w.ObjectMeta = metav1.ObjectMeta{
-		Namespace: w.Namespace, Name: w.Name, UID: w.UID,
-		ResourceVersion: w.ResourceVersion, Generation: w.Generation, DeletionTimestamp: w.DeletionTimestamp,
+		Namespace: unique.Make(w.Namespace).Value(), Name: strings.Clone(w.Name), UID: w.UID,
+		ResourceVersion: strings.Clone(w.ResourceVersion), Generation: w.Generation, DeletionTimestamp: w.DeletionTimestamp,
 		Labels: ifOurs(w.Labels), Annotations: OnlyOurs(w.Annotations),
 		OwnerReferences: controllerOf(w.OwnerReferences),
+	}
+	if w.Spec.Replicas != nil {
+		w.Spec.Replicas = new(*w.Spec.Replicas)
 	}
 	template := w.PodTemplate()
 	template.Metadata.Labels = OnlyOurs(template.Metadata.Labels)
