@@ -202,6 +202,21 @@ func (s *Settings) WithoutEnv(project string) string {
 	return ""
 }
 
+// Name is the name of the Secret of a variant, in every namespace.
+func (s *Settings) Name(v Variant) string { return s.name(s.of(v)) }
+
+// Unwritten has the variants of a Secret that is not in the stack's own namespace keep the version
+// that the status names.
+func (s *Settings) Unwritten(name string) {
+	for key, v := range s.variants {
+		if v.data != nil && s.name(v) == name {
+			kept := *v
+			kept.hash = s.stack.Status.Version(key.Project, key.Env)
+			s.variants[key] = &kept
+		}
+	}
+}
+
 // Undecided reports whether bad input leaves open what the settings are.
 func (s *Settings) Undecided(v Variant) bool { return s.of(v).undecided }
 
@@ -223,7 +238,8 @@ func (s *Settings) Held() bool {
 
 // Secrets are the versions in the stack's own namespace, one for each Sentry project, and those
 // that other namespaces need, there and in its own: the versions there say under which name each
-// content is known. While bad input leaves one open, it is not among them.
+// content is known. While bad input leaves one open, it is not among them. Where a quota has room
+// for few, those come first that the stack's own workloads need.
 func (s *Settings) Secrets(namespaces map[string][]Variant) []*corev1.Secret {
 	var all []*corev1.Secret
 	made := map[types.NamespacedName]bool{}
@@ -233,6 +249,10 @@ func (s *Settings) Secrets(namespaces map[string][]Variant) []*corev1.Secret {
 			made[name] = true
 			all = append(all, secret)
 		}
+	}
+	add(s.stack.Namespace, s.of(Variant{Env: true}))
+	for _, v := range namespaces[s.stack.Namespace] {
+		add(s.stack.Namespace, s.of(v))
 	}
 	for _, project := range s.projects {
 		add(s.stack.Namespace, s.of(Variant{project.name, true}))

@@ -56,14 +56,15 @@ type Wanted struct {
 	Held bool
 }
 
-// Keep writes what is missing or was replaced, and returns what failed by namespace: the trouble
-// of one namespace is no other's.
-func (k *Keeper) Keep(ctx context.Context, want Wanted) map[string]error {
+// Keep writes what is missing or was replaced, and returns what failed by Secret: the trouble of
+// one is no other's.
+func (k *Keeper) Keep(ctx context.Context, want Wanted) map[types.NamespacedName]error {
 	k.want(want)
-	exist, failures := want.exist(), map[string]error{}
+	exist, failures := want.exist(), map[types.NamespacedName]error{}
 	for _, secret := range want.Secrets {
-		if err := k.tryToKeep(ctx, secret, exist[client.ObjectKeyFromObject(secret)]); err != nil {
-			failures[secret.Namespace] = err
+		name := client.ObjectKeyFromObject(secret)
+		if err := k.tryToKeep(ctx, secret, exist[name]); err != nil {
+			failures[name] = err
 		}
 	}
 	return failures

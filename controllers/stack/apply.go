@@ -16,9 +16,7 @@ import (
 // outcome is what became of a plan.
 type outcome struct {
 	results []result
-	// settingsWritten reports whether the settings are in the stack's own namespace.
-	settingsWritten bool
-	// elsewhere is what became of them in other namespaces.
+	// elsewhere is what became of the settings for which no condition speaks.
 	elsewhere result
 }
 
@@ -37,9 +35,6 @@ type result struct {
 	raced bool
 }
 
-// failed reports whether some of the part's objects were not written.
-func (r *result) failed() bool { return r.retry != nil || r.recheck > 0 }
-
 // of finds the result of a condition.
 func (o *outcome) of(condition string) *result {
 	for i := range o.results {
@@ -54,7 +49,7 @@ func (o *outcome) of(condition string) *result {
 // says what that would change. A part that fails or is undecided does not stop the
 // others; what exists of it is kept.
 func (r *Reconciler) apply(ctx context.Context, stack *obsv1.ObservabilityStack, plan plan) outcome {
-	applied := outcome{elsewhere: plan.settings.elsewhere(stack)}
+	applied := outcome{elsewhere: plan.settings.elsewhere()}
 	pass := r.Engine.Begin(ctx, stack, r.Kinds.Served())
 	step := applyPart
 	if stack.Spec.Suspend {
@@ -64,7 +59,7 @@ func (r *Reconciler) apply(ctx context.Context, stack *obsv1.ObservabilityStack,
 	for _, p := range plan.parts {
 		done := measure(p.Name, func() result { return step(ctx, pass, p) })
 		if p.Condition == obsv1.SettingsReady {
-			done = plan.settings.own(stack, p.Output)
+			done = plan.settings.ready(stack, p.Output)
 		}
 		done.component, done.requested, done.Covered = p.Component, p.Requested(), p.Covered
 		held[p.Name] = done.Hold

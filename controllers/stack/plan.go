@@ -33,9 +33,9 @@ func newPlan(stack *obsv1.ObservabilityStack, observed observation, settings wri
 	in.Settings = settings.Settings
 	if observed.workloads != nil {
 		workloads := policy.NewPlan(stack, *observed.workloads, settings.version(observed))
-		for namespace, err := range settings.failures {
+		for needed, err := range settings.failures {
 			reason, _, _ := explain(err)
-			workloads.Because(namespace, reason)
+			workloads.Because(needed.namespace, reason)
 		}
 		p.workloads = &workloads
 		in.Workloads = &desired.Workloads{

@@ -72,7 +72,7 @@ func setStatus(stack *obsv1.ObservabilityStack, plan plan, done outcome) {
 	setCondition(stack, obsv1.Ready, summary(stack, done.results))
 	status.ObservedGeneration = stack.Generation
 	status.Covered = strings.Join(covered, ", ")
-	if done.settingsWritten {
+	if !stack.Spec.Suspend {
 		status.ConfigHash = plan.settings.Hash(desired.Variant{Env: true})
 		status.ConfigHashWithoutEnv = plan.settings.WithoutEnv("")
 		status.Projects = plan.settings.Projects()

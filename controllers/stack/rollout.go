@@ -20,14 +20,12 @@ func (r *Reconciler) rollout(ctx context.Context, stack *obsv1.ObservabilityStac
 	applied outcome) (outcome, error) {
 	done := outcome{results: slices.Clone(applied.results), elsewhere: applied.elsewhere}
 	injected := done.of(obsv1.InjectionReady)
-	// Bad input is no failure: the last good settings stay, and are what workloads get.
-	done.settingsWritten = !stack.Spec.Suspend && !done.of(obsv1.SettingsReady).failed()
 	if plan.workloads == nil {
 		return done, nil
 	}
-	if !done.settingsWritten {
+	if stack.Spec.Suspend {
 		held := plan.workloads.Hold()
-		if stack.Spec.Suspend && injected.requested {
+		if injected.requested {
 			injected.Output = suspended(injected.Output, changes(held))
 		}
 	}

@@ -3,7 +3,10 @@
 package stack
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,26 +22,66 @@ import (
 // be given a version that is there.
 type written struct {
 	*desired.Settings
-	// failures say by namespace why the version is not there.
-	failures map[string]error
+	// failures say why a version that is needed is not there.
+	failures map[need]error
+	// own are the failures of those that the stack's own workloads need, and others reports whether
+	// there are more.
+	own    error
+	others bool
 	// changes are those that a suspended stack would need.
 	changes []apply.Change
 }
 
+// need is a variant that something in a namespace needs.
+type need struct {
+	namespace string
+	desired.Variant
+}
+
 // writeSettings writes the versions that workloads should have, in every namespace that has any.
 func (r *Reconciler) writeSettings(ctx context.Context, stack *obsv1.ObservabilityStack, observed observation) written {
-	made := desired.NewSettings(stack, observed.inputs.Values, observed.inputs.Versions)
+	made, needed := desired.NewSettings(stack, observed.inputs.Values, observed.inputs.Versions), observed.variants()
 	want := settings.Wanted{
-		Stack: client.ObjectKeyFromObject(stack), Secrets: made.Secrets(observed.variants()),
+		Stack: client.ObjectKeyFromObject(stack), Secrets: made.Secrets(needed),
 		Exist: observed.versions, Held: made.Held(),
 	}
 	done := written{Settings: made}
 	if stack.Spec.Suspend {
 		done.changes = r.Settings.Missing(want)
 	} else {
-		done.failures = r.Settings.Keep(ctx, want)
+		done.note(stack.Namespace, needed, r.Settings.Keep(ctx, want))
 	}
 	return done
+}
+
+// note what failed. A version is needed where its workloads are, and in the stack's own namespace,
+// by which the status names it: without, nothing may be given another one.
+func (w *written) note(own string, needed map[string][]desired.Variant, failed map[types.NamespacedName]error) {
+	in := func(namespace string, v desired.Variant) types.NamespacedName {
+		return types.NamespacedName{Namespace: namespace, Name: w.Name(v)}
+	}
+	w.failures = map[need]error{}
+	for namespace, variants := range needed {
+		for _, v := range variants {
+			if err := cmp.Or(failed[in(namespace, v)], failed[in(own, v)]); err != nil {
+				w.failures[need{namespace, v}] = err
+			}
+		}
+	}
+	ours := append([]desired.Variant{{Env: true}}, needed[own]...)
+	slices.SortFunc(ours, func(a, b desired.Variant) int { return cmp.Compare(a.Project, b.Project) })
+	var errs []error
+	for _, v := range ours {
+		if err := failed[in(own, v)]; err != nil && !slices.Contains(errs, err) {
+			errs = append(errs, err)
+		}
+	}
+	w.own, w.others = errors.Join(errs...), len(failed) > len(errs)
+	for name := range failed {
+		if name.Namespace == own {
+			w.Unwritten(name.Name)
+		}
+	}
 }
 
 // variants are what of the settings each namespace needs.
@@ -64,7 +107,7 @@ func (w *written) version(observed observation) func(*policy.Candidate) string {
 	return func(c *policy.Candidate) string {
 		variant := desired.Variant(c.Variant)
 		hash := w.Hash(variant)
-		if w.failures[c.Namespace] != nil ||
+		if w.failures[need{c.Namespace, variant}] != nil ||
 			w.Undecided(variant) && !exists[types.NamespacedName{Namespace: c.Namespace, Name: hash}] {
 			return ""
 		}
@@ -72,10 +115,11 @@ func (w *written) version(observed observation) func(*policy.Candidate) string {
 	}
 }
 
-// own is what became of the settings in the stack's own namespace, for which its condition speaks.
-func (w *written) own(stack *obsv1.ObservabilityStack, out desired.Output) result {
-	if err := w.failures[stack.Namespace]; err != nil {
-		return failure(err)
+// ready is what became of the settings that the stack's own workloads need, for which its condition
+// speaks.
+func (w *written) ready(stack *obsv1.ObservabilityStack, out desired.Output) result {
+	if w.own != nil {
+		return failure(w.own)
 	}
 	if stack.Spec.Suspend {
 		out = suspended(out, w.changes)
@@ -83,13 +127,11 @@ func (w *written) own(stack *obsv1.ObservabilityStack, out desired.Output) resul
 	return result{Output: out}
 }
 
-// elsewhere is what became of them in other namespaces, whose trouble is theirs: it is looked at
-// again, and delays nothing.
-func (w *written) elsewhere(stack *obsv1.ObservabilityStack) (all result) {
-	for namespace := range w.failures {
-		if namespace != stack.Namespace {
-			all.recheck = recheckAfter
-		}
+// elsewhere is what became of the others, whose trouble is that of those who need them: it is
+// looked at again, and delays nothing.
+func (w *written) elsewhere() (all result) {
+	if w.others {
+		all.recheck = recheckAfter
 	}
 	return all
 }
