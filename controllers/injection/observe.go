@@ -38,13 +38,14 @@ func (i *Injector) Observe(ctx context.Context, stack *obsv1.ObservabilityStack)
 	if err != nil {
 		return state, err
 	}
-	others, err := i.otherPods(ctx, stack, pods)
+	others, refused, err := i.otherPods(ctx, stack, pods)
 	if err != nil {
 		return state, err
 	}
 	for _, c := range others {
 		state.Need(c.Namespace, c.Variant)
 	}
+	state.Refused = append(state.Refused, refused...)
 	if err := i.Reader.asking(ctx, stack, &state); err != nil {
 		return state, err
 	}
@@ -88,11 +89,11 @@ func add(state *policy.State, stack *obsv1.ObservabilityStack, w *policy.Workloa
 }
 
 // otherPods are the stamped Pods that no workload made which obstack knows: those that stand
-// alone, and those of other controllers. A stamp can be written by anybody, so those of
-// namespaces that are not admitted do not count.
+// alone, and those of other controllers; and of them, those that ask for what the stack does not
+// give any more. A stamp can be written by anybody, so those of namespaces that are not admitted
+// do not count.
 func (i *Injector) otherPods(ctx context.Context, stack *obsv1.ObservabilityStack,
-	pods map[policy.Key][]policy.Pod) ([]policy.Candidate, error) {
-	var others []policy.Candidate
+	pods map[policy.Key][]policy.Pod) (others []policy.Candidate, refused []policy.Refusal, err error) {
 	want := policy.Stamp{Stack: client.ObjectKeyFromObject(stack)}
 	for key, of := range pods {
 		if _, err := policy.KindOf(key.Kind); err == nil ||
@@ -101,18 +102,24 @@ func (i *Injector) otherPods(ctx context.Context, stack *obsv1.ObservabilityStac
 		}
 		namespace, err := i.Reader.namespace(ctx, key.Namespace)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if namespace.Name != "" && namespace.DeletionTimestamp.IsZero() &&
-			policy.Admits(stack, key.Namespace, namespace.Labels) {
-			w := &policy.Workload{}
-			w.Kind, w.Namespace, w.Name = key.Kind, key.Namespace, key.Name
-			variant := policy.Variant{Project: of[0].Project, Env: key.Namespace == stack.Namespace}
-			if !variant.Env {
-				variant.Env, _ = policy.AcceptsEnv(namespace)
-			}
-			others = append(others, policy.Candidate{Workload: w, Want: want, Variant: variant, Pods: of})
+		if namespace.Name == "" || !namespace.DeletionTimestamp.IsZero() ||
+			!policy.Admits(stack, key.Namespace, namespace.Labels) {
+			continue
 		}
+		w := &policy.Workload{}
+		w.Kind, w.Namespace, w.Name = key.Kind, key.Namespace, key.Name
+		variant := policy.Variant{Project: of[0].Project, Env: key.Namespace == stack.Namespace}
+		if !variant.Env {
+			variant.Env, _ = policy.AcceptsEnv(namespace)
+		}
+		claim := policy.Claim{Stack: want.Stack, Variant: variant}
+		if decision := policy.Decide(claim, key.Namespace, namespace.Labels, stack); !decision.Granted {
+			refused = append(refused, policy.Refusal{Namespace: key.Namespace, Reason: decision.Reason})
+			continue
+		}
+		others = append(others, policy.Candidate{Workload: w, Want: want, Variant: variant, Pods: of})
 	}
-	return others, nil
+	return others, refused, nil
 }
