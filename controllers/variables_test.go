@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -96,6 +97,51 @@ func TestReconcileGivesVariablesToNamespacesThatAcceptThem(t *testing.T) {
 	accept(t, plain, "env")
 	f.reconcileStack(t, stack)
 	wantFlags(plain, "new-basket")
+}
+
+// What a namespace does not accept any more goes from it, also when no stack writes there.
+func TestCollectorTakesBackVariablesThatANamespaceNoLongerAccepts(t *testing.T) {
+	for name, then := range map[string]func(*testing.T, *injecting, *obsv1.ObservabilityStack){
+		"the stack writes": func(*testing.T, *injecting, *obsv1.ObservabilityStack) {},
+		"it is suspended": func(t *testing.T, _ *injecting, stack *obsv1.ObservabilityStack) {
+			change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Suspend = true })
+		},
+		"it is gone": func(t *testing.T, _ *injecting, stack *obsv1.ObservabilityStack) {
+			if err := live.Delete(t.Context(), stack); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, home, elsewhere := newInjecting(t), namespace(t), namespace(t)
+			accept(t, elsewhere, "env")
+			create(t, flags(home, "new-basket"))
+			stack := settingsStack(t, home, admitAll, withEnv)
+			f.reconcileStack(t, stack)
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+				Namespace: elsewhere, Name: "alone", Annotations: map[string]string{obsv1.AnnotationStack: home + "/shop"},
+			}}
+			pod.Spec.Containers = []corev1.Container{{Name: "p", Image: "shop:1.4.2"}}
+			create(t, pod)
+			f.reconcileStack(t, stack)
+			version, own := settingsIn(stack, elsewhere), settingsIn(stack, home)
+			if f.collect(t, version); !exists(t, version) {
+				t.Fatal("a version that its namespace accepts is gone")
+			}
+			then(t, f, stack)
+			accept(t, elsewhere, "")
+			if after := f.collect(t, version); after == 0 || !exists(t, version) {
+				t.Fatalf("a version under a running Pod is looked at again after %s, want an hour", after)
+			}
+			f.clock = f.clock.Add(time.Hour + time.Minute)
+			if f.collect(t, version); exists(t, version) {
+				t.Error("variables that the namespace does not accept are there after the grace")
+			}
+			if f.collect(t, own); !exists(t, own) {
+				t.Error("the version of the stack's own namespace is gone")
+			}
+		})
+	}
 }
 
 func TestReconcileFollowsAConfigMapAndHoldsWithoutIt(t *testing.T) {

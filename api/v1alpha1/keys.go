@@ -108,11 +108,16 @@ const AnnotationSources = "obstack.dev/sources"
 // AnnotationContent is on the Secrets with the settings of a stack: a hash of what they hold.
 const AnnotationContent = "obstack.dev/content"
 
+// LabelEnv is on the Secrets with settings that hold spec.injection.env or URLs of brokers, which
+// another namespace may have only where it accepts them.
+const LabelEnv = "inject.obstack.dev/env"
+
 // Annotations on Secrets with settings that are to be deleted: since when, in RFC 3339.
 const (
 	// AnnotationUnusedSince: nothing that lives names the Secret.
 	AnnotationUnusedSince = "obstack.dev/unused-since"
-	// AnnotationRevokedSince: the stack does not admit the Secret's namespace any more.
+	// AnnotationRevokedSince: the stack does not admit the Secret's namespace any more, or that does
+	// not accept what the Secret holds.
 	AnnotationRevokedSince = "obstack.dev/revoked-since"
 )
 

@@ -92,6 +92,8 @@ type variant struct {
 	content string
 	// hash names the version.
 	hash string
+	// env reports whether variables are among the data that other namespaces must accept.
+	env bool
 }
 
 // NewSettings makes the settings of a stack from the keys that it refers to. Of the versions
@@ -148,6 +150,7 @@ func (s *Settings) variant(project project, env bool) *variant {
 		addVariables(v.data, s.env.data)
 		addVariables(standIns, s.env.revisions)
 		v.refs = append(v.refs, s.env.refs...)
+		v.env = len(s.env.data) > 0
 	}
 	v.hash, v.content = hashOf(spec, standIns), hashOf(spec, v.data)
 	return v

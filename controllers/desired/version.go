@@ -35,6 +35,9 @@ func (s *Settings) secret(namespace string, v *variant) *corev1.Secret {
 		},
 		Immutable: new(true), Type: corev1.SecretTypeOpaque, Data: v.data,
 	}
+	if v.env {
+		secret.Labels[obsv1.LabelEnv] = "true"
+	}
 	if namespace == s.stack.Namespace {
 		addSources(secret, s.values, v.refs...)
 	}

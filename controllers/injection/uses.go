@@ -64,6 +64,17 @@ func (u Uses) Revoked(ctx context.Context, stack *obsv1.ObservabilityStack, name
 	return policy.Revokes(stack, namespace, meta.Labels), nil
 }
 
+// Accepts reports whether a namespace accepts the variables of others' stacks. What the cache does
+// not know yet is not taken back.
+func (u Uses) Accepts(ctx context.Context, namespace string) (bool, error) {
+	meta, err := u.namespace(ctx, namespace)
+	if err != nil || meta.Name == "" {
+		return true, err
+	}
+	accepts, _ := policy.AcceptsEnv(meta)
+	return accepts, nil
+}
+
 // Watched reports whether the caches hold the objects of a namespace.
 func (u Uses) Watched(namespace string) bool { return u.Reader.Watched(namespace) }
 

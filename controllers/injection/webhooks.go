@@ -69,11 +69,40 @@ func (h *PodWebhook) Handle(ctx context.Context, req admission.Request) admissio
 		return failed(ctx, err)
 	}
 	decision, stamp := policy.DecidePod(pod, claim, req.Namespace, namespace.Labels, stack)
+	if decision.Granted {
+		decision, err = h.withoutTakenBack(ctx, decision, req.Namespace, stamp)
+	}
+	if err != nil {
+		countInjection("failed", "LookupFailed")
+		return failed(ctx, err)
+	}
 	if !decision.Granted {
 		return refused(decision)
 	}
 	countInjection("injected", "")
 	return withWarning(admission.Patched("", policy.PodPatch(pod, stamp, claim)...), decision)
+}
+
+// withoutTakenBack refuses a version that holds variables which the namespace of a Pod does not
+// accept, or not any more: the stamp is that of a template, and may be older.
+func (h *PodWebhook) withoutTakenBack(ctx context.Context, granted policy.Decision, namespace string,
+	stamp policy.Stamp) (policy.Decision, error) {
+	version := settings.Version{Stack: stamp.Stack, Namespace: namespace, Hash: stamp.ConfigHash}
+	if namespace == stamp.Stack.Namespace {
+		return granted, nil
+	}
+	secret := metadata.Of(metadata.Secret)
+	if err := h.Main.Get(ctx, version.Secret(), secret); client.IgnoreNotFound(err) != nil {
+		return granted, fmt.Errorf("read metadata of Secret %s: %w", version.Secret(), err)
+	}
+	if !settings.HoldsEnv(secret, version) {
+		return granted, nil
+	}
+	accepts, err := Uses{h.Reader}.Accepts(ctx, namespace)
+	if err != nil || accepts {
+		return granted, err
+	}
+	return policy.EnvNotAccepted(stamp), nil
 }
 
 // WorkloadWebhook stamps the templates of annotated workloads.

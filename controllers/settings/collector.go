@@ -29,6 +29,8 @@ type Uses interface {
 	// Revoked reports whether the selector of a stack is valid and does not admit a namespace that
 	// exists.
 	Revoked(ctx context.Context, stack *obsv1.ObservabilityStack, namespace string) (bool, error)
+	// Accepts reports whether a namespace that exists accepts the variables of others' stacks.
+	Accepts(ctx context.Context, namespace string) (bool, error)
 	// Watched reports whether the caches hold the objects of a namespace.
 	Watched(namespace string) bool
 }
@@ -70,11 +72,11 @@ func (c *Collector) reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resul
 		return ctrl.Result{}, nil
 	}
 	stack, err := c.stack(ctx, version.Stack)
-	if err != nil || stack != nil && stack.Spec.Suspend {
+	if err != nil {
 		return ctrl.Result{}, err
 	}
-	revoked, err := c.revoked(ctx, stack, secret)
-	if err != nil {
+	revoked, err := c.revoked(ctx, stack, secret, version)
+	if err != nil || stack != nil && stack.Spec.Suspend && !revoked {
 		return ctrl.Result{}, err
 	}
 	if revoked {
@@ -95,14 +97,24 @@ func (c *Collector) stack(ctx context.Context, name types.NamespacedName) (*obsv
 	return stack, nil
 }
 
-// revoked reports whether the namespace of a version is not admitted. Where the stack is gone,
-// nobody has admitted it again.
+// revoked reports whether the namespace of a version does not accept it, which holds whatever
+// became of the stack, or is not admitted. A stack that is suspended revokes nothing; where it is
+// gone, nobody has admitted the namespace again.
 func (c *Collector) revoked(ctx context.Context, stack *obsv1.ObservabilityStack,
-	secret *metav1.PartialObjectMetadata) (bool, error) {
-	if stack == nil {
-		return secret.Annotations[obsv1.AnnotationRevokedSince] != "", nil
+	secret *metav1.PartialObjectMetadata, version Version) (bool, error) {
+	if HoldsEnv(secret, version) {
+		if accepts, err := c.Uses.Accepts(ctx, version.Namespace); err != nil || !accepts {
+			return err == nil, err
+		}
 	}
-	return c.Uses.Revoked(ctx, stack, secret.Namespace)
+	switch {
+	case stack == nil:
+		return secret.Annotations[obsv1.AnnotationRevokedSince] != "", nil
+	case stack.Spec.Suspend:
+		return false, nil
+	default:
+		return c.Uses.Revoked(ctx, stack, secret.Namespace)
+	}
 }
 
 func revocationGrace(stack *obsv1.ObservabilityStack) time.Duration {

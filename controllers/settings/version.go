@@ -50,6 +50,13 @@ func VersionOf(secret metav1.Object) (version Version, ok bool) {
 		hashes.MatchString(version.Hash) && secret.GetName() == version.Secret().Name
 }
 
+// HoldsEnv reports whether a version is for such namespaces alone as accept the variables of
+// others' stacks.
+func HoldsEnv(secret metav1.Object, version Version) bool {
+	_, env := secret.GetLabels()[obsv1.LabelEnv]
+	return env && version.Namespace != version.Stack.Namespace
+}
+
 // StackOf reads the name of a version's Secret, which may have lost its labels, or be somebody
 // else's.
 func StackOf(secret metav1.Object) (stack types.NamespacedName, ok bool) {

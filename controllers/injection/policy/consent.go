@@ -71,6 +71,14 @@ func decideVariant(claim Claim, stack *obsv1.ObservabilityStack) Decision {
 	}
 }
 
+// EnvNotAccepted is about a Pod whose stamp names settings with variables that its namespace does
+// not accept any more.
+func EnvNotAccepted(stamp Stamp) Decision {
+	return Decision{Reason: obsv1.ReasonNothingToInject, Message: fmt.Sprintf(
+		"the settings of ObservabilityStack %s that the Pod's template names hold variables, which this namespace does "+
+			"not accept: annotate the Namespace with %s: %s", stamp.Stack, obsv1.AnnotationAccept, acceptEnv)}
+}
+
 // projectsToWrite lists the projects of a stack, as far as a message has room.
 func projectsToWrite(stack *obsv1.ObservabilityStack) string {
 	var names []string
