@@ -181,6 +181,20 @@ func TestAHeldStartLeavesTheRetriesTheirTimes(t *testing.T) {
 		`celery_task_queue_wait_time_count{name="n",hostname="host",queue_name="q"} 3`)
 }
 
+func TestAStartThatOvertakesTheNewsOfItsRetryIsTimedToo(t *testing.T) {
+	b := newBench(t)
+	b.send(
+		event("task-sent", "c@web", 0, sentTo("u", "n", "q")),
+		event("task-started", "w@host", 1, of("u")),
+		event("task-started", "w@host", 12, of("u")),
+		event("task-sent", "w@host", 10, sentTo("u", "n", "q")),
+	)
+	b.wait(waitForMore)
+	b.want("celery_task_queue_wait_time",
+		`celery_task_queue_wait_time_count{name="n",hostname="host",queue_name="q"} 2`,
+		`celery_task_queue_wait_time_sum{name="n",hostname="host",queue_name="q"} 3`)
+}
+
 func TestABacklogKeepsItsNamesAndQueues(t *testing.T) {
 	b := newBench(t)
 	const tasks = 15_000

@@ -59,10 +59,11 @@ type waitingRoom struct {
 
 func newWaitingRoom() waitingRoom { return waitingRoom{misses: map[string]int{}} }
 
-// wanted reports whether it pays to wait: the name is unknown, or the queue is and tasks of this
-// name may have been sent by a client that sends events.
+// wanted reports whether it pays to wait: the name is unknown, or the queue or when a task that
+// starts was sent, and tasks of this name may have been sent by a client that sends events.
 func (r *waitingRoom) wanted(o *occurrence) bool {
-	return o.name == "" || o.queue == "" && r.misses[o.name] < missesAllowed
+	unsent := o.queue == "" || o.kind == wire.TaskStarted && o.readyAt == 0
+	return o.name == "" || unsent && r.misses[o.name] < missesAllowed
 }
 
 // sent notes that clients report sending tasks of that name.
