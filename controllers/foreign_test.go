@@ -4,6 +4,7 @@ package controllers
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"testing"
 	"time"
@@ -139,4 +140,57 @@ func TestRolloutRetriesForPodsThatAreOlderThanTheirSettings(t *testing.T) {
 	}
 	f.clock = f.clock.Add(100 * time.Hour)
 	attempt("1")
+}
+
+// Settings that are there again, whoever brought them back and whatever this process knows of
+// them, restart nothing: the containers that run have them.
+func TestRolloutRestartsNothingForSettingsThatAreRestored(t *testing.T) {
+	for name, restore := range map[string]func(t *testing.T, version *corev1.Secret){
+		"by an operator that restarted": func(*testing.T, *corev1.Secret) {},
+		"by somebody, without annotations": func(t *testing.T, version *corev1.Secret) {
+			version.ObjectMeta = metav1.ObjectMeta{Namespace: version.Namespace, Name: version.Name}
+			create(t, version)
+		},
+	} {
+		for _, restarted := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, restarted %t", name, restarted), func(t *testing.T) {
+				f, stack := newInjecting(t), settingsStack(t, namespace(t), admitAll)
+				other := namespace(t)
+				var all []*appsv1.Deployment
+				for _, in := range []string{stack.Namespace, other} {
+					d := annotatedDeployment(in, "api", stack.Namespace+"/shop")
+					create(t, d)
+					all = append(all, d)
+				}
+				f.reconcileStack(t, stack)
+				f.reconcileStack(t, stack)
+				for _, d := range all {
+					podOf(t, d, "api-5f7c-a")
+					settle(t, d)
+				}
+				time.Sleep(2100 * time.Millisecond) // The API server's times are in seconds.
+				for _, in := range []string{stack.Namespace, other} {
+					version := settingsIn(stack, in)
+					refresh(t, version)
+					remove(t, version)
+					restore(t, version)
+				}
+				if restarted {
+					f = newInjecting(t)
+				}
+				for range 3 {
+					f.reconcileStack(t, stack)
+					f.clock = f.clock.Add(2 * time.Hour)
+				}
+				for _, d := range all {
+					if !exists(t, settingsIn(stack, d.Namespace)) {
+						t.Error("the settings are not restored")
+					}
+					if refresh(t, d); d.Spec.Template.Annotations[obsv1.StampAttempt] != "" {
+						t.Errorf("attempt %q in %s, want none", d.Spec.Template.Annotations[obsv1.StampAttempt], d.Namespace)
+					}
+				}
+			})
+		}
+	}
 }

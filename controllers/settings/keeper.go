@@ -43,6 +43,8 @@ type Keeper struct {
 	refused map[types.NamespacedName]refusal
 	// wanted has the versions that the last pass over a stack wanted.
 	wanted map[types.NamespacedName]wanted
+	// fresh has the versions that are to be written and that, for certain, never were.
+	fresh map[types.NamespacedName]bool
 	// queue is that of the collector, once it runs.
 	queue workqueue.TypedRateLimitingInterface[reconcile.Request]
 }
@@ -54,6 +56,8 @@ type Wanted struct {
 	Exist   []metav1.PartialObjectMetadata
 	// Held keeps all that exist.
 	Held bool
+	// Named are the hashes in the status before the pass: a former process may have written them.
+	Named []string
 }
 
 // Keep writes what is missing or was replaced, and returns what failed by Secret: the trouble of
@@ -142,7 +146,7 @@ func (k *Keeper) create(ctx context.Context, want *corev1.Secret) error {
 // write a version that is not there, or not any more.
 func (k *Keeper) write(ctx context.Context, want *corev1.Secret) error {
 	secret := want.DeepCopy()
-	if _, restored := k.knows(client.ObjectKeyFromObject(want)); restored {
+	if !k.isFresh(client.ObjectKeyFromObject(want)) {
 		metav1.SetMetaDataAnnotation(&secret.ObjectMeta, obsv1.AnnotationRestored, "true")
 	}
 	if err := k.Client.Create(ctx, secret, client.FieldOwner(obsv1.FieldManager)); err != nil {
@@ -161,8 +165,15 @@ func (k *Keeper) takeOver(ctx context.Context, want *corev1.Secret) error {
 	}
 	immutable := found.Immutable != nil && *found.Immutable
 	if immutable && found.Type == want.Type && maps.EqualFunc(found.Data, want.Data, bytes.Equal) {
+		if known, ok := k.knows(client.ObjectKeyFromObject(want)); !ok || known.uid != found.UID {
+			want = want.DeepCopy() // Pods may have had the same of the one before.
+			metav1.SetMetaDataAnnotation(&want.ObjectMeta, obsv1.AnnotationRestored, "true")
+		}
+		if err := k.keepMetadata(ctx, want, &metav1.PartialObjectMetadata{ObjectMeta: found.ObjectMeta}); err != nil {
+			return err
+		}
 		k.know(found)
-		return k.keepMetadata(ctx, want, &metav1.PartialObjectMetadata{ObjectMeta: found.ObjectMeta})
+		return nil
 	}
 	if _, ours := VersionOf(found); !ours || !found.DeletionTimestamp.IsZero() { // A finalizer may keep it for ever.
 		return &apply.NameTakenError{Kind: "Secret", Name: found.Namespace + "/" + found.Name}

@@ -4,12 +4,15 @@ package settings
 
 import (
 	"maps"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
 
 // wanted is what a pass wants of the versions of a stack.
@@ -46,15 +49,38 @@ func (k *Keeper) want(want Wanted) {
 	defer k.mu.Unlock()
 	if k.wanted == nil {
 		k.wanted, k.refused = map[types.NamespacedName]wanted{}, map[types.NamespacedName]refusal{}
+		k.fresh = map[types.NamespacedName]bool{}
 	}
 	before, passed := k.wanted[want.Stack]
 	k.wanted[want.Stack] = now
+	k.findFresh(&want, before, passed)
 	if passed && before.all == now.all && maps.Equal(before.secrets, now.secrets) {
 		return
 	}
 	for i := range want.Exist {
 		k.enqueue(client.ObjectKeyFromObject(&want.Exist[i]))
 	}
+}
+
+// findFresh notes which of the versions that are not there never were: no pass wanted them, of this
+// process or a former one. Of all others, Pods may run that had them.
+func (k *Keeper) findFresh(want *Wanted, before wanted, passed bool) {
+	exist := want.exist()
+	for _, secret := range want.Secrets {
+		name := client.ObjectKeyFromObject(secret)
+		_, known := k.known[name]
+		isNew := passed && !before.all && !before.secrets[name] ||
+			!before.secrets[name] && !slices.Contains(want.Named, secret.Labels[obsv1.StampVersion])
+		if isNew && !known && exist[name] == nil {
+			k.fresh[name] = true
+		}
+	}
+}
+
+func (k *Keeper) isFresh(secret types.NamespacedName) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.fresh[secret]
 }
 
 func (k *Keeper) enqueue(secret types.NamespacedName) {
@@ -82,6 +108,7 @@ func (k *Keeper) Forget(stack types.NamespacedName) {
 	}
 	maps.DeleteFunc(k.known, func(secret types.NamespacedName, _ identity) bool { return gone(secret) })
 	maps.DeleteFunc(k.refused, func(secret types.NamespacedName, _ refusal) bool { return gone(secret) })
+	maps.DeleteFunc(k.fresh, func(secret types.NamespacedName, _ bool) bool { return gone(secret) })
 }
 
 // Expected reports whether an event shows no more than what this process wrote.
@@ -111,4 +138,5 @@ func (k *Keeper) know(secret metav1.Object) {
 	}
 	name := types.NamespacedName{Namespace: secret.GetNamespace(), Name: secret.GetName()}
 	k.known[name] = identity{secret.GetUID(), secret.GetResourceVersion()}
+	delete(k.fresh, name)
 }

@@ -43,7 +43,7 @@ func (r *Reconciler) writeSettings(ctx context.Context, stack *obsv1.Observabili
 	made, needed := desired.NewSettings(stack, observed.inputs.Values, observed.inputs.Versions), observed.variants()
 	want := settings.Wanted{
 		Stack: client.ObjectKeyFromObject(stack), Secrets: made.Secrets(needed),
-		Exist: observed.versions, Held: made.Held(),
+		Exist: observed.versions, Held: made.Held(), Named: named(&stack.Status),
 	}
 	done := written{Settings: made}
 	if stack.Spec.Suspend {
@@ -82,6 +82,15 @@ func (w *written) note(own string, needed map[string][]desired.Variant, failed m
 			w.Unwritten(name.Name)
 		}
 	}
+}
+
+// named are the versions that a status names.
+func named(status *obsv1.ObservabilityStackStatus) []string {
+	all := []string{status.ConfigHash, status.ConfigHashWithoutEnv}
+	for _, project := range status.Projects {
+		all = append(all, project.ConfigHash, project.ConfigHashWithoutEnv)
+	}
+	return all
 }
 
 // variants are what of the settings each namespace needs.
