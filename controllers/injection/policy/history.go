@@ -57,12 +57,13 @@ func (h History) Seen(c *Candidate, now, began time.Time) History {
 }
 
 // progressed adds how far the workload's rollout is. One that takes a place progresses by its
-// counters alone: another generation is a change by somebody else.
+// counters alone: another generation is a change by somebody else, such as an autoscaler, and
+// its counters begin anew.
 func (h History) progressed(w *Workload, now time.Time) History {
 	own, before := !h.StartedAt.IsZero(), h.counters
 	best, progress := before.Best(w.Counters())
 	if h.counters = best; own {
-		progress = progress && before.generation == h.generation && best.generation == h.generation
+		progress = progress && before.generation == best.generation
 	}
 	if progress || h.ProgressedAt.IsZero() {
 		h.ProgressedAt = now

@@ -44,6 +44,17 @@ func TestHistoryKeepsAPlaceWhileTheRolloutProgresses(t *testing.T) {
 			c.Generation++
 			c.Status.UpdatedReplicas = int32(minute % 3)
 		}, want: 10},
+		"an autoscaler changes it while its Pods come": {minute: func(c *Candidate, minute int) {
+			if minute%4 == 3 {
+				c.Generation++
+			}
+			c.Status.UpdatedReplicas = int32(minute)
+		}, want: 60},
+		"an autoscaler changes it and its Pods do not come": {minute: func(c *Candidate, minute int) {
+			if minute%4 == 3 {
+				c.Generation++
+			}
+		}, want: 10},
 		"its owner pauses it": {minute: func(c *Candidate, minute int) { c.Spec.Paused = minute == 2 }, want: 2},
 		"its owner writes that obstack did it now": {minute: func(c *Candidate, minute int) {
 			if minute < 2 {
