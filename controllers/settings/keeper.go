@@ -165,15 +165,7 @@ func (k *Keeper) takeOver(ctx context.Context, want *corev1.Secret) error {
 	}
 	immutable := found.Immutable != nil && *found.Immutable
 	if immutable && found.Type == want.Type && maps.EqualFunc(found.Data, want.Data, bytes.Equal) {
-		if known, ok := k.knows(client.ObjectKeyFromObject(want)); !ok || known.uid != found.UID {
-			want = want.DeepCopy() // Pods may have had the same of the one before.
-			metav1.SetMetaDataAnnotation(&want.ObjectMeta, obsv1.AnnotationRestored, "true")
-		}
-		if err := k.keepMetadata(ctx, want, &metav1.PartialObjectMetadata{ObjectMeta: found.ObjectMeta}); err != nil {
-			return err
-		}
-		k.know(found)
-		return nil
+		return k.takeEqual(ctx, want, found)
 	}
 	if _, ours := VersionOf(found); !ours || !found.DeletionTimestamp.IsZero() { // A finalizer may keep it for ever.
 		return &apply.NameTakenError{Kind: "Secret", Name: found.Namespace + "/" + found.Name}
@@ -184,6 +176,20 @@ func (k *Keeper) takeOver(ctx context.Context, want *corev1.Secret) error {
 	err := k.write(ctx, want)
 	if apierrors.IsAlreadyExists(err) {
 		return &apply.NameTakenError{Kind: "Secret", Name: found.Namespace + "/" + found.Name}
+	}
+	return err
+}
+
+// takeEqual makes a version of a Secret that holds the same. Unless this process wrote that, Pods
+// may have had the same of the one before.
+func (k *Keeper) takeEqual(ctx context.Context, want, found *corev1.Secret) error {
+	if known, ok := k.knows(client.ObjectKeyFromObject(want)); !ok || known.uid != found.UID {
+		want = want.DeepCopy()
+		metav1.SetMetaDataAnnotation(&want.ObjectMeta, obsv1.AnnotationRestored, "true")
+	}
+	err := k.keepMetadata(ctx, want, &metav1.PartialObjectMetadata{ObjectMeta: found.ObjectMeta})
+	if known, ok := k.knows(client.ObjectKeyFromObject(want)); err == nil && (!ok || known.uid != found.UID) {
+		k.know(found)
 	}
 	return err
 }
