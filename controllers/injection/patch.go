@@ -55,10 +55,11 @@ func (i *Injector) stamp(ctx context.Context, stack types.NamespacedName, patch 
 
 // askWho finds the field manager that changed the workload last. Of one that wants no stamp, ever,
 // it is kept in the workload's record. What fails here changes nothing else.
-func (i *Injector) askWho(ctx context.Context, c *policy.Candidate, record policy.Record) string {
-	record.By = "another client"
+func (i *Injector) askWho(ctx context.Context, c *policy.Candidate, record policy.Record) policy.Record {
+	record.By, record.Generation = "another client", c.Generation
 	response, err := i.patch(ctx, c.Workload, obsv1.AnnotationRecord, record.Annotation(), nil, client.DryRunAll)
 	if err == nil {
+		record.Generation = response.Generation
 		if manager := lastManager(response.ManagedFields); manager != "" {
 			record.By = manager
 		}
@@ -69,7 +70,7 @@ func (i *Injector) askWho(ctx context.Context, c *policy.Candidate, record polic
 	if err != nil && !gone(err) {
 		ctrl.LoggerFrom(ctx).Error(err, "Could not record who changes a stamp", "workload", c.String())
 	}
-	return record.By
+	return record
 }
 
 // lastManager is who else changed an object's spec last.

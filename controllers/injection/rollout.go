@@ -155,7 +155,7 @@ func (i *Injector) explain(ctx context.Context, stack types.NamespacedName, all 
 				if c.Recorded == obsv1.ReasonStampContested {
 					continue
 				}
-				record.By = i.askWho(ctx, c, record)
+				record = i.askWho(ctx, c, record)
 			}
 			reason, message = obsv1.ReasonStampContested, fmt.Sprintf(contested, record.By)
 		}
@@ -165,7 +165,7 @@ func (i *Injector) explain(ctx context.Context, stack types.NamespacedName, all 
 		i.record(c.Workload, reason, message)
 		i.store(stack, c, false, func(h policy.History) policy.History {
 			if h.Recorded = reason; record.ContestedSoon(i.Now()) {
-				h.Record.By = record.By
+				h.Record.By, h.Record.Generation = record.By, record.Generation
 			}
 			return h
 		})

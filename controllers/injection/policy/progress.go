@@ -64,7 +64,7 @@ func (c *Candidate) Progress(now time.Time) Progress {
 	case c.Patched:
 		return Rolling
 	case c.templated() && c.outdated():
-		if c.Record.contested(c.Want, now) {
+		if c.Record.contested(c.Want, c.Generation, now) {
 			return Contested
 		}
 		return Outdated

@@ -71,11 +71,12 @@ func progressed(ago time.Duration) func(*Candidate) {
 func deadlineOf(seconds int32) func(*Candidate) {
 	return func(c *Candidate) { c.Spec.ProgressDeadlineSeconds = seconds }
 }
-func contestedBy(manager string) func(*Candidate) {
-	return func(c *Candidate) {
-		c.Record = recordOfWant(2, 0, 100*time.Hour)
-		c.Record.By = manager
-	}
+func contestedLongAgo(c *Candidate) {
+	c.Record = recordOfWant(2, 0, 100*time.Hour)
+	c.Record.By, c.Record.Generation = "rabbitmq", c.Generation
+}
+func recordedAgo(ago time.Duration) func(*Candidate) {
+	return func(c *Candidate) { c.Record.At = now.Add(-ago) }
 }
 func cloneSet(c *Candidate) {
 	of("CloneSet")(c)
@@ -149,7 +150,17 @@ func TestProgress(t *testing.T) {
 		"the stamp was dropped twice":           {[]func(*Candidate){unstamped, recorded(2, 0, time.Minute)}, Contested},
 		"the stamp was changed twice":           {[]func(*Candidate){outdatedStamp, recorded(2, 0, time.Minute)}, Contested},
 		"dropped long after it was written":     {[]func(*Candidate){unstamped, recorded(2, 0, time.Hour)}, Outdated},
-		"contested for long by a known manager": {[]func(*Candidate){unstamped, contestedBy("rabbitmq")}, Contested},
+		"contested for long by a known manager": {[]func(*Candidate){unstamped, contestedLongAgo}, Contested},
+		"contested for long, and changed since": {
+			[]func(*Candidate){unstamped, contestedLongAgo, unobserved}, Outdated,
+		},
+		"contested a moment ago, and changed since": {
+			[]func(*Candidate){unstamped, contestedLongAgo, recordedAgo(59 * time.Minute), unobserved}, Contested,
+		},
+		"contested for a third time, and changed since": {
+			[]func(*Candidate){unstamped, contestedLongAgo, func(c *Candidate) { c.Record.Stamps = 3 }, unobserved},
+			Contested,
+		},
 		"another configuration than the contested one": {[]func(*Candidate){unstamped, func(c *Candidate) {
 			c.Record = Record{stampRecord: stampRecord{Stack: c.Want.Stack.String(), Version: "old"}, Stamps: 2, At: now}
 		}}, Outdated},

@@ -22,6 +22,8 @@ type Record struct {
 	At time.Time `json:"at"`
 	// By is the field manager that took the stamp off, or put it back, once that is known.
 	By string `json:"by,omitempty"`
+	// Generation is that of the workload then: one that has it still is as that client wants it.
+	Generation int64 `json:"generation,omitempty"`
 }
 
 // stampRecord is a stamp, whatever the attempt.
@@ -94,8 +96,8 @@ func (r Record) merge(stored Record) Record {
 	if r.At.After(stored.At) {
 		stored.At = r.At
 	}
-	if stored.By == "" {
-		stored.By = r.By
+	if stored.By == "" && !r.At.Before(stored.At.Truncate(time.Second)) {
+		stored.By, stored.Generation = r.By, r.Generation
 	}
 	return stored
 }
@@ -115,14 +117,20 @@ func (r Record) stamped(s Stamp, now time.Time, retry bool) Record {
 }
 
 // contested reports whether the stamp, which is not there, was written as often as may be so far.
-func (r Record) contested(s Stamp, now time.Time) bool {
-	return r.about(s) && r.Stamps >= maxStamps && (r.By != "" || r.contestedFor(now) > 0)
+// Where it is known who does not want it, somebody has to change the workload first.
+func (r Record) contested(s Stamp, generation int64, now time.Time) bool {
+	return r.about(s) && r.Stamps >= maxStamps &&
+		(r.By != "" && generation <= r.Generation || r.contestedFor(now) > 0)
 }
 
-// contestedFor is how long a contested stamp still waits, unless it is known whose it is to be.
+// contestedFor is how long a contested stamp waits at least. A client that is known changes it at
+// once, so that the wait gets longer sooner: an hour, ten days, six weeks.
 func (r Record) contestedFor(now time.Time) time.Duration {
-	wait := contestedWithin << min(max(0, r.Stamps-maxStamps), maxDoublings)
-	return r.At.Add(wait).Sub(now)
+	doublings := max(0, r.Stamps-maxStamps)
+	if r.By != "" {
+		doublings *= 8
+	}
+	return r.At.Add(contestedWithin << min(doublings, maxDoublings)).Sub(now)
 }
 
 // ContestedSoon reports whether the stamp that was written last is gone so soon that its owner
