@@ -77,7 +77,7 @@ const (
 	StampVersion = "inject.obstack.dev/version"
 	// StampWorkload is the annotation with the workload's name, of a Job that of its CronJob, which
 	// begins SENTRY_RELEASE. It is there only where spec.sentry.release is FromImage.
-	StampWorkload = "inject.obstack.dev/workload"
+	StampWorkload = "inject.obstack.dev/workload" // #nosec G101 -- "pW" is no password.
 	// StampConfigHash is the annotation with the configuration's hash.
 	StampConfigHash = "inject.obstack.dev/config-hash"
 	// StampContainers is the annotation with the workload's choice of containers.
