@@ -262,18 +262,21 @@ func TestReportExplainsABadDSNOnce(t *testing.T) {
 	stack := settingsStack(t, ns, func(spec *obsv1.ObservabilityStackSpec) {
 		spec.Sentry = &obsv1.SentrySpec{DSNFrom: from("shop-sentry", "dsn")}
 	})
-	explained := func(injection metav1.ConditionStatus, reason string) {
+	explained := func(injection metav1.ConditionStatus, reason, inUse string) {
 		t.Helper()
 		f.reconcileStack(t, stack)
 		message := wantCondition(t, stack, obsv1.SentryReady, metav1.ConditionFalse, obsv1.ReasonInvalidDSN)
-		wantCondition(t, stack, obsv1.SettingsReady, metav1.ConditionFalse, obsv1.ReasonWaitingForSentry)
+		settings := wantCondition(t, stack, obsv1.SettingsReady, metav1.ConditionFalse, obsv1.ReasonWaitingForSentry)
+		if !strings.HasSuffix(settings, "; until then "+inUse) {
+			t.Errorf("SettingsReady says %q, want it to end with %q", settings, inUse)
+		}
 		wantCondition(t, stack, obsv1.InjectionReady, injection, reason)
 		ready := wantCondition(t, stack, obsv1.Ready, metav1.ConditionFalse, obsv1.ReasonInvalidDSN)
 		if want := obsv1.SentryReady + ": " + message; ready != want {
 			t.Errorf("Ready says %q, want %q", ready, want)
 		}
 	}
-	explained(metav1.ConditionFalse, obsv1.ReasonWaitingForSettings)
+	explained(metav1.ConditionFalse, obsv1.ReasonWaitingForSettings, "there are no settings")
 	if err := live.Update(t.Context(), secret(ns, "shop-sentry", "dsn", testDSN)); err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +285,7 @@ func TestReportExplainsABadDSNOnce(t *testing.T) {
 	if err := live.Update(t.Context(), secret(ns, "shop-sentry", "dsn", "not a DSN")); err != nil {
 		t.Fatal(err)
 	}
-	explained(metav1.ConditionTrue, obsv1.ReasonAvailable)
+	explained(metav1.ConditionTrue, obsv1.ReasonAvailable, "the last good settings stay in use")
 }
 
 // A restore, or a tool that makes Secrets anew, must not restart a fleet, even if obstack was away.

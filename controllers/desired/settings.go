@@ -3,6 +3,7 @@
 package desired
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -25,16 +26,20 @@ func settings(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	if problem := made.env.problem; problem != nil {
 		out := *problem
 		out.Hold = true
-		out.Message += "; until then the settings stay as they are"
+		out.Message += "; until then " + made.inUse(made.projects)
 		return out
 	}
 	if waiting := made.waitingForSentry(); len(waiting) > 0 {
-		out := unavailable(nil, obsv1.ReasonWaitingForSentry,
-			"the settings wait for SentryReady: see its message; their Secret stays as it is")
-		if waiting[0] != "" {
-			out.Message = fmt.Sprintf("the settings of %s wait for SentryReady: see its message; they stay as they are",
-				some(waiting))
+		who := "the settings"
+		if len(made.projects) > 1 {
+			var names []string
+			for _, project := range waiting {
+				names = append(names, cmp.Or(project.name, "the default project"))
+			}
+			who += " of " + some(names)
 		}
+		out := unavailable(nil, obsv1.ReasonWaitingForSentry,
+			who+" wait for SentryReady: see its message; until then "+made.inUse(waiting))
 		out.Hold = true
 		return out
 	}
@@ -224,13 +229,31 @@ func (s *Settings) Unwritten(name string) {
 func (s *Settings) Undecided(v Variant) bool { return s.of(v).undecided }
 
 // waitingForSentry are the projects whose DSN is wrong.
-func (s *Settings) waitingForSentry() (names []string) {
+func (s *Settings) waitingForSentry() (waiting []project) {
 	for _, project := range s.projects {
 		if s.of(Variant{Project: project.name}).sentry != nil {
-			names = append(names, project.name)
+			waiting = append(waiting, project)
 		}
 	}
-	return names
+	return waiting
+}
+
+// inUse says what the workloads of some projects have while bad input leaves their settings open.
+func (s *Settings) inUse(projects []project) string {
+	written := 0
+	for _, project := range projects {
+		if s.stack.Status.Version(project.name, true) != "" {
+			written++
+		}
+	}
+	switch written {
+	case 0:
+		return "there are no settings"
+	case len(projects):
+		return "the last good settings stay in use"
+	default:
+		return "the last good settings stay in use where there are any"
+	}
 }
 
 // Held reports whether every version stays, because bad input leaves open what the settings are,

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -36,7 +37,16 @@ type ValueReader struct {
 
 	lists   sync.Mutex                                 // held while the settings are listed
 	written map[types.NamespacedName]map[string]string // the values in them by digest, until the first pass
+	listErr error                                      // why they could not be listed
+	listAt  time.Time                                  // when that is tried again
 }
+
+const (
+	// listAgainAfter a list failed: it may take long, and the first pass over every stack needs it.
+	listAgainAfter = 10 * time.Second
+	// listTimeout is for each page: all of these passes wait for it.
+	listTimeout = 30 * time.Second
+)
 
 // Values returns what the keys that a stack refers to hold. That an object or a key
 // is missing is no error, and one that cannot be read does not stop the others. Sources are the
@@ -156,15 +166,20 @@ func (s *ValueReader) fromChildren(
 func (s *ValueReader) writtenValues(ctx context.Context, stack types.NamespacedName) (map[string]string, error) {
 	s.lists.Lock()
 	defer s.lists.Unlock()
-	if s.written == nil {
-		written := map[types.NamespacedName]map[string]string{}
-		for _, namespace := range s.namespaces() {
-			if err := s.listSettings(ctx, namespace, written); err != nil {
-				return nil, fmt.Errorf("list the settings: %w", err)
-			}
-		}
-		s.written = written
+	if s.written != nil {
+		return s.written[stack], nil
 	}
+	if s.listErr != nil && time.Now().Before(s.listAt) {
+		return nil, s.listErr
+	}
+	written := map[types.NamespacedName]map[string]string{}
+	for _, namespace := range s.namespaces() {
+		if err := s.listSettings(ctx, namespace, written); err != nil {
+			s.listErr, s.listAt = fmt.Errorf("list the settings: %w", err), time.Now().Add(listAgainAfter)
+			return nil, s.listErr
+		}
+	}
+	s.written, s.listErr = written, nil
 	return s.written[stack], nil
 }
 
@@ -186,7 +201,7 @@ func (s *ValueReader) listSettings(ctx context.Context, namespace string,
 			client.InNamespace(namespace), client.Limit(pageSize), client.Continue(page.Continue), desired.SettingsLabels,
 		}
 		page = &corev1.SecretList{}
-		if err := s.Live.List(ctx, page, opts...); err != nil {
+		if err := s.listPage(ctx, page, opts); err != nil {
 			return err
 		}
 		for i := range page.Items {
@@ -203,4 +218,10 @@ func (s *ValueReader) listSettings(ctx context.Context, namespace string,
 		}
 	}
 	return nil
+}
+
+func (s *ValueReader) listPage(ctx context.Context, page *corev1.SecretList, opts []client.ListOption) error {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	return s.Live.List(ctx, page, opts...)
 }

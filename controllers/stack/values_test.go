@@ -4,8 +4,10 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,6 +25,21 @@ type secrets struct {
 	client.Reader
 	all   map[types.NamespacedName]*corev1.Secret
 	reads int // in full
+	lists int
+	away  error // what lists fail with
+}
+
+func (s *secrets) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
+	s.lists++
+	if s.away != nil {
+		return s.away
+	}
+	for _, secret := range s.all {
+		if secret.Labels != nil {
+			list.(*corev1.SecretList).Items = append(list.(*corev1.SecretList).Items, *secret)
+		}
+	}
+	return nil
 }
 
 func (s *secrets) Get(_ context.Context, key client.ObjectKey, obj client.Object, _ ...client.GetOption) error {
@@ -192,4 +209,37 @@ func TestValueReaderWaitsForNoListOfOthers(t *testing.T) {
 	reader.lists.Lock()
 	defer reader.lists.Unlock()
 	reader.values(t, secretStack())
+}
+
+// TestValueReaderListsAgainAfterAWhile: where the settings cannot be listed, every stack's first
+// pass fails, and each is tried again.
+func TestValueReaderListsAgainAfterAWhile(t *testing.T) {
+	const dsn, hash = "https://k@sentry.example/1", "0123456789abcdef0123456789abcdef"
+	reader, all := newValueReader()
+	all.put(obsv1.SettingsName("shop", "shop", hash), "3", "1", map[string]string{"SENTRY_DSN": dsn})
+	all.all[types.NamespacedName{Namespace: "shop", Name: obsv1.SettingsName("shop", "shop", hash)}].Labels =
+		map[string]string{obsv1.LabelManagedBy: obsv1.ManagedBy, obsv1.LabelStack: "shop",
+			obsv1.LabelStackNamespace: "shop", obsv1.StampVersion: hash}
+	sources := desired.Sources{"sentry/dsn": {ResourceVersion: "1", Revision: "kept", Digest: desired.DigestOf(dsn)}}
+	stack, other := secretStack(), secretStack()
+	stack.Spec.Tasks, other.Spec.Tasks, other.Name = nil, nil, "other"
+	pass := func(stack *obsv1.ObservabilityStack, want string) {
+		t.Helper()
+		values, err := reader.Values(t.Context(), stack, sources)
+		if got := values[desired.KeyRef{Name: "sentry", Key: "dsn"}].Value; got != want || (err == nil) != (want != "") {
+			t.Errorf("value %q, error %v, want %q", got, err, want)
+		}
+	}
+	all.away = errors.New("the API server is away")
+	pass(stack, "")
+	pass(stack, "")
+	pass(other, "")
+	if all.lists != 1 {
+		t.Errorf("%d lists that fail, want one", all.lists)
+	}
+	all.away, reader.listAt = nil, time.Time{}
+	pass(stack, dsn)
+	if all.lists != 2 || all.reads != 0 {
+		t.Errorf("%d lists and %d reads, want another list and none", all.lists, all.reads)
+	}
 }
