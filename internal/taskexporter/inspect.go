@@ -210,7 +210,7 @@ func (t *tracker) learnQueues(replies map[string][]wire.Queue) {
 		}
 		queues = slices.DeleteFunc(queues, func(q wire.Queue) bool { return t.queues.skips(q.Name) })
 		for _, queue := range queues {
-			t.queues.use(queue.Name, t.now)
+			t.queues.name(queue.Name, t.now)
 		}
 		t.workers.setQueues(t.node(node), queues, t.now)
 	}

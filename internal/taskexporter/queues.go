@@ -29,6 +29,7 @@ type queues struct {
 type queueState struct {
 	configured bool
 	used       time.Time // a worker, a consumer, a message or an event was last seen
+	named      time.Time // a worker last said that it consumes it
 	depth      broker.Depth
 	read       bool // the depth is known
 	failures   int  // in a row
@@ -86,6 +87,16 @@ func (q *queues) use(name string, now time.Time) {
 	// Each is a question to the broker at each reading; names come from outside.
 	if len(q.byName) < maxQueues {
 		q.byName[name] = &queueState{used: now}
+	}
+}
+
+// name notes that a worker says that it consumes the queue.
+func (q *queues) name(name string, now time.Time) {
+	q.use(name, now)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if known := q.byName[name]; known != nil {
+		known.named = now
 	}
 }
 

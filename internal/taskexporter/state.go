@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"obstack.dev/obstack/internal/taskexporter/broker"
+	"obstack.dev/obstack/internal/taskexporter/status"
 )
 
 // state is how a connection or a question fares, either of which may fail. It may be used from any
@@ -112,11 +113,8 @@ func (s *state) tooSoon() bool {
 	return time.Now().Before(s.next)
 }
 
-// maxReason bounds the text of an error that is kept and shown, in bytes: much of it is from
-// outside.
-const maxReason = 300
-
-func brief(err error) string { return string(cut([]byte(err.Error()), maxReason)) }
+// brief is the text of an error that is kept and shown: much of it is from outside.
+func brief(err error) string { return status.Clean(err.Error(), status.MaxReason) }
 
 // Pauses between tries grow from the shortest to the longest. What was refused is tried once a
 // minute in the end: it takes a person to change that, and a broker that logs each refusal.

@@ -5,86 +5,89 @@ package taskexporter
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"time"
+
+	"obstack.dev/obstack/internal/taskexporter/status"
 )
 
-// Status is what /status returns, for programs. It has no secret, and its texts and lists are
-// bounded. Fields may be added.
-type Status struct {
-	Version   string    `json:"version"`
-	StartedAt time.Time `json:"startedAt"`
-	// Counting is false while another exporter of the group counts.
-	Counting bool `json:"counting"`
-	// Connections to the broker: "events", "depths" and "workers"; those that are not wanted are
-	// left out.
-	Connections []StateStatus `json:"connections"`
-	// Questions are "queue_lengths", "unacked" and "inspect"; those that are turned off, and not
-	// asked yet, are left out.
-	Questions []StateStatus `json:"questions"`
-	// EventsLastMinute are those of the last sixty seconds, of all types; EventsTotal those since
-	// the start.
-	EventsLastMinute uint64        `json:"eventsLastMinute"`
-	EventsTotal      uint64        `json:"eventsTotal"`
-	Workers          WorkersStatus `json:"workers"`
-	// InspectedAt is when all live workers last replied, absent before.
-	InspectedAt *time.Time `json:"inspectedAt,omitempty"`
-}
-
-// StateStatus is how a connection or a question fares.
-type StateStatus struct {
-	Name string `json:"name"`
-	Up   bool   `json:"up"`
-	// Since is when it came up or went down.
-	Since time.Time `json:"since"`
-	// Reason is why it is down, at most 300 bytes.
-	Reason string `json:"reason,omitempty"`
-}
-
-// WorkersStatus counts workers.
-type WorkersStatus struct {
-	// Live workers gave a sign of life within the timeout.
-	Live int `json:"live"`
-	// EventsOff are live workers that process tasks without sending task events; EventsUnknown had
-	// no task yet.
-	EventsOff     int `json:"eventsOff"`
-	EventsUnknown int `json:"eventsUnknown"`
-	// EventsOffNames are some of those with events off, at most 10, sorted.
-	EventsOffNames []string `json:"eventsOffNames,omitempty"`
-}
-
-// maxNames bounds the names in a status.
-const maxNames = 10
-
 // Status returns what is known at this moment.
-func (e *Exporter) Status() Status {
+func (e *Exporter) Status() status.Document {
 	picture := e.tracker.workers.picture(e.clock())
-	status := Status{
+	document := status.Document{
 		Version: e.options.Version, StartedAt: e.started.UTC(), Counting: e.handover.counting.Load(),
-		Connections: states(e.connections()), Questions: states(e.questions()),
+		BrokerReached: e.reachable.Load(), Connections: states(e.connections()), Questions: states(e.questions()),
 		EventsLastMinute: e.tracker.minute.recent(), EventsTotal: e.tracker.minute.total.Load(),
-		Workers: WorkersStatus{
+		Workers: status.Workers{
 			Live: picture.live, EventsOff: picture.off, EventsUnknown: picture.unknown,
-			EventsOffNames: e.tracker.workers.eventsOff(maxNames),
+			EventsOffNames: names(e.tracker.workers.eventsOff(status.MaxNames)),
 		},
+		Unconsumed: e.unconsumed(picture),
 	}
 	if at := e.inspected.Load(); at > 0 {
 		inspected := time.Unix(0, at).UTC()
-		status.InspectedAt = &inspected
+		document.InspectedAt = &inspected
 	}
-	return status
+	return document
 }
 
-func states(readings []reading) []StateStatus {
-	all := []StateStatus{}
+func states(readings []reading) []status.State {
+	all := []status.State{}
 	for _, r := range readings {
 		if r.Known {
-			all = append(all, StateStatus{r.Name, r.Up, r.Since.UTC(), r.Reason})
+			all = append(all, status.State{Name: r.Name, Up: r.Up, Since: r.Since.UTC(), Reason: r.Reason})
 		}
+	}
+	return all
+}
+
+// unconsumed returns the queues in which messages wait and that nobody consumes, or nil if nothing
+// shows who consumes what. RabbitMQ says so; on Redis workers do.
+func (e *Exporter) unconsumed(picture fleet) *status.Queues {
+	workersKnown := e.consumersKnown(picture)
+	found, known := []string{}, false
+	for name, queue := range e.tracker.queues.depths() {
+		brokerKnows := queue.depth.Consumers >= 0
+		if !queue.read || !brokerKnows && !workersKnown {
+			continue
+		}
+		known = true
+		consumed := queue.depth.Consumers > 0
+		if !brokerKnows {
+			// Workers without heartbeats are known by their replies alone.
+			consumed = picture.queues[name].workers > 0 || e.clock().Sub(queue.named) < e.options.WorkerTimeout
+		}
+		if queue.depth.Messages > 0 && !consumed {
+			found = append(found, name)
+		}
+	}
+	if !known {
+		return nil
+	}
+	slices.Sort(found)
+	return &status.Queues{Count: len(found), Names: names(found)}
+}
+
+// consumersKnown reports whether every worker that lives has named its queues. One that is busy
+// with a task may say nothing until it counts as lost.
+func (e *Exporter) consumersKnown(picture fleet) bool {
+	listening := time.Since(time.Unix(0, e.handover.subscribed.Load()))
+	return e.connected.Load() && e.inspected.Load() > 0 && picture.named == picture.live &&
+		listening >= e.options.WorkerTimeout
+}
+
+// names returns the first of many names that are from outside.
+func names(all []string) []string {
+	all = all[:min(status.MaxNames, len(all))]
+	for i, name := range all {
+		all[i] = status.Clean(name, status.MaxName)
 	}
 	return all
 }
 
 func (e *Exporter) serveStatus(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(e.Status()) // the reader may be gone
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(e.Status()) // the reader may be gone
 }

@@ -4,9 +4,7 @@ package exporter
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"regexp"
 	"strconv"
@@ -14,7 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
+
+	"obstack.dev/obstack/internal/taskexporter/status"
 )
 
 // features are what needs permissions of its own, with the flag that turns it off; events cannot be
@@ -177,24 +178,13 @@ func TestARestrictedRedisUserCostsLittle(t *testing.T) {
 	}
 }
 
-// saysWhatFails checks that /ready and /status name what is not allowed.
+// saysWhatFails checks that /status names what is not allowed.
 func (e *running) saysWhatFails(t *testing.T, allowed []string) {
-	response, err := http.Get(e.url + "/status")
+	document, err := e.document()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
-	var status struct {
-		Questions []struct {
-			Name   string
-			Up     bool
-			Reason string
-		}
-	}
-	if err := json.NewDecoder(response.Body).Decode(&status); err != nil {
-		t.Fatal(err)
-	}
-	for _, question := range status.Questions {
+	for _, question := range document.Questions {
 		if want := strings.Contains(strings.Join(allowed, " "), question.Name); question.Up != want ||
 			!want && !strings.Contains(question.Reason, "NOPERM") {
 			t.Errorf("question %+v, want up %v", question, want)
@@ -277,6 +267,11 @@ func TestTheSmallestRabbitMQUsers(t *testing.T) {
 		)
 		e.becomes("celery_exporter_control_up", map[string]float64{"{queue_lengths}": 1})
 		e.becomes("celery_queue_length", map[string]float64{"{emails}": 2})
+		document, err := e.document()
+		want := &status.Queues{Count: 1, Names: []string{"emails"}}
+		if diff := cmp.Diff(want, document.Unconsumed); err != nil || diff != "" {
+			t.Errorf("unconsumed, error %v: %s", err, diff)
+		}
 		// The server writes three lines of each.
 		if got := accepted() - before; got > 3 {
 			t.Errorf("%d lines of connections for workers", got)

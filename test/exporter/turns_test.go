@@ -10,17 +10,25 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"obstack.dev/obstack/internal/taskexporter/status"
 )
 
 // counting reports whether the exporter is the one of its group that counts.
 func (e *running) counting() bool {
+	document, err := e.document()
+	return err == nil && document.Counting
+}
+
+func (e *running) document() (document status.Document, err error) {
 	response, err := http.Get(e.url + "/status")
 	if err != nil {
-		return false
+		return document, err
 	}
 	defer response.Body.Close()
-	var status struct{ Counting bool }
-	return json.NewDecoder(response.Body).Decode(&status) == nil && status.Counting
+	decoder := json.NewDecoder(io.LimitReader(response.Body, status.MaxBytes))
+	decoder.DisallowUnknownFields()
+	return document, decoder.Decode(&document)
 }
 
 // body returns the response to a path.
