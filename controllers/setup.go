@@ -24,6 +24,7 @@ import (
 	"obstack.dev/obstack/controllers/capabilities"
 	"obstack.dev/obstack/controllers/injection"
 	"obstack.dev/obstack/controllers/metadata"
+	"obstack.dev/obstack/controllers/proof"
 	"obstack.dev/obstack/controllers/settings"
 	"obstack.dev/obstack/controllers/stack"
 )
@@ -78,6 +79,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	if len(namespaces) > 0 {
 		kinds.Namespace = namespaces[0]
 	}
+	proofs := &proof.Store{Changed: make(chan event.GenericEvent)}
 	stacks := &stack.Reconciler{
 		Client: mgr.GetClient(),
 		Engine: &apply.Engine{
@@ -93,6 +95,8 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 			Metadata: mgr.GetCache(), Live: mgr.GetAPIReader(), Namespaces: namespaces,
 		},
 		Kinds:         kinds.Kinds,
+		Proofs:        proofs,
+		Now:           time.Now,
 		Events:        mgr.GetEventRecorder("obstack"),
 		ExporterImage: opts.ExporterImage,
 	}
@@ -108,7 +112,8 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 		stacks.Injection = injector
 	}
 	controller, err := stacks.SetupWithManager(mgr, stack.Options{
-		MaxConcurrentReconciles: opts.MaxConcurrentReconciles, Requests: kinds.Requests, Wrap: opts.Wrap,
+		MaxConcurrentReconciles: opts.MaxConcurrentReconciles, Wrap: opts.Wrap,
+		Requests: []chan event.GenericEvent{kinds.Requests, proofs.Changed},
 	})
 	if err != nil {
 		return err

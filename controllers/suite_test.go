@@ -25,6 +25,7 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/apply"
 	"obstack.dev/obstack/controllers/capabilities"
+	"obstack.dev/obstack/controllers/proof"
 	"obstack.dev/obstack/controllers/settings"
 	"obstack.dev/obstack/controllers/stack"
 	"obstack.dev/obstack/test/testenv"
@@ -139,6 +140,7 @@ func newFixture(t *testing.T) *fixture {
 		// What the cache returns in production costs no request, so it is not counted.
 		Values: &stack.ValueReader{Metadata: live, Live: reads},
 		Kinds:  kinds, Events: f.recorded, ExporterImage: "ghcr.io/obstack/obstack:test",
+		Proofs: &proof.Store{}, Now: time.Now,
 	}
 	return f
 }

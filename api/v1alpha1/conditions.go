@@ -24,12 +24,23 @@ const (
 	SettingsReady = "SettingsReady"
 	// InjectionReady is about the workloads that take the stack's settings.
 	InjectionReady = "InjectionReady"
+	// Verified is True when every requested part was seen to work, and Unknown while nobody could
+	// be asked.
+	Verified = "Verified"
 )
 
 // Reasons of the conditions. docs/reference/conditions.md says for each what to do.
 const (
 	// ReasonAvailable: everything that was asked for is there.
 	ReasonAvailable = "Available"
+	// ReasonSelected: objects of the cluster say that they take what was written.
+	ReasonSelected = "Selected"
+	// ReasonSeen: what was written was seen to work.
+	ReasonSeen = "Seen"
+	// ReasonNotAsked: nobody was asked yet whether the part works.
+	ReasonNotAsked = "NotAsked"
+	// ReasonNotReady: a part that does not work as written cannot be seen to work.
+	ReasonNotReady = "NotReady"
 	// ReasonDisabled: Sentry is off, because the DSN is empty.
 	ReasonDisabled = "Disabled"
 	// ReasonSecretNotFound: a Secret that the spec refers to does not exist.

@@ -18,6 +18,7 @@ import (
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=obs,categories=observability
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Verified",type=string,JSONPath=`.status.conditions[?(@.type=="Verified")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Injected",type=string,JSONPath=`.status.workloads.summary`
 // +kubebuilder:printcolumn:name="Covered",type=string,JSONPath=`.status.covered`
@@ -152,7 +153,20 @@ type ObservabilityStackStatus struct {
 	// +optional
 	Workloads *WorkloadsStatus `json:"workloads,omitempty"`
 
-	// conditions are Ready and one for each requested part: MetricsReady,
+	// parts says of each monitor, broker, dashboard and SLO, of the alerts and of each DSN how much
+	// is known of it.
+	// +optional
+	// +listType=map
+	// +listMapKey=kind
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=256
+	Parts []PartStatus `json:"parts,omitempty"`
+
+	// verified is what was seen to work, and when. Absent: nothing yet.
+	// +optional
+	Verified *VerifiedStatus `json:"verified,omitempty"`
+
+	// conditions are Ready and Verified, and one for each requested part: MetricsReady,
 	// TasksReady, DashboardsReady, AlertsReady, SLOsReady, SentryReady, SettingsReady and
 	// InjectionReady. A condition that is not True says in its message what to change.
 	// +optional

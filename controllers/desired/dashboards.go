@@ -46,6 +46,14 @@ func dashboardsOf(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	return out
 }
 
+// DashboardNames are the names of the stack's dashboards, each another one.
+func DashboardNames(stack *obsv1.ObservabilityStack) []string {
+	if stack.Spec.Dashboards == nil {
+		return nil
+	}
+	return dashboards.Names(dashboardData(stack))
+}
+
 // dashboardData is what the dashboards of a stack are about.
 func dashboardData(stack *obsv1.ObservabilityStack) dashboards.Stack {
 	data := dashboards.Stack{

@@ -14,6 +14,7 @@ import (
 	"obstack.dev/obstack/controllers/desired"
 	"obstack.dev/obstack/controllers/injection/policy"
 	"obstack.dev/obstack/controllers/metadata"
+	"obstack.dev/obstack/controllers/proof/judge"
 	"obstack.dev/obstack/controllers/settings"
 )
 
@@ -27,6 +28,8 @@ type observation struct {
 	versions []metav1.PartialObjectMetadata
 	// workloads that name the stack; nil if injection is off.
 	workloads *policy.State
+	// evidence says which parts of the stack work.
+	evidence judge.Evidence
 }
 
 // observe reads and writes nothing.
@@ -63,6 +66,7 @@ func (r *Reconciler) observe(ctx context.Context, stack *obsv1.ObservabilityStac
 		}
 		observed.inputs.Rollouts[name] = desired.Rollout{Available: rolledOut(deployment)}
 	}
+	observed.evidence = r.Proofs.Evidence(stack)
 	observed.inputs.Values, observed.unread = r.Values.Values(ctx, stack, sources)
 	if r.Injection == nil {
 		return observed, nil

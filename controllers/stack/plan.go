@@ -7,6 +7,7 @@ import (
 	"obstack.dev/obstack/controllers/apply"
 	"obstack.dev/obstack/controllers/desired"
 	"obstack.dev/obstack/controllers/injection/policy"
+	"obstack.dev/obstack/controllers/proof/judge"
 )
 
 // plan is what a pass wants of the cluster. It is made without looking at anything
@@ -18,6 +19,9 @@ type plan struct {
 	settings written
 	// workloads are what to do about them; nil if injection is off.
 	workloads *policy.Plan
+	// provable are the parts of the stack that can be shown to work, and evidence says which do.
+	provable []judge.Part
+	evidence judge.Evidence
 }
 
 // part is what one component wants.
@@ -28,7 +32,7 @@ type part struct {
 
 // newPlan decides what a stack needs.
 func newPlan(stack *obsv1.ObservabilityStack, observed observation, settings written) plan {
-	p := plan{settings: settings}
+	p := plan{settings: settings, provable: judge.Parts(stack), evidence: observed.evidence}
 	in := observed.inputs
 	in.Settings = settings.Settings
 	if observed.workloads != nil {

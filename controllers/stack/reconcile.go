@@ -22,6 +22,7 @@ import (
 	"obstack.dev/obstack/controllers/apply"
 	"obstack.dev/obstack/controllers/capabilities"
 	"obstack.dev/obstack/controllers/injection/policy"
+	"obstack.dev/obstack/controllers/proof/judge"
 	"obstack.dev/obstack/controllers/settings"
 )
 
@@ -41,6 +42,10 @@ type Reconciler struct {
 	Events events.EventRecorder
 	// Injection brings settings to workloads; nil if it is off.
 	Injection Injection
+	// Proofs are what was found out beside the passes.
+	Proofs Proofs
+	// Now is the time, for the date of what was seen to work.
+	Now func() time.Time
 	// ExporterImage is the task exporter's image where a broker names none.
 	ExporterImage string
 
@@ -54,6 +59,14 @@ type Injection interface {
 	Observe(ctx context.Context, stack *obsv1.ObservabilityStack) (policy.State, error)
 	// Rollout carries out a plan, and adds to it what failed.
 	Rollout(ctx context.Context, stack types.NamespacedName, plan *policy.Plan) error
+	// Forget drops what is stored of a stack that is gone.
+	Forget(stack types.NamespacedName)
+}
+
+// Proofs is what a pass needs of what asks whether the stack works.
+type Proofs interface {
+	// Evidence is what is known of a stack. It asks nobody.
+	Evidence(stack *obsv1.ObservabilityStack) judge.Evidence
 	// Forget drops what is stored of a stack that is gone.
 	Forget(stack types.NamespacedName)
 }

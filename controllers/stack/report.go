@@ -7,7 +7,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -19,6 +21,7 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/desired"
 	"obstack.dev/obstack/controllers/metadata"
+	"obstack.dev/obstack/controllers/proof/judge"
 )
 
 // maxMessage bounds a condition's message, in bytes.
@@ -28,7 +31,7 @@ const maxMessage = 2048
 // conditions that changed.
 func (r *Reconciler) report(ctx context.Context, stack *obsv1.ObservabilityStack, plan plan, done outcome) error {
 	before := stack.DeepCopy()
-	setStatus(stack, plan, done)
+	setStatus(stack, plan, done, r.Now())
 	if equality.Semantic.DeepEqual(before.Status, stack.Status) {
 		if over, ok := r.written.Load(stack.UID); ok && over == before.ResourceVersion {
 			// The cache does not show the status written last, which may differ. The API server
@@ -56,11 +59,15 @@ func (r *Reconciler) report(ctx context.Context, stack *obsv1.ObservabilityStack
 var errCacheBehind = errors.New("the cache is behind the status")
 
 // setStatus writes what the pass found into the stack in memory.
-func setStatus(stack *obsv1.ObservabilityStack, plan plan, done outcome) {
+func setStatus(stack *obsv1.ObservabilityStack, plan plan, done outcome, now time.Time) {
 	status := &stack.Status
+	setParts(status, plan, done)
+	results := slices.Clone(done.results)
 	var covered []string
-	for _, result := range done.results {
+	for i := range results {
+		result := &results[i]
 		if result.requested {
+			result.Output = judge.Condition(result.Output, partsOf(status, result.component.Condition))
 			setCondition(stack, result.component.Condition, result.Output)
 		} else {
 			meta.RemoveStatusCondition(&status.Conditions, result.component.Condition)
@@ -69,7 +76,9 @@ func setStatus(stack *obsv1.ObservabilityStack, plan plan, done outcome) {
 			covered = append(covered, result.Covered)
 		}
 	}
-	setCondition(stack, obsv1.Ready, summary(stack, done.results))
+	ready := summary(stack, results)
+	setCondition(stack, obsv1.Ready, ready)
+	setVerified(stack, plan.evidence, ready.Status == metav1.ConditionTrue, now)
 	status.ObservedGeneration = stack.Generation
 	status.Covered = strings.Join(covered, ", ")
 	if !stack.Spec.Suspend {
@@ -83,6 +92,56 @@ func setStatus(stack *obsv1.ObservabilityStack, plan plan, done outcome) {
 	}
 	if status.ConfigHash != "" || plan.workloads.Status.Annotated+plan.workloads.Status.Refused > 0 {
 		status.Workloads = &plan.workloads.Status
+	}
+}
+
+// setParts says of each part how much is known.
+func setParts(status *obsv1.ObservabilityStackStatus, plan plan, done outcome) {
+	written := func(kind obsv1.PartKind) bool {
+		return done.of(judge.ConditionOf(kind)).Status == metav1.ConditionTrue
+	}
+	status.Parts = judge.Judge(plan.provable, written, plan.evidence.Findings)
+}
+
+// partsOf are those that a condition speaks for.
+func partsOf(status *obsv1.ObservabilityStackStatus, condition string) (parts []obsv1.PartStatus) {
+	for _, part := range status.Parts {
+		if judge.ConditionOf(part.Kind) == condition {
+			parts = append(parts, part)
+		}
+	}
+	return parts
+}
+
+// verifiedEvery is how often the date is written while nothing changes.
+const verifiedEvery = 24 * time.Hour
+
+// setVerified says whether all was seen to work. What was said before a restart of the operator
+// holds until everybody was asked.
+func setVerified(stack *obsv1.ObservabilityStack, evidence judge.Evidence, ready bool, now time.Time) {
+	status := &stack.Status
+	verified := judge.Verified(status.Parts, evidence.Gaps, ready)
+	before := meta.FindStatusCondition(status.Conditions, obsv1.Verified)
+	switch {
+	case !verified.Requested():
+		meta.RemoveStatusCondition(&status.Conditions, obsv1.Verified)
+	case evidence.Pending && before != nil && verified.Status != metav1.ConditionFalse:
+		before.ObservedGeneration = stack.Generation
+	default:
+		setCondition(stack, obsv1.Verified, verified)
+	}
+	var seen int32
+	for _, part := range status.Parts {
+		if part.State == metav1.ConditionTrue {
+			seen++
+		}
+	}
+	last := status.Verified
+	switch {
+	case seen == 0:
+		status.Verified = nil
+	case last == nil || last.Parts == nil || *last.Parts != seen || now.Sub(last.At.Time) > verifiedEvery:
+		status.Verified = &obsv1.VerifiedStatus{At: metav1.NewTime(now), Parts: &seen}
 	}
 }
 
@@ -123,16 +182,23 @@ func summary(stack *obsv1.ObservabilityStack, results []result) desired.Output {
 	return all
 }
 
+// deeper reports whether only more or less is known of what works.
+func deeper(was, now *metav1.Condition) bool {
+	levels := []string{obsv1.ReasonAvailable, obsv1.ReasonSelected, obsv1.ReasonSeen}
+	return slices.Contains(levels, was.Reason) && slices.Contains(levels, now.Reason)
+}
+
 // recordEvents emits an event for each condition whose status or reason changed. Of
 // new conditions, only Ready and problems get one; that a part is being made does not.
 func (r *Reconciler) recordEvents(stack *obsv1.ObservabilityStack, before []metav1.Condition) {
 	for _, now := range stack.Status.Conditions {
 		was := meta.FindStatusCondition(before, now.Type)
-		if was != nil && was.Status == now.Status && was.Reason == now.Reason {
+		if was != nil && was.Status == now.Status && (was.Reason == now.Reason || deeper(was, &now)) {
 			continue
 		}
 		eventType := corev1.EventTypeNormal
-		if now.Status != metav1.ConditionTrue && now.Reason != obsv1.ReasonRollingOut {
+		if now.Status != metav1.ConditionTrue && now.Reason != obsv1.ReasonRollingOut &&
+			(now.Type != obsv1.Verified || was != nil) {
 			eventType = corev1.EventTypeWarning
 		}
 		if was == nil &&

@@ -29,7 +29,7 @@ type Options struct {
 	// MaxConcurrentReconciles is how many stacks are reconciled at a time.
 	MaxConcurrentReconciles int
 	// Requests are stacks to look at again.
-	Requests chan event.GenericEvent
+	Requests []chan event.GenericEvent
 	// Wrap decorates the reconciler, for reporting its failures.
 	Wrap func(reconcile.Reconciler) reconcile.Reconciler
 }
@@ -50,8 +50,10 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts Options) (controlle
 						!r.Settings.Expected(e.ObjectNew)
 				},
 			})).
-		WatchesRawSource(source.Channel(opts.Requests, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: opts.MaxConcurrentReconciles})
+	for _, requests := range opts.Requests {
+		b = b.WatchesRawSource(source.Channel(requests, &handler.EnqueueRequestForObject{}))
+	}
 	for _, kind := range builtinKinds {
 		changed := childChanged(r.Engine, kind)
 		if kind == metadata.Deployment {
@@ -97,6 +99,7 @@ func (r *Reconciler) stackChanged() predicate.Predicate {
 			r.Engine.Forget(e.Object.GetUID())
 			r.Values.Forget(client.ObjectKeyFromObject(e.Object))
 			r.Settings.Forget(client.ObjectKeyFromObject(e.Object))
+			r.Proofs.Forget(client.ObjectKeyFromObject(e.Object))
 			r.written.Delete(e.Object.GetUID())
 			if r.Injection != nil {
 				r.Injection.Forget(client.ObjectKeyFromObject(e.Object))

@@ -67,18 +67,42 @@ type Dashboard struct {
 // Render makes the dashboards of a stack: the overview, one for each framework of its HTTP
 // services, whose metrics have other names, and one for tasks.
 func Render(stack Stack) []Dashboard {
-	all := []Dashboard{embedded[Overview].render(stack, Overview, "", stack.Monitors)}
+	var all []Dashboard
+	for _, p := range plan(stack) {
+		all = append(all, embedded[p.file].render(stack, p.name, p.framework, p.monitors))
+	}
+	return all
+}
+
+// Names of the dashboards that Render makes.
+func Names(stack Stack) []string {
+	var names []string
+	for _, p := range plan(stack) {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+// planned is a dashboard before it is rendered.
+type planned struct {
+	file, name string
+	framework  obsv1.Framework
+	monitors   []obsv1.Monitor
+}
+
+func plan(stack Stack) []planned {
+	all := []planned{{file: Overview, name: Overview, monitors: stack.Monitors}}
 	monitors := map[obsv1.Framework][]obsv1.Monitor{}
 	for _, m := range stack.Monitors {
 		monitors[m.Framework] = append(monitors[m.Framework], m)
 	}
 	for _, name := range slices.Sorted(maps.Keys(monitors)) {
 		if _, known := framework.Table[name]; known { // The CRD of a newer obstack may know more.
-			all = append(all, embedded[http].render(stack, HTTP(name), name, monitors[name]))
+			all = append(all, planned{http, HTTP(name), name, monitors[name]})
 		}
 	}
 	if len(stack.Brokers) > 0 {
-		all = append(all, embedded[Tasks].render(stack, Tasks, "", nil))
+		all = append(all, planned{file: Tasks, name: Tasks})
 	}
 	return all
 }
