@@ -43,36 +43,24 @@ type alertTemplate struct {
 // alerts makes one PrometheusRule with the default alerts: one of each kind for each monitor and
 // broker.
 func alerts(stack *obsv1.ObservabilityStack, in Inputs) Output {
-	spec := stack.Spec.Alerts
-	if spec == nil {
+	if stack.Spec.Alerts == nil {
 		return Output{}
 	}
 	if in.MissingAPIs[PrometheusRuleKind.GroupKind()] {
 		return missingAPI(nil, PrometheusRuleKind, prometheusOperator)
 	}
-	var monitors, brokers []monitoringv1.Rule
-	for _, monitor := range monitorsOf(stack) {
-		monitors = append(monitors, monitorSubject(stack, &monitor).alerts("http", spec, nil)...)
-	}
-	for _, broker := range brokersOf(stack) {
-		if problem := invalidPrefix(&broker); problem != nil {
-			return *problem
-		}
-		brokers = append(brokers, brokerSubject(stack, &broker).alerts("tasks", spec, broker.PeriodicTasks)...)
-	}
-	var groups []monitoringv1.RuleGroup
-	if len(monitors) > 0 {
-		groups = append(groups, monitoringv1.RuleGroup{Name: groupName(stack, "http"), Rules: monitors})
-	}
-	if len(brokers) > 0 {
-		groups = append(groups, monitoringv1.RuleGroup{Name: groupName(stack, "tasks"), Rules: brokers})
+	groups, problem := AlertGroups(stack)
+	if problem != nil {
+		return *problem
 	}
 	if len(groups) == 0 {
 		return available(nil, "every alert is disabled")
 	}
 	names := map[string]bool{} // An alert that both groups have is one to people.
-	for _, rule := range append(monitors, brokers...) {
-		names[rule.Alert] = true
+	for _, group := range groups {
+		for _, rule := range group.Rules {
+			names[rule.Alert] = true
+		}
 	}
 	out := available([]client.Object{&monitoringv1.PrometheusRule{
 		ObjectMeta: objectMeta(stack, componentAlerts, alertsName(stack), prometheusLabels(stack)),
@@ -82,9 +70,31 @@ func alerts(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	return out
 }
 
-// groupName of a group of rules. Prometheus wants the names unique within a file, not within a
+// AlertGroups are the default alerts of a stack, none if all are disabled.
+func AlertGroups(stack *obsv1.ObservabilityStack) ([]monitoringv1.RuleGroup, *Output) {
+	var monitors, brokers []monitoringv1.Rule
+	for _, monitor := range monitorsOf(stack) {
+		monitors = append(monitors, monitorSubject(stack, &monitor).alerts("http", stack.Spec.Alerts, nil)...)
+	}
+	for _, broker := range brokersOf(stack) {
+		if problem := invalidPrefix(&broker); problem != nil {
+			return nil, problem
+		}
+		brokers = append(brokers, brokerSubject(stack, &broker).alerts("tasks", stack.Spec.Alerts, broker.PeriodicTasks)...)
+	}
+	var groups []monitoringv1.RuleGroup
+	if len(monitors) > 0 {
+		groups = append(groups, monitoringv1.RuleGroup{Name: GroupName(stack, "http"), Rules: monitors})
+	}
+	if len(brokers) > 0 {
+		groups = append(groups, monitoringv1.RuleGroup{Name: GroupName(stack, "tasks"), Rules: brokers})
+	}
+	return groups, nil
+}
+
+// GroupName of a group of rules. Prometheus wants the names unique within a file, not within a
 // cluster; the stack's name makes them readable on its rules page.
-func groupName(stack *obsv1.ObservabilityStack, part string) string {
+func GroupName(stack *obsv1.ObservabilityStack, part string) string {
 	return fmt.Sprintf("obstack:%s/%s:%s", stack.Namespace, stack.Name, part)
 }
 

@@ -103,8 +103,8 @@ func sloGroups(slo *obsv1.SLO, m measured) []monitoringv1.RuleGroup {
 	long = append(long, r.record(recordBudget,
 		fmt.Sprintf("1 - %s%s{%s} / %s", recordRatio, slo.Window, r.recorded, decimal(r.budget))))
 	return []monitoringv1.RuleGroup{
-		{Name: groupName(m.stack, "slo:"+slo.Name), Interval: new(monitoringv1.Duration("1m")), Rules: quick},
-		{Name: groupName(m.stack, "slo:"+slo.Name+":long"), Interval: new(monitoringv1.Duration("2m")), Rules: long},
+		{Name: GroupName(m.stack, "slo:"+slo.Name), Interval: new(monitoringv1.Duration("1m")), Rules: quick},
+		{Name: GroupName(m.stack, "slo:"+slo.Name+":long"), Interval: new(monitoringv1.Duration("2m")), Rules: long},
 	}
 }
 
