@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package promclient
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+)
+
+// decoder reads JSON value by value, each of which may take valueLimit and all together bodyLimit.
+type decoder struct {
+	json *json.Decoder
+	body *budget
+}
+
+func newDecoder(body io.Reader) decoder {
+	b := &budget{Reader: body, total: bodyLimit}
+	return decoder{json.NewDecoder(b), b}
+}
+
+// budget is a reader that fails where more is read than may be.
+type budget struct {
+	io.Reader
+	value, total int
+	// failed is why it could not be read to its end.
+	failed error
+}
+
+// Read implements io.Reader.
+func (b *budget) Read(p []byte) (int, error) {
+	left := min(b.value, b.total)
+	if left <= 0 && b.failed == nil {
+		b.failed = TooLarge
+	}
+	if b.failed != nil { // json's More drops an error, and what follows reads again.
+		return 0, b.failed
+	}
+	n, err := b.Reader.Read(p[:min(len(p), left)])
+	b.value -= n
+	b.total -= n
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.failed = err
+	}
+	return n, err
+}
+
+// Decode the value that comes next.
+func (d decoder) Decode(value any) error {
+	d.body.value = valueLimit
+	return d.json.Decode(value)
+}
+
+// token that comes next.
+func (d decoder) token() (json.Token, error) {
+	d.body.value = valueLimit
+	return d.json.Token()
+}
+
+// object calls field for each key of an object, to read or skip its value.
+func (d decoder) object(field func(key string) error) error {
+	return d.inside('{', func() error {
+		token, err := d.token()
+		if err != nil {
+			return err
+		}
+		key, _ := token.(string)
+		return field(key)
+	})
+}
+
+// array calls element for each element of an array, or of null, which has none.
+func (d decoder) array(element func() error) error {
+	return d.inside('[', element)
+}
+
+func (d decoder) inside(open json.Delim, each func() error) error {
+	switch token, err := d.token(); {
+	case err != nil:
+		return err
+	case token == nil:
+		return nil
+	case token != open:
+		return NotUnderstood
+	}
+	for d.json.More() {
+		if err := each(); err != nil {
+			return err
+		}
+	}
+	_, err := d.token()
+	return err
+}
+
+// skip the value that comes next, however large.
+func (d decoder) skip() error {
+	for depth := 0; ; {
+		token, err := d.token()
+		if err != nil {
+			return err
+		}
+		switch token {
+		case json.Delim('{'), json.Delim('['):
+			depth++
+		case json.Delim('}'), json.Delim(']'):
+			depth--
+		}
+		if depth == 0 {
+			return nil
+		}
+	}
+}
+
+// response calls data where the data of a response of the API begins.
+func (d decoder) response(data func(decoder) error) error {
+	var status string
+	err := d.object(func(key string) error {
+		switch key {
+		case "status":
+			return d.Decode(&status)
+		case "data":
+			return data(d)
+		}
+		return d.skip()
+	})
+	switch {
+	case err != nil && d.body.failed != nil:
+		return failure(d.body.failed)
+	case err != nil || status != "success":
+		return NotUnderstood
+	}
+	return nil
+}
