@@ -162,6 +162,12 @@ func (s *Store) Evidence(stack *obsv1.ObservabilityStack) (evidence judge.Eviden
 	records := s.known[client.ObjectKeyFromObject(stack)]
 	parts := judge.Parts(stack)
 	for _, source := range sources {
+		about := slices.DeleteFunc(slices.Clone(parts), func(p judge.Part) bool {
+			return !slices.Contains(knows[source], p.Kind)
+		})
+		if len(about) == 0 {
+			continue
+		}
 		r := records[source]
 		if r == nil {
 			evidence.Pending = true
@@ -171,16 +177,17 @@ func (s *Store) Evidence(stack *obsv1.ObservabilityStack) (evidence judge.Eviden
 		if r.gap != nil {
 			evidence.Gaps = append(evidence.Gaps, *r.gap)
 		}
-		for _, part := range parts {
+		for _, part := range about {
 			seen := judge.Finding{
 				Part: part, Level: obsv1.LevelSeen, State: metav1.ConditionUnknown, Reason: obsv1.ReasonNotAsked,
 			}
-			if slices.Contains(knows[source], part.Kind) && find(r.findings, seen) == nil {
-				if r.gap != nil {
-					seen.Reason, seen.Message = r.gap.Reason, r.gap.Message
-				}
-				evidence.Findings = append(evidence.Findings, seen)
+			if find(r.findings, seen) != nil {
+				continue
 			}
+			if r.gap != nil {
+				seen.Reason, seen.Message = r.gap.Reason, r.gap.Message
+			}
+			evidence.Findings = append(evidence.Findings, seen)
 		}
 	}
 	return evidence

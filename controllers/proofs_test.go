@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/proof"
+	"obstack.dev/obstack/controllers/proof/judge"
+)
+
+// proven is a stack of which Prometheus says something in rounds.
+type proven struct {
+	*fixture
+	stack *obsv1.ObservabilityStack
+	store *proof.Store
+}
+
+func newProven(t *testing.T) *proven {
+	p := &proven{fixture: newFixture(t), stack: fullStack(t), store: &proof.Store{}}
+	p.Proofs = p.store
+	change(t, p.stack, func(spec *obsv1.ObservabilityStackSpec) {
+		*spec = obsv1.ObservabilityStackSpec{Metrics: &obsv1.MetricsSpec{Monitors: spec.Metrics.Monitors[:1]}}
+	})
+	p.reconcileStack(t, p.stack)
+	return p
+}
+
+// round of Prometheus, and the pass after it.
+func (p *proven) round(t *testing.T, state metav1.ConditionStatus, reason string) {
+	t.Helper()
+	p.store.Set(t.Context(), p.stack, proof.SourcePrometheus, []judge.Finding{{
+		Part:  judge.Part{Kind: obsv1.PartMonitor, Name: "api"},
+		Level: obsv1.LevelSeen, State: state, Reason: reason, Message: "monitor api: " + reason, Up: 1, Total: 2,
+	}})
+	p.reconcileStack(t, p.stack)
+}
+
+func TestReportSaysWhatWorks(t *testing.T) {
+	p := newProven(t)
+	wantCondition(t, p.stack, obsv1.Verified, metav1.ConditionUnknown, obsv1.ReasonNotAsked)
+	wantCondition(t, p.stack, obsv1.MetricsReady, metav1.ConditionTrue, obsv1.ReasonAvailable)
+	if p.stack.Status.Verified != nil {
+		t.Errorf("nothing was seen yet, and verified is %v", p.stack.Status.Verified)
+	}
+	p.round(t, metav1.ConditionTrue, obsv1.ReasonSeen)
+	wantCondition(t, p.stack, obsv1.Verified, metav1.ConditionTrue, obsv1.ReasonSeen)
+	wantCondition(t, p.stack, obsv1.MetricsReady, metav1.ConditionTrue, obsv1.ReasonSeen)
+	part := p.stack.Status.Parts[0]
+	if part.Name != "api" || part.State != metav1.ConditionTrue || *part.TargetsUp != 1 || *part.Targets != 2 {
+		t.Errorf("the part is %+v, want api, True, 1 of 2", part)
+	}
+	if verified := p.stack.Status.Verified; verified == nil || *verified.Parts != 1 {
+		t.Errorf("verified is %v, want one part", verified)
+	}
+
+	p.round(t, metav1.ConditionFalse, "TargetDown")
+	wantCondition(t, p.stack, obsv1.Ready, metav1.ConditionTrue, obsv1.ReasonAvailable)
+	p.round(t, metav1.ConditionFalse, "TargetDown")
+	message := wantCondition(t, p.stack, obsv1.Ready, metav1.ConditionFalse, "TargetDown")
+	if want := "MetricsReady: monitor api: TargetDown"; message != want {
+		t.Errorf("Ready says %q, not %q", message, want)
+	}
+	wantCondition(t, p.stack, obsv1.MetricsReady, metav1.ConditionFalse, "TargetDown")
+	wantCondition(t, p.stack, obsv1.Verified, metav1.ConditionFalse, "TargetDown")
+	for range 3 {
+		p.store.Unavailable(t.Context(), p.stack, proof.SourcePrometheus, judge.Gap{Reason: "Unreachable"})
+	}
+	p.reconcileStack(t, p.stack)
+	wantCondition(t, p.stack, obsv1.Ready, metav1.ConditionFalse, "TargetDown")
+}
+
+// TestReportOutlivesARestart: what was found out before a restart of the operator still holds,
+// nothing is written, and nobody hears of it twice.
+func TestReportOutlivesARestart(t *testing.T) {
+	for state, reason := range map[metav1.ConditionStatus]string{
+		metav1.ConditionTrue: obsv1.ReasonSeen, metav1.ConditionFalse: "TargetDown", metav1.ConditionUnknown: "NoPlatform",
+	} {
+		p := newProven(t)
+		p.round(t, state, reason)
+		if state == metav1.ConditionTrue {
+			p.store.Unavailable(t.Context(), p.stack, proof.SourcePrometheus, judge.Gap{Reason: "Unreachable"})
+			p.store.Unavailable(t.Context(), p.stack, proof.SourcePrometheus, judge.Gap{Reason: "Unreachable"})
+			p.reconcileStack(t, p.stack)
+			wantCondition(t, p.stack, obsv1.Verified, metav1.ConditionUnknown, "Unreachable")
+			wantCondition(t, p.stack, obsv1.MetricsReady, metav1.ConditionTrue, obsv1.ReasonSeen)
+		}
+		before := p.stack.Status.DeepCopy()
+		for len(p.recorded.Events) > 0 {
+			<-p.recorded.Events
+		}
+		p.sent.writes = nil
+		p.store = &proof.Store{}
+		p.Proofs = p.store
+		p.reconcileStack(t, p.stack)
+		if len(p.sent.writes) > 0 || len(p.recorded.Events) > 0 {
+			t.Errorf("after a restart %s %s gives the writes %q and %d events: %s", state, reason, p.sent.writes,
+				len(p.recorded.Events), cmp.Diff(before, &p.stack.Status))
+		}
+		p.round(t, state, reason)
+		if state == metav1.ConditionTrue {
+			wantCondition(t, p.stack, obsv1.Verified, metav1.ConditionTrue, obsv1.ReasonSeen)
+		}
+		if events := len(p.recorded.Events); events > 0 && state != metav1.ConditionTrue {
+			t.Errorf("%s, said again, gives %d events", reason, events)
+		}
+	}
+}
+
+func TestReportSaysNothingOfAStackWithoutParts(t *testing.T) {
+	p := newProven(t)
+	change(t, p.stack, func(spec *obsv1.ObservabilityStackSpec) {
+		*spec = obsv1.ObservabilityStackSpec{Environment: "production"}
+	})
+	p.reconcileStack(t, p.stack)
+	for _, condition := range p.stack.Status.Conditions {
+		if condition.Type == obsv1.Verified || strings.HasPrefix(condition.Type, "Metrics") {
+			t.Errorf("the stack still has the condition %v", condition)
+		}
+	}
+	if p.stack.Status.Parts != nil {
+		t.Errorf("the stack still has the parts %v", p.stack.Status.Parts)
+	}
+}
