@@ -99,7 +99,7 @@ generate: ## Generate all that is generated: deepcopy, CRD, RBAC, the chart's co
 	$(TOOL) controller-gen rbac:roleName=manager-role paths=./controllers output:rbac:dir=config/rbac
 	$(TOOL) controller-gen rbac:roleName=injection-role,fileName=injection_role.yaml paths=./controllers/injection output:rbac:dir=config/rbac
 	$(TOOL) controller-gen crd paths=./api/... output:crd:dir=config/crd/bases
-	cp config/crd/bases/obstack.dev_observabilitystacks.yaml $(CHART)/files/crds/
+	cp config/crd/bases/*.yaml $(CHART)/files/crds/
 	cp controllers/desired/dashboards/stacks.json $(CHART)/files/operator-dashboard.json
 	cp controllers/desired/dashboards/stacks.json config/grafana/
 	cp config/rbac/*role.yaml $(CHART)/files/rbac/

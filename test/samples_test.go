@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/testenv"
 )
 
@@ -35,15 +36,15 @@ func TestSamplesAreAccepted(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			stacks := 0
+			ours := 0
 			for _, object := range objects {
 				accepted(t, object)
-				if object.GetKind() == "ObservabilityStack" {
-					stacks++
+				if object.GetAPIVersion() == obsv1.GroupVersion.String() {
+					ours++
 				}
 			}
-			if stacks == 0 {
-				t.Error("no ObservabilityStack in it")
+			if ours == 0 {
+				t.Error("no object of obstack in it")
 			}
 		})
 	}

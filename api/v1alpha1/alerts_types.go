@@ -6,12 +6,14 @@ package v1alpha1
 // named has its defaults.
 type AlertsSpec struct {
 	// labels are added to every alert, for Alertmanager's routes, such as {"team": "shop"}.
+	// The platform's are added to them.
 	// +optional
-	// +kubebuilder:validation:MaxProperties=16
-	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^[a-zA-Z_][a-zA-Z0-9_]*$'))",message="the labels of alerts are Prometheus labels: letters, digits and '_', not starting with a digit"
-	// +kubebuilder:validation:XValidation:rule="!('severity' in self) && !('alertname' in self)",message="severity is set for each alert by its severity field, and alertname by obstack; remove them from labels"
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !(k in ['namespace', 'queue_name', 'task', 'slo']) && !k.startsWith('obstack_'))",message="namespace, queue_name, task, slo and labels that begin with obstack_ say what an alert is about, and are set by obstack; choose other keys"
-	Labels map[string]AlertLabelValue `json:"labels,omitempty"`
+	Labels AlertLabels `json:"labels,omitempty"`
+
+	// runbookBase is the address under which each alert has a page of its name, such as
+	// https://runbooks.example.com/obstack. Absent: the platform's, else the runbooks of obstack.
+	// +optional
+	RunbookBase RunbookBase `json:"runbookBase,omitempty"`
 
 	// latency tunes ObstackHighLatency: the 95th percentile of the response time of a monitor.
 	// +optional
@@ -60,6 +62,21 @@ type AlertsSpec struct {
 	// +kubebuilder:default={}
 	BrokerUnreachable BrokerUnreachableAlert `json:"brokerUnreachable,omitzero"`
 }
+
+// AlertLabels are labels of alerts.
+//
+// +kubebuilder:validation:MaxProperties=16
+// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^[a-zA-Z_][a-zA-Z0-9_]*$'))",message="the labels of alerts are Prometheus labels: letters, digits and '_', not starting with a digit"
+// +kubebuilder:validation:XValidation:rule="!('severity' in self) && !('alertname' in self)",message="severity is set for each alert by its severity field, and alertname by obstack; remove them from labels"
+// +kubebuilder:validation:XValidation:rule="self.all(k, !(k in ['namespace', 'queue_name', 'task', 'slo']) && !k.startsWith('obstack_'))",message="namespace, queue_name, task, slo and labels that begin with obstack_ say what an alert is about, and are set by obstack; choose other keys"
+type AlertLabels map[string]AlertLabelValue
+
+// RunbookBase is the address under which alerts have their pages.
+//
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=512
+// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^/@?#{}\\\\s]+(/[^?#@{}\\\\s]*)?$')",message="runbookBase is the address of a folder of pages, without a user, a query, a fragment or braces: write for example https://runbooks.example.com/obstack"
+type RunbookBase string
 
 // AlertLabelValue is the value of a label on an alert. It is taken literally: Prometheus' templates
 // could read series of other stacks.

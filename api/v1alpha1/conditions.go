@@ -7,6 +7,9 @@ package v1alpha1
 const (
 	// Ready is True when every requested part is.
 	Ready = "Ready"
+	// PlatformReady is about the ObservabilityPlatform behind the stack. It is absent where there is
+	// none and the stack names none.
+	PlatformReady = "PlatformReady"
 	// MetricsReady is about the ServiceMonitors of spec.metrics.
 	MetricsReady = "MetricsReady"
 	// TasksReady is about the task exporters of spec.tasks.
@@ -27,6 +30,33 @@ const (
 	// Verified is True when every requested part was seen to work, and Unknown while nobody could
 	// be asked.
 	Verified = "Verified"
+)
+
+// Condition types of an ObservabilityPlatform, beside Ready. Each is absent while nothing is asked.
+const (
+	// PrometheusReachable is about the server of spec.prometheus.
+	PrometheusReachable = "PrometheusReachable"
+	// GrafanaReachable is about the server of spec.grafana.
+	GrafanaReachable = "GrafanaReachable"
+	// SentryReachable is about the server of spec.sentry.
+	SentryReachable = "SentryReachable"
+)
+
+// Reasons of the conditions of an ObservabilityPlatform, beside Available, SecretNotFound and
+// KeyNotFound. docs/reference/conditions.md says for each what to do.
+const (
+	// ReasonReachable: the server responds and accepts the credentials.
+	ReasonReachable = "Reachable"
+	// ReasonUnreachable: the server does not respond, or not as what it should be.
+	ReasonUnreachable = "Unreachable"
+	// ReasonUnauthorized: the server refuses the credentials.
+	ReasonUnauthorized = "Unauthorized"
+	// ReasonSecretNotLabelled: a Secret has not the label that lets the platform have it.
+	ReasonSecretNotLabelled = "SecretNotLabelled"
+	// ReasonInvalidCredentials: a Secret's key holds nothing that can be used.
+	ReasonInvalidCredentials = "InvalidCredentials"
+	// ReasonPrometheusNotFound: the Prometheus object of spec.prometheus.ref does not exist.
+	ReasonPrometheusNotFound = "PrometheusNotFound"
 )
 
 // Reasons of the conditions. docs/reference/conditions.md says for each what to do.
@@ -52,6 +82,10 @@ const (
 	ReasonKeyNotFound = "KeyNotFound"
 	// ReasonConfigMapNotFound: a ConfigMap that the spec refers to does not exist.
 	ReasonConfigMapNotFound = "ConfigMapNotFound"
+	// ReasonPlatformNotFound: the ObservabilityPlatform that the spec names does not exist.
+	ReasonPlatformNotFound = "PlatformNotFound"
+	// ReasonPlatformNotAdmitted: that platform does not admit the stack's namespace.
+	ReasonPlatformNotAdmitted = "PlatformNotAdmitted"
 	// ReasonInvalidVariable: a variable of spec.injection.env or of a broker cannot be given.
 	ReasonInvalidVariable = "InvalidVariable"
 	// ReasonInvalidDSN: the Secret's key holds something that is not a Sentry DSN.

@@ -15,40 +15,35 @@ type DashboardsSpec struct {
 	// +kubebuilder:validation:XValidation:rule="!self.contains('..') && !self.startsWith('/')",message="folder is a name such as Shop or Teams/Shop: it must neither start with '/' nor contain '..'"
 	Folder string `json:"folder,omitempty"`
 
-	// folderAnnotation is the annotation from which Grafana's sidecar reads the folder.
+	// folderAnnotation is the annotation from which Grafana's sidecar reads the folder. Absent:
+	// the platform's, else grafana_folder.
 	// +optional
 	// +kubebuilder:default=grafana_folder
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([a-z0-9.-]+/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$')",message="folderAnnotation must be the key of an annotation, such as grafana_folder"
-	FolderAnnotation string `json:"folderAnnotation,omitempty"`
+	FolderAnnotation FolderAnnotation `json:"folderAnnotation,omitempty"`
 
-	// datasource is the uid of the Prometheus data source that the dashboards open with.
+	// datasource is the uid of the Prometheus data source that the dashboards open with. Absent:
+	// the platform's, else prometheus.
 	// +optional
 	// +kubebuilder:default=prometheus
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=40
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[-A-Za-z0-9_]+$')",message="datasource is the uid of a Grafana data source: letters, digits, '-' and '_'"
-	Datasource string `json:"datasource,omitempty"`
+	Datasource Datasource `json:"datasource,omitempty"`
 
 	// grafanaURL is the address of Grafana, such as https://grafana.example.com, to
-	// which the links of alerts lead. Absent: they have only the path of the dashboard.
+	// which the links of alerts lead. Absent: the platform's, else they have only the path of the
+	// dashboard.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^/@?#{}\\\\s]+(/[^?#@{}\\\\s]*)?$')",message="grafanaURL is the address at which people open Grafana, without a user, a query, a fragment or braces: write for example https://grafana.example.com"
 	GrafanaURL string `json:"grafanaURL,omitempty"`
 
-	// labels by which Grafana's sidecar finds the ConfigMaps.
+	// labels by which Grafana's sidecar finds the ConfigMaps. Absent: the platform's, else
+	// {"grafana_dashboard": "1"}.
 	// +optional
 	// +kubebuilder:default={grafana_dashboard: "1"}
-	// +kubebuilder:validation:MaxProperties=16
-	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",message="the key of a label is a name of at most 63 letters, digits, '-', '_' and '.', such as release, or has a domain in front, such as example.com/team"
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('obstack.dev/') && !k.startsWith('app.kubernetes.io/'))",message="labels that start with obstack.dev/ or app.kubernetes.io/ are set by obstack; choose other keys"
-	Labels map[string]LabelValue `json:"labels,omitempty"`
+	Labels Labels `json:"labels,omitempty"`
 
 	// links are shown at the top of every dashboard of the stack, such as the
-	// issues of its Sentry project or its logs.
+	// issues of its Sentry project or its logs. The platform's stand behind them.
 	// +optional
 	// +listType=map
 	// +listMapKey=title
@@ -61,6 +56,20 @@ type DashboardsSpec struct {
 	// +optional
 	GrafanaOperator *GrafanaOperatorSpec `json:"grafanaOperator,omitempty"`
 }
+
+// Datasource is the uid of a data source of Grafana.
+//
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=40
+// +kubebuilder:validation:XValidation:rule="self.matches('^[-A-Za-z0-9_]+$')",message="datasource is the uid of a Grafana data source: letters, digits, '-' and '_'"
+type Datasource string
+
+// FolderAnnotation is the key of an annotation from which Grafana's sidecar reads the folder.
+//
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=253
+// +kubebuilder:validation:XValidation:rule="self.matches('^([a-z0-9.-]+/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$')",message="folderAnnotation must be the key of an annotation, such as grafana_folder"
+type FolderAnnotation string
 
 // DashboardLink leads from the dashboards to another page.
 type DashboardLink struct {

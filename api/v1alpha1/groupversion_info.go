@@ -19,7 +19,8 @@ var (
 )
 
 func addKnownTypes(scheme *runtime.Scheme) error {
-	scheme.AddKnownTypes(GroupVersion, &ObservabilityStack{}, &ObservabilityStackList{})
+	scheme.AddKnownTypes(GroupVersion, &ObservabilityStack{}, &ObservabilityStackList{},
+		&ObservabilityPlatform{}, &ObservabilityPlatformList{})
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil
 }

@@ -15,6 +15,9 @@ const (
 	LabelStack = "obstack.dev/stack"
 	// LabelStackNamespace is the namespace of that stack.
 	LabelStackNamespace = "obstack.dev/stack-namespace"
+	// LabelPlatform is what somebody puts on a Secret of the operator's namespace: the name of the
+	// ObservabilityPlatform that may have it.
+	LabelPlatform = "obstack.dev/platform"
 
 	// ManagedBy is the value of LabelManagedBy.
 	ManagedBy = "obstack"
@@ -33,6 +36,8 @@ const (
 	SeriesMonitor = "obstack_monitor"
 	// SeriesBroker is the name of the broker in spec.tasks whose exporter exposes the series.
 	SeriesBroker = "obstack_broker"
+	// SeriesCluster is the name of the cluster, where the platform gives it one.
+	SeriesCluster = "cluster"
 	// SeriesSLO is the name of the SLO in spec.slos that a recorded series is about.
 	SeriesSLO = "slo"
 )

@@ -19,13 +19,17 @@ type MetricsSpec struct {
 
 	// labels are added to every ServiceMonitor and PrometheusRule of the stack,
 	// so that the cluster's Prometheus selects them. kube-prometheus-stack wants
-	// {"release": "<name of its Helm release>"}.
+	// {"release": "<name of its Helm release>"}. The platform's are added to them.
 	// +optional
-	// +kubebuilder:validation:MaxProperties=16
-	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",message="the key of a label is a name of at most 63 letters, digits, '-', '_' and '.', such as release, or has a domain in front, such as example.com/team"
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('obstack.dev/') && !k.startsWith('app.kubernetes.io/'))",message="labels that start with obstack.dev/ or app.kubernetes.io/ are set by obstack; choose other keys"
-	Labels map[string]LabelValue `json:"labels,omitempty"`
+	Labels Labels `json:"labels,omitempty"`
 }
+
+// Labels of Kubernetes objects.
+//
+// +kubebuilder:validation:MaxProperties=16
+// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",message="the key of a label is a name of at most 63 letters, digits, '-', '_' and '.', such as release, or has a domain in front, such as example.com/team"
+// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('obstack.dev/') && !k.startsWith('app.kubernetes.io/'))",message="labels that start with obstack.dev/ or app.kubernetes.io/ are set by obstack; choose other keys"
+type Labels map[string]LabelValue
 
 // LabelValue is the value of a Kubernetes label.
 //
@@ -55,7 +59,7 @@ const (
 // Monitor becomes one ServiceMonitor, named "<stack>-<name>". It selects
 // Services in the stack's namespace.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.scrapeTimeout) || [self.scrapeTimeout, self.interval].exists(d, !d.matches('^([0-9]{1,6}(h|m|s|ms))+$')) || duration(self.scrapeTimeout) <= duration(self.interval)",message="scrapeTimeout must not be longer than interval: lower scrapeTimeout or raise interval"
+// +kubebuilder:validation:XValidation:rule="!has(self.scrapeTimeout) || !has(self.interval) || [self.scrapeTimeout, self.interval].exists(d, !d.matches('^([0-9]{1,6}(h|m|s|ms))+$')) || duration(self.scrapeTimeout) <= duration(self.interval)",message="scrapeTimeout must not be longer than interval: lower scrapeTimeout or raise interval"
 // +kubebuilder:validation:XValidation:rule="!(has(self.basicAuth) && has(self.authorization))",message="basicAuth and authorization exclude each other: remove one"
 // +kubebuilder:validation:XValidation:rule="!has(self.tlsConfig) || (has(self.scheme) && self.scheme == 'https')",message="tlsConfig needs scheme: https"
 type Monitor struct {
@@ -95,7 +99,7 @@ type Monitor struct {
 	// +kubebuilder:validation:XValidation:rule="self.startsWith('/')",message="path must start with '/'"
 	Path string `json:"path,omitempty"`
 
-	// interval between two scrapes.
+	// interval between two scrapes. Absent: the platform's, else 30s, and at least scrapeTimeout.
 	// +optional
 	// +kubebuilder:default="30s"
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^[0hms]+$')",message="interval must be longer than 0"

@@ -60,8 +60,16 @@ type ObservabilityStackList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.slos) || self.slos.all(s, !has(s.broker) || (has(self.tasks) && self.tasks.brokers.exists(b, b.name == s.broker)))",message="the broker of an SLO must be the name of one of tasks.brokers: correct broker, or add one of that name"
 // +kubebuilder:validation:XValidation:rule="!has(self.tasks) || !has(self.injection) || !has(self.injection.env) || self.tasks.brokers.all(b, !has(b.env) || self.injection.env.all(e, e.name != b.env))",message="env of a broker must not be the name of one of injection.env: a variable has one value, so rename or remove one of them"
 type ObservabilityStackSpec struct {
+	// platform is the name of the ObservabilityPlatform behind the stack, which must admit its
+	// namespace. Absent: the one named "default", if it exists and admits it.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Platform string `json:"platform,omitempty"`
+
 	// environment is where the application runs, such as "production". Workloads
-	// get it as ENVIRONMENT and SENTRY_ENVIRONMENT. Absent: neither is set.
+	// get it as ENVIRONMENT and SENTRY_ENVIRONMENT, alerts as the label environment. Absent:
+	// none is set.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
@@ -166,7 +174,7 @@ type ObservabilityStackStatus struct {
 	// +optional
 	Verified *VerifiedStatus `json:"verified,omitempty"`
 
-	// conditions are Ready and Verified, and one for each requested part: MetricsReady,
+	// conditions are Ready and Verified, and one for each requested part: PlatformReady, MetricsReady,
 	// TasksReady, DashboardsReady, AlertsReady, SLOsReady, SentryReady, SettingsReady and
 	// InjectionReady. A condition that is not True says in its message what to change.
 	// +optional

@@ -57,7 +57,7 @@ func DashboardNames(stack *obsv1.ObservabilityStack) []string {
 // dashboardData is what the dashboards of a stack are about.
 func dashboardData(stack *obsv1.ObservabilityStack) dashboards.Stack {
 	data := dashboards.Stack{
-		Namespace: stack.Namespace, Name: stack.Name, Datasource: stack.Spec.Dashboards.Datasource,
+		Namespace: stack.Namespace, Name: stack.Name, Datasource: string(stack.Spec.Dashboards.Datasource),
 		Monitors: monitorsOf(stack), HasSLOs: len(stack.Spec.SLOs) > 0, Links: stack.Spec.Dashboards.Links,
 	}
 	for _, broker := range brokersOf(stack) {
@@ -69,7 +69,7 @@ func dashboardData(stack *obsv1.ObservabilityStack) dashboards.Stack {
 func dashboardConfigMap(stack *obsv1.ObservabilityStack, dashboard dashboards.Dashboard) *corev1.ConfigMap {
 	meta := objectMeta(stack, componentDashboards, dashboardName(stack, dashboard.Name), stack.Spec.Dashboards.Labels)
 	if folder := stack.Spec.Dashboards.Folder; folder != "" {
-		meta.Annotations = map[string]string{stack.Spec.Dashboards.FolderAnnotation: folder}
+		meta.Annotations = map[string]string{string(stack.Spec.Dashboards.FolderAnnotation): folder}
 	}
 	return &corev1.ConfigMap{
 		ObjectMeta: meta,

@@ -15,7 +15,7 @@
 {{- if markdownShouldRenderType $type }}
 ### {{ $type.Name }}
 
-{{ if $type.IsAlias }}_{{ markdownRenderTypeLink $type.UnderlyingType }}_{{ if $type.Validation }}, {{ range $i, $rule := $type.Validation }}{{ if $i }}, {{ end }}{{ $rule }}{{ end }}{{ end }}
+{{ if $type.IsAlias }}_{{ markdownRenderType $type.UnderlyingType }}_{{ if $type.Validation }}, {{ range $i, $rule := $type.Validation }}{{ if $i }}, {{ end }}{{ $rule }}{{ end }}{{ end }}
 
 {{ end -}}
 {{ $type.Doc | replace "<" "&lt;" }}
