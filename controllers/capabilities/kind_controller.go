@@ -41,8 +41,8 @@ type Reconciler struct {
 // SetupWithManager registers the controller. What is served already is known before
 // the first pass, so that a restart does not report MissingAPI for a moment.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
-	for _, kind := range r.Kinds.Optional {
-		if err := r.watchServed(ctx, kind); err != nil {
+	for name, kind := range r.Kinds.Optional {
+		if err := r.watchInstalled(ctx, name, kind); err != nil {
 			// The manager would wait for this kind and then end. The controller tries it again.
 			mgr.GetLogger().Error(err, "Could not start watching a kind", "kind", kind.Kind)
 		}
@@ -71,15 +71,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if !ok {
 		return ctrl.Result{}, nil
 	}
-	crd := metadata.Of(metadata.Definition)
-	err := r.Get(ctx, req.NamespacedName, crd)
-	if client.IgnoreNotFound(err) != nil {
-		return ctrl.Result{}, fmt.Errorf("read CustomResourceDefinition %s: %w", req.Name, err)
-	}
-	exists := err == nil && crd.DeletionTimestamp.IsZero()
-	known := r.Kinds.Serves(kind)
-	if exists == known {
-		return ctrl.Result{}, nil
+	exists, err := isInstalled(ctx, r.Client, req.Name)
+	if err != nil || exists == r.Kinds.Serves(kind) {
+		return ctrl.Result{}, err
 	}
 	if !exists {
 		return ctrl.Result{}, r.stop(ctx, kind)
@@ -92,6 +86,28 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	ctrl.LoggerFrom(ctx).Info("Started watching a kind that was installed", "kind", kind.Kind)
 	return ctrl.Result{}, r.requestAll(ctx)
+}
+
+// isInstalled reports whether there is a CustomResourceDefinition that nobody deletes.
+func isInstalled(ctx context.Context, reader client.Reader, name string) (bool, error) {
+	definition := metadata.Of(metadata.Definition)
+	if err := reader.Get(ctx, client.ObjectKey{Name: name}, definition); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			return false, nil
+		}
+		return false, fmt.Errorf("read CustomResourceDefinition %s: %w", name, err)
+	}
+	return definition.DeletionTimestamp.IsZero(), nil
+}
+
+// watchInstalled is watchServed for a kind whose definition is there. For a moment the API server
+// still serves one whose definition is gone, and of that no event would come.
+func (r *Reconciler) watchInstalled(ctx context.Context, name string, kind schema.GroupVersionKind) error {
+	installed, err := isInstalled(ctx, r.Live, name)
+	if err != nil || !installed {
+		return err
+	}
+	return r.watchServed(ctx, kind)
 }
 
 // watchServed starts watching the objects of a kind if the cluster serves it, and lets obstack

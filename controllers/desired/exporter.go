@@ -3,6 +3,7 @@
 package desired
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -99,10 +100,10 @@ func handoverGroup(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) string
 }
 
 func exporterContainer(broker *obsv1.Broker, ownImage, handover string) corev1.Container {
-	image, isOwn := exporterImage(broker, ownImage)
+	isOwn := broker.Image == ""
 	container := corev1.Container{
 		Name:         "task-exporter",
-		Image:        image,
+		Image:        cmp.Or(broker.Image, ownImage),
 		Args:         broker.Args,
 		Env:          exporterEnv(broker, isOwn),
 		VolumeMounts: tlsMounts(broker.TLS),

@@ -242,8 +242,8 @@ func Refs(stack *obsv1.ObservabilityStack) []Ref {
 	}
 	for i := range stack.Spec.Tasks.Brokers {
 		broker := &stack.Spec.Tasks.Brokers[i]
-		for _, ref := range brokerRefs(broker) {
-			add(ref, 0)
+		for _, key := range brokerKeys(broker) {
+			add(key.KeyRef, 0)
 		}
 		if ref := urlRef(broker); ref != nil {
 			add(*ref, UseBrokerURL)

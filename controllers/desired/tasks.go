@@ -3,7 +3,6 @@
 package desired
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -115,76 +114,60 @@ func passing(problem Output) int {
 func exporterSources(stack *obsv1.ObservabilityStack, broker *obsv1.Broker, in Inputs) *corev1.Secret {
 	secret := &corev1.Secret{ObjectMeta: exporterMeta(stack, broker, nil), Type: corev1.SecretTypeOpaque}
 	secret.Name = SourcesName(secret.Name)
-	addSources(secret, in.Values, brokerRefs(broker)...)
+	var refs []KeyRef
+	for _, key := range brokerKeys(broker) {
+		refs = append(refs, key.KeyRef)
+	}
+	addSources(secret, in.Values, refs...)
 	return secret
 }
 
-// brokerRefs are the keys that a broker's exporter reads.
-func brokerRefs(broker *obsv1.Broker) []KeyRef {
-	var refs []KeyRef
+// brokerKey is a key that a broker's exporter reads, and the field of the broker that names it.
+type brokerKey struct {
+	KeyRef
+	field string
+}
+
+// fieldURL names the key with a broker's URL.
+const fieldURL = "urlFrom"
+
+func brokerKeys(broker *obsv1.Broker) []brokerKey {
+	var keys []brokerKey
 	if ref := urlRef(broker); ref != nil {
-		refs = append(refs, *ref)
+		keys = append(keys, brokerKey{*ref, fieldURL})
 	}
 	if broker.SentinelPasswordFrom != nil {
-		refs = append(refs, secretKey(broker.SentinelPasswordFrom.SecretKeyRef))
+		keys = append(keys, brokerKey{secretKey(broker.SentinelPasswordFrom.SecretKeyRef), "sentinelPasswordFrom"})
 	}
 	if broker.TLS != nil {
 		for _, key := range broker.TLS.Keys() {
-			refs = append(refs, secretKey(key))
+			keys = append(keys, brokerKey{secretKey(key), "tls"})
 		}
 	}
-	return refs
+	return keys
 }
 
-// brokerRevision checks the Secrets that a broker refers to and returns what
-// changes with them, empty if there are none.
-func brokerRevision(broker *obsv1.Broker, in Inputs) (revision string, problem *Output) {
-	var revisions []string
+// brokerRevision checks the URL of a broker and the Secrets that it refers to, and returns what
+// changes with these, empty if there are none.
+func brokerRevision(broker *obsv1.Broker, in Inputs) (string, *Output) {
 	if broker.URL != "" {
 		_, err := brokerurl.Parse(broker.URL)
 		if problem := invalidURL(broker, err, "url of broker "+broker.Name); problem != nil {
 			return "", problem
 		}
 	}
-	if broker.URLFrom != nil {
-		value, problem := brokerURL(broker, in)
+	var revisions []string
+	for _, key := range brokerKeys(broker) {
+		value, problem := keyValue(key.KeyRef, in.Values, fmt.Sprintf("%s of broker %s", key.field, broker.Name))
+		if problem == nil && key.field == fieldURL {
+			problem = invalidURL(broker, value.Problem, fmt.Sprintf("%s, for broker %s,", key.KeyRef, broker.Name))
+		}
 		if problem != nil {
 			return "", problem
 		}
 		revisions = append(revisions, value.Revision)
-	}
-	if broker.SentinelPasswordFrom != nil {
-		value, problem := keyValue(secretKey(broker.SentinelPasswordFrom.SecretKeyRef), in.Values,
-			fmt.Sprintf("sentinelPasswordFrom of broker %s", broker.Name))
-		if problem != nil {
-			return "", problem
-		}
-		revisions = append(revisions, value.Revision)
-	}
-	if broker.TLS != nil {
-		for _, ref := range broker.TLS.Keys() {
-			value, problem := keyValue(secretKey(ref), in.Values, fmt.Sprintf("tls of broker %s", broker.Name))
-			if problem != nil {
-				return "", problem
-			}
-			revisions = append(revisions, value.Revision)
-		}
 	}
 	return strings.Join(revisions, "."), nil
-}
-
-// brokerURL checks the Secret that holds a broker's URL.
-func brokerURL(broker *obsv1.Broker, in Inputs) (Value, *Output) {
-	ref := *urlRef(broker)
-	value, problem := keyValue(ref, in.Values, fmt.Sprintf("urlFrom of broker %s", broker.Name))
-	if problem != nil {
-		return Value{}, problem
-	}
-	if problem := invalidURL(broker, value.Problem, fmt.Sprintf(
-		"%s, for broker %s,", ref, broker.Name)); problem != nil {
-		return Value{}, problem
-	}
-	return value, nil
 }
 
 // invalidURL is the condition of a broker whose URL cannot be read, if that matters: what another
@@ -252,9 +235,4 @@ func exporterMonitor(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) *mon
 			}},
 		},
 	}
-}
-
-// exporterImage of a broker, and whether it is the operator's own.
-func exporterImage(broker *obsv1.Broker, own string) (image string, isOwn bool) {
-	return cmp.Or(broker.Image, own), broker.Image == ""
 }

@@ -43,13 +43,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts Options) (controlle
 		WatchesMetadata(metadata.Of(metadata.Secret), stacksReferringTo(mgr.GetClient(), metadata.Secret)).
 		WatchesMetadata(metadata.Of(metadata.ConfigMap), stacksReferringTo(mgr.GetClient(), metadata.ConfigMap)).
 		WatchesMetadata(metadata.Of(metadata.Secret), handler.EnqueueRequestsFromMapFunc(r.stackOfVersion),
-			builder.WithPredicates(predicate.Funcs{
-				CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList && !r.Settings.Expected(e.Object) },
-				UpdateFunc: func(e event.UpdateEvent) bool {
-					return e.ObjectOld.GetResourceVersion() != e.ObjectNew.GetResourceVersion() &&
-						!r.Settings.Expected(e.ObjectNew)
-				},
-			})).
+			builder.WithPredicates(unexpected(r.Settings.Expected))).
 		WithOptions(controller.Options{MaxConcurrentReconciles: opts.MaxConcurrentReconciles})
 	for _, requests := range opts.Requests {
 		b = b.WatchesRawSource(source.Channel(requests, &handler.EnqueueRequestForObject{}))
@@ -109,16 +103,18 @@ func (r *Reconciler) stackChanged() predicate.Predicate {
 	}
 }
 
-// childChanged passes what may be somebody else's doing: not what this process wrote
-// itself. What is there at the start is looked at with each stack anyway.
+// childChanged passes what somebody else may have done to a child.
 func childChanged(engine *apply.Engine, kind schema.GroupVersionKind) predicate.Predicate {
+	return unexpected(func(child client.Object) bool { return engine.Expected(child, kind.GroupKind()) })
+}
+
+// unexpected passes what this process did not write itself. What is there at the start is looked
+// at with each stack anyway.
+func unexpected(expected func(client.Object) bool) predicate.Predicate {
 	return predicate.Funcs{
-		CreateFunc: func(e event.CreateEvent) bool {
-			return !e.IsInInitialList && !engine.Expected(e.Object, kind.GroupKind())
-		},
+		CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList && !expected(e.Object) },
 		UpdateFunc: func(e event.UpdateEvent) bool {
-			return e.ObjectOld.GetResourceVersion() != e.ObjectNew.GetResourceVersion() &&
-				!engine.Expected(e.ObjectNew, kind.GroupKind())
+			return e.ObjectOld.GetResourceVersion() != e.ObjectNew.GetResourceVersion() && !expected(e.ObjectNew)
 		},
 	}
 }
