@@ -10,7 +10,8 @@ import (
 )
 
 // Places are the rollouts that all stacks together may have at the same time. Stacks that wait
-// for one get theirs in turns, which go round over their namespaces.
+// for one get theirs in turns, which go round over their namespaces. One namespace has half of
+// them at most, so that its slow rollouts keep nobody else waiting.
 type Places struct {
 	max, taken int
 	held       map[types.NamespacedName]int
@@ -35,8 +36,9 @@ func (p *Places) Take(stack types.NamespacedName, rolling, more int) (granted in
 		return 0
 	}
 	p.enter(stack)
-	if free := p.max - p.taken; free > 0 && (called || slices.Index(p.turns(), stack) < free) {
-		granted = min(more, max(1, free/len(p.waiting)))
+	turns, free := p.turns(), p.max-p.taken
+	if turn := slices.Index(turns, stack); turn >= 0 && free > 0 && (called || turn < free) {
+		granted = min(more, max(1, free/len(turns)), p.half()-p.has()[stack.Namespace])
 		p.hold(stack, rolling+granted)
 		p.leave(stack)
 	}
@@ -65,28 +67,38 @@ func (p *Places) leave(stack types.NamespacedName) {
 	}
 }
 
-// turns are those that wait, the next ones first: those of a namespace whose stacks have the
-// fewest places and turns before, and then those that wait for longest.
-func (p *Places) turns() []types.NamespacedName {
-	has, before := map[string]int{}, map[types.NamespacedName]int{}
-	for stack, n := range p.held {
-		has[stack.Namespace] += n
-	}
+// turns are those that may have a place, the next ones first: those of a namespace whose stacks
+// have the fewest places and turns before, and then those that wait for longest.
+func (p *Places) turns() (turns []types.NamespacedName) {
+	has, before := p.has(), map[types.NamespacedName]int{}
 	for _, stack := range p.waiting {
-		before[stack] = has[stack.Namespace]
+		if before[stack] = has[stack.Namespace]; before[stack] < p.half() {
+			turns = append(turns, stack)
+		}
 		has[stack.Namespace]++
 	}
-	turns := slices.Clone(p.waiting)
 	slices.SortStableFunc(turns, func(a, b types.NamespacedName) int { return cmp.Compare(before[a], before[b]) })
 	return turns
 }
+
+// has is how many places the stacks of each namespace have.
+func (p *Places) has() map[string]int {
+	has := map[string]int{}
+	for stack, n := range p.held {
+		has[stack.Namespace] += n
+	}
+	return has
+}
+
+func (p *Places) half() int { return (p.max + 1) / 2 }
 
 // Return gives back places that were taken and not used.
 func (p *Places) Return(stack types.NamespacedName, unused int) { p.hold(stack, p.held[stack]-unused) }
 
 // Next returns the stacks whose turn has come since the last call; each may ask again.
 func (p *Places) Next() []types.NamespacedName {
-	next := p.turns()[:max(0, min(p.max-p.taken, len(p.waiting)))]
+	next := p.turns()
+	next = next[:max(0, min(p.max-p.taken, len(next)))]
 	for _, stack := range next {
 		p.leave(stack)
 		p.called[stack] = true

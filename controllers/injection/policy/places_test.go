@@ -20,7 +20,7 @@ func stackNamed(name string) types.NamespacedName {
 }
 
 func TestPlacesAreTakenInTurns(t *testing.T) {
-	p := NewPlaces(2)
+	p := NewPlaces(4)
 	a, b, c := stackNamed("a"), stackNamed("b"), stackNamed("c")
 	take := func(stack types.NamespacedName, rolling, more, want int) {
 		t.Helper()
@@ -34,22 +34,21 @@ func TestPlacesAreTakenInTurns(t *testing.T) {
 			t.Errorf("Next() = %v, want %v", got, want)
 		}
 	}
-	take(a, 0, 5, 2) // Nobody else waits.
-	take(b, 0, 5, 0)
+	take(a, 0, 5, 2) // Half of them, though nobody else waits.
+	take(a, 2, 3, 0)
+	take(b, 0, 5, 2)
 	take(c, 0, 1, 0)
 	next()
 	take(a, 1, 4, 0) // One is done, and namespaces that have none come first.
-	next(b)
-	take(b, 0, 5, 1)
-	take(a, 0, 4, 1) // It has none any more, and asked first.
-	take(b, 0, 4, 0)
 	next(c)
 	take(c, 0, 1, 1)
+	take(b, 0, 5, 1) // It has none any more, and leaves one to the other that waits.
+	next(a)
 	take(c, 0, 0, 0)
 	next(b)
 	take(b, 0, 0, 0) // It wants none any more, and keeps none waiting.
-	next(a)
 	take(a, 1, 4, 1)
+	next()
 	p.Return(a, 1)
 	next(a)
 	p.Forget(a)
@@ -58,11 +57,12 @@ func TestPlacesAreTakenInTurns(t *testing.T) {
 
 // Many stacks are no way to get more turns: these go round over namespaces.
 func TestPlacesGoRoundOverNamespaces(t *testing.T) {
-	p := NewPlaces(4)
+	p := NewPlaces(8)
 	of := func(namespace string, i int) types.NamespacedName {
 		return types.NamespacedName{Namespace: namespace, Name: fmt.Sprint(i)}
 	}
 	p.Take(of("greedy", 0), 0, 4)
+	p.Take(of("busy", 0), 0, 4)
 	for i := 1; i < 10; i++ {
 		p.Take(of("greedy", i), 0, 4)
 	}
