@@ -133,6 +133,13 @@ func TestCollectorTakesBackVariablesThatANamespaceNoLongerAccepts(t *testing.T) 
 			if after := f.collect(t, version); after == 0 || !exists(t, version) {
 				t.Fatalf("a version under a running Pod is looked at again after %s, want an hour", after)
 			}
+			accept(t, elsewhere, "env")
+			f.clock = f.clock.Add(time.Hour + time.Minute)
+			if f.collect(t, version); !exists(t, version) {
+				t.Fatal("a version that its namespace accepts again is gone")
+			}
+			accept(t, elsewhere, "")
+			f.collect(t, version)
 			f.clock = f.clock.Add(time.Hour + time.Minute)
 			if f.collect(t, version); exists(t, version) {
 				t.Error("variables that the namespace does not accept are there after the grace")

@@ -121,10 +121,14 @@ const LabelEnv = "inject.obstack.dev/env"
 const (
 	// AnnotationUnusedSince: nothing that lives names the Secret.
 	AnnotationUnusedSince = "obstack.dev/unused-since"
-	// AnnotationRevokedSince: the stack does not admit the Secret's namespace any more, or that does
-	// not accept what the Secret holds.
+	// AnnotationRevokedSince: the stack does not admit the Secret's namespace any more.
 	AnnotationRevokedSince = "obstack.dev/revoked-since"
+	// AnnotationWithdrawnSince: the namespace does not accept the variables in it any more.
+	AnnotationWithdrawnSince = "obstack.dev/withdrawn-since"
 )
+
+// DeletionMarks are those annotations, of which a Secret has one at most.
+var DeletionMarks = []string{AnnotationUnusedSince, AnnotationRevokedSince, AnnotationWithdrawnSince}
 
 // AnnotationRestored marks a Secret with settings that is there again after it was deleted: Pods
 // that are older than it may have them all the same.

@@ -76,11 +76,11 @@ func (c *Collector) reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resul
 		return ctrl.Result{}, err
 	}
 	revoked, err := c.revoked(ctx, stack, secret, version)
-	if err != nil || stack != nil && stack.Spec.Suspend && !revoked {
+	if err != nil || stack != nil && stack.Spec.Suspend && revoked == "" {
 		return ctrl.Result{}, err
 	}
-	if revoked {
-		return c.collectRevoked(ctx, secret, version, revocationGrace(stack))
+	if revoked != "" {
+		return c.collectRevoked(ctx, secret, version, revoked, revocationGrace(stack))
 	}
 	return c.collectUnused(ctx, secret, version, stack != nil)
 }
@@ -97,24 +97,26 @@ func (c *Collector) stack(ctx context.Context, name types.NamespacedName) (*obsv
 	return stack, nil
 }
 
-// revoked reports whether the namespace of a version does not accept it, which holds whatever
-// became of the stack, or is not admitted. A stack that is suspended revokes nothing; where it is
-// gone, nobody has admitted the namespace again.
+// revoked is the mark of a version that its namespace does not accept, which holds whatever became
+// of the stack, or of one in a namespace that is not admitted; empty if neither is so. A stack that
+// is suspended revokes nothing; where it is gone, nobody has admitted the namespace again.
 func (c *Collector) revoked(ctx context.Context, stack *obsv1.ObservabilityStack,
-	secret *metav1.PartialObjectMetadata, version Version) (bool, error) {
+	secret *metav1.PartialObjectMetadata, version Version) (mark string, err error) {
 	if HoldsEnv(secret, version) {
 		if accepts, err := c.Uses.Accepts(ctx, version.Namespace); err != nil || !accepts {
-			return err == nil, err
+			return obsv1.AnnotationWithdrawnSince, err
 		}
 	}
-	switch {
-	case stack == nil:
-		return secret.Annotations[obsv1.AnnotationRevokedSince] != "", nil
-	case stack.Spec.Suspend:
-		return false, nil
-	default:
-		return c.Uses.Revoked(ctx, stack, secret.Namespace)
+	revoked := secret.Annotations[obsv1.AnnotationRevokedSince] != ""
+	if stack != nil {
+		if revoked, err = c.Uses.Revoked(ctx, stack, secret.Namespace); err != nil || stack.Spec.Suspend {
+			return "", err
+		}
 	}
+	if revoked {
+		mark = obsv1.AnnotationRevokedSince
+	}
+	return mark, nil
 }
 
 func revocationGrace(stack *obsv1.ObservabilityStack) time.Duration {
@@ -128,13 +130,13 @@ func revocationGrace(stack *obsv1.ObservabilityStack) time.Duration {
 
 // collectRevoked deletes a version when the last Pod that names it has ended, or after the grace.
 func (c *Collector) collectRevoked(ctx context.Context, secret *metav1.PartialObjectMetadata, version Version,
-	grace time.Duration) (ctrl.Result, error) {
+	since string, grace time.Duration) (ctrl.Result, error) {
 	running, err := c.Uses.Running(ctx, version)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
 	if running {
-		left, err := c.left(ctx, secret, obsv1.AnnotationRevokedSince, grace)
+		left, err := c.left(ctx, secret, since, grace)
 		if err != nil || left > 0 {
 			return ctrl.Result{RequeueAfter: left}, err
 		}
@@ -194,7 +196,7 @@ func (c *Collector) left(ctx context.Context, secret *metav1.PartialObjectMetada
 // if since is empty.
 func (c *Collector) mark(ctx context.Context, secret *metav1.PartialObjectMetadata, since string) error {
 	annotations := map[string]any{}
-	for _, key := range []string{obsv1.AnnotationUnusedSince, obsv1.AnnotationRevokedSince} {
+	for _, key := range obsv1.DeletionMarks {
 		if _, set := secret.Annotations[key]; set {
 			annotations[key] = nil
 		}

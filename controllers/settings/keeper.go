@@ -198,7 +198,7 @@ func (k *Keeper) takeEqual(ctx context.Context, want, found *corev1.Secret) erro
 // back before anything relies on it: the collector deletes no version that was written since.
 func (k *Keeper) keepMetadata(ctx context.Context, want *corev1.Secret, found *metav1.PartialObjectMetadata) error {
 	annotations := map[string]*string{}
-	for _, key := range []string{obsv1.AnnotationUnusedSince, obsv1.AnnotationRevokedSince} {
+	for _, key := range obsv1.DeletionMarks {
 		if _, set := found.Annotations[key]; set {
 			annotations[key] = nil
 		}
