@@ -3,7 +3,6 @@
 package controllers
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"testing"
@@ -11,9 +10,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
@@ -98,48 +95,103 @@ func TestRolloutRestartsNothingWhileTheDSNIsBad(t *testing.T) {
 	}
 }
 
-// A Pod that started before its namespace had the settings has none, whatever its mark says. Its
-// workload is restarted once they are there; that of one whose settings were deleted and restored
-// is not.
-func TestRolloutRetriesForPodsThatAreOlderThanTheirSettings(t *testing.T) {
-	f, stack := newInjecting(t), settingsStack(t, namespace(t), admitAll)
-	f.reconcileStack(t, stack)
-	full := namespace(t)
-	f.fail = func(verb string, obj client.Object) error {
-		if verb == "create" && obj.GetNamespace() == full {
-			return apierrors.NewForbidden(corev1.Resource("secrets"), obj.GetName(), errors.New("exceeded quota"))
-		}
-		return nil
+// runs reports of a Pod that its containers started, as a kubelet does; that they still wait if the
+// time is zero.
+func runs(t *testing.T, pod *corev1.Pod, started time.Time) {
+	t.Helper()
+	state := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}}
+	if !started.IsZero() {
+		state = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(started)}}
 	}
+	pod.Status.ContainerStatuses = nil
+	for _, c := range pod.Spec.Containers {
+		status := corev1.ContainerStatus{Name: c.Name, State: state}
+		pod.Status.ContainerStatuses = append(pod.Status.ContainerStatuses, status)
+	}
+	if err := live.Status().Update(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// late makes a Pod of a Deployment, and then, when a quota has room for them, its settings.
+func (f *injecting) late(t *testing.T) (*obsv1.ObservabilityStack, *appsv1.Deployment, *corev1.Pod) {
+	t.Helper()
+	stack, full := settingsStack(t, namespace(t), admitAll), namespace(t)
+	f.reconcileStack(t, stack)
+	f.fail = quota(full)
 	d := annotatedDeployment(full, "api", stack.Namespace+"/shop")
 	create(t, d)
 	pod := podOf(t, d, "api-5f7c-a")
 	settle(t, d)
-	attempt := func(want string) {
-		t.Helper()
+	f.wantAttempt(t, stack, d, "")
+	time.Sleep(1100 * time.Millisecond) // The API server's times are in seconds.
+	f.fail = nil
+	f.clock = f.clock.Add(time.Minute)
+	f.reconcileStack(t, stack)
+	return stack, d, pod
+}
+
+// wantAttempt checks how often an injection was retried by two more passes, of which the second
+// sees what the first one wrote.
+func (f *injecting) wantAttempt(t *testing.T, stack *obsv1.ObservabilityStack, d *appsv1.Deployment, want string) {
+	t.Helper()
+	for range 2 {
 		f.clock = f.clock.Add(time.Minute)
 		f.reconcileStack(t, stack)
-		f.reconcileStack(t, stack) // which sees what the one before wrote
-		if refresh(t, d); d.Spec.Template.Annotations[obsv1.StampAttempt] != want {
-			t.Errorf("attempt %q, want %q", d.Spec.Template.Annotations[obsv1.StampAttempt], want)
-		}
 	}
-	attempt("")
-	time.Sleep(2100 * time.Millisecond) // The API server's times are in seconds.
-	f.fail = nil
-	attempt("1")
+	if refresh(t, d); d.Spec.Template.Annotations[obsv1.StampAttempt] != want {
+		t.Errorf("attempt %q, want %q", d.Spec.Template.Annotations[obsv1.StampAttempt], want)
+	}
+}
+
+// A Pod that started before its namespace had the settings has none, whatever its mark says. Its
+// workload is restarted once they are there; that of one whose settings were deleted and restored
+// is not.
+func TestRolloutRetriesForPodsThatAreOlderThanTheirSettings(t *testing.T) {
+	f := newInjecting(t)
+	stack, d, pod := f.late(t)
+	runs(t, pod, pod.CreationTimestamp.Time)
+	f.wantAttempt(t, stack, d, "1")
 	remove(t, pod)
-	podOf(t, d, "api-5f7c-b")
+	pod = podOf(t, d, "api-5f7c-b")
+	runs(t, pod, pod.CreationTimestamp.Time)
 	settle(t, d)
-	attempt("1")
-	time.Sleep(2100 * time.Millisecond)
-	remove(t, settingsIn(stack, full))
-	attempt("1")
-	if !exists(t, settingsIn(stack, full)) {
+	f.wantAttempt(t, stack, d, "1")
+	time.Sleep(1100 * time.Millisecond)
+	remove(t, settingsIn(stack, d.Namespace))
+	f.wantAttempt(t, stack, d, "1")
+	if !exists(t, settingsIn(stack, d.Namespace)) {
 		t.Error("the settings are not restored")
 	}
 	f.clock = f.clock.Add(100 * time.Hour)
-	attempt("1")
+	f.wantAttempt(t, stack, d, "1")
+}
+
+// A Pod waits for a node or an image while its settings come: its containers have them, and a
+// restart would bring nothing.
+func TestRolloutRestartsNothingForContainersThatStartedLater(t *testing.T) {
+	f := newInjecting(t)
+	stack, d, pod := f.late(t)
+	runs(t, pod, time.Time{})
+	f.wantAttempt(t, stack, d, "")
+	if again := f.reconcileStack(t, stack).RequeueAfter; again == 0 || again > 2*time.Minute {
+		t.Errorf("looked at again after %s, want a minute: no event says when a container starts", again)
+	}
+	runs(t, pod, time.Now().Add(time.Second))
+	f.wantAttempt(t, stack, d, "")
+	if got := stack.Status.Workloads.Injected; got != 1 {
+		t.Errorf("%d workloads are injected, want 1", got)
+	}
+	if again := f.reconcileStack(t, stack).RequeueAfter; again != 0 {
+		t.Errorf("looked at again after %s, want never: nothing changes any more", again)
+	}
+	f.sent.reset()
+	f.reconcileStack(t, stack)
+	if f.sent.total() > 0 {
+		t.Errorf("read %v, want what was found kept", f.sent.reads)
+	}
+	f = newInjecting(t) // A restart.
+	f.wantAttempt(t, stack, d, "")
 }
 
 // Settings that are there again, whoever brought them back and whatever this process knows of

@@ -46,7 +46,7 @@ func newInjecting(t *testing.T) *injecting {
 		Main: indexed{live}, Workloads: indexed{workloads}, Watched: func(string) bool { return true },
 	}
 	f.injector = &injection.Injector{
-		Client: f.Client, Reader: reader, Events: f.recorded, Now: func() time.Time { return f.clock },
+		Client: f.Client, Live: f.Settings.Live, Reader: reader, Events: f.recorded, Now: func() time.Time { return f.clock },
 		// What other tests left on the API server rolls out for ever.
 		MaxConcurrentRollouts: 10_000,
 		Engine:                &injection.Engine{Webhooks: true, Now: time.Now},
@@ -89,6 +89,28 @@ func annotatedDeployment(namespace, name, stack string) *appsv1.Deployment {
 			},
 		},
 	}
+}
+
+// quota refuses every object that is made in a namespace.
+func quota(namespace string) func(verb string, obj client.Object) error {
+	return func(verb string, obj client.Object) error {
+		if verb == "create" && obj.GetNamespace() == namespace {
+			return apierrors.NewForbidden(corev1.Resource("secrets"), obj.GetName(), errors.New("exceeded quota"))
+		}
+		return nil
+	}
+}
+
+// elsewhere makes a stack that admits all, and a Deployment of another namespace with its stamp.
+func (f *injecting) elsewhere(t *testing.T) (*obsv1.ObservabilityStack, *appsv1.Deployment) {
+	t.Helper()
+	stack := settingsStack(t, namespace(t), admitAll)
+	f.reconcileStack(t, stack)
+	d := annotatedDeployment(namespace(t), "api", stack.Namespace+"/shop")
+	create(t, d)
+	f.reconcileStack(t, stack)
+	wantStamp(t, d, stack.Namespace+"/shop", stack.Status.ConfigHash)
+	return stack, d
 }
 
 // wantStamp checks which stack's stamp the template has; none if it is empty.

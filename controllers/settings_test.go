@@ -4,7 +4,6 @@ package controllers
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -204,12 +203,7 @@ func TestKeeperStopsNoOtherNamespace(t *testing.T) {
 	for reason, spoil := range map[string]func(t *testing.T, f *injecting, version *corev1.Secret){
 		obsv1.ReasonNameConflict: func(t *testing.T, _ *injecting, version *corev1.Secret) { create(t, version) },
 		obsv1.ReasonRejected: func(_ *testing.T, f *injecting, version *corev1.Secret) {
-			f.fail = func(verb string, obj client.Object) error {
-				if verb == "create" && obj.GetNamespace() == version.Namespace {
-					return apierrors.NewForbidden(corev1.Resource("secrets"), obj.GetName(), errors.New("exceeded quota"))
-				}
-				return nil
-			}
+			f.fail = quota(version.Namespace)
 		},
 	} {
 		t.Run(reason, func(t *testing.T) {
@@ -275,20 +269,9 @@ func createUnstamped(t *testing.T, deployments ...*appsv1.Deployment) {
 // none.
 func TestWorkloadWebhookStampsNoVersionThatIsNotThere(t *testing.T) {
 	f := newInjecting(t)
-	home, bad := namespace(t), namespace(t)
-	stack := settingsStack(t, home, admitAll)
-	f.reconcileStack(t, stack)
-	d := annotatedDeployment(bad, "api", home+"/shop")
-	create(t, d)
-	f.reconcileStack(t, stack)
-	before := stack.Status.ConfigHash
-	wantStamp(t, d, home+"/shop", before)
-	f.fail = func(verb string, obj client.Object) error {
-		if verb == "create" && obj.GetNamespace() == bad {
-			return apierrors.NewForbidden(corev1.Resource("secrets"), obj.GetName(), errors.New("exceeded quota"))
-		}
-		return nil
-	}
+	stack, d := f.elsewhere(t)
+	named, before := stack.Namespace+"/shop", stack.Status.ConfigHash
+	f.fail = quota(d.Namespace)
 	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Environment = "staging" })
 	f.reconcileStack(t, stack)
 	if stack.Status.ConfigHash == before {
@@ -303,11 +286,11 @@ func TestWorkloadWebhookStampsNoVersionThatIsNotThere(t *testing.T) {
 		}
 	}
 	deploy("shop:1.5")
-	wantStamp(t, d, home+"/shop", before)
+	wantStamp(t, d, named, before)
 	f.fail = nil
 	f.clock = f.clock.Add(time.Minute)
 	f.reconcileStack(t, stack)
-	wantStamp(t, d, home+"/shop", stack.Status.ConfigHash)
+	wantStamp(t, d, named, stack.Status.ConfigHash)
 }
 
 func TestSettingsKeepTheirNameWhenTheStackIsMadeAgain(t *testing.T) {
@@ -400,16 +383,10 @@ func TestCollectorDeletesAVersionAnHourAfterItsLastUse(t *testing.T) {
 
 func TestCollectorTakesNothingFromWorkloadsOfADeletedStack(t *testing.T) {
 	f := newInjecting(t)
-	home, elsewhere := namespace(t), namespace(t)
-	stack := settingsStack(t, home, admitAll)
-	f.reconcileStack(t, stack)
-	d := annotatedDeployment(elsewhere, "api", home+"/shop")
-	create(t, d)
-	f.reconcileStack(t, stack)
-	wantStamp(t, d, home+"/shop", stack.Status.ConfigHash)
+	stack, d := f.elsewhere(t)
 	remove(t, stack)
 	f.Settings.Forget(client.ObjectKeyFromObject(stack))
-	version := settingsIn(stack, elsewhere)
+	version := settingsIn(stack, d.Namespace)
 	f.clock = f.clock.Add(24 * time.Hour)
 	if after := f.collect(t, version); after != 0 || !exists(t, version) {
 		t.Fatalf("the version that a template names is looked at again after %s", after)
@@ -579,13 +556,8 @@ func TestCollectorDeletesRevokedVersions(t *testing.T) {
 
 func TestCollectorDeletesARevokedVersionWithItsLastPod(t *testing.T) {
 	f := newInjecting(t)
-	home, elsewhere := namespace(t), namespace(t)
-	stack := settingsStack(t, home, admitAll)
-	f.reconcileStack(t, stack)
-	d := annotatedDeployment(elsewhere, "api", home+"/shop")
-	create(t, d)
-	f.reconcileStack(t, stack)
-	version := settingsIn(stack, elsewhere)
+	stack, d := f.elsewhere(t)
+	version := settingsIn(stack, d.Namespace)
 	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) {
 		spec.Injection.Namespaces.From = obsv1.NamespacesFromSame
 	})
@@ -593,7 +565,7 @@ func TestCollectorDeletesARevokedVersionWithItsLastPod(t *testing.T) {
 	if f.collect(t, version); exists(t, version) {
 		t.Error("a revoked version that no Pod names is there, want it gone although a template names it")
 	}
-	own := settingsIn(stack, home)
+	own := settingsIn(stack, stack.Namespace)
 	if f.collect(t, own); !exists(t, own) {
 		t.Error("the stack's own version is gone")
 	}

@@ -109,11 +109,7 @@ func TestWorkloadWebhookTakesAStampOffWithTheOwnersChange(t *testing.T) {
 // A selector that is mistyped says nothing, so a deployment in the meantime costs no settings.
 func TestWorkloadWebhookHoldsWhileTheSelectorIsNotValid(t *testing.T) {
 	f := newInjecting(t)
-	ns, elsewhere := namespace(t), namespace(t)
-	stack := settingsStack(t, ns, admitAll)
-	f.reconcileStack(t, stack)
-	d := annotatedDeployment(elsewhere, "api", ns+"/shop")
-	create(t, d)
+	stack, d := f.elsewhere(t)
 	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) {
 		spec.Injection.Namespaces = &obsv1.InjectionNamespaces{
 			From: obsv1.NamespacesFromSelector, Selector: &metav1.LabelSelector{
@@ -126,7 +122,7 @@ func TestWorkloadWebhookHoldsWhileTheSelectorIsNotValid(t *testing.T) {
 	if err := live.Update(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}
-	wantStamp(t, d, ns+"/shop", stack.Status.ConfigHash)
+	wantStamp(t, d, stack.Namespace+"/shop", stack.Status.ConfigHash)
 }
 
 // The operator stamps neither, and with the policy Manual nothing else.

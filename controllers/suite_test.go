@@ -128,6 +128,12 @@ func newFixture(t *testing.T) *fixture {
 			f.sent.reads = append(f.sent.reads, fmt.Sprintf("%s %s", obj.GetObjectKind().GroupVersionKind().Kind, key.Name))
 			return c.Get(ctx, key, obj, opts...)
 		},
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			if _, ok := list.(*corev1.PodList); ok { // Others are lists of what the caches hold.
+				f.sent.reads = append(f.sent.reads, "Pods")
+			}
+			return c.List(ctx, list, opts...)
+		},
 	})
 	kinds := allKinds()
 	f.Reconciler = &stack.Reconciler{

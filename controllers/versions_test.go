@@ -15,11 +15,8 @@ import (
 // copied makes a stack with a version of its settings in its own namespace and in another.
 func (f *injecting) copied(t *testing.T) (stack *obsv1.ObservabilityStack, versions []*corev1.Secret) {
 	t.Helper()
-	home, elsewhere := namespace(t), namespace(t)
-	stack = settingsStack(t, home, admitAll)
-	create(t, annotatedDeployment(elsewhere, "api", home+"/shop"))
-	f.reconcileStack(t, stack)
-	for _, in := range []string{home, elsewhere} {
+	stack, d := f.elsewhere(t)
+	for _, in := range []string{stack.Namespace, d.Namespace} {
 		version := settingsIn(stack, in)
 		refresh(t, version)
 		versions = append(versions, version)

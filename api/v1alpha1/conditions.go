@@ -119,7 +119,8 @@ const (
 	ReasonWaitingForSettings = "WaitingForSettings"
 	// ReasonInvalidSelector: a label selector of the spec is not valid.
 	ReasonInvalidSelector = "InvalidSelector"
-	// ReasonWebhookUnavailable: the webhook does not respond, so a rollout would inject nothing.
+	// ReasonWebhookUnavailable: neither the policy nor the webhook is there, so a rollout would
+	// inject nothing.
 	ReasonWebhookUnavailable = "WebhookUnavailable"
 	// ReasonRolloutRequired: workloads run an old configuration, and spec.injection.rollout
 	// leaves it to their owners to restart them.

@@ -23,9 +23,10 @@ type InjectionSpec struct {
 	Env []EnvVar `json:"env,omitempty"`
 
 	// revocationGrace is for how long Pods keep the settings in a namespace that
-	// namespaces no longer chooses: its copies are deleted when its last Pod with them
-	// ends or after this time, whichever is first. New Pods get none. What a process has
-	// read it still knows. Absent: "1h".
+	// namespaces no longer chooses, and those with env in one that no longer accepts it:
+	// its copies are deleted when its last Pod with them ends or after this time,
+	// whichever is first. New Pods get none. What a process has read it still knows.
+	// Absent: "1h".
 	// +optional
 	RevocationGrace Duration `json:"revocationGrace,omitempty"`
 
@@ -113,7 +114,7 @@ type WorkloadCounts struct {
 	Injected int32 `json:"injected,omitempty"`
 
 	// pending is how many do not have it yet: they roll out, wait for their turn or
-	// for somebody to restart them, or have Pods that started while the webhook was away.
+	// for somebody to restart them, or have Pods that started without their settings.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Pending int32 `json:"pending,omitempty"`

@@ -70,7 +70,7 @@ type state struct {
 // waiting are the states of workloads that are not injected, from those that wait for somebody
 // to those that pass by themselves.
 func waiting(spec *obsv1.InjectionSpec, found *Workloads) []state {
-	missed := "have Pods that started while the webhook was away; "
+	missed := "have Pods that started without the settings; "
 	states := []state{
 		{obsv1.ReasonStampContested, found.Contested, "have a Pod template of which somebody else changes the labels and " +
 			"annotations inject.obstack.dev/*; see who and what to do in the events on them"},
@@ -121,8 +121,9 @@ func InjectionFailed(which map[string][]string) *Output {
 			"the API server refuses to change workloads: "+some(which[obsv1.ReasonRejected]))
 	case len(which[obsv1.ReasonWebhookUnavailable]) > 0:
 		out = unavailable(nil, obsv1.ReasonWebhookUnavailable, fmt.Sprintf(
-			"the webhook does not respond for %s, so a rollout would inject nothing: see whether obstack's Pods are ready, "+
-				"its Service has endpoints and its MutatingWebhookConfiguration has a caBundle; obstack tries again",
+			"nothing would inject %s, so obstack starts no rollout and tries again: where policies inject, see whether "+
+				"kubectl get mutatingadmissionpolicy shows obstack-pods; where webhooks do, whether obstack's Pods are ready, "+
+				"its Service has endpoints and its MutatingWebhookConfiguration has a caBundle",
 			some(which[obsv1.ReasonWebhookUnavailable])))
 	default:
 		return nil

@@ -21,7 +21,7 @@ func (i *Injector) Observe(ctx context.Context, stack *obsv1.ObservabilityStack)
 	if err != nil {
 		return state, err
 	}
-	pods, err := i.Reader.Pods(ctx, key)
+	pods, err := i.pods(ctx, key, &state)
 	if err != nil {
 		return state, err
 	}

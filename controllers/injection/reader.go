@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -16,7 +15,6 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/injection/policy"
 	"obstack.dev/obstack/controllers/metadata"
-	"obstack.dev/obstack/controllers/settings"
 )
 
 // Reader finds workloads, their Namespaces, Pods and stacks in the caches.
@@ -121,55 +119,4 @@ func (r *Reader) stack(ctx context.Context, claim policy.Claim) (*obsv1.Observab
 		return nil, fmt.Errorf("read ObservabilityStack %s: %w", claim.Stack, err)
 	}
 	return stack, nil
-}
-
-// Pods lists the stamped Pods of a stack, by the workload to which they belong.
-func (r *Reader) Pods(ctx context.Context, stack types.NamespacedName) (map[policy.Key][]policy.Pod, error) {
-	list := metadata.ListOf(metadata.Pod)
-	err := r.Main.List(ctx, list, client.MatchingFields{indexStamp: stack.String()}, client.UnsafeDisableDeepCopy)
-	if err != nil {
-		return nil, fmt.Errorf("list Pods: %w", err)
-	}
-	made, err := r.made(ctx, stack)
-	if err != nil {
-		return nil, err
-	}
-	pods := map[policy.Key][]policy.Pod{}
-	for i := range list.Items {
-		pod := &list.Items[i]
-		stamp, _ := policy.StampOf(pod.Labels, pod.Annotations)
-		version := settings.Version{Stack: stack, Namespace: pod.Namespace, Hash: stamp.ConfigHash}
-		seen := policy.Pod{
-			Mark: pod.Annotations[obsv1.MarkInjected], Deleting: !pod.DeletionTimestamp.IsZero(),
-			Project: pod.Annotations[obsv1.AnnotationSentryProject],
-		}
-		if made[version].After(pod.CreationTimestamp.Add(startsAfter)) {
-			seen.Mark = "" // It names what was not there yet.
-		}
-		owner := policy.OwnerOf(&pod.ObjectMeta)
-		pods[owner] = append(pods[owner], seen)
-	}
-	return pods, nil
-}
-
-// startsAfter is how long a Pod takes at least until its containers read their settings. The API
-// server keeps times in seconds.
-const startsAfter = time.Second
-
-// made is when each version of a stack's settings was made, but for those that are restored: while
-// a Pod that was there before lives, nothing is known to be missing. That of one that does not
-// exist is the zero time, because a restart would bring nothing.
-func (r *Reader) made(ctx context.Context, stack types.NamespacedName) (map[settings.Version]time.Time, error) {
-	versions, err := settings.List(ctx, r.Main, stack)
-	if err != nil {
-		return nil, err
-	}
-	made := map[settings.Version]time.Time{}
-	for i := range versions {
-		version, ok := settings.VersionOf(&versions[i])
-		if _, restored := versions[i].Annotations[obsv1.AnnotationRestored]; ok && !restored {
-			made[version] = versions[i].CreationTimestamp.Time
-		}
-	}
-	return made, nil
 }

@@ -32,6 +32,8 @@ import (
 type Injector struct {
 	// Client writes the stamps.
 	Client client.Client
+	// Live reads of Pods what the caches do not hold.
+	Live client.Reader
 	// Reader finds workloads.
 	Reader *Reader
 	// Engine injects their Pods.
@@ -48,6 +50,7 @@ type Injector struct {
 
 	mu     sync.Mutex
 	stored map[types.NamespacedName]map[types.UID]*stored
+	starts map[types.NamespacedName]map[types.UID]start
 	places *policy.Places
 	began  time.Time // when it first looked; what others wrote before is a former process's
 }
@@ -174,9 +177,9 @@ func (i *Injector) explain(ctx context.Context, stack types.NamespacedName, all 
 
 // What owners of workloads that are left alone are to do.
 const (
-	blocked = "Pods start without the settings, and restarting them did not help, although obstack's webhook responds: " +
-		"see in the log of the API server why it is not called for these Pods, and whether something else removes " +
-		"what it adds; then restart the workload"
+	blocked = "Pods start without the settings, and restarting them did not help, although obstack's policy is there or " +
+		"its webhook responds: see in the log of the API server what fails for these Pods, and whether something else " +
+		"removes what is added; then restart the workload"
 	contested = "%s changes the labels and annotations inject.obstack.dev/* of the Pod template: have it leave them " +
 		"alone, or take them out of its manifests, and restart the workload; or opt out with the annotation " +
 		obsv1.AnnotationInject + `: "false"`

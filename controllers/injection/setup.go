@@ -35,7 +35,7 @@ func New(ctx context.Context, mgr ctrl.Manager, engine *Engine, namespaces map[s
 		metadata.AddIndexes(ctx, workloads, WorkloadIndexes()...),
 		mgr.Add(engine))
 	return &Injector{
-		Client: mgr.GetClient(), Reader: newReader(mgr, workloads, namespaces), Engine: engine,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Reader: newReader(mgr, workloads, namespaces), Engine: engine,
 		Events: mgr.GetEventRecorder("obstack"), Now: time.Now, workloads: workloads,
 		MaxConcurrentRollouts: maxConcurrentRollouts,
 	}, err

@@ -208,6 +208,7 @@ func (i *Injector) Forget(stack types.NamespacedName) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	delete(i.stored, stack)
+	delete(i.starts, stack)
 	if i.places != nil {
 		i.places.Forget(stack)
 		i.callNext()

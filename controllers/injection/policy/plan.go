@@ -21,6 +21,8 @@ type State struct {
 	Namespaces map[string][]Variant
 	// Refused are the workloads whose claim is not granted.
 	Refused []Refusal
+	// RetryAfter is how long it is until more is known; 0 if an event comes.
+	RetryAfter time.Duration
 }
 
 // Need notes what of the settings is asked for in a namespace.
@@ -88,6 +90,7 @@ type Left struct {
 // that a candidate should have; while it is empty, there is nothing to patch.
 func NewPlan(stack *obsv1.ObservabilityStack, state State, version func(*Candidate) string) Plan {
 	plan := Plan{By: map[Progress][]string{}, stack: stack, now: state.Now, tally: newTally(stack.Namespace)}
+	plan.Retry(state.RetryAfter)
 	for _, refusal := range state.Refused {
 		plan.tally.refuse(refusal)
 	}

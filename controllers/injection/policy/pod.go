@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
@@ -73,6 +74,27 @@ func PodPatch(pod *corev1.Pod, stamp Stamp, claim Claim) []webhook.JSONPatchOp {
 		marks[obsv1.StampConfigHash] = stamp.ConfigHash
 	}
 	return append(ops, setKeys("/metadata/annotations", pod.Annotations, marks, slices.Sorted(maps.Keys(marks)))...)
+}
+
+// StartedBefore reports whether a container of a Pod runs that reads a Secret and started before
+// this was made, and whether all that read it run.
+func StartedBefore(pod *corev1.Pod, secret string, made time.Time) (before, all bool) {
+	running := map[string]time.Time{}
+	for _, status := range pod.Status.ContainerStatuses {
+		if status.State.Running != nil {
+			running[status.Name] = status.State.Running.StartedAt.Time
+		}
+	}
+	all = true
+	for i := range pod.Spec.Containers {
+		container := &pod.Spec.Containers[i]
+		if !readsFrom(container, secret) {
+			continue
+		}
+		started, runs := running[container.Name]
+		before, all = before || runs && started.Before(made), all && runs
+	}
+	return before, all
 }
 
 func readsFrom(container *corev1.Container, secret string) bool {

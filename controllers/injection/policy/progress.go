@@ -49,7 +49,7 @@ const (
 	Rolling Progress = "rolling"
 	// Stuck: Kubernetes is replacing the Pods and makes no progress.
 	Stuck Progress = "stuck"
-	// Missed: Pods started while the webhook was away.
+	// Missed: Pods started without their settings.
 	Missed Progress = "missed"
 	// Blocked: they did, and so did those of every retry.
 	Blocked Progress = "blocked"

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package injection
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/injection/policy"
+	"obstack.dev/obstack/controllers/metadata"
+	"obstack.dev/obstack/controllers/settings"
+)
+
+// pods lists the stamped Pods of a stack, by the workload to which they belong, and has the state
+// made again when more is known of them.
+func (i *Injector) pods(ctx context.Context, stack types.NamespacedName,
+	state *policy.State) (map[policy.Key][]policy.Pod, error) {
+	list := metadata.ListOf(metadata.Pod)
+	err := i.Reader.Main.List(ctx, list, client.MatchingFields{indexStamp: stack.String()}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, fmt.Errorf("list Pods: %w", err)
+	}
+	made, err := i.made(ctx, stack)
+	if err != nil {
+		return nil, err
+	}
+	known := starts{now: state.Now, before: i.startsOf(stack), after: map[types.UID]start{}}
+	pods := map[policy.Key][]policy.Pod{}
+	for n := range list.Items {
+		pod := &list.Items[n]
+		stamp, _ := policy.StampOf(pod.Labels, pod.Annotations)
+		version := settings.Version{Stack: stack, Namespace: pod.Namespace, Hash: stamp.ConfigHash}
+		seen := policy.Pod{
+			Mark: pod.Annotations[obsv1.MarkInjected], Deleting: !pod.DeletionTimestamp.IsZero(),
+			Project: pod.Annotations[obsv1.AnnotationSentryProject],
+		}
+		if at := made[version]; at.After(pod.CreationTimestamp.Time) {
+			without, err := known.without(ctx, i.Live, version, at, pod.UID)
+			if err != nil {
+				return nil, err
+			}
+			if without {
+				seen.Mark = ""
+			}
+		}
+		owner := policy.OwnerOf(&pod.ObjectMeta)
+		pods[owner] = append(pods[owner], seen)
+	}
+	state.RetryAfter = known.next()
+	i.keepStarts(stack, known.after)
+	return pods, nil
+}
+
+// made is when each version of a stack's settings was made, but for those that are restored: while
+// a Pod that was there before lives, nothing is known to be missing. That of one that does not
+// exist is the zero time, because a restart would bring nothing.
+func (i *Injector) made(ctx context.Context, stack types.NamespacedName) (map[settings.Version]time.Time, error) {
+	versions, err := settings.List(ctx, i.Reader.Main, stack)
+	if err != nil {
+		return nil, err
+	}
+	made := map[settings.Version]time.Time{}
+	for n := range versions {
+		version, ok := settings.VersionOf(&versions[n])
+		if _, restored := versions[n].Annotations[obsv1.AnnotationRestored]; ok && !restored {
+			made[version] = versions[n].CreationTimestamp.Time
+		}
+	}
+	return made, nil
+}
+
+// starts are those of the containers of Pods that are older than the settings they name. A
+// container reads them when it starts, and a Pod may wait for a node or an image until then. The
+// caches do not hold that, so the API server is asked, for all such Pods of a version at once.
+type starts struct {
+	now           time.Time
+	before, after map[types.UID]start // what a former pass knew of Pods, and what this one does
+	listed        map[settings.Version]map[types.UID]start
+}
+
+// start is that of a Pod's containers.
+type start struct {
+	// without reports whether one runs that started before there were settings.
+	without bool
+	// again is when to look again; zero if all run and have them.
+	again time.Time
+}
+
+// startsRecheck is after how long a Pod is looked at again of which a container does not run yet,
+// or started too early and may be restarted by itself.
+const startsRecheck = time.Minute
+
+// without reports whether a container of a Pod runs without its settings, which were made at that
+// time.
+func (s *starts) without(ctx context.Context, live client.Reader, version settings.Version, at time.Time,
+	pod types.UID) (bool, error) {
+	found, known := s.before[pod]
+	if !known || !found.again.IsZero() && !s.now.Before(found.again) {
+		if s.listed[version] == nil {
+			if err := s.list(ctx, live, version, at); err != nil {
+				return false, err
+			}
+		}
+		if found, known = s.listed[version][pod]; !known { // It is gone, and its event comes.
+			return false, nil
+		}
+	}
+	s.after[pod] = found
+	return found.without, nil
+}
+
+// startsPage bounds how many Pods are in memory in full.
+const startsPage = 100
+
+func (s *starts) list(ctx context.Context, live client.Reader, version settings.Version, at time.Time) error {
+	if s.listed == nil {
+		s.listed = map[settings.Version]map[types.UID]start{}
+	}
+	found, page := map[types.UID]start{}, &corev1.PodList{}
+	stamp := policy.Stamp{Stack: version.Stack, ConfigHash: version.Hash}
+	for more := true; more; more = page.Continue != "" {
+		opts := []client.ListOption{
+			client.InNamespace(version.Namespace), client.MatchingLabels(stamp.Labels()),
+			client.Limit(startsPage), client.Continue(page.Continue),
+		}
+		page = &corev1.PodList{}
+		if err := live.List(ctx, page, opts...); err != nil {
+			return fmt.Errorf("list Pods: %w", err)
+		}
+		for n := range page.Items {
+			without, all := policy.StartedBefore(&page.Items[n], version.Secret().Name, at)
+			of := start{without: without}
+			if without || !all {
+				of.again = s.now.Add(startsRecheck)
+			}
+			found[page.Items[n].UID] = of
+		}
+	}
+	s.listed[version] = found
+	return nil
+}
+
+// next is how long it is until a Pod is to be looked at again; 0 if none is.
+func (s *starts) next() (after time.Duration) {
+	for _, of := range s.after {
+		if wait := of.again.Sub(s.now); !of.again.IsZero() && (after == 0 || wait < after) {
+			after = wait
+		}
+	}
+	return after
+}
+
+func (i *Injector) startsOf(stack types.NamespacedName) map[types.UID]start {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.starts[stack]
+}
+
+func (i *Injector) keepStarts(stack types.NamespacedName, all map[types.UID]start) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if len(all) == 0 {
+		delete(i.starts, stack)
+		return
+	}
+	if i.starts == nil {
+		i.starts = map[types.NamespacedName]map[types.UID]start{}
+	}
+	i.starts[stack] = all
+}
