@@ -29,7 +29,7 @@ const (
 	podsAlone = 2000
 	// Bytes for each workload that does not concern us; for each Pod, nothing that differs from
 	// nothing in this measurement.
-	barWorkload, barPod = 1024, 10
+	barWorkload, barPod = 677, 10
 
 	podsPerWorkload       = 5
 	workloadsPerNamespace = 10
