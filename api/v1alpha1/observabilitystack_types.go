@@ -3,7 +3,6 @@
 package v1alpha1
 
 import (
-	"cmp"
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -138,13 +137,13 @@ type ObservabilityStackStatus struct {
 	Covered string `json:"covered,omitempty"`
 
 	// configHash stands for the configuration that workloads get: it changes with
-	// it and does not reveal it. Absent: there is nothing to give yet.
+	// it and does not reveal it. Absent: there is nothing to give.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	ConfigHash string `json:"configHash,omitempty"`
 
 	// configHashWithoutEnv stands for what workloads get in other namespaces that do not accept
-	// env. Absent: the same as configHash.
+	// env. Absent: there is nothing to give.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	ConfigHashWithoutEnv string `json:"configHashWithoutEnv,omitempty"`
@@ -192,13 +191,13 @@ type SentryProjectStatus struct {
 	// +kubebuilder:validation:MaxLength=63
 	Name string `json:"name,omitempty"`
 
-	// configHash stands for the configuration that they get. Absent: there is nothing to give yet.
+	// configHash stands for the configuration that they get. Absent: there is nothing to give.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	ConfigHash string `json:"configHash,omitempty"`
 
 	// configHashWithoutEnv stands for what they get in other namespaces that do not accept env.
-	// Absent: the same as configHash.
+	// Absent: there is nothing to give.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	ConfigHashWithoutEnv string `json:"configHashWithoutEnv,omitempty"`
@@ -218,7 +217,7 @@ func (s *ObservabilityStackStatus) Version(project string, env bool) string {
 	if env {
 		return version.ConfigHash
 	}
-	return cmp.Or(version.ConfigHashWithoutEnv, version.ConfigHash)
+	return version.ConfigHashWithoutEnv
 }
 
 // SecretKeySource takes a value from a Secret.

@@ -196,18 +196,10 @@ func (s *Settings) Projects() (all []obsv1.SentryProjectStatus) {
 	for _, project := range s.projects[1:] {
 		all = append(all, obsv1.SentryProjectStatus{
 			Name: project.name, ConfigHash: s.Hash(Variant{project.name, true}),
-			ConfigHashWithoutEnv: s.WithoutEnv(project.name),
+			ConfigHashWithoutEnv: s.Hash(Variant{Project: project.name}),
 		})
 	}
 	return all
-}
-
-// WithoutEnv is the version of those that do not accept env, if it is another.
-func (s *Settings) WithoutEnv(project string) string {
-	if hash := s.Hash(Variant{Project: project}); hash != s.Hash(Variant{project, true}) {
-		return hash
-	}
-	return ""
 }
 
 // Name is the name of the Secret of a variant, in every namespace.

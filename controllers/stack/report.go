@@ -83,7 +83,7 @@ func setStatus(stack *obsv1.ObservabilityStack, plan plan, done outcome, now tim
 	status.Covered = strings.Join(covered, ", ")
 	if !stack.Spec.Suspend {
 		status.ConfigHash = plan.settings.Hash(desired.Variant{Env: true})
-		status.ConfigHashWithoutEnv = plan.settings.WithoutEnv("")
+		status.ConfigHashWithoutEnv = plan.settings.Hash(desired.Variant{})
 		status.Projects = plan.settings.Projects()
 	}
 	status.Workloads = nil

@@ -150,7 +150,9 @@ func TestTemplatePatchOfATemplateWithoutMetadata(t *testing.T) {
 
 // kubectl says that it rolled back, though the revision before differs in the settings alone.
 func TestTemplateChangeWarnsOfAnUndoInVain(t *testing.T) {
-	stack := stackWith(func(stack *obsv1.ObservabilityStack) { stack.Status.ConfigHash = "new" })
+	stack := stackWith(func(stack *obsv1.ObservabilityStack) {
+		stack.Status.ConfigHash, stack.Status.ConfigHashWithoutEnv = "new", "new"
+	})
 	of := func(hash string) *Stamp { return &Stamp{Stack: named("team", "shop").Stack, ConfigHash: hash} }
 	for name, tc := range map[string]struct {
 		before, after *corev1.PodTemplateSpec

@@ -33,7 +33,7 @@ func TestVersionsHoldVariablesWhereTheNamespaceAcceptsThem(t *testing.T) {
 	const invalid, unknown = obsv1.ReasonInvalidAnnotation, obsv1.ReasonUnknownSentryProject
 	accepts := func(words string) annotations { return annotations{obsv1.AnnotationAccept: words} }
 	chooses := func(project string) annotations { return annotations{obsv1.AnnotationSentryProject: project} }
-	same := func(stack *obsv1.ObservabilityStack) { stack.Status.ConfigHashWithoutEnv = "" }
+	withVariables := func(stack *obsv1.ObservabilityStack) { stack.Status.ConfigHashWithoutEnv = "" }
 	variablesAlone := func(stack *obsv1.ObservabilityStack) { stack.Spec.Environment, stack.Spec.Sentry = "", nil }
 	for name, tc := range map[string]struct {
 		namespace           string
@@ -58,7 +58,7 @@ func TestVersionsHoldVariablesWhereTheNamespaceAcceptsThem(t *testing.T) {
 		"an unknown project":                {namespace: "team", own: chooses("Pay ments"), reason: unknown},
 		"variables alone":                   {namespace: "team", edit: variablesAlone, want: "env"},
 		"variables alone, not accepted":     {namespace: "shop", edit: variablesAlone, reason: obsv1.ReasonNothingToInject},
-		"the same with and without":         {namespace: "shop", edit: same, want: "env"},
+		"none yet without variables":        {namespace: "shop", edit: withVariables},
 	} {
 		t.Run(name, func(t *testing.T) {
 			stack := variantStack(tc.edit)
