@@ -50,6 +50,8 @@ type Address struct {
 	Query url.Values
 
 	scheme string
+	// alternatives are those behind semicolons.
+	alternatives []Address
 }
 
 type scheme struct {
@@ -126,6 +128,17 @@ func Parse(text string) (Address, error) {
 	return address, nil
 }
 
+// At returns the address with the login and the virtual host of one of the hosts. Alternatives have
+// their own; sentinels share what is behind any of them.
+func (a Address) At(host string) Address {
+	for _, other := range a.alternatives {
+		if other.Hosts[0] == host {
+			return other
+		}
+	}
+	return a
+}
+
 // merge adds an alternative. Kombu writes the database and the password behind any of several
 // sentinels.
 func (a *Address) merge(other Address) {
@@ -133,7 +146,10 @@ func (a *Address) merge(other Address) {
 	if other.Database != 0 {
 		a.Database = other.Database
 	}
-	if a.Password == "" {
+	switch {
+	case a.Kind != Sentinel:
+		a.alternatives = append(a.alternatives, other)
+	case a.Password == "":
 		a.User, a.Password = other.User, other.Password
 	}
 }

@@ -216,3 +216,26 @@ func TestRabbitMQComesLateAndGoesAway(t *testing.T) {
 		t.Errorf("the end took %v", took)
 	}
 }
+
+// TestRabbitMQHasASecondServer with a user and a virtual host of its own, as kombu takes it.
+func TestRabbitMQHasASecondServer(t *testing.T) {
+	first, second := newRabbit(t), newRabbit(t)
+	p := first.start(t)
+	second.start(t)
+	second.ctl(t, "add_user", "exporter", "pw")
+	second.ctl(t, "set_permissions", "-p", "/", "exporter", ".*", ".*", ".*")
+	e := startReady(t, first.URL("shop")+fmt.Sprintf(";amqp://exporter:pw@127.0.0.1:%d//", second.Port))
+	count := func(url string, n int) {
+		t.Helper()
+		celery{t, "celery-newest", url, events}.publish(order{"proj.ok", n, nil})
+	}
+	count(first.URL("shop"), 3)
+	e.becomes("celery_task_", map[string]float64{"sent{proj.ok,celery}": 3})
+	e.becomes("celery_queue_length", map[string]float64{"{celery}": 3})
+	p.stop(syscall.SIGTERM)
+	eventually(t, "it goes to the second", func() bool { return e.one("celery_exporter_reconnects_total") == 1 })
+	e.ready()
+	count(second.URL("%2F"), 2)
+	e.becomes("celery_task_", map[string]float64{"sent{proj.ok,celery}": 5})
+	e.becomes("celery_queue_length", map[string]float64{"{celery}": 2})
+}

@@ -88,8 +88,9 @@ func (b *rabbitMQ) dialHost(ctx context.Context, host, name string) (*link, erro
 	}
 	properties := amqp.NewConnectionProperties()
 	properties.SetClientConnectionName(name)
+	address := b.address.At(host)
 	connection, err := amqp.Open(&stream{bufio.NewReaderSize(socket, readSize), socket}, amqp.Config{
-		SASL: []amqp.Authentication{b.login()}, Vhost: b.address.VirtualHost, Locale: "en_US", Properties: properties,
+		SASL: []amqp.Authentication{b.login(address)}, Vhost: address.VirtualHost, Locale: "en_US", Properties: properties,
 		Heartbeat: silenceLimit / 3, FrameSize: readSize,
 	})
 	if err != nil {
@@ -101,10 +102,10 @@ func (b *rabbitMQ) dialHost(ctx context.Context, host, name string) (*link, erro
 
 // login returns how the exporter identifies itself: by kombu's default user, by the URL's, or by
 // its certificate.
-func (b *rabbitMQ) login() amqp.Authentication {
+func (b *rabbitMQ) login(at brokerurl.Address) amqp.Authentication {
 	user, password := "guest", "guest"
-	if b.address.User != "" {
-		user, password = b.address.User, b.address.Password
+	if at.User != "" {
+		user, password = at.User, at.Password
 	}
 	switch b.options.LoginMethod {
 	case "EXTERNAL":

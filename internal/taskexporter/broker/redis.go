@@ -60,7 +60,8 @@ func (b *redisBroker) server(ctx context.Context) (*redis.Options, error) {
 func (b *redisBroker) settings(address string) *redis.Options {
 	options := b.common()
 	options.Addr, options.DB = address, b.address.Database
-	options.Username, options.Password = b.address.User, b.address.Password
+	login := b.address.At(address)
+	options.Username, options.Password = login.User, login.Password
 	if b.address.Socket {
 		options.Network = "unix"
 	}

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
@@ -165,6 +166,32 @@ func TestQuestionsGoWhereEventsComeFrom(t *testing.T) {
 		before[events] += 5
 		if got := []int{servers[0].connected(), servers[1].connected()}; !slices.Equal(got, before) {
 			t.Errorf("connections of the servers: %v, want %v: all to server %d", got, before, events)
+		}
+	}
+}
+
+// TestEachServerHasALoginOfItsOwn, as with kombu, and the one behind a sentinel that of all.
+func TestEachServerHasALoginOfItsOwn(t *testing.T) {
+	for url, want := range map[string][]string{
+		"redis://u:p@a/1;redis://:q@b/1;redis://c/1": {"a:6379 u p 1", "b:6379  q 1", "c:6379   1"},
+		"sentinel://a;sentinel://u:p@b/2":            {"master u p 2"},
+	} {
+		address, err := brokerurl.Parse(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := &redisBroker{address: address, options: DefaultOptions()}
+		hosts := address.Hosts
+		if address.Kind == brokerurl.Sentinel {
+			hosts = []string{"master"}
+		}
+		var got []string
+		for _, host := range hosts {
+			o := b.settings(host)
+			got = append(got, fmt.Sprintf("%s %s %s %d", o.Addr, o.Username, o.Password, o.DB))
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", url, diff)
 		}
 	}
 }
