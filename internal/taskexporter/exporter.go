@@ -69,6 +69,7 @@ func New(options *Options, b broker.Broker, log *slog.Logger) *Exporter {
 		greetings: make(chan struct{}, 1), newQueues: make(chan struct{}, 1),
 		started: time.Now(), clock: time.Now,
 	}
+	e.scrapes.start = e.started
 	e.handover = &e.tracker.handover
 	if !options.NoQueueLengths {
 		e.lengths = newState("question", "queue_lengths", log)

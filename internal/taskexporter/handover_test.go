@@ -196,7 +196,7 @@ func leaving(t *testing.T, b *bench, leave func() error, scrapes ...time.Duratio
 }
 
 func TestLeave(t *testing.T) {
-	const second = time.Second
+	const second, young = time.Second, -1
 	handsOver := func(b *bench) error {
 		time.Sleep(100 * time.Millisecond)
 		b.handover.turn(false)
@@ -220,8 +220,11 @@ func TestLeave(t *testing.T) {
 			true, 30 * second, nobody, []time.Duration{7 * second}, 7 * second, 8 * second,
 		},
 		"without another and scrapes, at once": {true, 0, nobody, nil, 0, second},
-		"as a standby, at once":                {false, 10 * second, nobody, nil, 0, second},
-		"alone, at once":                       {true, 10 * second, refused, nil, 0, second},
+		"young, when it is scraped for the first time": {
+			true, young, handsOver, []time.Duration{20 * second}, 20 * second, 21 * second,
+		},
+		"as a standby, at once": {false, 10 * second, nobody, nil, 0, second},
+		"alone, at once":        {true, 10 * second, refused, nil, 0, second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -229,6 +232,9 @@ func TestLeave(t *testing.T) {
 				b.clock = time.Now
 				if tc.serves {
 					b.handover.turn(true)
+				}
+				if tc.every == 0 {
+					time.Sleep(usualGap + scrapeSlack)
 				}
 				for i := 0; tc.every > 0 && i < 6; i++ {
 					time.Sleep(tc.every)

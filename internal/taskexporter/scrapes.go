@@ -12,14 +12,16 @@ import (
 const (
 	// scrapeSlack is how much later than usual a scrape may come.
 	scrapeSlack = 3 * time.Second
-	// usualGap is expected after the first scrape, and rareScrapes are farther apart than anybody
-	// waits for.
+	// usualGap is expected before and after the first scrape, and rareScrapes are farther apart than
+	// anybody waits for.
 	usualGap, rareScrapes = time.Minute, 2 * time.Minute
 )
 
 // scrapes keeps when Prometheus scraped, so that an exporter that ends knows when its last count
 // was seen.
 type scrapes struct {
+	start time.Time // of the exporter
+
 	mu   sync.Mutex
 	last time.Time // when the last one began
 	// gaps are those between the last ones, of which several servers make short and long ones, and
@@ -57,5 +59,8 @@ func (s *scrapes) note(r *http.Request, began time.Time) {
 func (s *scrapes) seen(since, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.count == 0 { // an exporter may be replaced before anybody scrapes it
+		return now.Sub(s.start) >= usualGap+scrapeSlack
+	}
 	return s.last.After(since) || now.Sub(s.last) >= slices.Max(s.gaps[:])+scrapeSlack
 }

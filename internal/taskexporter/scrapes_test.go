@@ -58,10 +58,15 @@ func TestScrapesAreThoseOfMetricsThatWereRead(t *testing.T) {
 
 func TestScrapesAreExpectedAsBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var s scrapes
+		s := scrapes{start: time.Now()}
 		request := httptest.NewRequest("GET", "/metrics", nil)
+		time.Sleep(usualGap)
+		if s.seen(time.Now(), time.Now()) {
+			t.Error("no first scrape is expected, although the exporter is young")
+		}
+		time.Sleep(scrapeSlack)
 		if !s.seen(time.Now(), time.Now()) {
-			t.Error("a scrape is expected that never came")
+			t.Error("a first scrape is expected that never came")
 		}
 		// Two servers, one soon after the other.
 		for range 3 {

@@ -8,8 +8,11 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
 
 	"obstack.dev/obstack/internal/taskexporter/status"
 )
@@ -97,6 +100,18 @@ func TestTurnsOnRedis(t *testing.T) {
 	client := redisAt(t, port, "")
 	url := fmt.Sprintf("redis://127.0.0.1:%d/0", port)
 	twoOfAGroup(t, url, redisStream(client, 1000))
+	t.Run("until a second signal", func(t *testing.T) {
+		e := startReady(t, url, "--handover", "hurry")
+		eventually(t, "it counts", e.counting)
+		e.Signal(syscall.SIGTERM)
+		time.Sleep(time.Second)
+		if e.ended() {
+			t.Fatal("it has ended before it was scraped")
+		}
+		if took := e.terminate(); took > 5*time.Second {
+			t.Errorf("it took %v to end", took)
+		}
+	})
 	t.Run("after all connections were lost", func(t *testing.T) {
 		a, b := startReady(t, url, "--handover", "other"), startReady(t, url, "--handover", "other")
 		if err := client.ClientKillByFilter(t.Context(), "TYPE", "pubsub").Err(); err != nil {
@@ -111,6 +126,29 @@ func TestTurnsOnRedis(t *testing.T) {
 			t.Error("both count")
 		}
 	})
+}
+
+// endsWhenScraped asks an exporter to end that was never scraped, and scrapes it once it counts no
+// more.
+func (e *running) endsWhenScraped() {
+	e.t.Helper()
+	e.Signal(syscall.SIGTERM)
+	eventually(e.t, "another has taken over", func() bool { return !e.counting() })
+	time.Sleep(5 * time.Second) // for events that wait for the names of their tasks
+	if e.ended() {
+		e.t.Fatal("it has ended before it was scraped")
+	}
+	e.scrape()
+	eventually(e.t, "it ends", e.ended)
+}
+
+func (e *running) ended() bool {
+	select {
+	case <-e.Ended:
+		return true
+	default:
+		return false
+	}
 }
 
 func TestTurnsOnRabbitMQ(t *testing.T) {
@@ -133,6 +171,32 @@ func TestTurnsOnRabbitMQ(t *testing.T) {
 			t.Error("it changes again")
 		}
 	})
+}
+
+// TestTurnsOnRabbitMQFollowTheExchange: the group's queue outlives an exporter, but nobody reads what
+// it was bound to before.
+func TestTurnsOnRabbitMQFollowTheExchange(t *testing.T) {
+	server := newRabbit(t)
+	server.start(t)
+	url := server.URL("shop")
+	args := []string{"--handover", "shop", "--no-inspect", "--no-queue-lengths"}
+	old := startReady(t, url, args...)
+	eventually(t, "the first one counts", old.counting)
+	next := startReady(t, url, append(args, "--event-exchange", "events")...)
+	eventually(t, "the second one counts", next.counting)
+	old.Kill()
+	channel := channelOf(t, url)
+	for _, exchange := range []string{"celeryev", "events", "events"} {
+		message := amqp.Publishing{ContentType: "application/json", Body: started(1)}
+		if err := channel.PublishWithContext(t.Context(), exchange, "task.multi", false, false, message); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "events are counted", func() bool { return total(next.counts("celery_exporter_events")) >= 2 })
+	time.Sleep(time.Second)
+	if got := total(next.counts("celery_exporter_events")); got != 2 {
+		t.Errorf("%v events, want the 2 of the new exchange", got)
+	}
 }
 
 // TestTurnsNeedAPermissionOnRedis: without it, each counts for itself, says so and ends at once.
@@ -166,9 +230,7 @@ func TestTurnsNeedAPermissionOnRedis(t *testing.T) {
 		a := startReady(t, url, args...)
 		eventually(t, "the first one counts", a.counting)
 		b := startReady(t, url, args...)
-		if took := a.terminate(); took > 5*time.Second {
-			t.Errorf("it took %v to end, although nobody scrapes", took)
-		}
+		a.endsWhenScraped()
 		eventually(t, "the second one counts", b.counting)
 	})
 }
