@@ -6,6 +6,9 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io"
 	"net"
@@ -222,13 +225,36 @@ func TestScrapesAreLimited(t *testing.T) {
 	running.Wait()
 }
 
-func TestServeAsksForThePasswordOfItsWebConfiguration(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "web.yml")
+// writeCertificate writes the certificate of a test server, which its client trusts, to two files.
+func writeCertificate(t *testing.T, dir string, certificate tls.Certificate) {
+	t.Helper()
+	key, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, block := range map[string]pem.Block{
+		"tls.crt": {Type: "CERTIFICATE", Bytes: certificate.Certificate[0]},
+		"tls.key": {Type: "PRIVATE KEY", Bytes: key},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(&block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestServeTakesTLSAndPasswordsFromItsWebConfiguration(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "web.yml")
+	certified := httptest.NewTLSServer(http.NotFoundHandler())
+	defer certified.Close()
+	writeCertificate(t, dir, certified.TLS.Certificates[0])
 	hash, err := bcrypt.GenerateFromPassword([]byte("hunter2"), bcrypt.MinCost)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(file, []byte("basic_auth_users: {prometheus: '"+string(hash)+"'}\n"), 0o600); err != nil {
+	text := "tls_server_config: {cert_file: tls.crt, key_file: tls.key}\n" +
+		"basic_auth_users: {prometheus: '" + string(hash) + "'}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -242,9 +268,9 @@ func TestServeAsksForThePasswordOfItsWebConfiguration(t *testing.T) {
 	ended := make(chan error)
 	go func() { ended <- b.Serve(ctx, address) }()
 	get := func(password string) int {
-		request, _ := http.NewRequestWithContext(ctx, "GET", "http://"+address+"/metrics", nil)
+		request, _ := http.NewRequestWithContext(ctx, "GET", "https://"+address+"/metrics", nil)
 		request.SetBasicAuth("prometheus", password)
-		response, err := http.DefaultClient.Do(request)
+		response, err := certified.Client().Do(request)
 		if err != nil {
 			return 0 // it does not listen yet
 		}

@@ -3,6 +3,7 @@
 package exporter
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 	"time"
@@ -183,6 +184,11 @@ func TestEventsAreEnabledIfAskedFor(t *testing.T) {
 		mute.publish(order{"proj.ok", 1, nil})
 		return e.counts("celery_task_")["received{proj.ok,celery}"] > 0
 	})
+	for line := range bytes.Lines(e.output()) {
+		if bytes.Contains(line, []byte("mute@host")) && !bytes.Contains(line, []byte("level=DEBUG")) {
+			t.Errorf("the log names workers that are asked again and again: %s", line)
+		}
+	}
 }
 
 func TestAKilledWorkerIsLost(t *testing.T) {
