@@ -55,7 +55,7 @@ func (e *Exporter) unconsumed(picture fleet) *status.Queues {
 		consumed := queue.depth.Consumers > 0
 		if !brokerKnows {
 			// Workers without heartbeats are known by their replies alone.
-			consumed = picture.queues[name].workers > 0 || e.clock().Sub(queue.named) < e.options.WorkerTimeout
+			consumed = picture.queues[name].workers > 0 || e.clock().Sub(queue.named) < e.quietTime()
 		}
 		if queue.depth.Messages > 0 && !consumed {
 			found = append(found, name)
@@ -68,12 +68,16 @@ func (e *Exporter) unconsumed(picture fleet) *status.Queues {
 	return &status.Queues{Count: len(found), Names: names(found)}
 }
 
-// consumersKnown reports whether every worker that lives has named its queues. One that is busy
-// with a task may say nothing until it counts as lost.
+// quietTime is how long a worker that lives may say nothing of its queues, busy with a task.
+func (e *Exporter) quietTime() time.Duration {
+	return max(e.options.WorkerTimeout, 2*e.options.InspectInterval)
+}
+
+// consumersKnown reports whether every worker that lives has named its queues.
 func (e *Exporter) consumersKnown(picture fleet) bool {
 	listening := time.Since(time.Unix(0, e.handover.subscribed.Load()))
 	return e.connected.Load() && e.inspected.Load() > 0 && picture.named == picture.live &&
-		listening >= e.options.WorkerTimeout
+		listening >= e.quietTime()
 }
 
 // names returns the first of many names that are from outside.

@@ -174,6 +174,13 @@ func TestStatusNamesQueuesThatNobodyConsumes(t *testing.T) {
 			}
 		}, queues...)
 	})
+	t.Run("Redis, from workers that are never lost and send no heartbeats", func(t *testing.T) {
+		during(t, f, time.Hour, func(b *bench) {
+			if diff := cmp.Diff(want, unconsumed(b, 0)); diff != "" {
+				t.Error(diff)
+			}
+		}, append(queues, "--worker-timeout", "0")...)
+	})
 	t.Run("Redis, without inspection", func(t *testing.T) {
 		during(t, f, time.Hour, func(b *bench) {
 			if got := unconsumed(b, 0); got != nil {
