@@ -173,8 +173,8 @@ func TestTurnsOnRabbitMQ(t *testing.T) {
 	})
 }
 
-// TestTurnsOnRabbitMQFollowTheExchange: the group's queue outlives an exporter, but nobody reads what
-// it was bound to before.
+// TestTurnsOnRabbitMQFollowTheExchange: the group's queue outlives an exporter, but nobody reads
+// what it was bound to before.
 func TestTurnsOnRabbitMQFollowTheExchange(t *testing.T) {
 	server := newRabbit(t)
 	server.start(t)

@@ -17,8 +17,8 @@ import (
 // turnPoll is the time between looks at the queue.
 const turnPoll = time.Second
 
-// queueName is that of our group or of ourselves. The exchange is part of it, because a group's queue
-// lives on in a rollout, and with it what it was bound to.
+// queueName is that of our group or of ourselves. The exchange is part of it, because a group's
+// queue lives on in a rollout, and with it what it was bound to.
 func (b *rabbitMQ) queueName() string {
 	if b.options.Handover != "" {
 		return b.options.Exchange + ".obstack." + b.options.Handover
