@@ -181,7 +181,7 @@ func TestFaultsAreClasses(t *testing.T) {
 		of         func(string) string
 		text, want string
 	}{
-		{scrapeFault, `Get "http://x/limit exceeded": dial tcp 10.1.1.1:80: connect: connection refused`, "connection refused"},
+		{scrapeFault, `Get "http://x/limit exceeded": dial tcp 10.1.1.1:80: connection refused`, "connection refused"},
 		{scrapeFault, `Get "http://10.1.1.1/metrics": context deadline exceeded`, "timeout"},
 		{scrapeFault, `Get "http://10.1.1.1/metrics": dial tcp 10.1.1.1:80: i/o timeout`, "timeout"},
 		{scrapeFault, `Get "http://x/metrics": dial tcp: lookup x on 10.0.0.10:53: no such host`, "it cannot be reached"},
