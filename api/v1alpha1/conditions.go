@@ -71,6 +71,24 @@ const (
 	ReasonNotAsked = "NotAsked"
 	// ReasonNotReady: a part that does not work as written cannot be seen to work.
 	ReasonNotReady = "NotReady"
+	// ReasonNotScraped: Prometheus has no target of a monitor or a task exporter.
+	ReasonNotScraped = "NotScraped"
+	// ReasonTargetDown: no target of a monitor or a task exporter is up.
+	ReasonTargetDown = "TargetDown"
+	// ReasonFrameworkMismatch: the targets of a monitor serve the metrics of another framework.
+	ReasonFrameworkMismatch = "FrameworkMismatch"
+	// ReasonRulesNotLoaded: Prometheus does not evaluate the rules of alerts or of an SLO.
+	ReasonRulesNotLoaded = "RulesNotLoaded"
+	// ReasonRuleFailing: Prometheus cannot evaluate a rule of alerts or of an SLO.
+	ReasonRuleFailing = "RuleFailing"
+	// ReasonNoData: what is read has no series yet, or, where it must have some, none.
+	ReasonNoData = "NoData"
+	// ReasonNotServed: the server that the platform names cannot say it.
+	ReasonNotServed = "NotServed"
+	// ReasonNoPlatform: the stack uses no ObservabilityPlatform.
+	ReasonNoPlatform = "NoPlatform"
+	// ReasonNoPrometheus: the stack's platform names no Prometheus.
+	ReasonNoPrometheus = "NoPrometheus"
 	// ReasonDisabled: Sentry is off, because the DSN is empty.
 	ReasonDisabled = "Disabled"
 	// ReasonSecretNotFound: a Secret that the spec refers to does not exist.

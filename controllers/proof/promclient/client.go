@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package promclient asks whatever answers Prometheus' query API, with bounded memory and time:
+// Package promclient asks whatever serves Prometheus' query API, with bounded memory and time:
 // responses are decoded while they arrive, and what proofs do not need of an element is dropped at
 // once. client_golang's client reads a whole response before it decodes it. Nothing that a server
 // says leaves this package as text; errors are Failures.
@@ -138,7 +138,7 @@ func (d decoder) rule(group *Group) error {
 	return nil
 }
 
-// IsPrometheus reports whether the server is a Prometheus and no other that answers its queries:
+// IsPrometheus reports whether the server is a Prometheus and no other that serves its queries:
 // some of those always say that there are no rules.
 func (c Client) IsPrometheus(ctx context.Context) (bool, error) {
 	found := false

@@ -19,7 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// fake is a server that is none: it answers everything with one response.
+// fake is a server that is none: it has one response to everything.
 func fake(t *testing.T, status int, body string) (Client, *[]string) {
 	t.Helper()
 	asked := &[]string{}
@@ -250,7 +250,7 @@ func FuzzResponse(f *testing.F) {
 	f.Add([]byte(`{"status":"success","data":{"activeTargets":[{"labels":{"a":"b"}}],"droppedTargets":[[[{}]]]}}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		server := client(t, "http://fake")
-		server.HTTP = &http.Client{Transport: answer(body)}
+		server.HTTP = &http.Client{Transport: constant(body)}
 		var failure Failure
 		for _, err := range []error{
 			server.Query(t.Context(), "up", func(Sample) {}), server.Targets(t.Context(), func(Target) {}),
@@ -263,9 +263,9 @@ func FuzzResponse(f *testing.F) {
 	})
 }
 
-// answer is a transport that answers everything with a body.
-type answer []byte
+// constant is a transport with one response to everything.
+type constant []byte
 
-func (a answer) RoundTrip(*http.Request) (*http.Response, error) {
-	return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(string(a)))}, nil
+func (c constant) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(string(c)))}, nil
 }

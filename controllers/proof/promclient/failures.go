@@ -13,14 +13,14 @@ import (
 	"syscall"
 )
 
-// Failure is why a server gave no answer. Its words are ours: what the network or a server says can
-// have addresses and secrets in it, and failures get into the status of stacks.
+// Failure is why a server gave no response. Its words are ours: what the network or a server says
+// can have addresses and secrets in it, and failures get into the status of stacks.
 type Failure string
 
 // Error implements error.
 func (f Failure) Error() string { return string(f) }
 
-// Why there is no answer.
+// Why there is no response.
 const (
 	// NotServed is what a server says to the part of the API that it does not have.
 	NotServed Failure = "it does not serve this part of the API"
@@ -31,9 +31,9 @@ const (
 	// TooLarge is a response over the limits.
 	TooLarge Failure = "its response is too large"
 	// Refused is a query that it does not evaluate now.
-	Refused Failure = "it answers with an error"
+	Refused Failure = "it responds with an error"
 	// TimedOut is no response, or not all of it, in time.
-	TimedOut Failure = "it does not answer in time"
+	TimedOut Failure = "it does not respond in time"
 	// Insecure is a connection without trust.
 	Insecure Failure = "the TLS connection to it fails"
 	// ConnectionRefused is an address where nothing listens.
