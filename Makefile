@@ -5,7 +5,9 @@ SHELL := bash
 export CGO_ENABLED := 0
 
 VERSION ?= dev
-TOOL := go tool -modfile=hack/tools/go.mod
+TOOL := go tool -modfile=$(CURDIR)/hack/tools/go.mod
+# The kubectl plugin is a module of its own, so that the operator does not depend on what it needs.
+PLUGIN := cmd/kubectl-obstack
 CHART := charts/obstack
 # Hand-written code of the operator; what only builds, tests or shows it does not count. What runs
 # it as a process of its own counts as well. The exporter is measured by test-integration, because
@@ -28,8 +30,9 @@ demo: ## Show obstack at work on a control plane of this machine; ONCE=1 ends by
 	go run ./hack/demo
 
 .PHONY: build
-build: ## Build bin/obstack and bin/task-exporter; VERSION=... names the release.
+build: ## Build the operator, the task exporter and the kubectl plugin into bin/; VERSION=... names the release.
 	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ . ./cmd/task-exporter
+	go -C $(PLUGIN) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(CURDIR)/bin/ .
 
 .PHONY: image
 image: ## Build the container image with docker.
@@ -51,6 +54,7 @@ test: ## Run every test that needs no more than this machine, with the coverage 
 	export OBSTACK_OPERATOR=$(CURDIR)/cover.d/obstack OBSTACK_COVERAGE=$(CURDIR)/cover.d/operator && \
 	rm -rf $$OBSTACK_COVERAGE && mkdir -p $$OBSTACK_COVERAGE && go build -cover -ldflags=-w -o $$OBSTACK_OPERATOR . && \
 	go test -p 4 -ldflags=-w -timeout 45m -count=1 -cover -coverpkg=$(OPERATOR) ./... -args -test.gocoverdir=$$OBSTACK_COVERAGE && \
+	go -C $(PLUGIN) test -ldflags=-w -count=1 ./... && \
 	go tool covdata textfmt -i=$$OBSTACK_COVERAGE -o cover.out
 	@$(call gate,operator,cover.out)
 
@@ -74,8 +78,10 @@ test-dashboards: ## Try the dashboards on a real Prometheus under a known load; 
 lint: ## Lint the code, the API and the chart, and look for security flaws.
 	@hack/tools/build.sh golangci-lint-kube-api-linter gosec helm
 	$(TOOL) golangci-lint-kube-api-linter run
+	cd $(PLUGIN) && $(TOOL) golangci-lint-kube-api-linter run
 	$(TOOL) golangci-lint-kube-api-linter run -c .golangci-kal.yml ./api/...
 	$(TOOL) gosec -quiet -exclude=G104 -exclude-generated -exclude-dir=hack -exclude-dir=test ./...
+	cd $(PLUGIN) && $(TOOL) gosec -quiet -exclude=G104 ./...
 	$(TOOL) helm lint --strict $(CHART)
 
 .PHONY: bench
@@ -110,6 +116,7 @@ generate: ## Generate all that is generated: deepcopy, CRD, RBAC, the chart's co
 		--templates-dir=hack/crd-ref-docs --output-path=docs/reference/api.md --log-level=ERROR
 	go test ./test/packaging -run TestREADME -update
 	go mod tidy
+	go -C $(PLUGIN) mod tidy
 	gofmt -w $$(git ls-files '*.go')
 
 .PHONY: verify

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command kubectl-obstack shows ObservabilityStacks in a terminal, as kubectl obstack. It reads the
+// cluster with the rights of whoever calls it, and needs no operator that responds.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	_ "k8s.io/client-go/plugin/pkg/client/auth" // for clouds that log in by a plugin
+)
+
+// version is set by the linker for releases.
+var version = "dev"
+
+// What the process ends with.
+const (
+	exitWell  = 0
+	exitWrong = 1
+	exitUsage = 2
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}
+	os.Exit(run(ctx, os.Args[1:], streams))
+}
+
+// errWrong ends the process after it was said what is wrong.
+var errWrong = errors.New("something is wrong")
+
+// usageError is a command line that cannot be meant.
+type usageError struct{ error }
+
+// run the command line, and return what the process ends with.
+func run(ctx context.Context, args []string, streams genericiooptions.IOStreams) int {
+	command := newCommand(streams)
+	command.SetArgs(args)
+	err := command.ExecuteContext(ctx)
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitWell
+	case errors.Is(err, errWrong):
+		return exitWrong
+	case errors.As(err, &usage):
+		fmt.Fprintf(streams.ErrOut, "error: %v\nSee kubectl obstack --help.\n", err)
+		return exitUsage
+	default:
+		fmt.Fprintln(streams.ErrOut, "error:", err)
+		return exitWrong
+	}
+}

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+)
+
+// columns that a line has at most.
+const columns = 80
+
+// node is a line of a tree, what is said below it, and its branches.
+type node struct {
+	text  string
+	state metav1.ConditionStatus
+	// says what to do, wrapped.
+	says     string
+	branches []node
+}
+
+// tree shows a stack; wide, with every object.
+func (r *StackReport) tree(wide bool) node {
+	root := node{text: "Stack " + r.Namespace + "/" + r.Name + ": " + r.summary(), state: metav1.ConditionTrue}
+	if !r.well() {
+		root.state = metav1.ConditionFalse
+	}
+	if r.Stale {
+		root.says = "the operator has not looked at the newest spec yet: wait, or see kubectl -n obstack-system get pods"
+	} else if r.Verified != nil && r.Verified.Status == metav1.ConditionUnknown {
+		root.says = r.Verified.Message
+	}
+	for _, c := range r.Components {
+		root.branches = append(root.branches, c.tree(wide))
+	}
+	if w := r.Workloads; w != nil {
+		root.branches = append(root.branches, workloads(w))
+	}
+	for _, text := range r.Unread {
+		root.branches = append(root.branches, node{text: "not shown", state: metav1.ConditionUnknown, says: text})
+	}
+	return root
+}
+
+// summary is Ready and Verified in words.
+func (r *StackReport) summary() string {
+	if r.Ready == nil {
+		return "not looked at yet"
+	}
+	say := func(v *Verdict, yes, no, unknown string) string {
+		switch v.Status {
+		case metav1.ConditionTrue:
+			return yes
+		case metav1.ConditionFalse:
+			return no + " (" + v.Reason + ")"
+		default:
+			return unknown + " (" + v.Reason + ")"
+		}
+	}
+	text := say(r.Ready, "ready", "not ready", "not ready yet")
+	if r.Verified != nil {
+		text += ", " + say(r.Verified, "verified", "not verified", "not verified yet")
+	}
+	return text
+}
+
+func (c *ComponentReport) tree(wide bool) node {
+	n := node{text: c.Name + ": " + c.Reason, state: c.Status}
+	if c.Status != metav1.ConditionTrue {
+		n.says = c.Message
+	}
+	for _, part := range c.Parts {
+		branch := node{text: strings.ToLower(string(part.Kind)) + " " + part.Name + ": " + part.Reason, state: part.State}
+		if part.Targets != nil && part.TargetsUp != nil {
+			branch.text += fmt.Sprintf(", %d of %d targets up", *part.TargetsUp, *part.Targets)
+		}
+		if part.State == metav1.ConditionFalse && part.Message != c.Message {
+			branch.says = part.Message
+		}
+		n.branches = append(n.branches, branch)
+	}
+	if !wide {
+		switch count := len(c.Objects); count {
+		case 0:
+		case 1:
+			n.branches = append(n.branches, node{text: "1 object"})
+		default:
+			n.branches = append(n.branches, node{text: fmt.Sprintf("%d objects", count)})
+		}
+		return n
+	}
+	for _, object := range c.Objects {
+		n.branches = append(n.branches, node{text: object})
+	}
+	return n
+}
+
+func workloads(w *obsv1.WorkloadsStatus) node {
+	n := node{
+		text:  fmt.Sprintf("workloads: %d of %d have the settings", w.Injected, w.Annotated),
+		state: metav1.ConditionTrue,
+	}
+	if w.Injected < w.Annotated {
+		n.state = metav1.ConditionUnknown
+	}
+	if w.Refused > 0 {
+		n.text += fmt.Sprintf(", %d refused", w.Refused)
+	}
+	for _, namespace := range w.Namespaces {
+		branch := node{text: fmt.Sprintf("namespace %s: %d of %d", namespace.Name, namespace.Injected, namespace.Annotated)}
+		if namespace.Reason != "" {
+			branch.text += " (" + namespace.Reason + ")"
+		}
+		n.branches = append(n.branches, branch)
+	}
+	return n
+}
+
+// printer writes lines, in colour on a terminal.
+type printer struct {
+	out    io.Writer
+	colour bool
+}
+
+func newPrinter(out io.Writer) printer {
+	file, ok := out.(*os.File)
+	_, refused := os.LookupEnv("NO_COLOR")
+	return printer{out: out, colour: ok && !refused && term.IsTerminal(int(file.Fd()))}
+}
+
+func (n node) print(p printer) { n.printBelow(p, "", "") }
+
+// printBelow prints a node whose first line begins with one prefix and its others with another.
+func (n node) printBelow(p printer, first, rest string) {
+	fmt.Fprintln(p.out, first+p.paint(n.text, n.state))
+	below := rest + "   "
+	if len(n.branches) > 0 {
+		below = rest + "│  "
+	}
+	for _, line := range wrap(n.says, columns-len([]rune(below))) {
+		fmt.Fprintln(p.out, below+line)
+	}
+	for i, branch := range n.branches {
+		if i < len(n.branches)-1 {
+			branch.printBelow(p, rest+"├─ ", rest+"│  ")
+		} else {
+			branch.printBelow(p, rest+"└─ ", rest+"   ")
+		}
+	}
+}
+
+// colours of a terminal: green, red and yellow.
+var colours = map[metav1.ConditionStatus]string{
+	metav1.ConditionTrue: "\x1b[32m", metav1.ConditionFalse: "\x1b[31m", metav1.ConditionUnknown: "\x1b[33m",
+}
+
+func (p printer) paint(text string, state metav1.ConditionStatus) string {
+	if !p.colour || colours[state] == "" {
+		return text
+	}
+	return colours[state] + text + "\x1b[0m"
+}
+
+// wrap breaks a text into lines of at most so many characters; a longer word has a line of its own.
+func wrap(text string, width int) (lines []string) {
+	line := ""
+	for word := range strings.FieldsSeq(printable(text)) {
+		switch {
+		case line == "":
+			line = word
+		case len([]rune(line))+1+len([]rune(word)) <= width:
+			line += " " + word
+		default:
+			lines, line = append(lines, line), word
+		}
+	}
+	if line != "" {
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// printable takes out what could steer a terminal.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return ' '
+		}
+		return r
+	}, text)
+}
