@@ -80,7 +80,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, stack *obsv1.ObservabilitySt
 	if err != nil {
 		return ctrl.Result{}, fmt.Errorf("observe: %w", err)
 	}
-	plan := newPlan(stack, observed, r.writeSettings(ctx, stack, observed))
+	written := r.writeSettings(ctx, stack, observed)
+	plan := newPlan(stack, observed, written)
 	applied := r.apply(ctx, stack, plan)
 	rolledOut, rolloutErr := r.rollout(ctx, stack, plan, applied)
 	reportErr := r.report(ctx, stack, plan, rolledOut)

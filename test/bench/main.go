@@ -14,8 +14,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
-	"strings"
 	"text/template"
 	"time"
 
@@ -52,17 +50,10 @@ func run(ctx context.Context) {
 	b.binary = kit.Must(testenv.BuildOperator(ctx, dir))
 	b.renew()
 	defer func() { kit.Check(b.plane.Stop()) }()
-	for _, part := range []struct {
-		name string
-		run  func()
-	}{
-		{"converge", b.converges}, {"steady", b.steady}, {"restart", b.restarts},
-		{"pods", b.podCreation}, {"workloads", b.workloadMemory},
-	} {
-		if *only == "" || slices.Contains(strings.Split(*only, ","), part.name) {
-			part.run()
-		}
-	}
+	kit.Parts{
+		{"converge", b.converges}, {"steady", b.steady}, {"restart", b.restarts}, {"pods", b.podCreation},
+		{"workloads", b.workloadMemory},
+	}.Run(*only)
 	fmt.Print(b.String())
 	if *only != "" {
 		return

@@ -101,8 +101,8 @@ func anchors(t *testing.T, file string) []string {
 	return found
 }
 
-// TestVersionThatWasTried is that of go.mod: Dependabot raises one and not the other.
-func TestVersionThatWasTried(t *testing.T) {
+// TestVersionsThatWereTried are those of go.mod: Dependabot raises one and not the other.
+func TestVersionsThatWereTried(t *testing.T) {
 	find := func(file, pattern string) string {
 		match := regexp.MustCompile(pattern).FindStringSubmatch(read(t, file))
 		if match == nil {
@@ -114,5 +114,11 @@ func TestVersionThatWasTried(t *testing.T) {
 	said := find("docs/install.md", `(?m)^\| prometheus-operator \| definitions and types of (\S+) \|`)
 	if used != said {
 		t.Errorf("docs/install.md says that prometheus-operator %s was tried, go.mod has %s", said, used)
+	}
+	tried := find("docs/install.md", `(?m)^\| Kubernetes \| (.+?) \|`)
+	for _, file := range files(t, "hack/controlplane/1.*/go.mod") {
+		if used := find(file, `(?m)^\tk8s\.io/kubernetes v(\S+)`); !strings.Contains(tried, used) {
+			t.Errorf("docs/install.md says that Kubernetes %s was tried, %s has %s", tried, file, used)
+		}
 	}
 }

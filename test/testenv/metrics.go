@@ -74,18 +74,21 @@ func (s Samples) Idle() bool {
 func (s Samples) Requests() float64 { return s.Sum("rest_client_requests_total") }
 
 // Resident is the operator's resident memory in bytes, as Linux counts it.
-func (o *Operator) Resident() (int64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", o.PID()))
+func (o *Operator) Resident() (int64, error) { return Memory(o.PID(), "VmRSS") }
+
+// Memory is a line of /proc/PID/status, such as VmRSS, in bytes.
+func Memory(pid int, line string) (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return 0, fmt.Errorf("read the operator's memory: %w", err)
+		return 0, fmt.Errorf("read the memory of a process: %w", err)
 	}
-	for line := range strings.Lines(string(status)) {
-		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "VmRSS:" {
-			kilobytes, err := strconv.ParseInt(fields[1], 10, 64)
-			return kilobytes << 10, err
-		}
+	_, rest, _ := strings.Cut(string(status), "\n"+line+":")
+	number, _, _ := strings.Cut(strings.TrimSpace(rest), " kB")
+	kilobytes, err := strconv.ParseInt(number, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read %s of process %d: %w", line, pid, err)
 	}
-	return 0, fmt.Errorf("read the operator's memory: no VmRSS in /proc/%d/status", o.PID())
+	return kilobytes << 10, nil
 }
 
 // Heap is how many bytes of the operator's heap are in use, right after garbage

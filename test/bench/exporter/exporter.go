@@ -91,9 +91,7 @@ func (e *exporter) cpu() float64 {
 
 // memory is a line of /proc/PID/status, such as VmRSS, in MiB.
 func (e *exporter) memory(line string) float64 {
-	status := string(kit.Must(os.ReadFile(fmt.Sprintf("/proc/%d/status", e.PID))))
-	_, rest, _ := strings.Cut(status, "\n"+line+":")
-	return float64(kit.Must(strconv.Atoi(strings.Fields(rest)[0]))) / 1024
+	return float64(kit.Must(testenv.Memory(e.PID, line))) / (1 << 20)
 }
 
 // worked waits until all events of tasks were counted, or no more are for a while. It returns how

@@ -13,8 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"obstack.dev/obstack/test/bench/kit"
 )
@@ -40,19 +38,11 @@ func run(context.Context) {
 	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", b.program, "./cmd/task-exporter")
 	build.Env, build.Stderr = append(os.Environ(), "CGO_ENABLED=0"), os.Stderr
 	kit.Check(build.Run())
-	for _, part := range []struct {
-		name string
-		run  func()
-	}{
+	kit.Parts{
 		{"footprint", b.footprint}, {"quiet", b.quiet}, {"sustained", b.sustained}, {"drain", b.drain},
 		{"overload", b.overload}, {"memory", b.manyTasks}, {"scrapes", b.scrapes}, {"churn", b.churn},
 		{"broadcasts", b.broadcasts}, {"refused", b.refused}, {"rabbitmq", b.rabbitMQ},
-	} {
-		if *only == "" || slices.Contains(strings.Split(*only, ","), part.name) {
-			kit.Progress("%s: load average %s", part.name, kit.Load())
-			part.run()
-		}
-	}
+	}.Run(*only)
 	fmt.Print(b.String())
 	if b.Missed {
 		kit.Check(errors.New("bars are missed"))

@@ -59,6 +59,22 @@ func Main(run func(context.Context)) int {
 	return 0
 }
 
+// Parts of a benchmark, in their order.
+type Parts []struct {
+	Name string
+	Run  func()
+}
+
+// Run runs those that a comma-separated list names, or all if it is empty.
+func (parts Parts) Run(only string) {
+	for _, part := range parts {
+		if only == "" || slices.Contains(strings.Split(only, ","), part.Name) {
+			Progress("%s: load average %s", part.Name, Load())
+			part.Run()
+		}
+	}
+}
+
 // Parallel does n things, some at a time.
 func Parallel(n, atATime int, do func(i int)) {
 	var group errgroup.Group
