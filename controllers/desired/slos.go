@@ -19,8 +19,9 @@ import (
 
 // What is recorded of an SLO. docs/guides/slos.md says who reads it.
 const (
+	// RecordEvents has data for as long as an SLO has.
+	RecordEvents    = "obstack:slo_events:rate5m"
 	recordErrors    = "obstack:slo_errors:rate5m"
-	recordEvents    = "obstack:slo_events:rate5m"
 	recordRatio     = "obstack:slo_errors:ratio_rate" // and the window
 	recordObjective = "obstack:slo_objective:ratio"
 	recordBudget    = "obstack:slo_error_budget_remaining:ratio"
@@ -89,7 +90,7 @@ func sloGroups(slo *obsv1.SLO, m measured) []monitoringv1.RuleGroup {
 		recorded: fmt.Sprintf("%s,%s=%q", m.series, obsv1.SeriesSLO, slo.Name),
 	}
 	fast, slow := r.burns(slo.Alerts.Page, burnFast), r.burns(slo.Alerts.Ticket, burnSlow)
-	quick := []monitoringv1.Rule{r.record(recordEvents, m.events), r.record(recordErrors, m.errors)}
+	quick := []monitoringv1.Rule{r.record(RecordEvents, m.events), r.record(recordErrors, m.errors)}
 	long := []monitoringv1.Rule{r.record(recordObjective, fmt.Sprintf("vector(%s)", decimal(1-r.budget)))}
 	for _, window := range windowsOf(slo, slices.Concat(fast, slow)) {
 		if strings.HasSuffix(window, "d") {
@@ -131,9 +132,9 @@ func (r sloRules) record(name, expr string) monitoringv1.Rule {
 // least divisor is far below the rate that a single event in five minutes has, 1/300 s.
 func (r sloRules) ratio(window string) monitoringv1.Rule {
 	expr := fmt.Sprintf("sum_over_time(%s{%s}[%s]) / clamp_min(sum_over_time(%s{%s}[%s]), 1e-9)",
-		recordErrors, r.recorded, window, recordEvents, r.recorded, window)
+		recordErrors, r.recorded, window, RecordEvents, r.recorded, window)
 	if window == "5m" {
-		expr = fmt.Sprintf("%s{%s} / clamp_min(%s{%s}, 1e-9)", recordErrors, r.recorded, recordEvents, r.recorded)
+		expr = fmt.Sprintf("%s{%s} / clamp_min(%s{%s}, 1e-9)", recordErrors, r.recorded, RecordEvents, r.recorded)
 	}
 	return r.record(recordRatio+window, expr)
 }

@@ -8,6 +8,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -59,6 +60,8 @@ type record struct {
 	// gap is set if the source did not respond twice; failed, if it did not respond last.
 	gap    *judge.Gap
 	failed bool
+	// at is when the source responded last; zero if it did not since the operator started.
+	at time.Time
 }
 
 // Set takes what a round of a source found out about a stack.
@@ -66,7 +69,7 @@ func (s *Store) Set(ctx context.Context, stack *obsv1.ObservabilityStack, source
 	s.update(ctx, stack, source, func(r *record) bool {
 		next := confirmed(r.findings, r.latest, findings)
 		changed := r.gap != nil || !slices.Equal(next, r.findings)
-		*r = record{findings: next, latest: findings}
+		*r = record{findings: next, latest: findings, at: time.Now()}
 		return changed
 	})
 }

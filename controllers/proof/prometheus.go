@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proof
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/proof/judge"
+	"obstack.dev/obstack/controllers/proof/promclient"
+)
+
+// Prometheus asks the servers of each platform about all its stacks at once. Platforms do not wait
+// for each other.
+type Prometheus struct {
+	// Reader of the cache.
+	Reader client.Reader
+	// Platform returns the name and spec of the platform of a stack; no spec if it has none.
+	Platform func(context.Context, *obsv1.ObservabilityStack) (string, *obsv1.ObservabilityPlatformSpec, error)
+	// Servers of a platform's Prometheus: more than one if it has shards.
+	Servers func(context.Context, *obsv1.ObservabilityPlatform) ([]promclient.Client, error)
+	Store   *Store
+	// Interval between two rounds.
+	Interval time.Duration
+}
+
+const (
+	// lookAtPlatforms is how soon a new platform is asked, or one that changed.
+	lookAtPlatforms = 10 * time.Second
+	// slowest is how many intervals lie between two rounds while a server does not respond.
+	slowest = 5
+	// confirmations is how many rounds a part that was never seen must be at fault in, because
+	// Prometheus takes a minute to know of it.
+	confirmations = 3
+)
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable.
+func (*Prometheus) NeedLeaderElection() bool { return true }
+
+// version of a platform. A new one is asked at once, however long the old one was not to be.
+type version struct {
+	name       string
+	generation int64
+}
+
+// Start asks until ctx ends.
+func (p *Prometheus) Start(ctx context.Context) error {
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	started := map[version]chan struct{}{}
+	wait.UntilWithContext(ctx, func(ctx context.Context) {
+		platforms := &obsv1.ObservabilityPlatformList{}
+		if err := p.Reader.List(ctx, platforms, client.UnsafeDisableDeepCopy); err != nil {
+			ctrl.Log.WithName("proof").Error(err, "Could not list the ObservabilityPlatforms")
+			return
+		}
+		there := map[version]bool{{}: true} // The stacks without a platform.
+		for i := range platforms.Items {
+			there[version{platforms.Items[i].Name, platforms.Items[i].Generation}] = true
+		}
+		for v, gone := range started {
+			if !there[v] {
+				close(gone)
+				delete(started, v)
+			}
+		}
+		for v := range there {
+			if started[v] == nil {
+				started[v] = make(chan struct{})
+				proof := &platformProof{Prometheus: p, platform: v.name, gone: started[v]}
+				asking.Go(func() { proof.repeat(ctx) })
+			}
+		}
+	}, min(lookAtPlatforms, p.Interval))
+	return nil
+}
+
+// platformProof asks the servers of one platform.
+type platformProof struct {
+	*Prometheus
+	platform string
+	// gone is closed when the platform is, or is another.
+	gone chan struct{}
+	// suspects are how often in a row parts were at fault.
+	suspects map[types.NamespacedName]map[judge.Part]int
+}
+
+// repeat rounds, fewer while a server does not respond.
+func (p *platformProof) repeat(ctx context.Context) {
+	for failures := 0; ; {
+		failures++
+		if measured(ctx, SourcePrometheus, func() error { return p.round(ctx) }) == nil {
+			failures = 0
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.gone:
+			return
+		case <-time.After(wait.Jitter(p.Interval*time.Duration(min(failures+1, slowest))*9/10, 0.2)):
+		}
+	}
+}
+
+// round asks once.
+func (p *platformProof) round(ctx context.Context) error {
+	stacks, err := p.stacks(ctx)
+	if err != nil {
+		return err
+	}
+	platform := &obsv1.ObservabilityPlatform{}
+	if p.platform != "" {
+		if err := p.Reader.Get(ctx, types.NamespacedName{Name: p.platform}, platform); err != nil {
+			return client.IgnoreNotFound(err)
+		}
+	}
+	if platform.Spec.Prometheus == nil {
+		for _, stack := range stacks {
+			p.Store.Set(ctx, stack, SourcePrometheus, nobody(stack, p.platform))
+		}
+		return nil
+	}
+	reading := newReading(stacks, platform.Spec.Cluster)
+	if err := p.read(ctx, platform, reading); err != nil {
+		for _, stack := range stacks {
+			p.Store.Unavailable(ctx, stack, SourcePrometheus, judge.Gap{Reason: obsv1.ReasonUnreachable, Message: fmt.Sprintf(
+				"Prometheus of platform %s does not say whether metrics and rules are there: %v", p.platform, err)})
+		}
+		return fmt.Errorf("platform %s: %w", p.platform, err)
+	}
+	suspects := map[types.NamespacedName]map[judge.Part]int{}
+	for _, stack := range stacks {
+		key := client.ObjectKeyFromObject(stack)
+		findings := append(judge.Scraped(stack, *reading.series[key]), judge.Loaded(stack, *reading.series[key])...)
+		suspects[key] = confirm(stack, findings, p.suspects[key])
+		p.Store.Set(ctx, stack, SourcePrometheus, findings)
+	}
+	p.suspects = suspects
+	return nil
+}
+
+// read what every server says.
+func (p *platformProof) read(ctx context.Context, platform *obsv1.ObservabilityPlatform, reading *reading) error {
+	servers, err := p.Servers(ctx, platform)
+	if err != nil {
+		// The error can name Secrets and addresses, which are no business of the stacks.
+		ctrl.Log.WithName("proof").Error(err, "Could not find out whom to ask", "platform", platform.Name)
+		return promclient.Unreachable
+	}
+	for _, server := range servers {
+		if err := reading.ask(ctx, server); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stacks of the platform, or without one.
+func (p *platformProof) stacks(ctx context.Context) ([]*obsv1.ObservabilityStack, error) {
+	list := &obsv1.ObservabilityStackList{}
+	if err := p.Reader.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list stacks: %w", err)
+	}
+	var stacks []*obsv1.ObservabilityStack
+	for i := range list.Items {
+		platform, spec, err := p.Platform(ctx, &list.Items[i])
+		if err != nil {
+			return nil, err
+		}
+		if spec == nil {
+			platform = ""
+		}
+		if platform == p.platform && list.Items[i].DeletionTimestamp.IsZero() {
+			stacks = append(stacks, &list.Items[i])
+		}
+	}
+	return stacks, nil
+}
+
+// nobody is what is known of a stack if there is nobody to ask.
+func nobody(stack *obsv1.ObservabilityStack, platform string) []judge.Finding {
+	reason, message := obsv1.ReasonNoPlatform, "the stack uses no ObservabilityPlatform that names a Prometheus to ask"
+	if platform != "" {
+		reason = obsv1.ReasonNoPrometheus
+		message = fmt.Sprintf("spec.prometheus is not set in ObservabilityPlatform %s", platform)
+	}
+	findings := append(judge.Scraped(stack, judge.Series{}), judge.Loaded(stack, judge.Series{})...)
+	for i := range findings {
+		findings[i].State, findings[i].Reason, findings[i].Message = metav1.ConditionUnknown, reason, message
+	}
+	return findings
+}
+
+// confirm takes faults of parts that were never seen for unknown until they were there often enough;
+// the Store does so for what was seen. It returns how often in a row parts were at fault.
+func confirm(stack *obsv1.ObservabilityStack, findings []judge.Finding, before map[judge.Part]int) map[judge.Part]int {
+	seen := map[judge.Part]bool{}
+	for _, part := range stack.Status.Parts {
+		seen[judge.Part{Kind: part.Kind, Name: part.Name}] = part.State != metav1.ConditionUnknown
+	}
+	now := map[judge.Part]int{}
+	for i := range findings {
+		f := &findings[i]
+		if f.State != metav1.ConditionFalse {
+			continue
+		}
+		now[f.Part] = before[f.Part] + 1
+		if !seen[f.Part] && now[f.Part] < confirmations {
+			f.State = metav1.ConditionUnknown
+		}
+	}
+	return now
+}

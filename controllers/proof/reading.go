@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proof
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/desired"
+	"obstack.dev/obstack/controllers/desired/framework"
+	"obstack.dev/obstack/controllers/proof/judge"
+	"obstack.dev/obstack/controllers/proof/promclient"
+)
+
+// reading is what the servers of one platform say, by stack. What they say of others is dropped as
+// it arrives.
+type reading struct {
+	series map[types.NamespacedName]*judge.Series
+	// matchers of all series of stacks; cluster is the one that their rules' labels have, too.
+	matchers, cluster string
+	// Whether any stack has monitors, monitors with a limit, SLOs or rules.
+	monitors, limits, slos, rules bool
+}
+
+func newReading(stacks []*obsv1.ObservabilityStack, cluster string) *reading {
+	r := &reading{
+		series:   make(map[types.NamespacedName]*judge.Series, len(stacks)),
+		matchers: fmt.Sprintf(`%s!=""`, obsv1.SeriesStack),
+	}
+	if cluster != "" {
+		r.cluster = fmt.Sprintf(`,%s=%q`, obsv1.SeriesCluster, cluster)
+		r.matchers += r.cluster
+	}
+	for _, stack := range stacks {
+		// Until a server lists rules there is none that does.
+		r.series[client.ObjectKeyFromObject(stack)] = &judge.Series{
+			Scrapes: map[judge.Part]judge.Scrape{}, Groups: map[string]judge.Group{}, NoRules: true, Recorded: map[string]bool{},
+		}
+		r.slos = r.slos || len(stack.Spec.SLOs) > 0
+		r.rules = r.rules || r.slos || stack.Spec.Alerts != nil
+		if stack.Spec.Metrics != nil {
+			r.monitors = r.monitors || len(stack.Spec.Metrics.Monitors) > 0
+			r.limits = r.limits || slices.ContainsFunc(stack.Spec.Metrics.Monitors,
+				func(m obsv1.Monitor) bool { return m.SampleLimit != nil })
+		}
+	}
+	return r
+}
+
+// ask one server. What it scrapes adds to what others do.
+func (r *reading) ask(ctx context.Context, server promclient.Client) error {
+	if err := r.askSeries(ctx, server); err != nil || !r.rules {
+		return err
+	}
+	return r.askRules(ctx, server)
+}
+
+// askSeries asks for counts: a series for each part, and not for each target.
+func (r *reading) askSeries(ctx context.Context, server promclient.Client) error {
+	monitors := fmt.Sprintf("namespace,%s,%s", obsv1.SeriesStack, obsv1.SeriesMonitor)
+	down := false
+	for _, query := range []struct {
+		asked bool
+		expr  string
+		each  func(*judge.Series, judge.Part, promclient.Sample)
+	}{
+		{true, fmt.Sprintf(`count_values by (%s,%s) ("up", up{%s})`, monitors, obsv1.SeriesBroker, r.matchers),
+			func(s *judge.Series, part judge.Part, sample promclient.Sample) {
+				scrape := s.Scrapes[part]
+				scrape.Targets += int32(sample.Value)
+				if sample.Labels["up"] == "1" {
+					scrape.Up += int32(sample.Value)
+				} else {
+					down = true
+				}
+				s.Scrapes[part] = scrape
+			}},
+		{r.monitors, fmt.Sprintf(`group by (%s,__name__) ({__name__=~"%s",%s})`, monitors, frameworkNames, r.matchers),
+			func(s *judge.Series, part judge.Part, sample promclient.Sample) {
+				scrape := s.Scrapes[part]
+				found := frameworkOf[sample.Labels["__name__"]]
+				if !slices.Contains(scrape.Frameworks, found) {
+					scrape.Frameworks = append(scrape.Frameworks, found)
+					slices.Sort(scrape.Frameworks)
+				}
+				s.Scrapes[part] = scrape
+			}},
+		{r.limits, fmt.Sprintf(`max by (%s) (scrape_samples_post_metric_relabeling{%s})`, monitors, r.matchers),
+			func(s *judge.Series, part judge.Part, sample promclient.Sample) {
+				scrape := s.Scrapes[part]
+				scrape.Samples = max(scrape.Samples, sample.Value)
+				s.Scrapes[part] = scrape
+			}},
+		{r.slos, fmt.Sprintf(`group by (namespace,%s,%s) (%s{%s})`, obsv1.SeriesStack, obsv1.SeriesSLO,
+			desired.RecordEvents, r.matchers),
+			func(s *judge.Series, _ judge.Part, sample promclient.Sample) {
+				s.Recorded[sample.Labels[obsv1.SeriesSLO]] = true
+			}},
+	} {
+		if !query.asked {
+			continue
+		}
+		err := server.Query(ctx, query.expr, func(sample promclient.Sample) {
+			if series, part := r.find(sample.Labels); series != nil {
+				query.each(series, part, sample)
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if down {
+		r.askTargets(ctx, server)
+	}
+	return nil
+}
+
+// find the stack and part that a series or target is about.
+func (r *reading) find(labels map[string]string) (*judge.Series, judge.Part) {
+	part := judge.Part{Kind: obsv1.PartMonitor, Name: labels[obsv1.SeriesMonitor]}
+	if part.Name == "" {
+		part = judge.Part{Kind: obsv1.PartBroker, Name: labels[obsv1.SeriesBroker]}
+	}
+	return r.series[types.NamespacedName{Namespace: labels["namespace"], Name: labels[obsv1.SeriesStack]}], part
+}
+
+// askTargets finds out why targets are down. A server that does not list targets leaves it open.
+func (r *reading) askTargets(ctx context.Context, server promclient.Client) {
+	_ = server.Targets(ctx, func(target promclient.Target) {
+		series, part := r.find(target.Labels)
+		if target.Up || series == nil || !ofStack(target) {
+			return
+		}
+		if scrape, ok := series.Scrapes[part]; ok && (scrape.Fault == "" || target.Fault < scrape.Fault) {
+			scrape.Fault = target.Fault // The first by the alphabet, so that it does not alternate.
+			series.Scrapes[part] = scrape
+		}
+	})
+}
+
+// ofStack reports whether a target is of a ServiceMonitor of the stack that its labels name: anybody
+// can set labels.
+func ofStack(target promclient.Target) bool {
+	monitor, ok := strings.CutPrefix(target.Pool, "serviceMonitor/")
+	return !ok || strings.HasPrefix(monitor, target.Labels["namespace"]+"/"+target.Labels[obsv1.SeriesStack]+"-")
+}
+
+// askRules finds the groups of rules of the stacks.
+func (r *reading) askRules(ctx context.Context, server promclient.Client) error {
+	listed := false
+	var selectors []string
+	for _, subject := range []string{obsv1.SeriesMonitor, obsv1.SeriesBroker} {
+		selectors = append(selectors, fmt.Sprintf(`{%s!=""%s}`, subject, r.cluster))
+	}
+	err := server.Rules(ctx, selectors, func(group promclient.Group) {
+		match := groupName.FindStringSubmatch(group.Name)
+		if match == nil {
+			return
+		}
+		series := r.series[types.NamespacedName{Namespace: match[1], Name: match[2]}]
+		if series == nil || operatorFile.MatchString(group.File) &&
+			!strings.HasPrefix(path.Base(group.File), match[1]+"-"+match[2]+"-") {
+			return // Anybody can name a group so.
+		}
+		listed = true
+		found, ok := series.Groups[group.Name]
+		if !ok {
+			found.Evaluated = true
+		}
+		found.Evaluated = found.Evaluated && group.Evaluated
+		found.Failing = cmp.Or(found.Failing, group.Failing)
+		found.Fault = cmp.Or(found.Fault, group.Fault)
+		series.Groups[group.Name] = found
+	})
+	if err == nil && !listed {
+		listed, err = server.IsPrometheus(ctx)
+	}
+	if err != nil && !errors.Is(err, promclient.NotServed) {
+		return err
+	}
+	if listed {
+		for _, series := range r.series {
+			series.NoRules = false
+		}
+	}
+	return nil
+}
+
+var (
+	// groupName is that of desired.GroupName.
+	groupName = regexp.MustCompile(`^obstack:([^/]+)/([^:]+):`)
+	// operatorFile is where prometheus-operator writes a PrometheusRule: NAMESPACE-NAME-UID.yaml.
+	operatorFile = regexp.MustCompile(`-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.yaml$`)
+)
+
+// frameworkOf are the frameworks by a metric that only they have, and which has few series.
+var frameworkOf, frameworkNames = func() (map[string]obsv1.Framework, string) {
+	of := map[string]obsv1.Framework{}
+	var names []string
+	for name, f := range framework.Table {
+		of[f.Duration+"_count"] = name
+		names = append(names, f.Duration+"_count")
+	}
+	slices.Sort(names)
+	return of, strings.Join(names, "|")
+}()
