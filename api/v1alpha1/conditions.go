@@ -89,6 +89,32 @@ const (
 	ReasonNoPlatform = "NoPlatform"
 	// ReasonNoPrometheus: the stack's platform names no Prometheus.
 	ReasonNoPrometheus = "NoPrometheus"
+	// ReasonNoToken: there are no credentials for whoever could be asked, or they do not suffice.
+	ReasonNoToken = "NoToken"
+	// ReasonForeignImage: a broker's exporter is not obstack's own, and is not asked.
+	ReasonForeignImage = "ForeignImage"
+	// ReasonNoEvents: the broker is reached, and no worker has sent an event yet.
+	ReasonNoEvents = "NoEvents"
+	// ReasonBrokerUnreachable: the task exporter is not connected to its broker.
+	ReasonBrokerUnreachable = "BrokerUnreachable"
+	// ReasonEventsDisabled: a worker sends no task events.
+	ReasonEventsDisabled = "EventsDisabled"
+	// ReasonNoConsumer: messages wait in a queue of the spec that no worker consumes.
+	ReasonNoConsumer = "NoConsumer"
+	// ReasonNoSidecar: no sidecar of Grafana takes the ConfigMaps with the dashboards.
+	ReasonNoSidecar = "NoSidecar"
+	// ReasonDashboardNotLoaded: Grafana does not have a dashboard.
+	ReasonDashboardNotLoaded = "DashboardNotLoaded"
+	// ReasonDatasourceNotFound: Grafana does not have the data source of the dashboards.
+	ReasonDatasourceNotFound = "DatasourceNotFound"
+	// ReasonKeyRejected: Sentry does not accept what is sent to the DSN.
+	ReasonKeyRejected = "KeyRejected"
+	// ReasonProjectMismatch: the DSN's key is not one of its project.
+	ReasonProjectMismatch = "ProjectMismatch"
+	// ReasonRateLimited: Sentry knows the DSN's key and refuses events for a while.
+	ReasonRateLimited = "RateLimited"
+	// ReasonHostNotAllowed: the DSN's host is not one that may be asked.
+	ReasonHostNotAllowed = "HostNotAllowed"
 	// ReasonDisabled: Sentry is off, because the DSN is empty.
 	ReasonDisabled = "Disabled"
 	// ReasonSecretNotFound: a Secret that the spec refers to does not exist.

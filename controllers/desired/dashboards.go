@@ -54,6 +54,16 @@ func DashboardNames(stack *obsv1.ObservabilityStack) []string {
 	return dashboards.Names(dashboardData(stack))
 }
 
+// DashboardUID is by what Grafana knows a dashboard of the stack.
+func DashboardUID(stack *obsv1.ObservabilityStack, name string) string {
+	return dashboards.UID(stack.Namespace, stack.Name, name)
+}
+
+// DashboardLabels are those of the ConfigMaps with the stack's dashboards.
+func DashboardLabels(stack *obsv1.ObservabilityStack) map[string]string {
+	return objectMeta(stack, componentDashboards, "", stack.Spec.Dashboards.Labels).Labels
+}
+
 // dashboardData is what the dashboards of a stack are about.
 func dashboardData(stack *obsv1.ObservabilityStack) dashboards.Stack {
 	data := dashboards.Stack{

@@ -102,13 +102,13 @@ func handoverGroup(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) string
 func exporterContainer(broker *obsv1.Broker, ownImage, handover string) corev1.Container {
 	isOwn := broker.Image == ""
 	container := corev1.Container{
-		Name:         "task-exporter",
+		Name:         ExporterContainer,
 		Image:        cmp.Or(broker.Image, ownImage),
 		Args:         broker.Args,
 		Env:          exporterEnv(broker, isOwn),
 		VolumeMounts: tlsMounts(broker.TLS),
 		Ports: []corev1.ContainerPort{
-			{Name: exporterPortName, ContainerPort: exporterPort, Protocol: corev1.ProtocolTCP},
+			{Name: exporterPortName, ContainerPort: ExporterPort, Protocol: corev1.ProtocolTCP},
 		},
 		Resources:       *orDefault(broker.Resources, smallResources),
 		SecurityContext: orDefault(broker.SecurityContext, restrictedContainer),

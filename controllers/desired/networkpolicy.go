@@ -26,7 +26,7 @@ func exporterNetworkPolicy(stack *obsv1.ObservabilityStack, broker *obsv1.Broker
 			PodSelector: metav1.LabelSelector{MatchLabels: exporterSelector(stack, broker)},
 			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress},
 			Ingress: []networkingv1.NetworkPolicyIngressRule{{
-				Ports: []networkingv1.NetworkPolicyPort{policyPort(corev1.ProtocolTCP, exporterPort)},
+				Ports: []networkingv1.NetworkPolicyPort{policyPort(corev1.ProtocolTCP, ExporterPort)},
 				From:  broker.NetworkPolicy.Scraper,
 			}},
 			Egress: []networkingv1.NetworkPolicyEgressRule{

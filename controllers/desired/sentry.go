@@ -81,6 +81,29 @@ func projects(spec *obsv1.SentrySpec) []project {
 	return all
 }
 
+// DSNRef is where the DSN of a Sentry project is. That without a name is the default.
+type DSNRef struct {
+	Project string
+	KeyRef
+}
+
+// DSNRefs are the DSNs that a stack asks for.
+func DSNRefs(stack *obsv1.ObservabilityStack) []DSNRef {
+	var refs []DSNRef
+	for _, project := range projects(stack.Spec.Sentry) {
+		if project.ref != nil {
+			refs = append(refs, DSNRef{project.name, *project.ref})
+		}
+	}
+	return refs
+}
+
+// ParseDSN reads a DSN. That an invalid one is quoted by the parser's error is why there is none.
+func ParseDSN(text string) (dsn *sentrygo.Dsn, ok bool) {
+	dsn, err := sentrygo.NewDsn(text)
+	return dsn, err == nil && isNumber(dsn.GetProjectID())
+}
+
 // sentryDSN returns the DSN, empty if Sentry is off, or what is wrong with it.
 func sentryDSN(project project, values map[KeyRef]Value) (string, *Output) {
 	if project.ref == nil {
@@ -94,9 +117,7 @@ func sentryDSN(project project, values map[KeyRef]Value) (string, *Output) {
 	if dsn == "" && value.Unusable == "" {
 		return "", nil
 	}
-	// The parser's error quotes the DSN, so it must not get into the message.
-	parsed, err := sentrygo.NewDsn(dsn)
-	if err != nil || !isNumber(parsed.GetProjectID()) {
+	if _, ok := ParseDSN(dsn); !ok {
 		holder := project.ref.String()
 		if project.name != "" {
 			holder += ", for project " + project.name + ","

@@ -18,8 +18,11 @@ import (
 	"obstack.dev/obstack/internal/brokerurl"
 )
 
-// exporterPort is where a task exporter serves /metrics, as celery-exporter does.
-const exporterPort = 9808
+// ExporterPort is where a task exporter serves /metrics, as celery-exporter does.
+const ExporterPort = 9808
+
+// ExporterContainer is the container that serves it.
+const ExporterContainer = "task-exporter"
 
 // exporterPortName is the port's name in the Service.
 const exporterPortName = "metrics"
@@ -185,6 +188,11 @@ func invalidURL(broker *obsv1.Broker, err error, holder string) *Output {
 	return &problem
 }
 
+// ExporterLabels are on the Pods of every exporter, and on nobody else's unless they pretend.
+func ExporterLabels() map[string]string {
+	return map[string]string{"app.kubernetes.io/name": "obstack-" + componentTasks, obsv1.LabelManagedBy: obsv1.ManagedBy}
+}
+
 // exporterSelector selects the Pods of one exporter, and its Service.
 func exporterSelector(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) map[string]string {
 	return map[string]string{
@@ -211,7 +219,7 @@ func exporterService(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) *cor
 		Spec: corev1.ServiceSpec{
 			Selector: exporterSelector(stack, broker),
 			Ports: []corev1.ServicePort{{
-				Name: exporterPortName, Port: exporterPort, Protocol: corev1.ProtocolTCP,
+				Name: exporterPortName, Port: ExporterPort, Protocol: corev1.ProtocolTCP,
 				TargetPort: intstr.FromString(exporterPortName),
 			}},
 			// An exporter that has lost its broker is unready and still has

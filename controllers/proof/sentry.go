@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proof
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/desired"
+	"obstack.dev/obstack/controllers/metadata"
+	"obstack.dev/obstack/controllers/proof/judge"
+)
+
+const (
+	// lookEvery is how often the Secrets with DSNs are looked at, in the cache.
+	lookEvery = 10 * time.Second
+	// againSoonest is how long a DSN is left alone after it was asked for, whatever happens to its
+	// Secret.
+	againSoonest = 30 * time.Second
+	// againBroken is how soon a DSN is asked for again that does not work, or whose host does not
+	// respond or may not be asked.
+	againBroken = 10 * time.Minute
+	// askingMost is how many DSNs are asked for at a time.
+	askingMost = 64
+)
+
+// Sentry asks Sentry whether it takes what is sent to the DSNs of all stacks: a DSN that several
+// use once, and each again when it changes and every now and then. It keeps of a DSN no more than a
+// digest.
+type Sentry struct {
+	// Reader reads through the cache.
+	Reader  client.Reader
+	Cluster Cluster
+	Store   *Store
+	// Platform returns where the Sentry of a stack's platform is; nil if it has none.
+	Platform func(context.Context, *obsv1.ObservabilityStack) *url.URL
+	// Hosts may be asked in any case, as checkHosts returns them.
+	Hosts    []string
+	Interval time.Duration
+
+	asker  *asker
+	now    func() time.Time
+	stacks map[types.NamespacedName]*dsnsOfStack
+	// replies are by the DSN's digest; done takes those that come.
+	replies map[string]*dsnReply
+	done    chan dsnReply
+	asking  int
+}
+
+// dsnsOfStack is what is known of a stack's DSNs, by the names of their parts.
+type dsnsOfStack struct {
+	dsns map[string]*dsnState
+	// reported reports whether the store has anything, and findings are what.
+	reported bool
+	findings []judge.Finding
+}
+
+// dsnState is one DSN of one stack.
+type dsnState struct {
+	outcome judge.DSN
+	// version of the Secret that was read, and digest of the DSN that was in it; empty before.
+	version, digest string
+	// settings is the hash of the stack's settings at first sight. Where another process asked last,
+	// it shows whether the DSN has changed since.
+	settings string
+	// next is when to ask again, and soonest when at the soonest.
+	next, soonest time.Time
+}
+
+// dsnReply is what Sentry says of a DSN; none while it is being asked.
+type dsnReply struct {
+	digest  string
+	outcome judge.DSN
+	until   time.Time
+}
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable: one operator asks.
+func (s *Sentry) NeedLeaderElection() bool { return true }
+
+// Start asks until the context ends.
+func (s *Sentry) Start(ctx context.Context) error {
+	s.init(newAsker(), time.Now)
+	looks := time.NewTicker(min(lookEvery, s.Interval))
+	defer looks.Stop()
+	log := ctrl.Log.WithName("proof").WithValues("source", SourceSentry)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-looks.C:
+			if err := s.look(ctx); err != nil && ctx.Err() == nil {
+				log.Error(err, "Could not ask whether DSNs work")
+			}
+		case reply := <-s.done:
+			s.take(reply)
+		}
+	}
+}
+
+func (s *Sentry) init(asker *asker, now func() time.Time) {
+	s.asker, s.now = asker, now
+	s.stacks, s.replies = map[types.NamespacedName]*dsnsOfStack{}, map[string]*dsnReply{}
+	s.done = make(chan dsnReply)
+}
+
+// due is a DSN that is to be asked for.
+type due struct {
+	*dsnState
+	stack *obsv1.ObservabilityStack
+	ref   desired.DSNRef
+}
+
+// look at all stacks, ask where it is due, and say what is known.
+func (s *Sentry) look(ctx context.Context) error {
+	stacks, err := stacksOf(ctx, s.Reader)
+	if err != nil {
+		return err
+	}
+	known := map[types.NamespacedName]*dsnsOfStack{}
+	var all []due
+	for _, stack := range stacks {
+		name := client.ObjectKeyFromObject(stack)
+		known[name] = cmp.Or(s.stacks[name], &dsnsOfStack{})
+		all = append(all, s.dueOf(ctx, stack, known[name])...)
+	}
+	s.stacks = known
+	slices.SortStableFunc(all, func(a, b due) int { return a.next.Compare(b.next) })
+	for _, d := range all[:min(len(all), askingMost-s.asking)] { // the others next time
+		s.askFor(ctx, d)
+	}
+	for digest, reply := range s.replies {
+		if reply.outcome != 0 && s.now().After(reply.until) {
+			delete(s.replies, digest)
+		}
+	}
+	for _, stack := range stacks {
+		s.report(ctx, stack, known[client.ObjectKeyFromObject(stack)])
+	}
+	return nil
+}
+
+// dueOf brings up to date what is known of a stack's DSNs, and returns those to be asked for.
+func (s *Sentry) dueOf(ctx context.Context, stack *obsv1.ObservabilityStack, of *dsnsOfStack) (all []due) {
+	before := of.dsns
+	of.dsns = map[string]*dsnState{}
+	for _, ref := range desired.DSNRefs(stack) {
+		part := judge.DSNPart(ref.Project)
+		if of.dsns[part] != nil {
+			continue // A project may be called as the default is.
+		}
+		secret, version := metadata.Of(metadata.Secret), ""
+		if s.Reader.Get(ctx, client.ObjectKey{Namespace: stack.Namespace, Name: ref.Name}, secret) == nil {
+			version = versionOf(secret, ref)
+		}
+		state := before[part]
+		if state == nil {
+			state = s.stateBefore(stack, part, version)
+		}
+		of.dsns[part] = state
+		if version == "" { // The pass says what is wrong with it.
+			*state = dsnState{soonest: state.soonest}
+		} else if s.isDue(state, version, stack) {
+			all = append(all, due{state, stack, ref})
+		}
+	}
+	return all
+}
+
+// isDue reports whether a DSN is to be asked for: what is new in any case, else what may be read.
+func (s *Sentry) isDue(state *dsnState, version string, stack *obsv1.ObservabilityStack) bool {
+	now := s.now()
+	changed := state.version != version || state.digest == "" && state.settings != stack.Status.ConfigHash
+	return !now.Before(state.soonest) && (changed || !now.Before(state.next) && s.Cluster.Requests.Allow())
+}
+
+// versionOf what a DSN is read from.
+func versionOf(secret client.Object, ref desired.DSNRef) string {
+	return fmt.Sprintf("%s/%s/%s", secret.GetUID(), secret.GetResourceVersion(), ref.Key)
+}
+
+// stateBefore is what another process left in the status. What worked need not be asked for at
+// once, for all stacks.
+func (s *Sentry) stateBefore(stack *obsv1.ObservabilityStack, part, version string) *dsnState {
+	state := &dsnState{outcome: judge.DSNBefore(stack, part), settings: stack.Status.ConfigHash}
+	if state.outcome == judge.DSNAccepted || state.outcome == judge.DSNOff {
+		state.version, state.next = version, s.now().Add(rand.N(s.Interval)) // #nosec G404 -- nobody must not guess it
+	}
+	return state
+}
+
+// askFor reads a DSN and asks for it, unless its reply is known.
+func (s *Sentry) askFor(ctx context.Context, d due) {
+	now := s.now()
+	d.soonest = now.Add(againSoonest)
+	secret, name := &corev1.Secret{}, client.ObjectKey{Namespace: d.stack.Namespace, Name: d.ref.Name}
+	if err := s.Cluster.Live.Get(ctx, name, secret); err != nil {
+		return // Again later; the pass says what is wrong with it.
+	}
+	text := strings.TrimSpace(string(secret.Data[d.ref.Key]))
+	d.version, d.digest, d.next = versionOf(secret, d.ref), desired.DigestOf(text), now.Add(s.again(judge.DSNOff))
+	dsn, valid := desired.ParseDSN(text)
+	switch {
+	case text == "":
+		d.outcome = judge.DSNOff
+		return
+	case !valid:
+		d.outcome = 0
+		return
+	case !allowed(dsn, s.Hosts, s.Platform(ctx, d.stack)):
+		d.outcome, d.next = judge.DSNNotAllowed, now.Add(s.again(judge.DSNNotAllowed))
+		return
+	}
+	reply := s.replies[d.digest]
+	if reply == nil || reply.outcome != 0 && !now.Before(reply.until) {
+		reply = &dsnReply{digest: d.digest}
+		s.replies[d.digest] = reply
+		s.asking++
+		go func() {
+			asked := dsnReply{digest: reply.digest, outcome: s.asker.ask(ctx, dsn)}
+			select {
+			case s.done <- asked:
+			case <-ctx.Done():
+			}
+		}()
+	}
+	if reply.outcome != 0 {
+		d.outcome, d.next = reply.outcome, reply.until
+	}
+}
+
+// take an reply for all stacks that have the DSN.
+func (s *Sentry) take(reply dsnReply) {
+	s.asking--
+	reply.until = s.now().Add(s.again(reply.outcome))
+	s.replies[reply.digest] = &reply
+	for _, of := range s.stacks {
+		for _, state := range of.dsns {
+			if state.digest == reply.digest && state.outcome != judge.DSNNotAllowed {
+				state.outcome, state.next = reply.outcome, reply.until
+			}
+		}
+	}
+}
+
+// again is how long an outcome holds.
+func (s *Sentry) again(outcome judge.DSN) time.Duration {
+	interval := s.Interval
+	if outcome != judge.DSNAccepted && outcome != judge.DSNOff {
+		interval = min(interval, againBroken)
+	}
+	return wait.Jitter(interval*3/4, 1)
+}
+
+// report what is known of a stack. Each outcome was seen twice, so it counts at once.
+func (s *Sentry) report(ctx context.Context, stack *obsv1.ObservabilityStack, of *dsnsOfStack) {
+	outcomes := map[string]judge.DSN{}
+	for part, state := range of.dsns {
+		outcomes[part] = state.outcome
+	}
+	findings := judge.DSNs(stack, outcomes)
+	if of.reported && slices.Equal(findings, of.findings) {
+		return
+	}
+	of.reported, of.findings = true, findings
+	for range 2 {
+		s.Store.Set(ctx, stack, SourceSentry, findings)
+	}
+}
