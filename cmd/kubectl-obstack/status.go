@@ -4,10 +4,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -15,7 +13,6 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/desired"
@@ -68,6 +65,7 @@ type statusOptions struct {
 	allNamespaces bool
 	output        string
 	watch         bool
+	print         printer
 }
 
 func newStatus(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOStreams) *cobra.Command {
@@ -84,9 +82,11 @@ The exit status is 0 if every stack shown is ready and no part is known to be wr
   kubectl obstack status -A -o json       # all, for programs`,
 		Args: atMostOne("STACK"),
 		RunE: func(command *cobra.Command, args []string) error {
-			if o.output != "" && o.output != "json" && o.output != "yaml" && o.output != "wide" {
-				return usageError{fmt.Errorf("--output=%s: must be json, yaml or wide", o.output)}
+			printer, err := newPrinter(o.streams.Out, o.output, "wide")
+			if err != nil {
+				return err
 			}
+			o.print = printer
 			if o.allNamespaces && len(args) > 0 {
 				return usageError{fmt.Errorf("a name and --all-namespaces exclude each other: write -n NAMESPACE")}
 			}
@@ -127,7 +127,10 @@ func (o *statusOptions) show(ctx context.Context, api client.Reader, namespace, 
 		report.Stacks = append(report.Stacks, newReport(ctx, api, &stacks[i]))
 		well = well && report.Stacks[i].well()
 	}
-	if err := o.print(report); err != nil {
+	if len(stacks) == 0 {
+		fmt.Fprintln(o.streams.ErrOut, "No ObservabilityStacks found: see docs/install.md for the first one.")
+	}
+	if err := o.print.show(report, report.trees(o.output == "wide")); err != nil {
 		return err
 	}
 	if !well {
@@ -162,31 +165,13 @@ func (o *statusOptions) follow(ctx context.Context, api client.WithWatch, namesp
 	}
 }
 
-func (o *statusOptions) print(report StatusReport) error {
-	switch o.output {
-	case "json":
-		encoder := json.NewEncoder(o.streams.Out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(report)
-	case "yaml":
-		text, err := yaml.Marshal(report)
-		if err != nil {
-			return err
-		}
-		_, err = o.streams.Out.Write(text)
-		return err
+// trees of the stacks; wide, with every object.
+func (r StatusReport) trees(wide bool) []node {
+	var trees []node
+	for i := range r.Stacks {
+		trees = append(trees, r.Stacks[i].tree(wide))
 	}
-	if len(report.Stacks) == 0 {
-		_, err := io.WriteString(o.streams.ErrOut, "No ObservabilityStacks found: see docs/install.md for the first one.\n")
-		return err
-	}
-	for i := range report.Stacks {
-		if i > 0 {
-			fmt.Fprintln(o.streams.Out)
-		}
-		report.Stacks[i].tree(o.output == "wide").print(newPrinter(o.streams.Out))
-	}
-	return nil
+	return trees
 }
 
 // newReport says what is known of a stack.

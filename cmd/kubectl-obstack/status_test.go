@@ -83,7 +83,7 @@ func reader(t *testing.T, plane *testenv.ControlPlane, api client.Client) string
 		Rules: []rbacv1.PolicyRule{
 			{APIGroups: []string{"obstack.dev", "monitoring.coreos.com", "apps", "networking.k8s.io"}, Resources: []string{"*"},
 				Verbs: read},
-			{APIGroups: []string{""}, Resources: []string{"configmaps", "services"}, Verbs: read},
+			{APIGroups: []string{""}, Resources: []string{"configmaps", "services", "pods", "namespaces"}, Verbs: read},
 		},
 	})
 	testenv.Create(t, api, &rbacv1.ClusterRoleBinding{
@@ -133,7 +133,15 @@ func TestStatus(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &report); err != nil || len(report.Stacks) != 2 {
 		t.Errorf("the JSON has %d stacks (%v), want 2:\n%s", len(report.Stacks), err, out)
 	}
-	wantErrors(t, plane.Kubeconfig)
+	wantResults(t, plane.Kubeconfig, []result{
+		{[]string{"status", "shop"}, "namespace default has no ObservabilityStack shop", exitWrong},
+		{[]string{"status"}, "No ObservabilityStacks found", exitWell},
+		{[]string{"status", "a", "b"}, "at most one STACK", exitUsage},
+		{[]string{"status", "a", "-A"}, "exclude each other", exitUsage},
+		{[]string{"status", "-o", "xml"}, "must be one of wide, json, yaml", exitUsage},
+		{[]string{"status", "--colour"}, "unknown flag", exitUsage},
+		{[]string{"statsu"}, `no command "statsu"`, exitUsage},
+	})
 }
 
 // createStack with its status, a dashboard, and a Secret that nobody may see.
@@ -161,40 +169,38 @@ func createStack(t *testing.T, api client.Client, name string) {
 	})
 }
 
-func wantErrors(t *testing.T, kubeconfig string) {
+// result of a command line: what it says on the error stream, among other things, and its exit
+// status.
+type result struct {
+	args []string
+	says string
+	code int
+}
+
+func wantResults(t *testing.T, kubeconfig string, results []result) {
 	t.Helper()
-	for _, test := range []struct {
-		args []string
-		says string
-		code int
-	}{
-		{[]string{"status", "shop"}, "namespace default has no ObservabilityStack shop", exitWrong},
-		{[]string{"status"}, "No ObservabilityStacks found", exitWell},
-		{[]string{"status", "a", "b"}, "at most one STACK", exitUsage},
-		{[]string{"status", "a", "-A"}, "exclude each other", exitUsage},
-		{[]string{"status", "-o", "xml"}, "must be json, yaml or wide", exitUsage},
-		{[]string{"status", "--colour"}, "unknown flag", exitUsage},
-		{[]string{"statsu"}, `no command "statsu"`, exitUsage},
-	} {
-		_, errs, code := kubectlObstack(t, kubeconfig, test.args...)
-		if code != test.code || !strings.Contains(errs, test.says) {
-			t.Errorf("%v ends with %d and says %q, want %d and %q", test.args, code, errs, test.code, test.says)
+	for _, want := range results {
+		_, errs, code := kubectlObstack(t, kubeconfig, want.args...)
+		if code != want.code || !strings.Contains(errs, want.says) {
+			t.Errorf("%v ends with %d and says %q, want %d and %q", want.args, code, errs, want.code, want.says)
 		}
 	}
 }
 
-// TestThePageShowsWhatIsPrinted: the example of the page is a golden file.
+// TestThePageShowsWhatIsPrinted: the examples of the page are golden files.
 func TestThePageShowsWhatIsPrinted(t *testing.T) {
-	want, err := os.ReadFile(filepath.Join("testdata", "status", "broken.txt"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "reference", "kubectl.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(string(page), string(want)) {
-		t.Errorf("docs/reference/kubectl.md does not show:\n%s", want)
+	for _, name := range []string{"status/broken.txt", "explain/pod.txt"} {
+		want, err := os.ReadFile(filepath.Join("testdata", name)) // #nosec G304 -- a file of the test
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(page), string(want)) {
+			t.Errorf("docs/reference/kubectl.md does not show:\n%s", want)
+		}
 	}
 }
 

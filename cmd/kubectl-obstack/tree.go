@@ -3,13 +3,16 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/term"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
@@ -123,16 +126,47 @@ func workloads(w *obsv1.WorkloadsStatus) node {
 	return n
 }
 
-// printer writes lines, in colour on a terminal.
+// printer writes what a command found out.
 type printer struct {
 	out    io.Writer
+	format string
 	colour bool
 }
 
-func newPrinter(out io.Writer) printer {
+// newPrinter prints for people, in colour on a terminal, or in a format for programs. Formats are
+// further ones for people.
+func newPrinter(out io.Writer, format string, formats ...string) (printer, error) {
+	formats = append(formats, "json", "yaml")
+	if format != "" && !slices.Contains(formats, format) {
+		return printer{}, usageError{fmt.Errorf("--output=%s: must be one of %s", format, strings.Join(formats, ", "))}
+	}
 	file, ok := out.(*os.File)
 	_, refused := os.LookupEnv("NO_COLOR")
-	return printer{out: out, colour: ok && !refused && term.IsTerminal(int(file.Fd()))}
+	return printer{out: out, format: format, colour: ok && !refused && term.IsTerminal(int(file.Fd()))}, nil
+}
+
+// show what was found out, which has the trees for people.
+func (p printer) show(found any, trees []node) error {
+	switch p.format {
+	case "json":
+		encoder := json.NewEncoder(p.out)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(found)
+	case "yaml":
+		text, err := yaml.Marshal(found)
+		if err != nil {
+			return err
+		}
+		_, err = p.out.Write(text)
+		return err
+	}
+	for i, tree := range trees {
+		if i > 0 {
+			fmt.Fprintln(p.out)
+		}
+		tree.print(p)
+	}
+	return nil
 }
 
 func (n node) print(p printer) { n.printBelow(p, "", "") }
