@@ -14,8 +14,6 @@ const (
 	// learnFor is how long a standby reads events before it is ready, so that it knows the names and
 	// queues of tasks that run when it takes over.
 	learnFor = 3 * time.Second
-	// takeoverTime is how long an exporter that is to end waits for another to take over.
-	takeoverTime = 2 * time.Second
 	// longestLeave is how long it may take to end in all. The operator gives it a minute.
 	longestLeave = 55 * time.Second
 )
@@ -79,7 +77,7 @@ func (e *Exporter) Leave() {
 		return
 	}
 	began := time.Now()
-	bounded, cancel := context.WithTimeout(context.Background(), takeoverTime)
+	bounded, cancel := context.WithTimeout(context.Background(), longestLeave)
 	defer cancel()
 	if err := e.broker.Leave(bounded); broker.Refused(err) || !e.handover.served.Load() {
 		return

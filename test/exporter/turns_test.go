@@ -171,6 +171,36 @@ func TestTurnsOnRabbitMQ(t *testing.T) {
 			t.Error("it changes again")
 		}
 	})
+	t.Run("that begins when the exporter is to end", func(t *testing.T) {
+		turnThatBeginsAtTheEnd(t, server)
+	})
+}
+
+// turnThatBeginsAtTheEnd checks that what the server has sent to a far exporter is counted,
+// although the exporter is to end before it hears that its turn has begun.
+func turnThatBeginsAtTheEnd(t *testing.T, server rabbit) {
+	args := []string{"--handover", "late", "--no-inspect", "--no-queue-lengths"}
+	first := startReady(t, server.URL("shop"), args...)
+	eventually(t, "the first one counts", first.counting)
+	p := startProxy(t, server.Port)
+	far := startReady(t, fmt.Sprintf("amqp://guest:guest@127.0.0.1:%d/shop", p.port), args...)
+	p.moveAway(500 * time.Millisecond)
+	channel := channelOf(t, server.URL("shop"))
+	first.Kill()
+	const sent = 100
+	message := amqp.Publishing{ContentType: "application/json", Body: started(sent)}
+	if err := channel.PublishWithContext(t.Context(), "celeryev", "task.multi", false, false, message); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the server sends", func() bool {
+		queue, err := channel.QueueDeclarePassive("celeryev.obstack.late", true, false, false, false, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return queue.Consumers == 1
+	})
+	far.Signal(syscall.SIGTERM)
+	eventually(t, "what was sent is counted", func() bool { return total(far.counts("celery_exporter_events")) == sent })
 }
 
 // TestTurnsOnRabbitMQFollowTheExchange: the group's queue outlives an exporter, but nobody reads

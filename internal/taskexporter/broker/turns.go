@@ -258,8 +258,9 @@ func (t *turns) end() (released <-chan struct{}, err error) {
 	defer t.mu.Unlock()
 	t.ended = true
 	switch {
-	case t.phase == standsBy || t.alone != nil:
+	case t.alone != nil || t.phase == standsBy && !t.taking:
 		t.release()
+	case t.phase == standsBy: // what is on its way may stop another
 	default:
 		t.phase = leaves
 		t.speak()

@@ -69,9 +69,12 @@ func (b *rabbitMQ) takeTurn(ctx context.Context, connection *link, channel *amqp
 		case queue.Consumers == 0 && refusal != nil:
 			return nil, refusal // not because another was faster
 		case queue.Consumers == 0:
-			deliveries, err := channel.Consume(b.queue, consumerTag, true, true, false, false, nil)
+			turn, err := b.consume(connection, channel)
+			if turn != nil {
+				return turn, nil
+			}
 			if err == nil {
-				return &serving{connection, channel, deliveries, make(chan struct{})}, nil
+				continue // it is to end
 			}
 			if refusal = fmt.Errorf("consume: %w", err); !Refused(err) {
 				return nil, refusal
@@ -92,6 +95,22 @@ func (b *rabbitMQ) takeTurn(ctx context.Context, connection *link, channel *amqp
 	return nil, ctx.Err()
 }
 
+// consume begins a turn, unless no more are to begin. What the server sends before its response is
+// ours already, so Leave waits for that.
+func (b *rabbitMQ) consume(connection *link, channel *amqp.Channel) (*serving, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.leaving {
+		return nil, nil
+	}
+	deliveries, err := channel.Consume(b.queue, consumerTag, true, true, false, false, nil)
+	if err != nil {
+		return nil, err
+	}
+	b.serving = &serving{connection, channel, deliveries, make(chan struct{})}
+	return b.serving, nil
+}
+
 func (b *rabbitMQ) isLeaving() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -100,16 +119,7 @@ func (b *rabbitMQ) isLeaving() bool {
 
 // serve hands messages over for as long as our turn lasts.
 func (b *rabbitMQ) serve(ctx context.Context, turn *serving, to Sink) error {
-	b.mu.Lock()
-	b.serving = turn
-	leaving := b.leaving
-	b.mu.Unlock()
 	defer close(turn.over)
-	if leaving { // since we began to consume
-		if err := turn.channel.Cancel(consumerTag, false); err != nil {
-			return fmt.Errorf("stop consuming: %w", err)
-		}
-	}
 	to.Turn(true)
 	turn.connection.reader.paced.Store(true)
 	err := deliver(ctx, turn.deliveries, to)

@@ -74,8 +74,13 @@ func (b *redisBroker) speak(ctx context.Context, spoken func()) error {
 	return nil
 }
 
+// takeoverTime is how long an exporter that is to end waits for another to take over.
+const takeoverTime = 2 * time.Second
+
 // Leave asks another to take over.
 func (b *redisBroker) Leave(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, takeoverTime)
+	defer cancel()
 	released, alone := b.turns.end()
 	select {
 	case <-released:

@@ -189,12 +189,28 @@ func TestTurnsThatAreRefusedAtTheEnd(t *testing.T) {
 func TestTurnsThatBeginAtTheEnd(t *testing.T) {
 	g := newGroup(t)
 	a := g.join("a")
-	_, _ = a.end()
-	a.read(claim{take, "a"}.bytes(), g.now)
+	var last claim
+	g.lost = func(c claim) bool { // it is on its way
+		last = c
+		return true
+	}
+	g.pass(askFor + time.Second)
+	if want := (claim{take, "a"}); last != want {
+		t.Fatalf("it says %v last, want %v", last, want)
+	}
+	released, _ := a.end()
+	if isClosed(released) {
+		t.Fatal("it may end, although others may have stopped for it")
+	}
+	a.read(last.bytes(), g.now)
 	g.want("when its take was heard", "a")
+	g.lost = func(claim) bool { return false }
 	g.join("b")
 	g.pass(time.Second)
 	g.want("afterwards", "b")
+	if !isClosed(released) {
+		t.Error("it may not end")
+	}
 }
 
 func TestTurnsOfOneThatIsBack(t *testing.T) {
