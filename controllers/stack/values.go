@@ -28,17 +28,24 @@ import (
 // from: what is part of the settings is in these, which are listed once, and of what exporters
 // read the revision is enough.
 type ValueReader struct {
-	// Metadata reads through the cache, Live from the API server.
+	// Metadata reads through the cache, which has the stacks as well, Live from the API server.
 	Metadata, Live client.Reader
 	// Namespaces are those whose settings are listed; all if there are none.
 	Namespaces []string
 
-	known sync.Map // by stack: a map from desired.Ref to desired.Value
+	known sync.Map // by stack: known
 
 	lists   sync.Mutex                                 // held while the settings are listed
-	written map[types.NamespacedName]map[string]string // the values in them by digest, until the first pass
+	written map[types.NamespacedName]map[string]string // the values in them by digest, until a pass has read all
 	listErr error                                      // why they could not be listed
 	listAt  time.Time                                  // when that is tried again
+}
+
+// known is what the last pass over a stack read.
+type known struct {
+	values map[desired.Ref]desired.Value
+	// whole is set once a pass has read all, so that what a former process wrote is needed no more.
+	whole bool
 }
 
 const (
@@ -56,25 +63,26 @@ func (s *ValueReader) Values(
 ) (map[desired.KeyRef]desired.Value, error) {
 	name := client.ObjectKeyFromObject(stack)
 	last, _ := s.known.Load(name)
-	before, _ := last.(map[desired.Ref]desired.Value) // nil in the first pass
-	known := map[desired.Ref]desired.Value{}
+	before, _ := last.(known)
+	now := known{values: map[desired.Ref]desired.Value{}, whole: before.whole}
 	values := map[desired.KeyRef]desired.Value{}
 	read := map[string]client.Object{}
 	var failures []error
 	for _, ref := range desired.Refs(stack) {
-		value, err := s.value(ctx, name, ref, before[ref], sources, read)
-		known[ref] = before[ref] // Also of a Secret that is gone: it may be made anew.
+		value, err := s.value(ctx, name, ref, before.values[ref], sources, read)
+		now.values[ref] = before.values[ref] // Also of a Secret that is gone: it may be made anew.
 		if err != nil {
 			failures = append(failures, err)
 			values[ref.KeyRef] = desired.Value{Unread: true}
 		} else if value.Exists {
-			known[ref], values[ref.KeyRef] = value, value
+			now.values[ref], values[ref.KeyRef] = value, value
 		}
 	}
-	if before == nil {
+	if !now.whole && len(failures) == 0 {
 		s.dropWritten(name)
+		now.whole = true
 	}
-	s.known.Store(name, known)
+	s.known.Store(name, now)
 	return values, errors.Join(failures...)
 }
 
@@ -206,7 +214,8 @@ func (s *ValueReader) listSettings(ctx context.Context, namespace string,
 		}
 		for i := range page.Items {
 			version, ok := settings.VersionOf(&page.Items[i])
-			if !ok || version.Namespace != version.Stack.Namespace {
+			if !ok || version.Namespace != version.Stack.Namespace ||
+				s.Metadata.Get(ctx, version.Stack, &obsv1.ObservabilityStack{}) != nil { // Nobody would drop its values.
 				continue
 			}
 			if written[version.Stack] == nil {
