@@ -67,6 +67,9 @@ func TestTextIsValidAndCarriesStaticLabels(t *testing.T) {
 		got.GetSampleSum() != 0.3 {
 		t.Errorf("runtime = %v", got)
 	}
+	if got := families["my_exporter_build_info"].GetMetric(); len(got) != 1 || got[0].GetGauge().GetValue() != 1 {
+		t.Errorf("build_info = %v", got)
+	}
 	for name, family := range families {
 		for _, metric := range family.GetMetric() {
 			found := false

@@ -201,3 +201,35 @@ func TestStatusNamesQueuesThatNobodyConsumes(t *testing.T) {
 		}, append(queues, "--no-inspect")...)
 	})
 }
+
+// TestTheAgeOfAnInspectionIsThatOfACompleteOne: it grows while a live worker does not reply.
+func TestTheAgeOfAnInspectionIsThatOfACompleteOne(t *testing.T) {
+	f := &fakeBroker{}
+	during(t, f, 5*time.Second, func(b *bench) {
+		between := func(least, most time.Duration) {
+			t.Helper()
+			age := 0.0
+			for _, sample := range b.scrape("celery_exporter_inspection_age_seconds") {
+				if _, err := fmt.Sscanf(sample, "celery_exporter_inspection_age_seconds %g", &age); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if age < least.Seconds() || age > most.Seconds() {
+				t.Errorf("age %v s, want %v to %v", age, least, most)
+			}
+		}
+		between(time.Second, 5*time.Second)
+		b.post(func(*tracker) { b.send(beat("w@host", 0, 0)) })
+		time.Sleep(2 * time.Minute)
+		between(2*time.Minute, 2*time.Minute+5*time.Second)
+		f.replies = func(request wire.Request) []broker.Reply {
+			body := `{"w@host": []}`
+			if request.Method == "stats" {
+				body = `{"w@host": {}}`
+			}
+			return []broker.Reply{{Method: request.Method, Body: []byte(body)}}
+		}
+		time.Sleep(2 * time.Minute)
+		between(0, broadcastGap+2*time.Second)
+	})
+}
