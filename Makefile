@@ -73,6 +73,10 @@ test-dashboards: ## Try the dashboards on a real Prometheus under a known load; 
 	npm --prefix hack/grafana-schema ci --silent --no-audit --no-fund && \
 	go test -timeout 30m -count=1 ./test/dashboards $(if $(UPDATE),-args -update)
 
+.PHONY: e2e
+e2e: ## Test in a cluster with real Pods: of kind where docker works; E2E_NODE and E2E_KUBECONFIG name others.
+	@hack/e2e.sh
+
 # gosec leaves unchecked errors (G104) to errcheck, which knows those that do not matter.
 .PHONY: lint
 lint: ## Lint the code, the API and the chart, and look for security flaws.
@@ -84,15 +88,13 @@ lint: ## Lint the code, the API and the chart, and look for security flaws.
 	cd $(PLUGIN) && $(TOOL) gosec -quiet -exclude=G104 ./...
 	$(TOOL) helm lint --strict $(CHART)
 
-.PHONY: bench
+.PHONY: bench bench-exporter bench-rules
 bench: ## Measure the operator against the bare API server; writes docs/benchmarks/operator.md.
 	go run ./test/bench
 
-.PHONY: bench-exporter
 bench-exporter: ## Measure the task exporter on a real Redis and RabbitMQ.
 	@parts=$$(hack/integration/install.sh) && export OBSTACK_INTEGRATION=$$parts && go run ./test/bench/exporter
 
-.PHONY: bench-rules
 bench-rules: ## Measure alerts and SLOs on a real Prometheus.
 	@parts=$$(hack/integration/dashboards.sh) && export OBSTACK_INTEGRATION=$$parts && go run ./test/bench/rules
 

@@ -2,7 +2,7 @@
 # Installs what the task exporter is tested against: Redis, RabbitMQ and two versions of Celery.
 # Prints the folder, for OBSTACK_INTEGRATION. A second run does nothing and takes no time.
 # Usage: export OBSTACK_INTEGRATION="$(hack/integration/install.sh)"; arguments are more Debian
-# packages, whose programs have the same names, to install if they are missing.
+# packages to install if their program is missing, which has the same name or follows a colon.
 set -euo pipefail
 
 readonly dir="${OBSTACK_INTEGRATION:-${XDG_CACHE_HOME:-$HOME/.cache}/obstack/integration}"
@@ -32,8 +32,8 @@ servers() {
 	command -v redis-server >/dev/null || missing+=(redis-server)
 	[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing+=(rabbitmq-server)
 	python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
-	for program in "$@"; do
-		command -v "$program" >/dev/null || missing+=("$program")
+	for package in "$@"; do
+		command -v "${package#*:}" >/dev/null || missing+=("${package%%:*}")
 	done
 	if [ "${#missing[@]}" -gt 0 ]; then apt_install "${missing[@]}"; fi
 }
