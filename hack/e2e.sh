@@ -33,7 +33,7 @@ use_kind() {
 }
 
 use_node() {
-	local scripts bin="${XDG_CACHE_HOME:-$HOME/.cache}/obstack/node"
+	local bin="${XDG_CACHE_HOME:-$HOME/.cache}/obstack/node"
 	scripts="$(cd "$E2E_NODE" && pwd)"
 	say "building the programs of a node, unless they are in $bin; the first time takes ten minutes"
 	"$scripts/build.sh" "$bin" >&2
@@ -57,10 +57,11 @@ if [ -z "${E2E_KUBECONFIG:-}" ]; then
 	export E2E_KEEP=1 # the cluster goes as a whole
 	if [ "${#packages[@]}" = 0 ]; then use_kind; else use_node; fi
 fi
-export OBSTACK_INTEGRATION E2E_KUBECONFIG E2E_LOAD
+E2E_KUBECONFIG="$(realpath "$E2E_KUBECONFIG")"
 # The program itself, because go test would not end it when it is ended.
 go test -c -o "$work/e2e.test" ./test/e2e
 cd test/e2e
+export OBSTACK_INTEGRATION E2E_KUBECONFIG E2E_LOAD
 "$work/e2e.test" -test.v -test.timeout 25m "$@" &
 tests=$!
 wait "$tests"
