@@ -54,7 +54,6 @@ fi
 OBSTACK_INTEGRATION="$(hack/integration/e2e.sh "${packages[@]}")"
 hack/tools/build.sh helm
 if [ -z "${E2E_KUBECONFIG:-}" ]; then
-	export E2E_KEEP=1 # the cluster goes as a whole
 	if [ "${#packages[@]}" = 0 ]; then use_kind; else use_node; fi
 fi
 E2E_KUBECONFIG="$(realpath "$E2E_KUBECONFIG")"

@@ -33,6 +33,12 @@ var faults = []fault{
 		"Secret shop-sentry does not exist",
 	},
 	{
+		"wrong-threshold", inSpec(func(spec *obsv1.ObservabilityStackSpec) {
+			spec.SLOs[0].Indicator, spec.SLOs[0].Threshold = obsv1.IndicatorLatency, "300ms"
+		}), obsv1.SLOsReady, obsv1.ReasonInvalidThreshold,
+		"the threshold 300ms is not the boundary of a bucket",
+	},
+	{
 		"broker-away", scaledToZero("redis"), obsv1.TasksReady, obsv1.ReasonRollingOut,
 		"the task exporter of broker main is not ready",
 	},

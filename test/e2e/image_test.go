@@ -193,7 +193,7 @@ func libraries(ctx context.Context, programs ...string) (map[string]string, erro
 	found := map[string]string{}
 	for line := range strings.Lines(string(output)) {
 		// "libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x...)", or the last two of these alone
-		for _, field := range strings.Fields(line) {
+		for field := range strings.FieldsSeq(line) {
 			if strings.HasPrefix(field, "/") && !strings.HasSuffix(field, ":") {
 				found[field] = field
 			}

@@ -3,21 +3,16 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
-	"testing"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -59,7 +54,8 @@ func (c *cluster) apply(ctx context.Context, file string) error {
 		return err
 	}
 	for _, object := range objects {
-		err := c.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner("e2e"), client.ForceOwnership)
+		err := c.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner("e2e"),
+			client.ForceOwnership)
 		if err != nil {
 			return fmt.Errorf("apply %s %s: %w", object.GetKind(), object.GetName(), err)
 		}
@@ -177,97 +173,4 @@ func (c *cluster) secret() *corev1.Secret {
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "shop-sentry"},
 		StringData: map[string]string{"dsn": c.dsn},
 	}
-}
-
-// remove removes what install made, the stack first, while there is an operator to release it.
-func (c *cluster) remove(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
-	defer cancel()
-	var failures []error
-	removeAll := func(objects []*unstructured.Unstructured) {
-		for _, object := range slices.Backward(objects) {
-			failures = append(failures, client.IgnoreNotFound(c.Delete(ctx, object)))
-		}
-	}
-	stack, err := testenv.Objects("testdata/stack.yaml")
-	failures = append(failures, err)
-	removeAll(stack)
-	failures = append(failures, await(ctx, "the stack to go", limit, func(ctx context.Context) string {
-		if err := c.Get(ctx, client.ObjectKeyFromObject(stack[0]), stack[0]); !apierrors.IsNotFound(err) {
-			return "it is there: " + text(err)
-		}
-		return ""
-	}), c.helm(ctx, "uninstall", "--wait"))
-	files, err := definitions(ctx)
-	failures = append(failures, err)
-	for _, file := range append(files, "testdata/errors.yaml", "testdata/monitoring.yaml",
-		"../../config/crd/bases/obstack.dev_observabilitystacks.yaml") {
-		objects, err := testenv.Objects(file)
-		failures = append(failures, err)
-		removeAll(objects)
-	}
-	for _, name := range []string{"shop", operatorNamespace} {
-		failures = append(failures,
-			client.IgnoreNotFound(c.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})))
-	}
-	return errors.Join(failures...)
-}
-
-// explain logs what somebody needs to see who was not there.
-func (c *cluster) explain(t *testing.T) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	stack := &obsv1.ObservabilityStack{}
-	if err := c.Get(ctx, client.ObjectKey{Namespace: "shop", Name: "shop"}, stack); err == nil {
-		t.Log("the stack:\n" + conditions(stack))
-	}
-	deployments := &appsv1.DeploymentList{}
-	if err := c.List(ctx, deployments); err == nil {
-		for _, one := range deployments.Items {
-			t.Logf("Deployment %s/%s: %d of %d Pods are ready", one.Namespace, one.Name, one.Status.ReadyReplicas, *one.Spec.Replicas)
-		}
-	}
-	pods := &corev1.PodList{}
-	if err := c.List(ctx, pods); err != nil {
-		t.Log(err)
-	}
-	for _, pod := range pods.Items {
-		if slices.ContainsFunc(pod.Status.Conditions, func(one corev1.PodCondition) bool {
-			return one.Type == corev1.PodReady && one.Status == corev1.ConditionTrue
-		}) && pod.Namespace != operatorNamespace {
-			continue
-		}
-		for _, status := range pod.Status.ContainerStatuses {
-			t.Logf("Pod %s/%s, container %s: %+v", pod.Namespace, pod.Name, status.Name, status.State)
-			t.Log(c.log(ctx, pod, status.Name))
-		}
-	}
-}
-
-// log is the end of what a container logged.
-func (c *cluster) log(ctx context.Context, pod corev1.Pod, container string) string {
-	address := fmt.Sprintf("%s/api/v1/namespaces/%s/pods/%s/log?tailLines=30&container=%s",
-		strings.TrimSuffix(c.config.Host, "/"), pod.Namespace, pod.Name, container)
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return err.Error()
-	}
-	response, err := c.http.Do(request)
-	if err != nil {
-		return err.Error()
-	}
-	defer response.Body.Close()
-	var content bytes.Buffer
-	_, err = content.ReadFrom(response.Body)
-	return content.String() + text(err)
-}
-
-// conditions are those of a stack, one a line.
-func conditions(stack *obsv1.ObservabilityStack) string {
-	var lines strings.Builder
-	for _, one := range stack.Status.Conditions {
-		fmt.Fprintf(&lines, "%s %s %s: %s\n", one.Type, one.Status, one.Reason, one.Message)
-	}
-	return lines.String()
 }

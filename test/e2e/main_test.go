@@ -7,7 +7,8 @@ package e2e
 
 import (
 	"context"
-	"fmt"
+	"errors"
+	"net/http"
 	"os"
 	"sync"
 	"testing"
@@ -17,7 +18,6 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"net/http"
 	"obstack.dev/obstack/test/testenv"
 )
 
@@ -36,17 +36,6 @@ type cluster struct {
 	parts string
 	// dsn is where the application's errors go, and other is another project of the same tracker.
 	dsn, other string
-}
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if installed != nil && os.Getenv("E2E_KEEP") == "" {
-		if err := installed.remove(context.Background()); err != nil {
-			fmt.Fprintln(os.Stderr, "e2e:", err)
-			code = 1
-		}
-	}
-	os.Exit(code)
 }
 
 // installed is the cluster, once something was installed there.
@@ -90,7 +79,7 @@ func connect() (*cluster, error) {
 		parts: os.Getenv("OBSTACK_INTEGRATION") + "/e2e",
 	}
 	if c.load == "" {
-		return nil, fmt.Errorf("E2E_LOAD is empty: it names a command that brings the archive of an image to the nodes")
+		return nil, errors.New("E2E_LOAD is empty: it names a command that brings the archive of an image to the nodes")
 	}
 	var err error
 	if c.config, err = clientcmd.BuildConfigFromFlags("", c.kubeconfig); err != nil {
