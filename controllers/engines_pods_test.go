@@ -172,18 +172,40 @@ var stampedCases = map[string]injectionCase{
 		edit:        ownRelease,
 		want:        "api=own web=w@2",
 	},
-	"what is injected already": {labels: wholeStamp(), edit: injectedAlready, want: defaults},
+	"what is injected already": {labels: wholeStamp(), edit: injectedIn(0), want: defaults},
+	"a copy of what is injected, with one container more": {
+		labels:      wholeStamp(),
+		annotations: keys(obsv1.MarkInjected, version),
+		edit:        injectedIn(0),
+		want:        defaults,
+	},
+	"a copy that has all": {
+		labels:      wholeStamp(),
+		annotations: keys(obsv1.MarkInjected, version),
+		edit:        injectedIn(0, 1, 2),
+		want:        "api web istio-proxy",
+	},
+	"a copy that has all but the release": {
+		labels:      wholeStamp(),
+		annotations: keys(obsv1.MarkInjected, version, ofWorkload, "w"),
+		edit:        injectedIn(0, 1, 2),
+		want:        "api=w@1 web=w@2 istio-proxy",
+	},
 }
 
 func ownRelease(pod *corev1.Pod) {
 	pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "SENTRY_RELEASE", Value: "own"}}
 }
 
-func injectedAlready(pod *corev1.Pod) {
-	pod.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{
-		LocalObjectReference: corev1.LocalObjectReference{Name: "obstack." + pod.Namespace + ".shop." + version},
-		Optional:             new(true),
-	}}}
+func injectedIn(containers ...int) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) {
+		for _, i := range containers {
+			pod.Spec.Containers[i].EnvFrom = []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{
+				LocalObjectReference: corev1.LocalObjectReference{Name: "obstack." + pod.Namespace + ".shop." + version},
+				Optional:             new(true),
+			}}}
+		}
+	}
 }
 
 func owned(apiVersion, kind string) func(*corev1.Pod) {

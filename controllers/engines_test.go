@@ -5,7 +5,9 @@ package controllers
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/injection"
@@ -176,18 +179,40 @@ func TestEngineIsByPolicyWhereOneIsInstalled(t *testing.T) {
 		policy    string
 		namespace map[string]string
 		want      bool
+		shown     string
 	}{
-		"a namespace that the policy chooses": {"pods", chosen, true},
-		"one that it leaves out":              {"pods", nil, false},
-		"a policy that is not there":          {"gone", chosen, false},
-		"webhooks alone":                      {"", chosen, false},
+		"a namespace that the policy chooses": {"pods", chosen, true, injection.EnginePolicy},
+		"one that it leaves out":              {"pods", nil, false, injection.EnginePolicy},
+		"a policy that is not there":          {"gone", chosen, false, injection.EngineWebhook},
+		"webhooks alone":                      {"", chosen, false, injection.EngineWebhook},
 	} {
 		t.Run(name, func(t *testing.T) {
 			engine := &injection.Engine{Live: operator, Policy: tc.policy, Webhooks: true, Now: time.Now}
 			if got, err := engine.ByPolicy(t.Context(), tc.namespace); got != tc.want || err != nil {
 				t.Errorf("by policy: %v, %v, want %v", got, err, tc.want)
 			}
+			wantEngine(t, tc.shown)
 		})
+	}
+}
+
+// wantEngine checks what the metric says.
+func wantEngine(t *testing.T, want string) {
+	t.Helper()
+	families, err := ctrlmetrics.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, family := range families {
+		if family.GetName() == "obstack_injection_engine" {
+			for _, metric := range family.GetMetric() {
+				got = append(got, fmt.Sprint(metric.GetLabel()[0].GetValue(), metric.GetGauge().GetValue()))
+			}
+		}
+	}
+	if !slices.Equal(got, []string{want + "1"}) {
+		t.Errorf("obstack_injection_engine = %v, want %s alone", got, want)
 	}
 }
 
@@ -207,4 +232,5 @@ func TestEngineNoticesThatThePolicyIsGone(t *testing.T) {
 	if got, err := engine.ByPolicy(t.Context(), chosen); got || err != nil {
 		t.Errorf("by policy: %v, %v, want it missed", got, err)
 	}
+	wantEngine(t, injection.EngineNone)
 }
