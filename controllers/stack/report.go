@@ -191,20 +191,28 @@ func deeper(was, now *metav1.Condition) bool {
 // recordEvents emits an event for each condition whose status or reason changed. Of
 // new conditions, only Ready and problems get one; that a part is being made does not.
 func (r *Reconciler) recordEvents(stack *obsv1.ObservabilityStack, before []metav1.Condition) {
-	for _, now := range stack.Status.Conditions {
+	for i := range stack.Status.Conditions {
+		now := &stack.Status.Conditions[i]
 		was := meta.FindStatusCondition(before, now.Type)
-		if was != nil && was.Status == now.Status && (was.Reason == now.Reason || deeper(was, &now)) {
+		switch {
+		case was == nil:
+			// That nobody was asked yet, or that a part is being made, is nothing to hear of.
+			if normal(now) && (now.Type != obsv1.Ready || now.Reason == obsv1.ReasonRollingOut) ||
+				now.Type == obsv1.Verified && now.Status == metav1.ConditionUnknown {
+				continue
+			}
+		case was.Status == now.Status && (was.Reason == now.Reason || deeper(was, now)):
 			continue
 		}
-		eventType := corev1.EventTypeNormal
-		if now.Status != metav1.ConditionTrue && now.Reason != obsv1.ReasonRollingOut &&
-			(now.Type != obsv1.Verified || was != nil) {
-			eventType = corev1.EventTypeWarning
-		}
-		if was == nil &&
-			eventType == corev1.EventTypeNormal && (now.Type != obsv1.Ready || now.Reason == obsv1.ReasonRollingOut) {
-			continue
+		eventType := corev1.EventTypeWarning
+		if normal(now) {
+			eventType = corev1.EventTypeNormal
 		}
 		r.Events.Eventf(stack, nil, eventType, now.Reason, now.Type, "%s", metadata.Note(now.Type+": "+now.Message))
 	}
+}
+
+// normal reports whether a condition says that all is well, or will be.
+func normal(condition *metav1.Condition) bool {
+	return condition.Status == metav1.ConditionTrue || condition.Reason == obsv1.ReasonRollingOut
 }

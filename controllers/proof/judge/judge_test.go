@@ -121,7 +121,8 @@ func TestVerifiedSaysWhatIsMissing(t *testing.T) {
 			"Unknown NotReady every part was seen to work, and the stack is not ready: Ready says why"},
 		{[]obsv1.PartStatus{good, asked, asked}, nil, true,
 			"Unknown NoPlatform 1 of 3 parts were seen to work; not yet: Monitor (NoPlatform: name a Prometheus)"},
-		{[]obsv1.PartStatus{good}, []Gap{{"Unreachable", "Prometheus is away"}}, true, "Unknown Unreachable Prometheus is away"},
+		{[]obsv1.PartStatus{good}, []Gap{{"Unreachable", "Prometheus is away"}}, true,
+			"Unknown Unreachable Prometheus is away"},
 		{[]obsv1.PartStatus{asked, part(isFalse, "TargetDown", "")}, []Gap{{"Unreachable", "away"}}, true,
 			"False TargetDown 1 of 2 parts do not work: Monitor api (TargetDown)"},
 	} {
