@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -26,6 +27,7 @@ type options struct {
 	pprofAddress            string
 	leaderElect             bool
 	leaderElectionNamespace string
+	namespace               string
 	watchNamespaces         []string
 	maxConcurrentReconciles int
 	maxConcurrentRollouts   int
@@ -59,6 +61,8 @@ func parseFlags(args []string, output io.Writer) (*options, error) {
 	fs.BoolVar(&o.leaderElect, "leader-elect", false, "let one of several replicas work at a time")
 	fs.StringVar(&o.leaderElectionNamespace, "leader-election-namespace", "",
 		"`namespace` of the leader election's Lease; the operator's own if it is empty")
+	fs.StringVar(&o.namespace, "namespace", podNamespace(), "`namespace` of the Secrets with the credentials of "+
+		"ObservabilityPlatforms; that of obstack's Pod by default")
 	namespaces := fs.String("watch-namespaces", "",
 		"comma-separated `namespaces` whose stacks are kept; all if it is empty")
 	fs.IntVar(&o.maxConcurrentReconciles, "max-concurrent-reconciles", 8,
@@ -110,6 +114,9 @@ func (o *options) check(level string) error {
 		return fmt.Errorf("--injection-policy=%s: must be the name of a MutatingAdmissionPolicy: %s", o.injectionPolicy,
 			strings.Join(problems, "; "))
 	}
+	if problems := validation.IsDNS1123Label(o.namespace); o.namespace != "" && len(problems) > 0 {
+		return fmt.Errorf("--namespace=%s: must be the name of a namespace: %s", o.namespace, strings.Join(problems, "; "))
+	}
 	for _, namespace := range o.watchNamespaces {
 		if problems := validation.IsDNS1123Label(namespace); len(problems) > 0 {
 			return fmt.Errorf("--watch-namespaces: %q is not the name of a namespace: %s", namespace,
@@ -117,6 +124,15 @@ func (o *options) check(level string) error {
 		}
 	}
 	return nil
+}
+
+// podNamespace is where the Pod runs; empty outside of a cluster.
+func podNamespace() string {
+	content, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(content))
 }
 
 // namespaces to cache; nil means all.

@@ -166,6 +166,7 @@ func setup(ctx context.Context, mgr ctrl.Manager, opts *options, reporter *failu
 		MaxConcurrentRollouts:   opts.maxConcurrentRollouts,
 		Webhooks:                opts.webhook.enabled,
 		Policy:                  opts.injectionPolicy,
+		Namespace:               opts.namespace,
 		Namespaces:              opts.namespaces(),
 		Wrap: func(r reconcile.Reconciler) reconcile.Reconciler {
 			return dog.Wrap(reporter.Wrap(r))

@@ -6,6 +6,8 @@ package controllers
 // config/rbac/role.yaml and the chart's roles are made from this.
 //
 // +kubebuilder:rbac:groups=obstack.dev,resources=observabilitystacks,verbs=get;list;watch
+// +kubebuilder:rbac:groups=obstack.dev,resources=observabilityplatforms,verbs=get;list;watch
+// +kubebuilder:rbac:groups=obstack.dev,resources=observabilityplatforms/status,verbs=get;update
 // +kubebuilder:rbac:groups=obstack.dev,resources=observabilitystacks/status,verbs=get;update
 // +kubebuilder:rbac:groups=obstack.dev,resources=observabilitystacks/finalizers,verbs=update
 // +kubebuilder:rbac:groups="",resources=configmaps;secrets;services,verbs=get;list;watch;create;patch;delete

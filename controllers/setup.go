@@ -24,6 +24,7 @@ import (
 	"obstack.dev/obstack/controllers/capabilities"
 	"obstack.dev/obstack/controllers/injection"
 	"obstack.dev/obstack/controllers/metadata"
+	"obstack.dev/obstack/controllers/platform"
 	"obstack.dev/obstack/controllers/proof"
 	"obstack.dev/obstack/controllers/settings"
 	"obstack.dev/obstack/controllers/stack"
@@ -41,6 +42,8 @@ type Options struct {
 	// of which AddWebhooks is the other half, or by the MutatingAdmissionPolicy of that name.
 	Webhooks bool
 	Policy   string
+	// Namespace of the operator, which has the credentials of platforms; empty if it is not known.
+	Namespace string
 	// Namespaces are those that the manager's cache holds; nil if all.
 	Namespaces map[string]cache.Config
 	// Wrap decorates the stack reconciler, for reporting its failures.
@@ -88,6 +91,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 			HashAnnotation: obsv1.AnnotationApplied, Labels: map[string]string{obsv1.LabelManagedBy: obsv1.ManagedBy},
 			Namespaces: namespaces,
 		},
+		Platforms: platform.Resolver{Reader: mgr.GetClient()},
 		Settings: &settings.Keeper{
 			Client: mgr.GetClient(), Cache: mgr.GetCache(), Live: mgr.GetAPIReader(), Now: time.Now,
 		},
@@ -128,8 +132,28 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	kinds.Watch = func(ctx context.Context, kind schema.GroupVersionKind) error {
 		return stacks.WatchChildren(ctx, mgr, controller, kind)
 	}
+	if err := platforms(mgr, opts); err != nil {
+		return err
+	}
 	stack.RegisterMetrics(mgr.GetClient())
 	return kinds.SetupWithManager(ctx, mgr)
+}
+
+// platforms keeps the status of platforms.
+func platforms(mgr ctrl.Manager, opts Options) error {
+	secrets := mgr.GetAPIReader()
+	_, watched := opts.Namespaces[opts.Namespace]
+	if watched = watched || len(opts.Namespaces) == 0; watched {
+		secrets = mgr.GetCache()
+	}
+	reconciler := &platform.Reconciler{
+		Client: mgr.GetClient(), Resolver: platform.Resolver{Reader: mgr.GetClient()},
+		Backends: &platform.Backends{
+			Live: mgr.GetAPIReader(), Secrets: secrets, Namespace: opts.Namespace, Now: time.Now,
+		},
+		Events: mgr.GetEventRecorder("obstack"),
+	}
+	return reconciler.SetupWithManager(mgr, watched)
 }
 
 // collect deletes the versions of settings that nothing uses. Without injection nobody knows what

@@ -25,6 +25,7 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/apply"
 	"obstack.dev/obstack/controllers/capabilities"
+	"obstack.dev/obstack/controllers/platform"
 	"obstack.dev/obstack/controllers/proof"
 	"obstack.dev/obstack/controllers/settings"
 	"obstack.dev/obstack/controllers/stack"
@@ -142,7 +143,8 @@ func newFixture(t *testing.T) *fixture {
 			Client: counted, Live: reads, Children: liveChildren, FieldManager: obsv1.FieldManager,
 			HashAnnotation: obsv1.AnnotationApplied, Labels: map[string]string{obsv1.LabelManagedBy: obsv1.ManagedBy},
 		},
-		Settings: &settings.Keeper{Client: counted, Cache: indexed{live}, Live: reads, Now: time.Now},
+		Platforms: platform.Resolver{Reader: live},
+		Settings:  &settings.Keeper{Client: counted, Cache: indexed{live}, Live: reads, Now: time.Now},
 		// What the cache returns in production costs no request, so it is not counted.
 		Values: &stack.ValueReader{Metadata: live, Live: reads},
 		Kinds:  kinds, Events: f.recorded, ExporterImage: "ghcr.io/obstack/obstack:test",

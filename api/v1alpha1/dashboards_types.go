@@ -18,13 +18,11 @@ type DashboardsSpec struct {
 	// folderAnnotation is the annotation from which Grafana's sidecar reads the folder. Absent:
 	// the platform's, else grafana_folder.
 	// +optional
-	// +kubebuilder:default=grafana_folder
 	FolderAnnotation FolderAnnotation `json:"folderAnnotation,omitempty"`
 
 	// datasource is the uid of the Prometheus data source that the dashboards open with. Absent:
 	// the platform's, else prometheus.
 	// +optional
-	// +kubebuilder:default=prometheus
 	Datasource Datasource `json:"datasource,omitempty"`
 
 	// grafanaURL is the address of Grafana, such as https://grafana.example.com, to
@@ -39,7 +37,6 @@ type DashboardsSpec struct {
 	// labels by which Grafana's sidecar finds the ConfigMaps. Absent: the platform's, else
 	// {"grafana_dashboard": "1"}.
 	// +optional
-	// +kubebuilder:default={grafana_dashboard: "1"}
 	Labels Labels `json:"labels,omitempty"`
 
 	// links are shown at the top of every dashboard of the stack, such as the

@@ -101,7 +101,6 @@ type Monitor struct {
 
 	// interval between two scrapes. Absent: the platform's, else 30s, and at least scrapeTimeout.
 	// +optional
-	// +kubebuilder:default="30s"
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^[0hms]+$')",message="interval must be longer than 0"
 	Interval Duration `json:"interval,omitempty"`
 

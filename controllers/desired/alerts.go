@@ -49,7 +49,7 @@ func alerts(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	if in.MissingAPIs[PrometheusRuleKind.GroupKind()] {
 		return missingAPI(nil, PrometheusRuleKind, prometheusOperator)
 	}
-	groups, problem := AlertGroups(stack)
+	groups, problem := alertGroups(stack, in.Platform)
 	if problem != nil {
 		return *problem
 	}
@@ -70,17 +70,23 @@ func alerts(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	return out
 }
 
-// AlertGroups are the default alerts of a stack, none if all are disabled.
+// AlertGroups are the default alerts of a stack as far as its platform does not matter, none if all
+// are disabled.
 func AlertGroups(stack *obsv1.ObservabilityStack) ([]monitoringv1.RuleGroup, *Output) {
+	return alertGroups(stack, Platform{})
+}
+
+func alertGroups(stack *obsv1.ObservabilityStack, platform Platform) ([]monitoringv1.RuleGroup, *Output) {
+	spec := stack.Spec.Alerts
 	var monitors, brokers []monitoringv1.Rule
 	for _, monitor := range monitorsOf(stack) {
-		monitors = append(monitors, monitorSubject(stack, &monitor).alerts("http", stack.Spec.Alerts, nil)...)
+		monitors = append(monitors, monitorSubject(stack, platform, &monitor).alerts("http", spec, nil)...)
 	}
 	for _, broker := range brokersOf(stack) {
 		if problem := invalidPrefix(&broker); problem != nil {
 			return nil, problem
 		}
-		brokers = append(brokers, brokerSubject(stack, &broker).alerts("tasks", stack.Spec.Alerts, broker.PeriodicTasks)...)
+		brokers = append(brokers, brokerSubject(stack, platform, &broker).alerts("tasks", spec, broker.PeriodicTasks)...)
 	}
 	var groups []monitoringv1.RuleGroup
 	if len(monitors) > 0 {
@@ -193,19 +199,24 @@ func (s subject) alert(t alertTemplate, tuning tuning, label, value string) moni
 	if label != "" {
 		labels[label] = literal(value)
 	}
-	if spec := s.stack.Spec.Alerts; spec != nil {
-		for key, value := range spec.Labels {
-			_, taken := labels[key]
-			if !taken && key != "namespace" && key != labelQueue && !strings.HasPrefix(key, "obstack_") {
-				labels[key] = literal(string(value))
-			}
+	if cluster := s.platform.cluster(); cluster != "" {
+		labels[obsv1.SeriesCluster] = literal(cluster)
+	}
+	spec := s.alertsSpec()
+	for key, value := range spec.Labels {
+		_, taken := labels[key]
+		if !taken && key != "namespace" && key != labelQueue && !strings.HasPrefix(key, "obstack_") {
+			labels[key] = literal(string(value))
 		}
+	}
+	if _, taken := labels[labelEnvironment]; !taken && s.stack.Spec.Environment != "" {
+		labels[labelEnvironment] = literal(s.stack.Spec.Environment)
 	}
 	fill := s.with(tuning.values...)
 	annotations := map[string]string{
 		"summary":     fill.Replace(t.Summary),
 		"description": fill.Replace(t.Description),
-		"runbook_url": runbooks + t.Alert + ".md",
+		"runbook_url": runbook(spec.RunbookBase, t.Alert),
 	}
 	if spec := s.stack.Spec.Dashboards; spec != nil {
 		annotations["dashboard_url"] = literal(fmt.Sprintf("%s/d/%s?var-%s=%s", strings.TrimRight(spec.GrafanaURL, "/"),
@@ -218,6 +229,32 @@ func (s subject) alert(t alertTemplate, tuning tuning, label, value string) moni
 		rule.For = new(monitoringv1.Duration(tuning.hold))
 	}
 	return rule
+}
+
+// labelEnvironment says of an alert where the stack runs.
+const labelEnvironment = "environment"
+
+// alertsSpec is that of the stack, or for the SLOs of a stack without one what the platform
+// gives to all.
+func (s subject) alertsSpec() *obsv1.AlertsSpec {
+	if s.stack.Spec.Alerts != nil {
+		return s.stack.Spec.Alerts
+	}
+	if s.platform.Spec == nil {
+		return &obsv1.AlertsSpec{}
+	}
+	defaults := &s.platform.Spec.Defaults
+	return &obsv1.AlertsSpec{
+		Labels: alertLabels(&s.stack.Spec, defaults), RunbookBase: defaults.Alerts.RunbookBase,
+	}
+}
+
+// runbook of an alert: ours, or the page of its name under an address.
+func runbook(base obsv1.RunbookBase, alert string) string {
+	if base == "" {
+		return runbooks + alert + ".md"
+	}
+	return literal(strings.TrimRight(string(base), "/") + "/" + alert)
 }
 
 // literal escapes a string for Prometheus' templates, which could read every series.

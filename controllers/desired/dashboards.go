@@ -31,7 +31,7 @@ func dashboardsOf(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	wantsOperator := spec.GrafanaOperator != nil
 	hasOperator := !in.MissingAPIs[GrafanaDashboardKind.GroupKind()]
 	var objects []client.Object
-	rendered := dashboards.Render(dashboardData(stack))
+	rendered := dashboards.Render(dashboardData(stack, in.Platform))
 	for _, dashboard := range rendered {
 		objects = append(objects, dashboardConfigMap(stack, dashboard))
 		if wantsOperator && hasOperator {
@@ -51,7 +51,7 @@ func DashboardNames(stack *obsv1.ObservabilityStack) []string {
 	if stack.Spec.Dashboards == nil {
 		return nil
 	}
-	return dashboards.Names(dashboardData(stack))
+	return dashboards.Names(dashboardData(stack, Platform{}))
 }
 
 // DashboardUID is by what Grafana knows a dashboard of the stack.
@@ -65,9 +65,9 @@ func DashboardLabels(stack *obsv1.ObservabilityStack) map[string]string {
 }
 
 // dashboardData is what the dashboards of a stack are about.
-func dashboardData(stack *obsv1.ObservabilityStack) dashboards.Stack {
+func dashboardData(stack *obsv1.ObservabilityStack, platform Platform) dashboards.Stack {
 	data := dashboards.Stack{
-		Namespace: stack.Namespace, Name: stack.Name, Datasource: string(stack.Spec.Dashboards.Datasource),
+		Namespace: stack.Namespace, Name: stack.Name, Cluster: platform.cluster(), Datasource: string(stack.Spec.Dashboards.Datasource),
 		Monitors: monitorsOf(stack), HasSLOs: len(stack.Spec.SLOs) > 0, Links: stack.Spec.Dashboards.Links,
 	}
 	for _, broker := range brokersOf(stack) {

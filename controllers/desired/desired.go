@@ -24,6 +24,7 @@ type Component struct {
 
 // Components are in the order in which they are applied: the settings before their copies.
 var Components = []Component{
+	{componentPlatform, obsv1.PlatformReady, platform},
 	{componentMetrics, obsv1.MetricsReady, metrics},
 	{componentTasks, obsv1.TasksReady, tasks},
 	{componentDashboards, obsv1.DashboardsReady, dashboardsOf},
@@ -36,6 +37,7 @@ var Components = []Component{
 
 // The names of the components, as their objects' component label has them.
 const (
+	componentPlatform   = "platform"
 	componentMetrics    = "metrics"
 	componentTasks      = "tasks"
 	componentDashboards = "dashboards"

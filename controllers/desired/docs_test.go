@@ -106,6 +106,12 @@ func checkRunbook(t *testing.T, rule monitoringv1.Rule) {
 			t.Errorf("%s has no %s", rule.Alert, annotation)
 		}
 	}
+	if own, ok := strings.CutPrefix(rule.Annotations["runbook_url"], "https://runbooks."); ok {
+		if _, page, _ := strings.Cut(own, "/"); page != rule.Alert && page != "obstack/"+rule.Alert {
+			t.Errorf("%s: runbook_url = %q", rule.Alert, rule.Annotations["runbook_url"])
+		}
+		return
+	}
 	name, ok := strings.CutPrefix(rule.Annotations["runbook_url"], "https://github.com/obstack/obstack/blob/main/docs/")
 	if !ok {
 		t.Fatalf("%s: runbook_url = %q", rule.Alert, rule.Annotations["runbook_url"])

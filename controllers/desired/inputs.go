@@ -26,6 +26,8 @@ import (
 type Inputs struct {
 	// ExporterImage is the task exporter's image where a broker names none.
 	ExporterImage string
+	// Platform is what stands behind the stack, which has its defaults already.
+	Platform Platform
 	// Values holds every key that Refs names.
 	Values map[KeyRef]Value
 	// Rollouts are those Deployments of ExporterNames that exist.

@@ -33,7 +33,7 @@ func metrics(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	var objects []client.Object
 	var redirected []string
 	for i := range monitors {
-		objects = append(objects, serviceMonitor(stack, &monitors[i]))
+		objects = append(objects, serviceMonitor(stack, &monitors[i], in))
 		if slices.ContainsFunc(monitors[i].Relabelings, redirects) {
 			redirected = append(redirected, monitors[i].Name)
 		}
@@ -55,7 +55,10 @@ func monitorsOf(stack *obsv1.ObservabilityStack) []obsv1.Monitor {
 	return stack.Spec.Metrics.Monitors
 }
 
-func serviceMonitor(stack *obsv1.ObservabilityStack, monitor *obsv1.Monitor) *monitoringv1.ServiceMonitor {
+func serviceMonitor(
+	stack *obsv1.ObservabilityStack, monitor *obsv1.Monitor, in Inputs,
+) *monitoringv1.ServiceMonitor {
+	own := ownLabels(stack, in.Platform, obsv1.SeriesMonitor, monitor.Name)
 	endpoint := monitoringv1.Endpoint{
 		Port:          monitor.Port,
 		Path:          monitor.Path,
@@ -63,9 +66,9 @@ func serviceMonitor(stack *obsv1.ObservabilityStack, monitor *obsv1.Monitor) *mo
 		ScrapeTimeout: monitoringv1.Duration(monitor.ScrapeTimeout),
 	}
 	harmless := slices.DeleteFunc(slices.Clone(monitor.Relabelings), redirects)
-	endpoint.RelabelConfigs = append(relabelConfigs(harmless), ownLabels(stack, monitor)...)
+	endpoint.RelabelConfigs = append(relabelConfigs(harmless), own...)
 	if len(monitor.MetricRelabelings) > 0 {
-		endpoint.MetricRelabelConfigs = append(relabelConfigs(monitor.MetricRelabelings), ownLabels(stack, monitor)...)
+		endpoint.MetricRelabelConfigs = append(relabelConfigs(monitor.MetricRelabelings), own...)
 	}
 	if monitor.Scheme != "" {
 		// Lower case: prometheus-operator before 0.86 knows no other.
@@ -99,12 +102,16 @@ func redirects(r obsv1.Relabeling) bool {
 
 // ownLabels are set last, so that no relabeling can take a series away from its stack, or make it
 // another's: the rules of every stack select their series by them.
-func ownLabels(stack *obsv1.ObservabilityStack, monitor *obsv1.Monitor) []monitoringv1.RelabelConfig {
-	return []monitoringv1.RelabelConfig{
+func ownLabels(stack *obsv1.ObservabilityStack, platform Platform, label, name string) []monitoringv1.RelabelConfig {
+	own := []monitoringv1.RelabelConfig{
 		targetLabel("namespace", stack.Namespace),
 		targetLabel(obsv1.SeriesStack, stack.Name),
-		targetLabel(obsv1.SeriesMonitor, monitor.Name),
+		targetLabel(label, name),
 	}
+	if cluster := platform.cluster(); cluster != "" {
+		own = append(own, targetLabel(obsv1.SeriesCluster, cluster))
+	}
+	return own
 }
 
 // targetLabel puts a fixed label on every series of a target.

@@ -35,21 +35,24 @@ func TestRelabelingsCannotChangeTheOwner(t *testing.T) {
 	}
 	stack := &obsv1.ObservabilityStack{}
 	stack.Namespace, stack.Name = "shop", "shop"
+	in := Inputs{Platform: Platform{Spec: &obsv1.ObservabilityPlatformSpec{Cluster: "eu-1"}}}
 	for _, attack := range attacks {
 		monitor := &obsv1.Monitor{
 			Name: "api", Relabelings: []obsv1.Relabeling{attack}, MetricRelabelings: []obsv1.Relabeling{attack},
 		}
-		endpoint := serviceMonitor(stack, monitor).Spec.Endpoints[0]
+		endpoint := serviceMonitor(stack, monitor, in).Spec.Endpoints[0]
 		for where, configs := range map[string][]monitoringv1.RelabelConfig{
 			"relabelings": endpoint.RelabelConfigs, "metricRelabelings": endpoint.MetricRelabelConfigs,
 		} {
 			target := labels.NewBuilder(labels.FromStrings("__address__", "10.0.0.1:80", "pod", "p", "namespace", "shop",
-				"obstack_stack", "shop", "obstack_monitor", "api",
+				"obstack_stack", "shop", "obstack_monitor", "api", "fake_cluster", "other",
 				"fake_namespace", "other", "fake_obstack_stack", "other", "fake_obstack_monitor", "other",
 				"fake_address", "__address__"))
 			relabel.ProcessBuilder(target, prometheusConfigs(t, configs)...)
 			got := target.Labels().Map()
-			wanted := map[string]string{"namespace": "shop", "obstack_stack": "shop", "obstack_monitor": "api"}
+			wanted := map[string]string{
+				"namespace": "shop", "obstack_stack": "shop", "obstack_monitor": "api", "cluster": "eu-1",
+			}
 			if where == "relabelings" { // After the scrape nothing asks for these.
 				wanted["__address__"], wanted["__metrics_path__"], wanted["__scheme__"] = "10.0.0.1:80", "", ""
 				wanted["__param_target"] = ""

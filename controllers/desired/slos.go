@@ -40,7 +40,7 @@ func slos(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	var problems []Output
 	for i := range stack.Spec.SLOs {
 		slo := &stack.Spec.SLOs[i]
-		measured, problem := measure(stack, slo)
+		measured, problem := measure(stack, in.Platform, slo)
 		if problem != nil {
 			problem.Hold = true
 			problems = append(problems, *problem)
@@ -121,9 +121,13 @@ type sloRules struct {
 }
 
 func (r sloRules) record(name, expr string) monitoringv1.Rule {
-	return monitoringv1.Rule{Record: name, Expr: intstr.FromString(expr), Labels: map[string]string{
+	labels := map[string]string{
 		"namespace": r.stack.Namespace, obsv1.SeriesStack: r.stack.Name, r.label: r.name, obsv1.SeriesSLO: r.slo.Name,
-	}}
+	}
+	if cluster := r.platform.cluster(); cluster != "" {
+		labels[obsv1.SeriesCluster] = cluster
+	}
+	return monitoringv1.Rule{Record: name, Expr: intstr.FromString(expr), Labels: labels}
 }
 
 // ratio records the share of bad events within a window. It divides the sums of the rates, so that

@@ -18,19 +18,21 @@ import (
 )
 
 // measure turns an indicator into expressions, or says what about the SLO must be changed.
-func measure(stack *obsv1.ObservabilityStack, slo *obsv1.SLO) (measured, *Output) {
+func measure(stack *obsv1.ObservabilityStack, platform Platform, slo *obsv1.SLO) (measured, *Output) {
 	switch slo.Indicator {
 	case obsv1.IndicatorTaskSuccess, obsv1.IndicatorQueueWait, obsv1.IndicatorTaskRuntime:
-		return measureTasks(stack, slo)
+		return measureTasks(stack, platform, slo)
 	default:
-		return measureRequests(stack, slo)
+		return measureRequests(stack, platform, slo)
 	}
 }
 
 // slowestScrape is the longest interval with which a window of five minutes has four scrapes.
 const slowestScrape = 75 * time.Second
 
-func measureRequests(stack *obsv1.ObservabilityStack, slo *obsv1.SLO) (measured, *Output) {
+func measureRequests(
+	stack *obsv1.ObservabilityStack, platform Platform, slo *obsv1.SLO,
+) (measured, *Output) {
 	monitor := obsv1.Monitor{Name: slo.Monitor}
 	if i := slices.IndexFunc(monitorsOf(stack), func(m obsv1.Monitor) bool { return m.Name == slo.Monitor }); i >= 0 {
 		monitor = monitorsOf(stack)[i]
@@ -41,7 +43,7 @@ func measureRequests(stack *obsv1.ObservabilityStack, slo *obsv1.SLO) (measured,
 				"which needs four scrapes: write interval: 1m or less for the monitor",
 			slo.Name, monitor.Name, monitor.Interval)))
 	}
-	s := monitorSubject(stack, &monitor)
+	s := monitorSubject(stack, platform, &monitor)
 	if slo.Indicator == obsv1.IndicatorLatency {
 		f := framework.Table[monitor.Framework]
 		return s.measureTimes(slo, "monitor "+monitor.Name, f.Duration, f.Buckets)
@@ -53,7 +55,7 @@ func measureRequests(stack *obsv1.ObservabilityStack, slo *obsv1.SLO) (measured,
 	return measured{s, bad + "\nor 0 * " + all, all}, nil
 }
 
-func measureTasks(stack *obsv1.ObservabilityStack, slo *obsv1.SLO) (measured, *Output) {
+func measureTasks(stack *obsv1.ObservabilityStack, platform Platform, slo *obsv1.SLO) (measured, *Output) {
 	broker := obsv1.Broker{Name: slo.Broker}
 	if i := slices.IndexFunc(brokersOf(stack), func(b obsv1.Broker) bool { return b.Name == slo.Broker }); i >= 0 {
 		broker = brokersOf(stack)[i]
@@ -62,7 +64,7 @@ func measureTasks(stack *obsv1.ObservabilityStack, slo *obsv1.SLO) (measured, *O
 		problem.Message = fmt.Sprintf("SLO %s: %s", slo.Name, problem.Message)
 		return measured{}, problem
 	}
-	s := brokerSubject(stack, &broker)
+	s := brokerSubject(stack, platform, &broker)
 	switch slo.Indicator {
 	case obsv1.IndicatorQueueWait:
 		return s.measureTimes(slo, "broker "+broker.Name, metricPrefix(&broker)+"task_queue_wait_time",

@@ -20,7 +20,8 @@ import (
 
 // subject is what rules are about: a monitor or a broker of a stack.
 type subject struct {
-	stack *obsv1.ObservabilityStack
+	stack    *obsv1.ObservabilityStack
+	platform Platform
 	// label that its series carry, SeriesMonitor or SeriesBroker, and the name that they have in
 	// it.
 	label, name string
@@ -34,25 +35,32 @@ type subject struct {
 	values []string
 }
 
-func newSubject(stack *obsv1.ObservabilityStack, label, name, dashboard string, values ...string) subject {
+func newSubject(
+	stack *obsv1.ObservabilityStack, platform Platform, label, name, dashboard string, values ...string,
+) subject {
 	series := fmt.Sprintf(`namespace=%q,%s=%q,%s=%q`, stack.Namespace, obsv1.SeriesStack, stack.Name, label, name)
-	return subject{stack: stack, label: label, name: name, dashboard: dashboard, series: series, values: append(values,
+	if cluster := platform.cluster(); cluster != "" {
+		series += fmt.Sprintf(",%s=%q", obsv1.SeriesCluster, cluster)
+	}
+	s := subject{stack: stack, platform: platform, label: label, name: name, dashboard: dashboard, series: series}
+	s.values = append(values,
 		// Every alert has these labels, so that one can inhibit others about the same thing.
 		"<subject>", fmt.Sprintf("namespace, %s, %s", obsv1.SeriesStack, label),
-		"<series>", series, "<name>", literal(name), "<stack>", literal(stack.Namespace+"/"+stack.Name))}
+		"<series>", series, "<name>", literal(name), "<stack>", literal(stack.Namespace+"/"+stack.Name))
+	return s
 }
 
-func monitorSubject(stack *obsv1.ObservabilityStack, monitor *obsv1.Monitor) subject {
+func monitorSubject(stack *obsv1.ObservabilityStack, platform Platform, monitor *obsv1.Monitor) subject {
 	f := framework.Table[monitor.Framework]
-	s := newSubject(stack, obsv1.SeriesMonitor, monitor.Name, dashboards.HTTP(monitor.Framework),
+	s := newSubject(stack, platform, obsv1.SeriesMonitor, monitor.Name, dashboards.HTTP(monitor.Framework),
 		"<requests>", f.Requests, "<errors>", f.Errors, "<duration>", f.Duration)
 	// With fewer than four scrapes one missed scrape leaves rate() without data.
 	s.usual, s.shortest = 5*time.Minute, 4*duration(monitor.Interval)
 	return s
 }
 
-func brokerSubject(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) subject {
-	s := newSubject(stack, obsv1.SeriesBroker, broker.Name, dashboards.Tasks, "<prefix>", metricPrefix(broker))
+func brokerSubject(stack *obsv1.ObservabilityStack, platform Platform, broker *obsv1.Broker) subject {
+	s := newSubject(stack, platform, obsv1.SeriesBroker, broker.Name, dashboards.Tasks, "<prefix>", metricPrefix(broker))
 	s.usual = 10 * time.Minute
 	return s
 }

@@ -60,6 +60,8 @@ type caseInputs struct {
 		Workloads *Workloads `json:"workloads"`
 		// MissingAPIs are kinds that the cluster does not serve.
 		MissingAPIs []string `json:"missingAPIs"`
+		// Platform is what stands behind the stack.
+		Platform Platform `json:"platform"`
 	} `json:"inputs"`
 }
 
@@ -98,7 +100,7 @@ func readCase(t testing.TB, file string) goldenCase {
 	if err := yaml.UnmarshalStrict(inputsYAML, &given); err != nil {
 		t.Fatalf("%s: read the inputs: %v", file, err)
 	}
-	stack := admit(t, file, stackYAML)
+	stack := Effective(accept(t, file, stackYAML), given.Inputs.Platform.Spec)
 	tc := goldenCase{name: name, component: component, stack: stack, in: inputsOf(stack, given)}
 	for _, secret := range given.Inputs.Secrets {
 		tc.values = append(tc.values, secret.Value)
@@ -116,6 +118,7 @@ func inputsOf(stack *obsv1.ObservabilityStack, given caseInputs) Inputs {
 		Rollouts:      map[string]Rollout{},
 		MissingAPIs:   map[schema.GroupKind]bool{},
 		Workloads:     given.Inputs.Workloads,
+		Platform:      given.Inputs.Platform,
 	}
 	if in.ExporterImage == "" {
 		in.ExporterImage = "obstack.example/obstack:v1.0.0"
@@ -185,8 +188,14 @@ var crd = sync.OnceValues(func() (stackSchema, error) {
 	return stackSchema{structural, validator, cel.NewValidator(structural, true, 1_000_000)}, err
 })
 
-// admit does to a stack what the API server does: defaults, schema, CEL.
+// admit does to a stack what the API server and a pass do, without a platform.
 func admit(t testing.TB, name string, stackYAML []byte) *obsv1.ObservabilityStack {
+	t.Helper()
+	return Effective(accept(t, name, stackYAML), nil)
+}
+
+// accept does to a stack what the API server does: defaults, schema, CEL.
+func accept(t testing.TB, name string, stackYAML []byte) *obsv1.ObservabilityStack {
 	t.Helper()
 	stack, problems := tryToAdmit(t, name, stackYAML)
 	if len(problems) > 0 {

@@ -59,7 +59,7 @@ func tasks(stack *obsv1.ObservabilityStack, in Inputs) Output {
 		objects = append(objects,
 			exporterDeployment(stack, broker, in.ExporterImage, revision), exporterService(stack, broker))
 		if !noMonitors {
-			objects = append(objects, exporterMonitor(stack, broker))
+			objects = append(objects, exporterMonitor(stack, broker, in))
 		}
 		if name := exporterName(stack, broker.Name); !in.Rollouts[name].Available {
 			problems = append(problems, unavailable(nil, obsv1.ReasonRollingOut, rollingOut(broker.Name, name)))
@@ -229,17 +229,17 @@ func exporterService(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) *cor
 	}
 }
 
-func exporterMonitor(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) *monitoringv1.ServiceMonitor {
+func exporterMonitor(
+	stack *obsv1.ObservabilityStack, broker *obsv1.Broker, in Inputs,
+) *monitoringv1.ServiceMonitor {
 	return &monitoringv1.ServiceMonitor{
 		ObjectMeta: exporterMeta(stack, broker, prometheusLabels(stack)),
 		Spec: monitoringv1.ServiceMonitorSpec{
 			Selector: metav1.LabelSelector{MatchLabels: exporterSelector(stack, broker)},
 			Endpoints: []monitoringv1.Endpoint{{
 				Port: exporterPortName, Path: "/metrics", Interval: "15s",
-				RelabelConfigs: []monitoringv1.RelabelConfig{
-					targetLabel(obsv1.SeriesStack, stack.Name),
-					targetLabel(obsv1.SeriesBroker, broker.Name),
-				},
+				// An exporter is in the stack's namespace, which Prometheus says by itself.
+				RelabelConfigs: ownLabels(stack, in.Platform, obsv1.SeriesBroker, broker.Name)[1:],
 			}},
 		},
 	}

@@ -53,7 +53,8 @@ func cachedChild(kind schema.GroupVersionKind) client.Object {
 // reads beside the children.
 func Cached() map[client.Object]cache.ByObject {
 	return map[client.Object]cache.ByObject{
-		&obsv1.ObservabilityStack{}: {Label: labels.Everything()},
+		&obsv1.ObservabilityStack{}:    {Label: labels.Everything()},
+		&obsv1.ObservabilityPlatform{}: {Label: labels.Everything()},
 		// What a stack refers to is unmanaged, so it cannot be chosen by label.
 		&corev1.Secret{}:     {Label: labels.Everything(), Transform: keepOurs},
 		&corev1.ConfigMap{}:  {Label: labels.Everything(), Transform: keepOurs},

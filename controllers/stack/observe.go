@@ -32,10 +32,13 @@ type observation struct {
 	evidence judge.Evidence
 }
 
-// observe reads and writes nothing.
-func (r *Reconciler) observe(ctx context.Context, stack *obsv1.ObservabilityStack) (observation, error) {
+// observe reads and writes nothing. The stack has the defaults of the platform.
+func (r *Reconciler) observe(
+	ctx context.Context, stack *obsv1.ObservabilityStack, platform desired.Platform,
+) (observation, error) {
 	observed := observation{inputs: desired.Inputs{
-		ExporterImage: r.ExporterImage, Rollouts: map[string]desired.Rollout{}, MissingAPIs: r.Kinds.Missing(),
+		ExporterImage: r.ExporterImage, Platform: platform, Rollouts: map[string]desired.Rollout{},
+		MissingAPIs: r.Kinds.Missing(),
 	}}
 	var err error
 	if observed.versions, err = settings.List(ctx, r.Settings.Cache, client.ObjectKeyFromObject(stack)); err != nil {

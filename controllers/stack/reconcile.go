@@ -21,7 +21,9 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/apply"
 	"obstack.dev/obstack/controllers/capabilities"
+	"obstack.dev/obstack/controllers/desired"
 	"obstack.dev/obstack/controllers/injection/policy"
+	"obstack.dev/obstack/controllers/platform"
 	"obstack.dev/obstack/controllers/proof/judge"
 	"obstack.dev/obstack/controllers/settings"
 )
@@ -32,6 +34,8 @@ type Reconciler struct {
 	client.Client
 	// Engine applies and prunes the children.
 	Engine *apply.Engine
+	// Platforms finds what stands behind stacks.
+	Platforms platform.Resolver
 	// Settings keeps the versions of the settings.
 	Settings *settings.Keeper
 	// Values reads what stacks refer to.
@@ -76,14 +80,19 @@ func (r *Reconciler) Reconcile(ctx context.Context, stack *obsv1.ObservabilitySt
 	if !stack.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil // The children go with garbage collection.
 	}
-	observed, err := r.observe(ctx, stack)
+	platform, err := r.Platforms.For(ctx, stack)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	wanted := desired.Effective(stack, platform.Spec)
+	observed, err := r.observe(ctx, wanted, platform)
 	if err != nil {
 		return ctrl.Result{}, fmt.Errorf("observe: %w", err)
 	}
-	written := r.writeSettings(ctx, stack, observed)
-	plan := newPlan(stack, observed, written)
-	applied := r.apply(ctx, stack, plan)
-	rolledOut, rolloutErr := r.rollout(ctx, stack, plan, applied)
+	written := r.writeSettings(ctx, wanted, observed)
+	plan := newPlan(wanted, observed, written)
+	applied := r.apply(ctx, wanted, plan)
+	rolledOut, rolloutErr := r.rollout(ctx, wanted, plan, applied)
 	reportErr := r.report(ctx, stack, plan, rolledOut)
 	return next(rolledOut, errors.Join(observed.unread, rolloutErr, reportErr))
 }

@@ -40,6 +40,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts Options) (controlle
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("observabilitystack").
 		For(&obsv1.ObservabilityStack{}, builder.WithPredicates(r.stackChanged())).
+		Watches(&obsv1.ObservabilityPlatform{}, r.Platforms.Handler()).
 		WatchesMetadata(metadata.Of(metadata.Secret), stacksReferringTo(mgr.GetClient(), metadata.Secret)).
 		WatchesMetadata(metadata.Of(metadata.ConfigMap), stacksReferringTo(mgr.GetClient(), metadata.ConfigMap)).
 		WatchesMetadata(metadata.Of(metadata.Secret), handler.EnqueueRequestsFromMapFunc(r.stackOfVersion),

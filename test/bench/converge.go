@@ -117,7 +117,7 @@ func (b *bench) requestsFor(stack *obsv1.ObservabilityStack) (requests []request
 		secret := &corev1.Secret{Data: map[string][]byte{ref.Key: []byte(secrets[ref.Key])}}
 		in.Values[ref.KeyRef] = desired.NewValue(ref, secret, secret.Data, desired.Source{})
 	}
-	stack = stack.DeepCopy()
+	stack = desired.Effective(stack, nil)
 	stack.UID = "00000000-0000-4000-8000-000000000000"
 	var objects []client.Object
 	for _, component := range desired.Components {

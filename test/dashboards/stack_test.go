@@ -66,7 +66,7 @@ type panel struct {
 	}
 }
 
-// readStack reads testdata/stack.yaml with the defaults that the API server adds.
+// readStack reads testdata/stack.yaml with all defaults.
 func readStack(t *testing.T) *obsv1.ObservabilityStack {
 	t.Helper()
 	definition := &apiextensionsv1.CustomResourceDefinition{}
@@ -88,7 +88,7 @@ func readStack(t *testing.T) *obsv1.ObservabilityStack {
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object, stack, true); err != nil {
 		t.Fatal(err)
 	}
-	return stack
+	return desired.Effective(stack, nil)
 }
 
 func readYAML(t *testing.T, file string, into any) {

@@ -94,6 +94,7 @@ func TestChartAndKustomizeGrantTheSame(t *testing.T) {
 		"ClusterRole obstack-metrics-reader":          "ClusterRole obstack-metrics-reader",
 		"ClusterRole obstack-view":                    "ClusterRole obstack-view",
 		"ClusterRole obstack-edit":                    "ClusterRole obstack-edit",
+		"ClusterRole obstack-platform-admin":          "ClusterRole obstack-platform-admin",
 		"Role obstack-system/obstack-certificate":     "Role obstack-system/obstack-certificate-role",
 		"Role obstack-system/obstack-leader-election": "Role obstack-system/obstack-leader-election-role",
 	} {
@@ -114,7 +115,7 @@ func TestNamespacedModeGrantsTheSameInFewerPlaces(t *testing.T) {
 	for _, rule := range cluster {
 		for _, group := range []string{
 			"admissionregistration.k8s.io ", "apiextensions.k8s.io ", "authentication.k8s.io ", "authorization.k8s.io ",
-			"core namespaces ",
+			"core namespaces ", "obstack.dev observabilityplatforms",
 		} {
 			if strings.HasPrefix(rule, group) {
 				rule = ""
@@ -154,6 +155,7 @@ func TestOperatorIsBoundToItsOwnRolesOnly(t *testing.T) {
 			"ClusterRoleBinding obstack-manager: ClusterRole obstack-manager to obstack-system/obstack",
 			"RoleBinding obstack-system/obstack-certificate: Role obstack-certificate to obstack-system/obstack",
 			"RoleBinding obstack-system/obstack-leader-election: Role obstack-leader-election to obstack-system/obstack",
+			"RoleBinding obstack-system/obstack-platform: Role obstack-platform to obstack-system/obstack",
 			"RoleBinding team-a/obstack-manager: Role obstack-manager to obstack-system/obstack",
 			"RoleBinding team-b/obstack-manager: Role obstack-manager to obstack-system/obstack",
 		},

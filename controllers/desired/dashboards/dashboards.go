@@ -47,6 +47,8 @@ func HTTP(name obsv1.Framework) string { return http + "-" + string(name) }
 // Stack is what the dashboards of one stack are about.
 type Stack struct {
 	Namespace, Name string
+	// Cluster is the value of the label of that name on the series; empty if they have none.
+	Cluster string
 	// Datasource is the uid of the data source that the dashboards open with.
 	Datasource string
 	Monitors   []obsv1.Monitor

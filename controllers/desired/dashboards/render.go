@@ -4,6 +4,7 @@ package dashboards
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,10 +50,11 @@ func inPromQL(s string) string {
 // render makes a dashboard of a stack, about some of its monitors, and about one framework if it
 // has a name: one panel a line. Panels with nothing to show in this stack are left out.
 func (t *template) render(stack Stack, name string, of obsv1.Framework, monitors []obsv1.Monitor) Dashboard {
-	all := headValues(stack, name, of, monitors)
+	all, cluster := headValues(stack, name, of, monitors), clusterValues(stack.Cluster)
+	maps.Copy(all, cluster)
 	each := make([]values, len(monitors))
 	for i, monitor := range monitors {
-		each[i] = values{}
+		each[i] = maps.Clone(cluster)
 		each[i].add(framework.Table[monitor.Framework].Variables())
 		each[i].add(map[string]string{
 			"monitor": monitor.Name, "monitor in PromQL": inPromQL(monitor.Name),
@@ -102,6 +104,19 @@ func headValues(stack Stack, name string, of obsv1.Framework, monitors []obsv1.M
 			quoted(link.Title), quoted(link.URL))
 	}
 	return all
+}
+
+// clusterValues are a constant of the dashboard and a matcher of every query. Without a cluster
+// both are nothing.
+func clusterValues(cluster string) values {
+	if cluster == "" {
+		return values{}
+	}
+	return values{
+		"cluster matcher": `,cluster=\"$cluster\"`,
+		"cluster variable": fmt.Sprintf(`{"name":"cluster","type":"constant","label":"Cluster","hide":2,"query":"%[1]s",`+
+			`"current":{"selected":true,"text":"%[1]s","value":"%[1]s"},"skipUrlSync":true},`, quoted(cluster)),
+	}
 }
 
 // gridWidth of Grafana, in columns.

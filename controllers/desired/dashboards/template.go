@@ -111,10 +111,15 @@ func (r *reader) template(d object) *template {
 		links = append(links, link)
 	}
 	d["links"] = links
-	d["templating"] = object{"list": r.variables(objects(r, get[object](r, d, "templating"), "list"))}
+	variables := r.variables(objects(r, get[object](r, d, "templating"), "list"))
+	if len(variables) > 0 { // The first is the data source.
+		variables = slices.Insert(variables, 1, any(rawPlaceholder("cluster variable")))
+	}
+	d["templating"] = object{"list": variables}
 	d["panels"] = rawPlaceholder("panels")
 	t.head = strings.NewReplacer(
 		placeholder("links")+",", placeholder("links"), // each of the stack's has a comma behind it
+		placeholder("cluster variable")+",", placeholder("cluster variable"), // likewise
 		placeholder("panels"), "[\n"+placeholder("panels")+"\n]",
 	).Replace(r.text(d))
 	return t
@@ -122,7 +127,7 @@ func (r *reader) template(d object) *template {
 
 // variables makes the values of a stack's variables placeholders, and removes those that stand for
 // a framework's names, which the panels have already.
-func (r *reader) variables(all []object) (kept []object) {
+func (r *reader) variables(all []object) (kept []any) {
 	for _, v := range all {
 		name := get[string](r, v, "name")
 		switch {
@@ -234,11 +239,15 @@ const (
 func placeholder(name string) string    { return markOpens + name + markCloses }
 func rawPlaceholder(name string) string { return rawOpens + name + rawCloses }
 
+// ofStack is among the matchers of every query, as JSON has it. The cluster's stands behind it.
+const ofStack = `obstack_stack=\"$stack\"`
+
 var rawMarks = strings.NewReplacer(`"`+rawOpens, markOpens, rawCloses+`"`, markCloses)
 
 // text is JSON with placeholders.
 func (r *reader) text(tree any) string {
-	return variable.ReplaceAllString(rawMarks.Replace(r.encode(tree)), placeholder("$1"))
+	text := strings.ReplaceAll(rawMarks.Replace(r.encode(tree)), ofStack, ofStack+placeholder("cluster matcher"))
+	return variable.ReplaceAllString(text, placeholder("$1"))
 }
 
 func (r *reader) encode(tree any) string {

@@ -180,11 +180,11 @@ func (c Client) read(ctx context.Context, path string, params url.Values, data f
 	request.Header.Set("Accept", "application/json")
 	response, err := c.HTTP.Do(request)
 	if err != nil {
-		return failure(err)
+		return FailureOf(err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return statusFailure(response.StatusCode)
+		return StatusFailure(response.StatusCode)
 	}
 	return newDecoder(response.Body).response(data)
 }

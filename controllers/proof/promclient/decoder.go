@@ -125,7 +125,7 @@ func (d decoder) response(data func(decoder) error) error {
 	})
 	switch {
 	case err != nil && d.body.failed != nil:
-		return failure(d.body.failed)
+		return FailureOf(d.body.failed)
 	case err != nil || status != "success":
 		return NotUnderstood
 	}

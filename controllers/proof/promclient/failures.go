@@ -44,8 +44,8 @@ const (
 	Unreachable Failure = "it cannot be reached"
 )
 
-// failure of a connection.
-func failure(err error) Failure {
+// FailureOf a connection, from what the client says.
+func FailureOf(err error) Failure {
 	var known Failure
 	var timeout net.Error
 	var unknown *net.DNSError
@@ -69,8 +69,8 @@ func failure(err error) Failure {
 	}
 }
 
-// statusFailure is that of an HTTP status.
-func statusFailure(status int) Failure {
+// StatusFailure is that of an HTTP status.
+func StatusFailure(status int) Failure {
 	switch status {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return Denied

@@ -35,6 +35,7 @@ func writeRules(file string, stacks int) (each int) {
 		stack := &obsv1.ObservabilityStack{}
 		kit.Check(yaml.UnmarshalStrict(stackYAML, stack))
 		stack.Namespace = fmt.Sprintf("shop-%d", i)
+		stack = desired.Effective(stack, nil)
 		for _, component := range desired.Components {
 			for _, object := range component.Build(stack, desired.Inputs{}).Objects {
 				if rule, ok := object.(*monitoringv1.PrometheusRule); ok {
