@@ -41,7 +41,7 @@ func newCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	root.SetErr(streams.ErrOut)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	flags.AddFlags(root.PersistentFlags())
-	root.AddCommand(newStatus(flags, streams), newExplain(flags, streams))
+	root.AddCommand(newStatus(flags, streams), newExplain(flags, streams), newRender(flags, streams))
 	return root
 }
 

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+	"sigs.k8s.io/yaml"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/config/crd"
+	"obstack.dev/obstack/controllers/desired"
+)
+
+const (
+	// unknown stands for what only the cluster knows.
+	unknown = "<unknown>"
+	// unknownDSN stands for the value of a Secret while it is rendered: a DSN must look like one.
+	unknownDSN = "https://unknown@unknown.invalid/0"
+)
+
+// optionalKinds are those that a cluster may not serve.
+var optionalKinds = []schema.GroupVersionKind{
+	desired.ServiceMonitorKind, desired.PrometheusRuleKind, desired.GrafanaDashboardKind,
+}
+
+type renderOptions struct {
+	streams  genericiooptions.IOStreams
+	file     string
+	platform string
+	assume   []string
+	image    string
+}
+
+func newRender(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOStreams) *cobra.Command {
+	o := renderOptions{streams: streams}
+	command := &cobra.Command{
+		Use:   "render -f FILE",
+		Short: "Print the objects that obstack would make for stacks, without a cluster",
+		Long: `Print the objects that obstack would make for the ObservabilityStacks of a file, as YAML. No cluster
+is asked: Secrets and ConfigMaps that the stacks name are taken to exist, and what depends on their
+values is printed as ` + unknown + `. What the API server would refuse is refused here as well.
+
+What a stack cannot have is said on the standard error, as its conditions would say it, and makes
+the exit status 1.`,
+		Example: `  kubectl obstack render -f stack.yaml
+  kubectl obstack render -f stack.yaml --platform platform.yaml --assume ServiceMonitor,PrometheusRule`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if o.file == "" {
+				return usageError{fmt.Errorf("-f is missing: write -f FILE, or -f - for the standard input")}
+			}
+			namespace := metav1.NamespaceDefault
+			if flags.Namespace != nil && *flags.Namespace != "" {
+				namespace = *flags.Namespace
+			}
+			return o.run(namespace)
+		},
+	}
+	command.Flags().StringVarP(&o.file, "filename", "f", "", "file with the stacks, - for the standard input")
+	command.Flags().StringVar(&o.platform, "platform", "", "file with the ObservabilityPlatform of the stacks")
+	var kinds []string
+	for _, kind := range optionalKinds {
+		kinds = append(kinds, kind.Kind)
+	}
+	command.Flags().StringSliceVar(&o.assume, "assume", kinds, "kinds of other operators that the cluster serves")
+	command.Flags().StringVar(&o.image, "exporter-image", "ghcr.io/obstack/obstack:"+version,
+		"image of the task exporter, as the operator's flag of that name")
+	return command
+}
+
+// run renders the stacks of the file; those without a namespace are in the given one.
+func (o *renderOptions) run(namespace string) error {
+	missing, err := o.missing()
+	if err != nil {
+		return err
+	}
+	stacks, err := readObjects(o.streams.In, o.file, "ObservabilityStack", crd.Stacks,
+		func() *obsv1.ObservabilityStack { return &obsv1.ObservabilityStack{} })
+	if err != nil {
+		return err
+	}
+	platform := desired.Platform{}
+	if o.platform != "" {
+		platforms, err := readObjects(o.streams.In, o.platform, "ObservabilityPlatform", crd.Platforms,
+			func() *obsv1.ObservabilityPlatform { return &obsv1.ObservabilityPlatform{} })
+		if err != nil {
+			return err
+		}
+		platform = desired.Platform{Name: platforms[0].Name, Spec: &platforms[0].Spec}
+	}
+	well := true
+	for _, stack := range stacks {
+		if stack.Namespace == "" {
+			stack.Namespace = namespace
+		}
+		rendered := render(stack, desired.Inputs{ExporterImage: o.image, Platform: platform, MissingAPIs: missing})
+		for _, problem := range rendered.problems {
+			well = false
+			fmt.Fprintf(o.streams.ErrOut, "%s/%s: %s\n", stack.Namespace, stack.Name, problem)
+		}
+		for _, object := range rendered.objects {
+			if err := printYAML(o.streams.Out, object); err != nil {
+				return err
+			}
+		}
+	}
+	if !well {
+		return errWrong
+	}
+	return nil
+}
+
+// missing are the optional kinds that are not assumed.
+func (o *renderOptions) missing() (map[schema.GroupKind]bool, error) {
+	missing := map[schema.GroupKind]bool{}
+	var known []string
+	for _, kind := range optionalKinds {
+		known = append(known, kind.Kind)
+		missing[kind.GroupKind()] = !slices.Contains(o.assume, kind.Kind)
+	}
+	for _, kind := range o.assume {
+		if !slices.Contains(known, kind) {
+			return nil, usageError{fmt.Errorf("--assume=%s: must be some of %s", kind, strings.Join(known, ","))}
+		}
+	}
+	return missing, nil
+}
+
+// rendering is what a stack becomes.
+type rendering struct {
+	objects []client.Object
+	// problems are the conditions that are not True.
+	problems []string
+}
+
+// render does what a pass of the operator does, with nothing of the cluster but the inputs given.
+func render(stack *obsv1.ObservabilityStack, in desired.Inputs) (rendered rendering) {
+	effective := desired.Effective(stack, in.Platform.Spec)
+	in.Values, in.Rollouts = map[desired.KeyRef]desired.Value{}, map[string]desired.Rollout{}
+	for _, ref := range desired.Refs(effective) {
+		in.Values[ref.KeyRef] = desired.Value{
+			Exists: true, KeyExists: true, Value: unknownDSN, Source: desired.Source{Revision: unknown, Digest: unknown},
+		}
+	}
+	for _, name := range desired.ExporterNames(effective) {
+		in.Rollouts[name] = desired.Rollout{Available: true}
+	}
+	in.Settings = desired.NewSettings(effective, in.Values, nil)
+	for _, component := range desired.Components {
+		out := component.Build(effective, in)
+		for _, object := range out.Objects {
+			object.SetNamespace(stack.Namespace)
+			hide(object)
+			rendered.objects = append(rendered.objects, object)
+		}
+		if out.Requested() && out.Status != metav1.ConditionTrue {
+			rendered.problems = append(rendered.problems, component.Condition+": "+out.Message)
+		}
+	}
+	for _, secret := range in.Settings.Secrets(nil) {
+		if hide(secret) {
+			secret.Name = obsv1.SettingsName(stack.Namespace, stack.Name, unknown)
+			secret.Labels[obsv1.StampVersion] = unknown
+			secret.Annotations[obsv1.AnnotationContent] = unknown
+		}
+		rendered.objects = append(rendered.objects, secret)
+	}
+	return rendered
+}
+
+// hide what the values of Secrets decide; it reports whether there is any of it.
+func hide(object client.Object) (hidden bool) {
+	if annotations := object.GetAnnotations(); annotations[obsv1.AnnotationSources] != "" {
+		annotations[obsv1.AnnotationSources] = unknown
+		hidden = true
+	}
+	secret, ok := object.(*corev1.Secret)
+	if !ok {
+		return hidden
+	}
+	for key, value := range secret.Data {
+		if string(value) == unknownDSN {
+			secret.Data[key] = []byte(unknown)
+		}
+	}
+	return hidden
+}
+
+var renderScheme = func() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(monitoringv1.AddToScheme(scheme))
+	return scheme
+}()
+
+// printYAML prints an object as it would be applied. What is unknown of a Secret is not encoded.
+func printYAML(out io.Writer, object client.Object) error {
+	kind, err := apiutil.GVKForObject(object, renderScheme)
+	if err != nil {
+		return err
+	}
+	object.GetObjectKind().SetGroupVersionKind(kind)
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	if err != nil {
+		return err
+	}
+	delete(content, "status")
+	if secret, ok := object.(*corev1.Secret); ok {
+		data, _ := content["data"].(map[string]any)
+		for key, value := range secret.Data {
+			if string(value) == unknown {
+				data[key] = unknown
+			}
+		}
+	}
+	text, err := yaml.Marshal(content)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "---\n%s", text)
+	return err
+}
