@@ -100,6 +100,7 @@ func TestTurnsOnRedis(t *testing.T) {
 	client := redisAt(t, port, "")
 	url := fmt.Sprintf("redis://127.0.0.1:%d/0", port)
 	twoOfAGroup(t, url, redisStream(client, 1000))
+	t.Run("although the server restarts meanwhile", turnsOutliveTheServer)
 	t.Run("until a second signal", func(t *testing.T) {
 		e := startReady(t, url, "--handover", "hurry")
 		eventually(t, "it counts", e.counting)
@@ -125,6 +126,28 @@ func TestTurnsOnRedis(t *testing.T) {
 		if standby.counting() {
 			t.Error("both count")
 		}
+	})
+}
+
+// turnsOutliveTheServer checks that a turn is handed over when the server goes away and comes back
+// while it is.
+func turnsOutliveTheServer(t *testing.T) {
+	port := freePort(t)
+	server := startRedis(t, port)
+	url := fmt.Sprintf("redis://127.0.0.1:%d/0", port)
+	old := startReady(t, url, "--handover", "shop", "--no-inspect")
+	eventually(t, "the old one counts", old.counting)
+	next := startReady(t, url, "--handover", "shop", "--no-inspect")
+	server.stop(syscall.SIGKILL)
+	old.Signal(syscall.SIGTERM)
+	time.Sleep(3 * time.Second) // longer than the old one waits for another
+	startRedis(t, port)
+	eventually(t, "the next one counts", next.counting)
+	next.hears(redisAt(t, port, ""))
+	eventually(t, "the old one counts no more", func() bool { return !old.counting() })
+	eventually(t, "it ends when it was scraped", func() bool {
+		old.status("/metrics")
+		return old.ended()
 	})
 }
 
