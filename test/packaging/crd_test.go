@@ -4,6 +4,8 @@ package packaging
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -14,50 +16,67 @@ import (
 // Client-side kubectl apply writes the whole object into one.
 const annotationLimit = 256 << 10
 
-func TestChartAndKustomizeInstallTheSameCRD(t *testing.T) {
-	byChart, byKustomize := crd(t, renderChart(t)), crd(t, kustomize(t, "default"))
-	if diff := cmp.Diff(byKustomize.Object["spec"], byChart.Object["spec"]); diff != "" {
-		t.Errorf("spec (-kustomize +chart):\n%s", diff)
-	}
-	if byChart.GetName() != byKustomize.GetName() {
-		t.Errorf("chart: %s, kustomize: %s", byChart.GetName(), byKustomize.GetName())
+func TestChartAndKustomizeInstallTheSameCRDs(t *testing.T) {
+	byChart, byKustomize := crds(t, renderChart(t)), crds(t, kustomize(t, "default"))
+	for name, want := range byKustomize {
+		got := byChart[name]
+		if got == nil {
+			t.Errorf("the chart does not install %s", name)
+			continue
+		}
+		if diff := cmp.Diff(want.Object["spec"], got.Object["spec"]); diff != "" {
+			t.Errorf("spec of %s (-kustomize +chart):\n%s", name, diff)
+		}
 	}
 }
 
-func TestCRDFitsClientSideApply(t *testing.T) {
-	for name, objects := range map[string][]*unstructured.Unstructured{
+func TestCRDsFitClientSideApply(t *testing.T) {
+	for how, objects := range map[string][]*unstructured.Unstructured{
 		"chart": renderChart(t), "kustomize": kustomize(t, "default"),
 	} {
-		content, err := json.Marshal(crd(t, objects))
-		if err != nil {
-			t.Fatal(err)
-		}
-		// 4 KiB are left for other annotations.
-		if len(content) > annotationLimit-4<<10 {
-			t.Errorf("%s: the CRD has %d bytes, of which kubectl apply can take %d: shorten descriptions or nested types", name,
-				len(content), annotationLimit)
+		for name, crd := range crds(t, objects) {
+			content, err := json.Marshal(crd)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// 4 KiB are left for other annotations.
+			if len(content) > annotationLimit-4<<10 {
+				t.Errorf("%s: %s has %d bytes, of which kubectl apply can take %d: shorten descriptions or nested types", how,
+					name, len(content), annotationLimit)
+			}
 		}
 	}
 }
 
-func TestCRDSurvivesUninstallUnlessSetOtherwise(t *testing.T) {
+func TestCRDsSurviveUninstallUnlessSetOtherwise(t *testing.T) {
 	const policy = "helm.sh/resource-policy"
-	if got := crd(t, renderChart(t)).GetAnnotations()[policy]; got != "keep" {
-		t.Errorf("%s is %q by default, want keep", policy, got)
+	for name, crd := range crds(t, renderChart(t)) {
+		if got := crd.GetAnnotations()[policy]; got != "keep" {
+			t.Errorf("%s of %s is %q by default, want keep", policy, name, got)
+		}
 	}
-	if got, ok := crd(t, renderChart(t, "--set", "crds.keep=false")).GetAnnotations()[policy]; ok {
-		t.Errorf("%s is %q although crds.keep is false", policy, got)
+	for name, crd := range crds(t, renderChart(t, "--set", "crds.keep=false")) {
+		if got, ok := crd.GetAnnotations()[policy]; ok {
+			t.Errorf("%s of %s is %q although crds.keep is false", policy, name, got)
+		}
 	}
 	if got := ofKind(renderChart(t, "--set", "crds.enabled=false"), "CustomResourceDefinition"); len(got) != 0 {
-		t.Error("the CRD is installed although crds.enabled is false")
+		t.Error("CRDs are installed although crds.enabled is false")
 	}
 }
 
-func crd(t *testing.T, objects []*unstructured.Unstructured) *unstructured.Unstructured {
+// stacksCRD is the name of the definition of ObservabilityStacks.
+const stacksCRD = "observabilitystacks.obstack.dev"
+
+// crds are the CustomResourceDefinitions, by name.
+func crds(t *testing.T, objects []*unstructured.Unstructured) map[string]*unstructured.Unstructured {
 	t.Helper()
-	found := ofKind(objects, "CustomResourceDefinition")
-	if len(found) != 1 {
-		t.Fatalf("%d CustomResourceDefinitions, want 1", len(found))
+	found := map[string]*unstructured.Unstructured{}
+	for _, crd := range ofKind(objects, "CustomResourceDefinition") {
+		found[crd.GetName()] = crd
 	}
-	return found[0]
+	if len(found) != 2 || found[stacksCRD] == nil {
+		t.Fatalf("CustomResourceDefinitions %v, want those of stacks and platforms", slices.Sorted(maps.Keys(found)))
+	}
+	return found
 }

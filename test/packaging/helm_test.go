@@ -70,7 +70,7 @@ func (s *server) helm(t *testing.T, command string, args ...string) {
 
 func (s *server) liveCRD(t *testing.T) *unstructured.Unstructured {
 	t.Helper()
-	live := crd(t, renderChart(t))
+	live := crds(t, renderChart(t))[stacksCRD]
 	if err := s.Get(t.Context(), client.ObjectKeyFromObject(live), live); err != nil {
 		t.Fatal(err)
 	}

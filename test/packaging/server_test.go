@@ -132,7 +132,9 @@ func (s *server) kubectlApply(t *testing.T) {
 	s.kubectl(t, "--namespace", namespace, "get", "deployment/obstack-controller-manager",
 		"servicemonitor/obstack-metrics")
 	s.kubectl(t, "delete", "--wait=false", "-k", folder)
-	s.waitUntilGone(t, crd(t, kustomize(t, "default")))
+	for _, crd := range crds(t, kustomize(t, "default")) {
+		s.waitUntilGone(t, crd)
+	}
 }
 
 func (s *server) kubectl(t *testing.T, args ...string) {
