@@ -30,7 +30,11 @@ func (i *Injector) pods(ctx context.Context, stack types.NamespacedName,
 	if err != nil {
 		return nil, err
 	}
-	known := starts{now: state.Now, before: i.startsOf(stack), after: map[types.UID]start{}}
+	before, _ := i.starts.Load(stack)
+	known := starts{
+		live: i.Live, now: state.Now, after: map[types.UID]start{}, listed: map[settings.Version]map[types.UID]start{},
+	}
+	known.before, _ = before.(map[types.UID]start) // nil in the first pass
 	pods := map[policy.Key][]policy.Pod{}
 	for n := range list.Items {
 		pod := &list.Items[n]
@@ -41,7 +45,7 @@ func (i *Injector) pods(ctx context.Context, stack types.NamespacedName,
 			Project: pod.Annotations[obsv1.AnnotationSentryProject],
 		}
 		if at := made[version]; at.After(pod.CreationTimestamp.Time) {
-			without, err := known.without(ctx, i.Live, version, at, pod.UID)
+			without, err := known.without(ctx, version, at, pod.UID)
 			if err != nil {
 				return nil, err
 			}
@@ -52,8 +56,8 @@ func (i *Injector) pods(ctx context.Context, stack types.NamespacedName,
 		owner := policy.OwnerOf(&pod.ObjectMeta)
 		pods[owner] = append(pods[owner], seen)
 	}
-	state.RetryAfter = known.next()
-	i.keepStarts(stack, known.after)
+	i.starts.Store(stack, known.after)
+	state.RetryAfter = known.recheck
 	return pods, nil
 }
 
@@ -79,9 +83,11 @@ func (i *Injector) made(ctx context.Context, stack types.NamespacedName) (map[se
 // container reads them when it starts, and a Pod may wait for a node or an image until then. The
 // caches do not hold that, so the API server is asked, for all such Pods of a version at once.
 type starts struct {
+	live          client.Reader
 	now           time.Time
 	before, after map[types.UID]start // what a former pass knew of Pods, and what this one does
 	listed        map[settings.Version]map[types.UID]start
+	recheck       time.Duration // after how long any is to be looked at again; 0 if none is
 }
 
 // start is that of a Pod's containers.
@@ -98,12 +104,11 @@ const startsRecheck = time.Minute
 
 // without reports whether a container of a Pod runs without its settings, which were made at that
 // time.
-func (s *starts) without(ctx context.Context, live client.Reader, version settings.Version, at time.Time,
-	pod types.UID) (bool, error) {
+func (s *starts) without(ctx context.Context, version settings.Version, at time.Time, pod types.UID) (bool, error) {
 	found, known := s.before[pod]
 	if !known || !found.again.IsZero() && !s.now.Before(found.again) {
 		if s.listed[version] == nil {
-			if err := s.list(ctx, live, version, at); err != nil {
+			if err := s.list(ctx, version, at); err != nil {
 				return false, err
 			}
 		}
@@ -111,17 +116,16 @@ func (s *starts) without(ctx context.Context, live client.Reader, version settin
 			return false, nil
 		}
 	}
-	s.after[pod] = found
+	if s.after[pod] = found; !found.again.IsZero() {
+		s.recheck = startsRecheck
+	}
 	return found.without, nil
 }
 
 // startsPage bounds how many Pods are in memory in full.
 const startsPage = 100
 
-func (s *starts) list(ctx context.Context, live client.Reader, version settings.Version, at time.Time) error {
-	if s.listed == nil {
-		s.listed = map[settings.Version]map[types.UID]start{}
-	}
+func (s *starts) list(ctx context.Context, version settings.Version, at time.Time) error {
 	found, page := map[types.UID]start{}, &corev1.PodList{}
 	stamp := policy.Stamp{Stack: version.Stack, ConfigHash: version.Hash}
 	for more := true; more; more = page.Continue != "" {
@@ -130,7 +134,7 @@ func (s *starts) list(ctx context.Context, live client.Reader, version settings.
 			client.Limit(startsPage), client.Continue(page.Continue),
 		}
 		page = &corev1.PodList{}
-		if err := live.List(ctx, page, opts...); err != nil {
+		if err := s.live.List(ctx, page, opts...); err != nil {
 			return fmt.Errorf("list Pods: %w", err)
 		}
 		for n := range page.Items {
@@ -144,33 +148,4 @@ func (s *starts) list(ctx context.Context, live client.Reader, version settings.
 	}
 	s.listed[version] = found
 	return nil
-}
-
-// next is how long it is until a Pod is to be looked at again; 0 if none is.
-func (s *starts) next() (after time.Duration) {
-	for _, of := range s.after {
-		if wait := of.again.Sub(s.now); !of.again.IsZero() && (after == 0 || wait < after) {
-			after = wait
-		}
-	}
-	return after
-}
-
-func (i *Injector) startsOf(stack types.NamespacedName) map[types.UID]start {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.starts[stack]
-}
-
-func (i *Injector) keepStarts(stack types.NamespacedName, all map[types.UID]start) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if len(all) == 0 {
-		delete(i.starts, stack)
-		return
-	}
-	if i.starts == nil {
-		i.starts = map[types.NamespacedName]map[types.UID]start{}
-	}
-	i.starts[stack] = all
 }

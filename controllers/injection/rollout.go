@@ -48,9 +48,10 @@ type Injector struct {
 	workloads cache.Cache                                             // what Reader.Workloads reads, to be watched
 	queue     workqueue.TypedRateLimitingInterface[reconcile.Request] // of stacks to look at
 
+	starts sync.Map // by stack: a map from the UIDs of Pods to start
+
 	mu     sync.Mutex
 	stored map[types.NamespacedName]map[types.UID]*stored
-	starts map[types.NamespacedName]map[types.UID]start
 	places *policy.Places
 	began  time.Time // when it first looked; what others wrote before is a former process's
 }

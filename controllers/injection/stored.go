@@ -205,10 +205,10 @@ func (i *Injector) callNext() {
 
 // Forget drops what is stored of a stack that is gone.
 func (i *Injector) Forget(stack types.NamespacedName) {
+	i.starts.Delete(stack)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	delete(i.stored, stack)
-	delete(i.starts, stack)
 	if i.places != nil {
 		i.places.Forget(stack)
 		i.callNext()

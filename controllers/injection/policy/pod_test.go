@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	jsonpatch "github.com/evanphx/json-patch/v5"
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -168,5 +170,44 @@ func TestPodPatchNeverChangesItsInput(t *testing.T) {
 	PodPatch(pod, testStamp, Claim{})
 	if diff := cmp.Diff(before, pod); diff != "" {
 		t.Errorf("the Pod was changed:\n%s", diff)
+	}
+}
+
+// Of a Pod, those containers count that read the settings, and a sidecar is none of them.
+func TestStartedBefore(t *testing.T) {
+	made := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
+	running := func(name string, after time.Duration) corev1.ContainerStatus {
+		started := metav1.NewTime(made.Add(after))
+		return corev1.ContainerStatus{Name: name, State: corev1.ContainerState{
+			Running: &corev1.ContainerStateRunning{StartedAt: started},
+		}}
+	}
+	waiting := corev1.ContainerStatus{Name: "api", State: corev1.ContainerState{
+		Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff"},
+	}}
+	early, late, sidecar := running("api", -time.Second), running("api", 0), running("proxy", -time.Hour)
+	for name, tc := range map[string]struct {
+		statuses    []corev1.ContainerStatus
+		before, all bool
+	}{
+		"nothing is known":            {},
+		"waits for its image":         {statuses: []corev1.ContainerStatus{waiting, sidecar}},
+		"started before the settings": {[]corev1.ContainerStatus{early, sidecar}, true, true},
+		"started with them":           {[]corev1.ContainerStatus{late, sidecar}, false, true},
+		"one of two":                  {[]corev1.ContainerStatus{late, running("worker", -time.Second)}, true, true},
+		"one of two, one to come":     {[]corev1.ContainerStatus{running("worker", -time.Second)}, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{
+				{Name: "api", EnvFrom: settingsFirst()}, {Name: "proxy"},
+			}}}
+			if strings.HasPrefix(name, "one of two") {
+				pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: "worker", EnvFrom: settingsFirst()})
+			}
+			pod.Status.ContainerStatuses = tc.statuses
+			if before, all := StartedBefore(pod, "obstack.team.shop.abc", made); before != tc.before || all != tc.all {
+				t.Errorf("started before: %t, all run: %t, want %t and %t", before, all, tc.before, tc.all)
+			}
+		})
 	}
 }
