@@ -20,33 +20,34 @@ import (
 )
 
 const (
-	definition = "../config/crd/bases/obstack.dev_observabilitystacks.yaml"
-	wantPrefix = "# want: "
+	definitions = "../config/crd/bases/*.yaml"
+	wantPrefix  = "# want: "
 )
 
 // TestInvalidObjectsAreRejected sends each file of invalid/, whose first line says
-// what the API server must respond, and then checks that no rule of the definition
+// what the API server must respond, and then checks that no rule of a definition
 // is without a file: every one must have refused something, at its own place.
 func TestInvalidObjectsAreRejected(t *testing.T) {
 	files, err := filepath.Glob("invalid/*.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var causes []metav1.StatusCause
+	causes := map[string][]metav1.StatusCause{} // by kind
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
-			causes = append(causes, rejected(t, file)...)
+			kind, found := rejected(t, file)
+			causes[kind] = append(causes[kind], found...)
 		})
 	}
 	for _, rule := range rules(t) {
-		if !slices.ContainsFunc(causes, rule.explains) {
-			t.Errorf("no file in test/invalid is rejected by the rule of %q: %s", rule.path, rule.message)
+		if !slices.ContainsFunc(causes[rule.kind], rule.explains) {
+			t.Errorf("no file in test/invalid is rejected by the rule of %s %q: %s", rule.kind, rule.path, rule.message)
 		}
 	}
 }
 
-// rejected checks one file and returns where and why the API server refused it.
-func rejected(t *testing.T, file string) []metav1.StatusCause {
+// rejected checks one file and returns its kind, and where and why the API server refused it.
+func rejected(t *testing.T, file string) (kind string, causes []metav1.StatusCause) {
 	t.Helper()
 	content, err := os.ReadFile(file)
 	if err != nil {
@@ -61,7 +62,9 @@ func rejected(t *testing.T, file string) []metav1.StatusCause {
 	if err != nil || len(objects) != 1 {
 		t.Fatalf("%d objects (%v), want one", len(objects), err)
 	}
-	objects[0].SetNamespace(metav1.NamespaceDefault)
+	if kind = objects[0].GetKind(); kind == "ObservabilityStack" {
+		objects[0].SetNamespace(metav1.NamespaceDefault)
+	}
 	err = tryCreate(t, objects[0])
 	if err == nil {
 		t.Fatalf("accepted, want to be rejected: %s", want)
@@ -71,9 +74,9 @@ func rejected(t *testing.T, file string) []metav1.StatusCause {
 	}
 	status := apierrors.APIStatus(nil)
 	if !errors.As(err, &status) || status.Status().Details == nil {
-		return nil
+		return kind, nil
 	}
-	causes := slices.DeleteFunc(status.Status().Details.Causes, func(cause metav1.StatusCause) bool {
+	causes = slices.DeleteFunc(status.Status().Details.Causes, func(cause metav1.StatusCause) bool {
 		return strings.Contains(cause.Message, "some validation rules were not checked")
 	})
 	// An object that breaks several rules would not show which of them works, and
@@ -81,11 +84,11 @@ func rejected(t *testing.T, file string) []metav1.StatusCause {
 	if len(causes) > 1 {
 		t.Errorf("%d reasons, want one: %v", len(causes), err)
 	}
-	return causes
+	return kind, causes
 }
 
-// rule is a rule of the definition, by the path of its field and its message.
-type rule struct{ path, message string }
+// rule is a rule of a definition, by the path of its field and its message.
+type rule struct{ kind, path, message string }
 
 var index = regexp.MustCompile(`\[[^]]*\]`)
 
@@ -95,22 +98,28 @@ func (r rule) explains(cause metav1.StatusCause) bool {
 	return field == r.path && strings.HasSuffix(cause.Message, r.message)
 }
 
-// rules are all rules of the definition.
+// rules are all rules of the definitions.
 func rules(t *testing.T) []rule {
 	t.Helper()
-	content, err := os.ReadFile(definition)
-	if err != nil {
-		t.Fatal(err)
-	}
-	crd := &apiextensionsv1.CustomResourceDefinition{}
-	if err := yaml.Unmarshal(content, crd); err != nil {
-		t.Fatal(err)
+	files, err := filepath.Glob(definitions)
+	if err != nil || len(files) < 2 {
+		t.Fatalf("definitions = %v, %v, want those of both kinds", files, err)
 	}
 	var found []rule
-	walk("", crd.Spec.Versions[0].Schema.OpenAPIV3Schema, func(path, message string) {
-		found = append(found, rule{strings.TrimPrefix(path, "."), message})
-	})
-	if len(found) < 40 {
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		crd := &apiextensionsv1.CustomResourceDefinition{}
+		if err := yaml.Unmarshal(content, crd); err != nil {
+			t.Fatal(err)
+		}
+		walk("", crd.Spec.Versions[0].Schema.OpenAPIV3Schema, func(path, message string) {
+			found = append(found, rule{crd.Spec.Names.Kind, strings.TrimPrefix(path, "."), message})
+		})
+	}
+	if len(found) < 80 {
 		t.Fatalf("%d rules found, want all", len(found))
 	}
 	return found
