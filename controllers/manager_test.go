@@ -41,6 +41,7 @@ func startManager(t *testing.T, namespace string) {
 	ctx, stop := context.WithCancel(t.Context())
 	if err := Setup(ctx, mgr, Options{
 		ExporterImage: "ghcr.io/obstack/obstack:test", MaxConcurrentReconciles: 2, MaxConcurrentRollouts: 20,
+		Namespace: namespace,
 	}); err != nil {
 		t.Fatal(err)
 	}
