@@ -35,6 +35,7 @@ type options struct {
 	resyncPeriod            time.Duration
 	injectionPolicy         string
 	webhook                 webhookOptions
+	proofs                  proofOptions
 	logFormat               string
 	logLevel                zapcore.Level
 	showVersion             bool
@@ -76,6 +77,7 @@ func parseFlags(args []string, output io.Writer) (*options, error) {
 	fs.StringVar(&o.injectionPolicy, "injection-policy", "", "`name` of the MutatingAdmissionPolicy, and of its binding, "+
 		"by which the API server injects settings into Pods; empty if there is none")
 	o.webhook.register(fs)
+	o.proofs.register(fs)
 	fs.StringVar(&o.logFormat, "log-format", "json", "`format` of the log: json or console")
 	level := fs.String("log-level", "info", "least `level` that is logged: debug, info or error")
 	fs.BoolVar(&o.showVersion, "version", false, "print the version and exit")
@@ -86,7 +88,7 @@ func parseFlags(args []string, output io.Writer) (*options, error) {
 		return nil, fmt.Errorf("unexpected argument %q: obstack takes flags only, see --help", fs.Arg(0))
 	}
 	o.watchNamespaces = strings.FieldsFunc(*namespaces, func(r rune) bool { return r == ',' || r == ' ' })
-	return o, errors.Join(o.check(*level), o.webhook.parse())
+	return o, errors.Join(o.check(*level), o.webhook.parse(), o.proofs.parse())
 }
 
 func (o *options) check(level string) error {

@@ -44,6 +44,8 @@ type Options struct {
 	Policy   string
 	// Namespace of the operator, which has the credentials of platforms; empty if it is not known.
 	Namespace string
+	// Proofs say whom the operator asks beside the passes.
+	Proofs ProofOptions
 	// Namespaces are those that the manager's cache holds; nil if all.
 	Namespaces map[string]cache.Config
 	// Wrap decorates the stack reconciler, for reporting its failures.
@@ -82,7 +84,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	if len(namespaces) > 0 {
 		kinds.Namespace = namespaces[0]
 	}
-	proofs := &proof.Store{Changed: make(chan event.GenericEvent)}
+	store := &proof.Store{Changed: make(chan event.GenericEvent)}
 	stacks := &stack.Reconciler{
 		Client: mgr.GetClient(),
 		Engine: &apply.Engine{
@@ -99,10 +101,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 			Metadata: mgr.GetCache(), Live: mgr.GetAPIReader(), Namespaces: namespaces,
 		},
 		Kinds:         kinds.Kinds,
-		Proofs:        proofs,
+		Proofs:        store,
 		Now:           time.Now,
 		Events:        mgr.GetEventRecorder("obstack"),
 		ExporterImage: opts.ExporterImage,
+		Operator:      operatorPeer(opts),
 	}
 	var injector *injection.Injector
 	if opts.Webhooks || opts.Policy != "" {
@@ -117,7 +120,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	}
 	controller, err := stacks.SetupWithManager(mgr, stack.Options{
 		MaxConcurrentReconciles: opts.MaxConcurrentReconciles, Wrap: opts.Wrap,
-		Requests: []chan event.GenericEvent{kinds.Requests, proofs.Changed},
+		Requests: []chan event.GenericEvent{kinds.Requests, store.Changed},
 	})
 	if err != nil {
 		return err
@@ -132,28 +135,32 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	kinds.Watch = func(ctx context.Context, kind schema.GroupVersionKind) error {
 		return stacks.WatchChildren(ctx, mgr, controller, kind)
 	}
-	if err := platforms(mgr, opts); err != nil {
+	backends, err := platforms(mgr, opts)
+	if err != nil {
+		return err
+	}
+	if err := proofs(mgr, opts, store, backends); err != nil {
 		return err
 	}
 	stack.RegisterMetrics(mgr.GetClient())
 	return kinds.SetupWithManager(ctx, mgr)
 }
 
-// platforms keeps the status of platforms.
-func platforms(mgr ctrl.Manager, opts Options) error {
+// platforms keeps the status of platforms, and returns whom they name.
+func platforms(mgr ctrl.Manager, opts Options) (*platform.Backends, error) {
 	secrets := mgr.GetAPIReader()
 	_, watched := opts.Namespaces[opts.Namespace]
 	if watched = watched || len(opts.Namespaces) == 0; watched {
 		secrets = mgr.GetCache()
 	}
+	backends := &platform.Backends{
+		Live: mgr.GetAPIReader(), Secrets: secrets, Namespace: opts.Namespace, Now: time.Now,
+	}
 	reconciler := &platform.Reconciler{
-		Client: mgr.GetClient(), Resolver: platform.Resolver{Reader: mgr.GetClient()},
-		Backends: &platform.Backends{
-			Live: mgr.GetAPIReader(), Secrets: secrets, Namespace: opts.Namespace, Now: time.Now,
-		},
+		Client: mgr.GetClient(), Resolver: platform.Resolver{Reader: mgr.GetClient()}, Backends: backends,
 		Events: mgr.GetEventRecorder("obstack"),
 	}
-	return reconciler.SetupWithManager(mgr, watched)
+	return backends, reconciler.SetupWithManager(mgr, watched)
 }
 
 // collect deletes the versions of settings that nothing uses. Without injection nobody knows what

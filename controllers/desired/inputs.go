@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
@@ -28,6 +29,8 @@ type Inputs struct {
 	ExporterImage string
 	// Platform is what stands behind the stack, which has its defaults already.
 	Platform Platform
+	// Operator is whom the NetworkPolicies of task exporters let in beside scrapers; nil if unknown.
+	Operator *networkingv1.NetworkPolicyPeer
 	// Values holds every key that Refs names.
 	Values map[KeyRef]Value
 	// Rollouts are those Deployments of ExporterNames that exist.

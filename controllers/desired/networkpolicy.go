@@ -3,6 +3,8 @@
 package desired
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,8 +20,14 @@ const (
 	portDNSPod = 5353
 )
 
-// exporterNetworkPolicy lets an exporter reach its broker and DNS, and be scraped.
-func exporterNetworkPolicy(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) *networkingv1.NetworkPolicy {
+// exporterNetworkPolicy lets an exporter reach its broker and DNS, and be scraped, and be asked by
+// the operator if it is known who that is.
+func exporterNetworkPolicy(stack *obsv1.ObservabilityStack, broker *obsv1.Broker,
+	operator *networkingv1.NetworkPolicyPeer) *networkingv1.NetworkPolicy {
+	from := broker.NetworkPolicy.Scraper
+	if len(from) > 0 && operator != nil && broker.Image == "" {
+		from = append(slices.Clone(from), *operator)
+	}
 	return &networkingv1.NetworkPolicy{
 		ObjectMeta: exporterMeta(stack, broker, nil),
 		Spec: networkingv1.NetworkPolicySpec{
@@ -27,7 +35,7 @@ func exporterNetworkPolicy(stack *obsv1.ObservabilityStack, broker *obsv1.Broker
 			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress},
 			Ingress: []networkingv1.NetworkPolicyIngressRule{{
 				Ports: []networkingv1.NetworkPolicyPort{policyPort(corev1.ProtocolTCP, ExporterPort)},
-				From:  broker.NetworkPolicy.Scraper,
+				From:  from,
 			}},
 			Egress: []networkingv1.NetworkPolicyEgressRule{
 				{Ports: []networkingv1.NetworkPolicyPort{

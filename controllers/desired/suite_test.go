@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
@@ -50,6 +51,8 @@ type goldenCase struct {
 type caseInputs struct {
 	Inputs struct {
 		ExporterImage string `json:"exporterImage"`
+		// Operator is what exporters let in.
+		Operator *networkingv1.NetworkPolicyPeer `json:"operator"`
 		// Secrets are the keys that exist. One without a key is a Secret without the wanted one.
 		Secrets []heldKey `json:"secrets"`
 		// ConfigMaps likewise.
@@ -113,12 +116,12 @@ var optionalKinds = []schema.GroupVersionKind{ServiceMonitorKind, PrometheusRule
 
 func inputsOf(stack *obsv1.ObservabilityStack, given caseInputs) Inputs {
 	in := Inputs{
-		ExporterImage: given.Inputs.ExporterImage,
-		Values:        map[KeyRef]Value{},
-		Rollouts:      map[string]Rollout{},
-		MissingAPIs:   map[schema.GroupKind]bool{},
-		Workloads:     given.Inputs.Workloads,
-		Platform:      given.Inputs.Platform,
+		ExporterImage: given.Inputs.ExporterImage, Operator: given.Inputs.Operator,
+		Values:      map[KeyRef]Value{},
+		Rollouts:    map[string]Rollout{},
+		MissingAPIs: map[schema.GroupKind]bool{},
+		Workloads:   given.Inputs.Workloads,
+		Platform:    given.Inputs.Platform,
 	}
 	if in.ExporterImage == "" {
 		in.ExporterImage = "obstack.example/obstack:v1.0.0"

@@ -51,7 +51,7 @@ func tasks(stack *obsv1.ObservabilityStack, in Inputs) Output {
 		}
 		made++
 		if broker.NetworkPolicy != nil { // in force before the Pod starts
-			objects = append(objects, exporterNetworkPolicy(stack, broker))
+			objects = append(objects, exporterNetworkPolicy(stack, broker, in.Operator))
 		}
 		if revision != "" {
 			objects = append(objects, exporterSources(stack, broker, in))

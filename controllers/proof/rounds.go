@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/util/wait"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -33,7 +32,6 @@ func NewRequests() *rate.Limiter {
 // every calls a round again and again until the context ends. One that fails is repeated like any
 // other.
 func every(ctx context.Context, interval time.Duration, source Source, round func(context.Context) error) error {
-	log := ctrl.Log.WithName("proof").WithValues("source", source)
 	pause := rand.N(min(firstRound, interval)) // #nosec G404 -- nobody must not guess it
 	for {
 		select {
@@ -41,9 +39,7 @@ func every(ctx context.Context, interval time.Duration, source Source, round fun
 			return nil
 		case <-time.After(pause):
 		}
-		if err := round(ctx); err != nil && ctx.Err() == nil {
-			log.Error(err, "Could not ask whether what was written works")
-		}
+		_ = measured(ctx, source, func() error { return round(ctx) }) // which logs it
 		pause = wait.Jitter(interval-interval/10, 0.2)
 	}
 }

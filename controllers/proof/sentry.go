@@ -15,12 +15,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/desired"
 	"obstack.dev/obstack/controllers/metadata"
+	"obstack.dev/obstack/controllers/platform"
 	"obstack.dev/obstack/controllers/proof/judge"
 )
 
@@ -45,8 +45,8 @@ type Sentry struct {
 	Reader  client.Reader
 	Cluster Cluster
 	Store   *Store
-	// Platform returns where the Sentry of a stack's platform is; nil if it has none.
-	Platform func(context.Context, *obsv1.ObservabilityStack) *url.URL
+	// Platform returns the name and spec of the platform of a stack; no spec if it has none.
+	Platform func(context.Context, *obsv1.ObservabilityStack) (string, *obsv1.ObservabilityPlatformSpec, error)
 	// Hosts may be asked in any case, as checkHosts returns them.
 	Hosts    []string
 	Interval time.Duration
@@ -95,15 +95,12 @@ func (s *Sentry) Start(ctx context.Context) error {
 	s.init(newAsker(), time.Now)
 	looks := time.NewTicker(min(lookEvery, s.Interval))
 	defer looks.Stop()
-	log := ctrl.Log.WithName("proof").WithValues("source", SourceSentry)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-looks.C:
-			if err := s.look(ctx); err != nil && ctx.Err() == nil {
-				log.Error(err, "Could not ask whether DSNs work")
-			}
+			_ = measured(ctx, SourceSentry, func() error { return s.look(ctx) }) // which logs it
 		case reply := <-s.done:
 			s.take(reply)
 		}
@@ -219,7 +216,7 @@ func (s *Sentry) askFor(ctx context.Context, d due) {
 	case !valid:
 		d.outcome = 0
 		return
-	case !allowed(dsn, s.Hosts, s.Platform(ctx, d.stack)):
+	case !allowed(dsn, s.Hosts, s.sentryOf(ctx, d.stack)):
 		d.outcome, d.next = judge.DSNNotAllowed, now.Add(s.again(judge.DSNNotAllowed))
 		return
 	}
@@ -241,7 +238,16 @@ func (s *Sentry) askFor(ctx context.Context, d due) {
 	}
 }
 
-// take an reply for all stacks that have the DSN.
+// sentryOf a stack's platform; nil if that names none.
+func (s *Sentry) sentryOf(ctx context.Context, stack *obsv1.ObservabilityStack) *url.URL {
+	_, spec, err := s.Platform(ctx, stack)
+	if err != nil || spec == nil || spec.Sentry == nil || spec.Sentry.URL == "" {
+		return nil
+	}
+	return platform.SentryURL(spec)
+}
+
+// take a reply for all stacks that have the DSN.
 func (s *Sentry) take(reply dsnReply) {
 	s.asking--
 	reply.until = s.now().Add(s.again(reply.outcome))

@@ -160,15 +160,21 @@ type sentryBench struct {
 	relay   *fakeRelay
 	objects *objects
 	clock   time.Time
+
+	platform *obsv1.ObservabilityPlatformSpec
 }
 
 func newSentryBench(t *testing.T, responses ...string) *sentryBench {
 	t.Helper()
 	b := &sentryBench{t: t, relay: newFakeRelay(t, responses...), objects: &objects{}, clock: time.Now()}
-	platform, _ := url.Parse(b.relay.URL)
+	b.platform = &obsv1.ObservabilityPlatformSpec{Sentry: &obsv1.PlatformSentry{URL: obsv1.PlatformURL(b.relay.URL)}}
 	b.Sentry = &Sentry{
 		Reader: b.objects, Cluster: Cluster{Live: b.objects, Requests: NewRequests()}, Store: &Store{},
-		Platform: func(context.Context, *obsv1.ObservabilityStack) *url.URL { return platform },
+		Platform: func(
+			context.Context, *obsv1.ObservabilityStack,
+		) (string, *obsv1.ObservabilityPlatformSpec, error) {
+			return "default", b.platform, nil
+		},
 		Interval: 8 * time.Hour,
 	}
 	b.restart()
@@ -293,7 +299,7 @@ func TestSentryAsksSoonerForAKeyThatIsRejected(t *testing.T) {
 
 func TestSentryAsksNoOtherHosts(t *testing.T) {
 	b := newSentryBench(t, "")
-	b.Platform = func(context.Context, *obsv1.ObservabilityStack) *url.URL { return nil }
+	b.platform = nil
 	stack := b.stack("one", b.relay.dsn("7"))
 	b.settle()
 	b.says(stack, "Unknown HostNotAllowed")

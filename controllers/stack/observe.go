@@ -37,8 +37,8 @@ func (r *Reconciler) observe(
 	ctx context.Context, stack *obsv1.ObservabilityStack, platform desired.Platform,
 ) (observation, error) {
 	observed := observation{inputs: desired.Inputs{
-		ExporterImage: r.ExporterImage, Platform: platform, Rollouts: map[string]desired.Rollout{},
-		MissingAPIs: r.Kinds.Missing(),
+		ExporterImage: r.ExporterImage, Operator: r.Operator, Platform: platform,
+		Rollouts: map[string]desired.Rollout{}, MissingAPIs: r.Kinds.Missing(),
 	}}
 	var err error
 	if observed.versions, err = settings.List(ctx, r.Settings.Cache, client.ObjectKeyFromObject(stack)); err != nil {

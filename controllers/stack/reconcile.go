@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -52,6 +53,8 @@ type Reconciler struct {
 	Now func() time.Time
 	// ExporterImage is the task exporter's image where a broker names none.
 	ExporterImage string
+	// Operator is whom the NetworkPolicies of task exporters let in; nil if that is not known.
+	Operator *networkingv1.NetworkPolicyPeer
 
 	// written holds, by UID, the resource version over which a stack's status was written last.
 	written sync.Map

@@ -19,11 +19,15 @@ import (
 )
 
 func TestArguments(t *testing.T) {
+	const podLabels = "app.kubernetes.io/component=controller-manager,app.kubernetes.io/instance=obstack," +
+		"app.kubernetes.io/name=obstack"
 	cases := map[string][]string{
 		"default": {
 			"--log-format=json", "--log-level=info", "--leader-elect=true", "--max-concurrent-reconciles=8",
 			"--max-concurrent-rollouts=20",
 			"--exporter-image=ghcr.io/obstack/obstack:" + appVersion(t),
+			"--proof-interval=1m", "--dashboard-proof-interval=10m", "--sentry-proof-interval=8h",
+			"--sentry-hosts=sentry.io,*.sentry.io", "--pod-labels=" + podLabels,
 			"--metrics-bind-address=:8443", "--metrics-secure=true", "--metrics-cert-dir=/etc/obstack/webhook-certs",
 			"--webhook-bind-address=:9443", "--webhook-cert-dir=/etc/obstack/webhook-certs",
 			"--webhook-cert-secret=obstack-system/obstack-webhook-cert", "--webhook-service=obstack-system/obstack-webhook",
@@ -33,6 +37,9 @@ func TestArguments(t *testing.T) {
 			"--log-format=console", "--log-level=debug", "--leader-elect=true", "--max-concurrent-reconciles=2",
 			"--max-concurrent-rollouts=10",
 			"--exporter-image=registry.example.com/mirror/task-exporter:v1",
+			"--proof-interval=30s", "--dashboard-proof-interval=5m", "--sentry-proof-interval=0s",
+			"--sentry-hosts=sentry.example.com:8443",
+			"--pod-labels=" + strings.Replace(podLabels, "name=obstack", "name=observability", 1),
 			"--metrics-bind-address=:9443", "--metrics-secure=true", "--metrics-cert-dir=/etc/obstack/metrics-certs",
 			"--webhook-bind-address=:10260", "--webhook-cert-dir=/etc/obstack/webhook-certs",
 			"--watch-namespaces=team-a", "--health-probe-bind-address=:8081",
@@ -40,7 +47,9 @@ func TestArguments(t *testing.T) {
 		"minimal": {
 			"--log-format=json", "--log-level=info", "--leader-elect=false", "--max-concurrent-reconciles=8",
 			"--max-concurrent-rollouts=20",
-			"--exporter-image=ghcr.io/obstack/obstack:" + appVersion(t), "--metrics-bind-address=0",
+			"--exporter-image=ghcr.io/obstack/obstack:" + appVersion(t),
+			"--proof-interval=1m", "--dashboard-proof-interval=10m", "--sentry-proof-interval=8h",
+			"--sentry-hosts=sentry.io,*.sentry.io", "--pod-labels=" + podLabels, "--metrics-bind-address=0",
 		},
 	}
 	for name, want := range cases {

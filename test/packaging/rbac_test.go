@@ -43,6 +43,9 @@ func TestWithoutInjectionTheRightsForItAreNotGranted(t *testing.T) {
 			for _, rule := range rules {
 				_, resource, _ := strings.Cut(rule, " ")
 				resource, _, _ = strings.Cut(resource, " ")
+				if rule == "core pods list []" { // proofs look for exporters and sidecars
+					continue
+				}
 				if slices.Contains([]string{
 					"pods", "namespaces", "statefulsets", "daemonsets", "jobs", "cronjobs", "mutatingwebhookconfigurations",
 				}, resource) {

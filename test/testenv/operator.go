@@ -80,7 +80,7 @@ func StartOperator(plane *ControlPlane, binary, name string, flags ...string) (*
 	cmd := OperatorCommand(binary, append([]string{
 		"--kubeconfig=" + kubeconfig, "--log-format=console",
 		"--health-probe-bind-address=" + health, "--metrics-bind-address=" + metrics, "--metrics-secure=false",
-		"--pprof-bind-address=" + pprof,
+		"--pprof-bind-address=" + pprof, "--dashboard-proof-interval=0", // There is no Grafana.
 	}, flags...)...)
 	process, err := plane.StartProcess(name, cmd)
 	if err != nil {

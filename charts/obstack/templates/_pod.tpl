@@ -6,6 +6,15 @@
 - --max-concurrent-reconciles={{ .Values.maxConcurrentReconciles }}
 - --max-concurrent-rollouts={{ .Values.maxConcurrentRollouts }}
 - --exporter-image={{ default (include "obstack.image" .) .Values.exporter.image }}
+{{- with .Values.proofs }}
+- --proof-interval={{ .interval }}
+- --dashboard-proof-interval={{ .dashboardInterval }}
+- --sentry-proof-interval={{ .sentryInterval }}
+- --sentry-hosts={{ join "," .sentryHosts }}
+{{- end }}
+{{- $labels := list }}
+{{- range $key, $value := include "obstack.selectorLabels" . | fromYaml }}{{ $labels = append $labels (printf "%s=%s" $key $value) }}{{ end }}
+- --pod-labels={{ join "," $labels }}
 {{- if .Values.metrics.enabled }}
 - --metrics-bind-address=:{{ .Values.metrics.port }}
 - --metrics-secure={{ .Values.metrics.secure }}

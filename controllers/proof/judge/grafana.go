@@ -151,3 +151,9 @@ func wanted(stack *obsv1.ObservabilityStack, sidecars []Sidecar) string {
 	}
 	return strings.Join(texts, "; ")
 }
+
+// Equal reports whether another sidecar looks for the same.
+func (s Sidecar) Equal(other Sidecar) bool {
+	return s.Namespace == other.Namespace && s.Label == other.Label && s.Value == other.Value &&
+		slices.Equal(s.Namespaces, other.Namespaces)
+}

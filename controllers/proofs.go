@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/platform"
+	"obstack.dev/obstack/controllers/proof"
+)
+
+// ProofOptions say whom the operator asks whether what it wrote works, and how often: never, if an
+// interval is 0.
+type ProofOptions struct {
+	// Interval of Prometheus and the task exporters.
+	Interval time.Duration
+	// DashboardInterval of Grafana and its sidecars.
+	DashboardInterval time.Duration
+	// SentryInterval of DSNs that have not changed.
+	SentryInterval time.Duration
+	// SentryHosts may be asked about DSNs beside those of platforms.
+	SentryHosts []string
+	// PodLabels are those of the operator's Pods; none if they are not known.
+	PodLabels map[string]string
+}
+
+// proofs adds to a manager what asks beside the passes.
+func proofs(mgr ctrl.Manager, opts Options, store *proof.Store, backends *platform.Backends) error {
+	resolver := platform.Resolver{Reader: mgr.GetClient()}
+	platformOf := func(
+		ctx context.Context, stack *obsv1.ObservabilityStack,
+	) (string, *obsv1.ObservabilityPlatformSpec, error) {
+		found, err := resolver.For(ctx, stack)
+		return found.Name, found.Spec, err
+	}
+	cluster := proof.Cluster{
+		Live: mgr.GetAPIReader(), Requests: proof.NewRequests(), Namespaces: slices.Sorted(maps.Keys(opts.Namespaces)),
+	}
+	sources := []struct {
+		interval time.Duration
+		source   manager.Runnable
+	}{
+		{opts.Proofs.Interval, &proof.Exporters{
+			Reader: mgr.GetClient(), Cluster: cluster, Store: store, Image: opts.ExporterImage, Interval: opts.Proofs.Interval,
+		}},
+		{opts.Proofs.DashboardInterval, &proof.Grafana{
+			Reader: mgr.GetClient(), Cluster: cluster, Store: store, Platform: platformOf, Servers: backends.Grafana,
+			Interval: opts.Proofs.DashboardInterval,
+		}},
+		{opts.Proofs.SentryInterval, &proof.Sentry{
+			Reader: mgr.GetClient(), Cluster: cluster, Store: store, Platform: platformOf, Hosts: opts.Proofs.SentryHosts,
+			Interval: opts.Proofs.SentryInterval,
+		}},
+	}
+	for _, s := range sources {
+		if s.interval == 0 {
+			continue
+		}
+		if err := mgr.Add(s.source); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// operatorPeer is how a NetworkPolicy names the operator's Pods; nil if it cannot.
+func operatorPeer(opts Options) *networkingv1.NetworkPolicyPeer {
+	if opts.Namespace == "" || len(opts.Proofs.PodLabels) == 0 {
+		return nil
+	}
+	return &networkingv1.NetworkPolicyPeer{
+		NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{
+			"kubernetes.io/metadata.name": opts.Namespace,
+		}},
+		PodSelector: &metav1.LabelSelector{MatchLabels: opts.Proofs.PodLabels},
+	}
+}
