@@ -34,7 +34,9 @@ type ProofOptions struct {
 }
 
 // proofs adds to a manager what asks beside the passes.
-func proofs(mgr ctrl.Manager, opts Options, store *proof.Store, backends *platform.Backends) error {
+func proofs(
+	mgr ctrl.Manager, opts Options, store *proof.Store, backends *platform.Backends, addresses *proof.Addresses,
+) error {
 	resolver := platform.Resolver{Reader: mgr.GetClient()}
 	platformOf := func(
 		ctx context.Context, stack *obsv1.ObservabilityStack,
@@ -45,6 +47,7 @@ func proofs(mgr ctrl.Manager, opts Options, store *proof.Store, backends *platfo
 	cluster := proof.Cluster{
 		Live: mgr.GetAPIReader(), Requests: proof.NewRequests(), Namespaces: slices.Sorted(maps.Keys(opts.Namespaces)),
 	}
+	addresses.Cluster = cluster
 	sources := []struct {
 		interval time.Duration
 		source   manager.Runnable
@@ -52,6 +55,7 @@ func proofs(mgr ctrl.Manager, opts Options, store *proof.Store, backends *platfo
 		{opts.Proofs.Interval, &proof.Exporters{
 			Reader: mgr.GetClient(), Cluster: cluster, Store: store, Image: opts.ExporterImage, Interval: opts.Proofs.Interval,
 		}},
+		{opts.Proofs.Interval, addresses},
 		{opts.Proofs.DashboardInterval, &proof.Grafana{
 			Reader: mgr.GetClient(), Cluster: cluster, Store: store, Platform: platformOf, Servers: backends.Grafana,
 			Interval: opts.Proofs.DashboardInterval,

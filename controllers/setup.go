@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -78,14 +77,60 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	}
 	namespaces := slices.Sorted(maps.Keys(opts.Namespaces))
 	kinds := &capabilities.Reconciler{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Cache: mgr.GetCache(),
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(),
 		Kinds: stack.NewKinds(), Requests: make(chan event.GenericEvent),
 	}
 	if len(namespaces) > 0 {
 		kinds.Namespace = namespaces[0]
 	}
 	store := &proof.Store{Changed: make(chan event.GenericEvent)}
-	stacks := &stack.Reconciler{
+	selecting, addresses, err := selecting(mgr, kinds.Kinds, opts)
+	if err != nil {
+		return err
+	}
+	stacks := newStacks(mgr, namespaces, opts)
+	stacks.Kinds, stacks.Proofs, stacks.Cluster = kinds.Kinds, store, selecting
+	var injector *injection.Injector
+	if opts.Webhooks || opts.Policy != "" {
+		engine := &injection.Engine{
+			Live: mgr.GetAPIReader(), Policy: opts.Policy, Webhooks: opts.Webhooks, Now: time.Now,
+		}
+		if injector, err = injection.New(ctx, mgr, engine, opts.Namespaces, opts.MaxConcurrentRollouts); err != nil {
+			return err
+		}
+		stacks.Injection = injector
+	}
+	controller, err := stacks.SetupWithManager(mgr, stack.Options{
+		MaxConcurrentReconciles: opts.MaxConcurrentReconciles, Wrap: opts.Wrap,
+		Requests: []chan event.GenericEvent{kinds.Requests, store.Changed, addresses.Changed},
+	})
+	if err != nil {
+		return err
+	}
+	if injector != nil {
+		err := errors.Join(injector.Watch(mgr, controller), injector.SetupWithManager(mgr, opts.MaxConcurrentReconciles),
+			collect(mgr, stacks.Settings, injector))
+		if err != nil {
+			return err
+		}
+	}
+	if err := follow(mgr, kinds, stacks, selecting, controller); err != nil {
+		return err
+	}
+	backends, err := platforms(mgr, opts)
+	if err != nil {
+		return err
+	}
+	if err := proofs(mgr, opts, store, backends, addresses); err != nil {
+		return err
+	}
+	stack.RegisterMetrics(mgr.GetClient())
+	return kinds.SetupWithManager(ctx, mgr)
+}
+
+// newStacks makes the reconciler of stacks in those namespaces, all if there are none.
+func newStacks(mgr ctrl.Manager, namespaces []string, opts Options) *stack.Reconciler {
+	return &stack.Reconciler{
 		Client: mgr.GetClient(),
 		Engine: &apply.Engine{
 			Client: mgr.GetClient(), Live: mgr.GetAPIReader(),
@@ -100,50 +145,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 		Values: &stack.ValueReader{
 			Metadata: mgr.GetCache(), Live: mgr.GetAPIReader(), Namespaces: namespaces,
 		},
-		Kinds:         kinds.Kinds,
-		Proofs:        store,
 		Now:           time.Now,
 		Events:        mgr.GetEventRecorder("obstack"),
 		ExporterImage: opts.ExporterImage,
 		Operator:      operatorPeer(opts),
 	}
-	var injector *injection.Injector
-	if opts.Webhooks || opts.Policy != "" {
-		engine := &injection.Engine{
-			Live: mgr.GetAPIReader(), Policy: opts.Policy, Webhooks: opts.Webhooks, Now: time.Now,
-		}
-		var err error
-		if injector, err = injection.New(ctx, mgr, engine, opts.Namespaces, opts.MaxConcurrentRollouts); err != nil {
-			return err
-		}
-		stacks.Injection = injector
-	}
-	controller, err := stacks.SetupWithManager(mgr, stack.Options{
-		MaxConcurrentReconciles: opts.MaxConcurrentReconciles, Wrap: opts.Wrap,
-		Requests: []chan event.GenericEvent{kinds.Requests, store.Changed},
-	})
-	if err != nil {
-		return err
-	}
-	if injector != nil {
-		err := errors.Join(injector.Watch(mgr, controller), injector.SetupWithManager(mgr, opts.MaxConcurrentReconciles),
-			collect(mgr, stacks.Settings, injector))
-		if err != nil {
-			return err
-		}
-	}
-	kinds.Watch = func(ctx context.Context, kind schema.GroupVersionKind) error {
-		return stacks.WatchChildren(ctx, mgr, controller, kind)
-	}
-	backends, err := platforms(mgr, opts)
-	if err != nil {
-		return err
-	}
-	if err := proofs(mgr, opts, store, backends); err != nil {
-		return err
-	}
-	stack.RegisterMetrics(mgr.GetClient())
-	return kinds.SetupWithManager(ctx, mgr)
 }
 
 // platforms keeps the status of platforms, and returns whom they name.

@@ -18,6 +18,7 @@ import (
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/desired"
+	"obstack.dev/obstack/test/testenv"
 )
 
 const testDSN = "https://f00dfeed@o1.ingest.sentry.example/42"
@@ -28,6 +29,9 @@ func fullStack(t *testing.T) *obsv1.ObservabilityStack {
 	ns := namespace(t)
 	create(t, secret(ns, "shop-sentry", "dsn", testDSN))
 	create(t, secret(ns, "shop-redis", "url", "redis://:hunter2@redis:6379/0"))
+	for _, name := range []string{"api", "worker"} {
+		create(t, testenv.Service(ns, name, map[string]string{"app": name}, "http"))
+	}
 	stack := &obsv1.ObservabilityStack{
 		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "shop"},
 		Spec: obsv1.ObservabilityStackSpec{

@@ -115,6 +115,14 @@ const (
 	ReasonRateLimited = "RateLimited"
 	// ReasonHostNotAllowed: the DSN's host is not one that may be asked.
 	ReasonHostNotAllowed = "HostNotAllowed"
+	// ReasonNotSelected: no Prometheus selects a ServiceMonitor or PrometheusRule of the stack.
+	ReasonNotSelected = "NotSelected"
+	// ReasonNoService: a monitor selects no Service.
+	ReasonNoService = "NoService"
+	// ReasonPortNotFound: no Service of a monitor has a port of that name.
+	ReasonPortNotFound = "PortNotFound"
+	// ReasonNoReadyAddress: nothing that is ready stands behind the Services of a monitor.
+	ReasonNoReadyAddress = "NoReadyAddress"
 	// ReasonDisabled: Sentry is off, because the DSN is empty.
 	ReasonDisabled = "Disabled"
 	// ReasonSecretNotFound: a Secret that the spec refers to does not exist.

@@ -20,6 +20,8 @@ type MetricsSpec struct {
 	// labels are added to every ServiceMonitor and PrometheusRule of the stack,
 	// so that the cluster's Prometheus selects them. kube-prometheus-stack wants
 	// {"release": "<name of its Helm release>"}. The platform's are added to them.
+	// Absent, there too: what the cluster's only Prometheus wants, if that is
+	// nothing but labels; status.discovered says so.
 	// +optional
 	Labels Labels `json:"labels,omitempty"`
 }

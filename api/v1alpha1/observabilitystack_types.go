@@ -160,6 +160,10 @@ type ObservabilityStackStatus struct {
 	// +optional
 	Workloads *WorkloadsStatus `json:"workloads,omitempty"`
 
+	// discovered is what was found in the cluster where the spec says nothing. Absent: nothing was.
+	// +optional
+	Discovered *DiscoveredStatus `json:"discovered,omitempty"`
+
 	// parts says of each monitor, broker, dashboard and SLO, of the alerts and of each DSN how much
 	// is known of it.
 	// +optional

@@ -232,7 +232,17 @@ func (p *Pass) Incomplete() bool { return len(p.failed) > 0 }
 // will show it any more: another pass has to look.
 func (p *Pass) Raced() bool { return p.raced }
 
+// Labels are those that an object has now, which may be more than were applied; nil if it is not
+// there.
+func (p *Pass) Labels(key Key) map[string]string {
+	if live, ok := p.live[key]; ok {
+		return live.Labels
+	}
+	return nil
+}
+
 func (p *Pass) settle(req *request, response *metav1.PartialObjectMetadata) {
+	p.live[req.key] = response
 	before := p.engine.store(p.owner.GetUID(), req.key, newRecord(req.hash, response))
 	if before.seen != "" && newer(before.seen, response.ResourceVersion) {
 		p.raced = true

@@ -9,10 +9,10 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -27,13 +27,12 @@ import (
 // stack looked at again.
 type Reconciler struct {
 	client.Client
-	// Live reads from the API server, of Namespace if it may read nothing else.
+	// Live reads from the API server, children in Namespace if it may read them nowhere else.
 	Live      client.Reader
 	Namespace string
-	Cache     cache.Cache
 	Kinds     *Kinds
-	// Watch starts watching the children of a kind.
-	Watch func(context.Context, schema.GroupVersionKind) error
+	// Watch starts watching the objects of a kind, and Stop stops it.
+	Watch, Stop func(context.Context, schema.GroupVersionKind) error
 	// Requests takes the stacks to look at again.
 	Requests chan event.GenericEvent
 }
@@ -41,14 +40,14 @@ type Reconciler struct {
 // SetupWithManager registers the controller. What is served already is known before
 // the first pass, so that a restart does not report MissingAPI for a moment.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
-	for name, kind := range r.Kinds.Optional {
+	for name, kind := range r.Kinds.all() {
 		if err := r.watchInstalled(ctx, name, kind); err != nil {
 			// The manager would wait for this kind and then end. The controller tries it again.
 			mgr.GetLogger().Error(err, "Could not start watching a kind", "kind", kind.Kind)
 		}
 	}
 	optional := predicate.NewPredicateFuncs(func(obj client.Object) bool {
-		_, ok := r.Kinds.Optional[obj.GetName()]
+		_, ok := r.Kinds.all()[obj.GetName()]
 		return ok
 	})
 	err := ctrl.NewControllerManagedBy(mgr).
@@ -65,9 +64,9 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 // servingDelay is how long a new CustomResourceDefinition is given to be served.
 const servingDelay = time.Second
 
-// Reconcile looks at one CustomResourceDefinition, named as in Kinds.Optional.
+// Reconcile looks at one CustomResourceDefinition.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	kind, ok := r.Kinds.Optional[req.Name]
+	kind, ok := r.Kinds.all()[req.Name]
 	if !ok {
 		return ctrl.Result{}, nil
 	}
@@ -113,7 +112,11 @@ func (r *Reconciler) watchInstalled(ctx context.Context, name string, kind schem
 // watchServed starts watching the objects of a kind if the cluster serves it, and lets obstack
 // list it.
 func (r *Reconciler) watchServed(ctx context.Context, kind schema.GroupVersionKind) error {
-	err := r.Live.List(ctx, metadata.ListOf(kind), client.Limit(1), client.InNamespace(r.Namespace))
+	namespace := r.Namespace
+	if r.Kinds.IsRead(kind) {
+		namespace = metav1.NamespaceAll
+	}
+	err := r.Live.List(ctx, metadata.ListOf(kind), client.Limit(1), client.InNamespace(namespace))
 	switch {
 	case meta.IsNoMatchError(err), apierrors.IsNotFound(err): // Of a kind that is gone the client still knows the path.
 		return nil
@@ -129,7 +132,7 @@ func (r *Reconciler) watchServed(ctx context.Context, kind schema.GroupVersionKi
 
 func (r *Reconciler) stop(ctx context.Context, kind schema.GroupVersionKind) error {
 	r.Kinds.Set(kind, false)
-	if err := r.Cache.RemoveInformer(ctx, metadata.Of(kind)); err != nil {
+	if err := r.Stop(ctx, kind); err != nil {
 		return fmt.Errorf("stop watching %s: %w", kind.Kind, err)
 	}
 	ctrl.LoggerFrom(ctx).Info("Stopped watching a kind that was removed", "kind", kind.Kind)

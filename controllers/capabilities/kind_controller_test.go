@@ -5,6 +5,7 @@ package capabilities
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,9 +19,15 @@ type widgets struct {
 	client.Reader
 	err        error
 	definition error
+	// listed are the namespaces in which they were.
+	listed []string
 }
 
-func (w *widgets) List(context.Context, client.ObjectList, ...client.ListOption) error { return w.err }
+func (w *widgets) List(_ context.Context, _ client.ObjectList, opts ...client.ListOption) error {
+	options := (&client.ListOptions{}).ApplyOptions(opts)
+	w.listed = append(w.listed, options.Namespace)
+	return w.err
+}
 
 func (w *widgets) Get(context.Context, client.ObjectKey, client.Object, ...client.GetOption) error {
 	return w.definition
@@ -55,5 +62,30 @@ func TestReconcilerWatchesNoKindThatCannotBeListed(t *testing.T) {
 				t.Errorf("error = %v, %d watches, served: %t; want %+v", err, watches, r.Kinds.Serves(widget), tc)
 			}
 		})
+	}
+}
+
+// An operator of some namespaces has its children there, and reads what selects them all over.
+func TestReconcilerListsChildrenWhereTheyMayBe(t *testing.T) {
+	child := schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Child"}
+	reader := schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Reader"}
+	live := &widgets{}
+	r := &Reconciler{
+		Live: live, Namespace: "shop", Watch: func(context.Context, schema.GroupVersionKind) error { return nil },
+		Kinds: &Kinds{
+			Optional: map[string]schema.GroupVersionKind{"children.example.com": child},
+			Read:     map[string]schema.GroupVersionKind{"readers.example.com": reader},
+		},
+	}
+	for _, kind := range []schema.GroupVersionKind{child, reader} {
+		if err := r.watchServed(t.Context(), kind); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !slices.Equal(live.listed, []string{"shop", ""}) {
+		t.Errorf("listed in namespaces %q, want the own for children and all for others", live.listed)
+	}
+	if served := r.Kinds.Served(); !slices.Equal(served, []schema.GroupVersionKind{child}) {
+		t.Errorf("the kinds of children are %v, want %v alone", served, child)
 	}
 }

@@ -5,6 +5,7 @@
 package capabilities
 
 import (
+	"maps"
 	"slices"
 	"sync"
 
@@ -17,9 +18,23 @@ type Kinds struct {
 	Builtin []schema.GroupVersionKind
 	// Optional come with other operators; by the names of their CustomResourceDefinitions.
 	Optional map[string]schema.GroupVersionKind
+	// Read are optional kinds, likewise, whose objects are no children and are read alone.
+	Read map[string]schema.GroupVersionKind
 
 	mu     sync.RWMutex
 	served map[schema.GroupVersionKind]bool
+}
+
+// all are the optional kinds, by the names of their CustomResourceDefinitions.
+func (k *Kinds) all() map[string]schema.GroupVersionKind {
+	all := maps.Clone(k.Optional)
+	maps.Copy(all, k.Read)
+	return all
+}
+
+// IsRead reports whether a kind is one of Read.
+func (k *Kinds) IsRead(kind schema.GroupVersionKind) bool {
+	return slices.Contains(slices.Collect(maps.Values(k.Read)), kind)
 }
 
 // Served lists the kinds of children that can be read and written.

@@ -42,6 +42,9 @@ type Inputs struct {
 	Versions []SettingsVersion
 	// Workloads are those that take their settings from the stack; nil if injection is off.
 	Workloads *Workloads
+	// Discovered are the labels by which the cluster's only Prometheus selects, where the spec names
+	// none; nil if none were discovered.
+	Discovered *obsv1.DiscoveredStatus
 	// MissingAPIs are the kinds that the cluster does not serve.
 	MissingAPIs map[schema.GroupKind]bool
 }

@@ -4,6 +4,7 @@ package desired
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -38,7 +39,7 @@ func metrics(stack *obsv1.ObservabilityStack, in Inputs) Output {
 			redirected = append(redirected, monitors[i].Name)
 		}
 	}
-	out := available(objects, count(len(monitors), "ServiceMonitor")+" in place")
+	out := available(objects, count(len(monitors), "ServiceMonitor")+" in place"+in.whence(stack))
 	if len(redirected) > 0 {
 		out = unavailable(objects, obsv1.ReasonInvalidRelabeling, fmt.Sprintf("of monitor %s, relabelings that could "+
 			"change what Prometheus scrapes are left out: remove labelmap, and each targetLabel that begins with __ and "+
@@ -46,6 +47,19 @@ func metrics(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	}
 	out.Covered = count(len(monitors), "monitor")
 	return out
+}
+
+// whence says which labels of ServiceMonitors were discovered, and where.
+func (in *Inputs) whence(stack *obsv1.ObservabilityStack) string {
+	if NamesLabels(stack) || in.Discovered == nil || in.Discovered.ServiceMonitors == nil {
+		return ""
+	}
+	found := in.Discovered.ServiceMonitors
+	pairs := make([]string, 0, len(found.Labels))
+	for _, key := range slices.Sorted(maps.Keys(found.Labels)) {
+		pairs = append(pairs, key+"="+string(found.Labels[key]))
+	}
+	return fmt.Sprintf(", with the labels %s that Prometheus %s wants", strings.Join(pairs, ","), found.From)
 }
 
 func monitorsOf(stack *obsv1.ObservabilityStack) []obsv1.Monitor {
@@ -80,7 +94,7 @@ func serviceMonitor(
 	endpoint.BasicAuth = monitor.BasicAuth
 	endpoint.Authorization = monitor.Authorization
 	return &monitoringv1.ServiceMonitor{
-		ObjectMeta: objectMeta(stack, componentMetrics, monitorName(stack, monitor.Name), prometheusLabels(stack)),
+		ObjectMeta: objectMeta(stack, componentMetrics, monitorName(stack, monitor.Name), in.monitorLabels(stack)),
 		Spec: monitoringv1.ServiceMonitorSpec{
 			Selector:    monitor.Selector,
 			SampleLimit: monitor.SampleLimit,

@@ -4,6 +4,7 @@ package desired
 
 import (
 	"maps"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -51,23 +52,72 @@ func objectMeta(stack *obsv1.ObservabilityStack, component, name string,
 	for key, value := range extra {
 		labels[key] = string(value)
 	}
-	maps.Copy(labels, map[string]string{
-		"app.kubernetes.io/name":     "obstack-" + component,
-		"app.kubernetes.io/instance": stack.Name,
-		"app.kubernetes.io/part-of":  "obstack",
-		obsv1.LabelManagedBy:         obsv1.ManagedBy,
-		obsv1.LabelComponent:         component,
-		obsv1.LabelStack:             stack.Name,
-		obsv1.LabelStackNamespace:    stack.Namespace,
-	})
+	maps.Copy(labels, CommonLabels(stack))
+	labels["app.kubernetes.io/name"], labels[obsv1.LabelComponent] = "obstack-"+component, component
 	return metav1.ObjectMeta{Namespace: stack.Namespace, Name: name, Labels: labels}
 }
 
-// prometheusLabels are the labels by which the cluster's Prometheus selects
-// ServiceMonitors and PrometheusRules.
-func prometheusLabels(stack *obsv1.ObservabilityStack) map[string]obsv1.LabelValue {
-	if stack.Spec.Metrics == nil {
-		return nil
+// CommonLabels are those that all children of a stack have, whatever their part.
+func CommonLabels(stack *obsv1.ObservabilityStack) map[string]string {
+	return map[string]string{
+		"app.kubernetes.io/instance": stack.Name,
+		"app.kubernetes.io/part-of":  "obstack",
+		obsv1.LabelManagedBy:         obsv1.ManagedBy,
+		obsv1.LabelStack:             stack.Name,
+		obsv1.LabelStackNamespace:    stack.Namespace,
 	}
-	return stack.Spec.Metrics.Labels
+}
+
+// Part returns which part of the stack an object of metrics, tasks, alerts or SLOs belongs to.
+func Part(stack *obsv1.ObservabilityStack, obj metav1.Object) (kind obsv1.PartKind, name string, ok bool) {
+	kinds := map[string]struct {
+		kind   obsv1.PartKind
+		prefix string
+	}{
+		componentMetrics: {obsv1.PartMonitor, monitorName(stack, "")},
+		componentTasks:   {obsv1.PartBroker, exporterName(stack, "")},
+		componentSLOs:    {obsv1.PartSLO, sloName(stack, "")},
+	}
+	component := obj.GetLabels()[obsv1.LabelComponent]
+	if component == componentAlerts {
+		return obsv1.PartAlerts, AlertsPart, true
+	}
+	part := kinds[component]
+	name, ok = strings.CutPrefix(obj.GetName(), part.prefix)
+	return part.kind, name, ok && part.prefix != ""
+}
+
+// AlertsPart is the name of the alerts in the status.
+const AlertsPart = "alerts"
+
+// monitorLabels and ruleLabels are the labels by which the cluster's Prometheus selects
+// ServiceMonitors and PrometheusRules.
+func (in *Inputs) monitorLabels(stack *obsv1.ObservabilityStack) map[string]obsv1.LabelValue {
+	if in.Discovered == nil {
+		return prometheusLabels(stack, nil)
+	}
+	return prometheusLabels(stack, in.Discovered.ServiceMonitors)
+}
+
+func (in *Inputs) ruleLabels(stack *obsv1.ObservabilityStack) map[string]obsv1.LabelValue {
+	if in.Discovered == nil {
+		return prometheusLabels(stack, nil)
+	}
+	return prometheusLabels(stack, in.Discovered.PrometheusRules)
+}
+
+// prometheusLabels are those of the spec, or else those that were discovered.
+func prometheusLabels(stack *obsv1.ObservabilityStack, discovered *obsv1.DiscoveredLabels) map[string]obsv1.LabelValue {
+	if NamesLabels(stack) {
+		return stack.Spec.Metrics.Labels
+	}
+	if discovered != nil {
+		return discovered.Labels
+	}
+	return nil
+}
+
+// NamesLabels reports whether the spec names the labels by which a Prometheus selects.
+func NamesLabels(stack *obsv1.ObservabilityStack) bool {
+	return stack.Spec.Metrics != nil && len(stack.Spec.Metrics.Labels) > 0
 }

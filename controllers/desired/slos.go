@@ -47,7 +47,7 @@ func slos(stack *obsv1.ObservabilityStack, in Inputs) Output {
 			continue
 		}
 		objects = append(objects, &monitoringv1.PrometheusRule{
-			ObjectMeta: objectMeta(stack, componentSLOs, sloName(stack, slo.Name), prometheusLabels(stack)),
+			ObjectMeta: objectMeta(stack, componentSLOs, sloName(stack, slo.Name), in.ruleLabels(stack)),
 			Spec:       monitoringv1.PrometheusRuleSpec{Groups: sloGroups(slo, measured)},
 		})
 	}

@@ -61,6 +61,8 @@ type caseInputs struct {
 		Available []string `json:"available"`
 		// Workloads are those that name the stack; absent if injection is off.
 		Workloads *Workloads `json:"workloads"`
+		// Discovered are labels that the cluster's only Prometheus wants.
+		Discovered *obsv1.DiscoveredStatus `json:"discovered"`
 		// MissingAPIs are kinds that the cluster does not serve.
 		MissingAPIs []string `json:"missingAPIs"`
 		// Platform is what stands behind the stack.
@@ -122,6 +124,7 @@ func inputsOf(stack *obsv1.ObservabilityStack, given caseInputs) Inputs {
 		MissingAPIs: map[schema.GroupKind]bool{},
 		Workloads:   given.Inputs.Workloads,
 		Platform:    given.Inputs.Platform,
+		Discovered:  given.Inputs.Discovered,
 	}
 	if in.ExporterImage == "" {
 		in.ExporterImage = "obstack.example/obstack:v1.0.0"

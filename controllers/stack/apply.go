@@ -11,6 +11,7 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/apply"
 	"obstack.dev/obstack/controllers/desired"
+	"obstack.dev/obstack/controllers/proof/judge"
 )
 
 // outcome is what became of a plan.
@@ -18,6 +19,8 @@ type outcome struct {
 	results []result
 	// elsewhere is what became of the settings for which no condition speaks.
 	elsewhere result
+	// selected says what of the stack the cluster's objects select.
+	selected []judge.Finding
 }
 
 // result is what became of one component in this pass.
@@ -65,6 +68,7 @@ func (r *Reconciler) apply(ctx context.Context, stack *obsv1.ObservabilityStack,
 		held[p.Name] = done.Hold
 		applied.results = append(applied.results, done)
 	}
+	applied.selected = selected(stack, plan, pass)
 	if pass.Incomplete() { // That is a condition of no part which does not want such a kind.
 		applied.results = append(applied.results, result{recheck: recheckAfter})
 	}

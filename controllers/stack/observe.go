@@ -30,6 +30,8 @@ type observation struct {
 	workloads *policy.State
 	// evidence says which parts of the stack work.
 	evidence judge.Evidence
+	// cluster is what objects of the cluster select; nil if nobody reads it.
+	cluster *judge.Cluster
 }
 
 // observe reads and writes nothing. The stack has the defaults of the platform.
@@ -68,6 +70,9 @@ func (r *Reconciler) observe(
 			return observed, fmt.Errorf("read Deployment %s: %w", name, err)
 		}
 		observed.inputs.Rollouts[name] = desired.Rollout{Available: rolledOut(deployment)}
+	}
+	if err := r.observeCluster(ctx, stack, &observed); err != nil {
+		return observed, err
 	}
 	observed.evidence = r.Proofs.Evidence(stack)
 	observed.inputs.Values, observed.unread = r.Values.Values(ctx, stack, sources)

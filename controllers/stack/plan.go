@@ -22,6 +22,10 @@ type plan struct {
 	// provable are the parts of the stack that can be shown to work, and evidence says which do.
 	provable []judge.Part
 	evidence judge.Evidence
+	// cluster is what objects of the cluster select, nil if nobody reads it, and discovered what was
+	// found there.
+	cluster    *judge.Cluster
+	discovered *obsv1.DiscoveredStatus
 }
 
 // part is what one component wants.
@@ -33,6 +37,7 @@ type part struct {
 // newPlan decides what a stack needs.
 func newPlan(stack *obsv1.ObservabilityStack, observed observation, settings written) plan {
 	p := plan{settings: settings, provable: judge.Parts(stack), evidence: observed.evidence}
+	p.cluster, p.discovered = observed.cluster, observed.inputs.Discovered
 	in := observed.inputs
 	in.Settings = settings.Settings
 	if observed.workloads != nil {

@@ -45,6 +45,8 @@ type Reconciler struct {
 	Kinds *capabilities.Kinds
 	// Events records for users the conditions that change.
 	Events events.EventRecorder
+	// Cluster reads what selects the children of stacks; nil if nothing does.
+	Cluster Cluster
 	// Injection brings settings to workloads; nil if it is off.
 	Injection Injection
 	// Proofs are what was found out beside the passes.
@@ -58,6 +60,12 @@ type Reconciler struct {
 
 	// written holds, by UID, the resource version over which a stack's status was written last.
 	written sync.Map
+}
+
+// Cluster is what a pass needs of what reads the cluster's own objects.
+type Cluster interface {
+	// Observe reads, from memory, what they say about a stack.
+	Observe(ctx context.Context, stack *obsv1.ObservabilityStack) (judge.Cluster, error)
 }
 
 // Injection is what a pass needs of what brings settings to workloads.

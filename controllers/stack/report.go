@@ -85,6 +85,7 @@ func setStatus(stack *obsv1.ObservabilityStack, plan plan, done outcome, now tim
 		status.ConfigHash = plan.settings.Hash(desired.Variant{Env: true})
 		status.ConfigHashWithoutEnv = plan.settings.Hash(desired.Variant{})
 		status.Projects = plan.settings.Projects()
+		status.Discovered = plan.discovered
 	}
 	status.Workloads = nil
 	if plan.workloads == nil {
@@ -100,7 +101,7 @@ func setParts(status *obsv1.ObservabilityStackStatus, plan plan, done outcome) {
 	written := func(kind obsv1.PartKind) bool {
 		return done.of(judge.ConditionOf(kind)).Status == metav1.ConditionTrue
 	}
-	status.Parts = judge.Judge(plan.provable, written, plan.evidence.Findings)
+	status.Parts = judge.Judge(plan.provable, written, slices.Concat(plan.evidence.Findings, done.selected))
 }
 
 // partsOf are those that a condition speaks for.

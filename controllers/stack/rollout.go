@@ -18,7 +18,8 @@ import (
 // of applying, but for the result of injection.
 func (r *Reconciler) rollout(ctx context.Context, stack *obsv1.ObservabilityStack, plan plan,
 	applied outcome) (outcome, error) {
-	done := outcome{results: slices.Clone(applied.results), elsewhere: applied.elsewhere}
+	done := applied
+	done.results = slices.Clone(applied.results)
 	injected := done.of(obsv1.InjectionReady)
 	if plan.workloads == nil {
 		return done, nil

@@ -38,7 +38,7 @@ func newStack(namespace, name string) *obsv1.ObservabilityStack {
 }
 
 func monitor(name string) obsv1.Monitor {
-	return obsv1.Monitor{Name: name, Selector: metav1.LabelSelector{MatchLabels: map[string]string{"app": name}}}
+	return obsv1.Monitor{Name: name, Selector: metav1.LabelSelector{MatchLabels: shopLabels}}
 }
 
 // brokerSecret is in each namespace.
@@ -63,7 +63,10 @@ func childrenOf(stack *obsv1.ObservabilityStack) []string {
 	return children
 }
 
-// namespace makes a namespace with the Secret that the stacks refer to.
+// shopLabels are those of the Service that all monitors select.
+var shopLabels = map[string]string{"app": "shop"}
+
+// namespace makes a namespace with the Secret that the stacks refer to, and the Service.
 func (p *plane) namespace(t *testing.T) string {
 	t.Helper()
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "faults-"}}
@@ -72,6 +75,7 @@ func (p *plane) namespace(t *testing.T) string {
 		ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: brokerSecret},
 		Data:       map[string][]byte{"url": []byte("redis://:hunter2@redis:6379/0")},
 	})
+	testenv.Create(t, p.api, testenv.Service(ns.Name, "shop", shopLabels, "http"))
 	// Another test's operator must find none of this one's stacks.
 	t.Cleanup(func() { p.wipe(t, ns.Name) })
 	return ns.Name

@@ -117,6 +117,7 @@ type application struct {
 	stack     *obsv1.ObservabilityStack
 	broker    *corev1.Secret
 	grafana   *corev1.Pod
+	service   *corev1.Service
 	workloads []client.Object
 }
 
@@ -128,7 +129,9 @@ func (s *server) stackComes(t *testing.T, operator *testenv.Process, name string
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "broker"},
 		Data:       map[string][]byte{"url": []byte("redis://redis:6379/0")},
 	}
+	service := testenv.Service(namespace, name, map[string]string{"app": "shop"}, "http")
 	testenv.Create(t, s, broker)
+	testenv.Create(t, s, service)
 	// Older than the stack: the webhooks do not know what to write into them yet.
 	workloads := workloads(t, namespace, name)
 	for _, workload := range workloads {
@@ -148,7 +151,7 @@ func (s *server) stackComes(t *testing.T, operator *testenv.Process, name string
 		return tasks != nil && tasks.Reason == obsv1.ReasonRollingOut && len(notTrue(stack)) == 3 && s.stamped(t, workloads)
 	})
 	s.injects(t, operator, stack)
-	return application{stack, broker, grafana, workloads}
+	return application{stack, broker, grafana, service, workloads}
 }
 
 // grafanaPod has the sidecar that takes the dashboards.
@@ -180,7 +183,7 @@ func (s *server) stackGoes(t *testing.T, operator *testenv.Process, app applicat
 	if !apierrors.IsNotFound(err) {
 		t.Errorf("the task exporter that is no longer wanted: %v, want it gone", err)
 	}
-	for _, object := range []client.Object{stack, app.broker, app.grafana} {
+	for _, object := range []client.Object{stack, app.broker, app.grafana, app.service} {
 		if err := s.Delete(t.Context(), object); err != nil {
 			t.Error(err)
 		}

@@ -47,7 +47,7 @@ func TestWithoutInjectionTheRightsForItAreNotGranted(t *testing.T) {
 					continue
 				}
 				if slices.Contains([]string{
-					"pods", "namespaces", "statefulsets", "daemonsets", "jobs", "cronjobs", "mutatingwebhookconfigurations",
+					"pods", "statefulsets", "daemonsets", "jobs", "cronjobs", "mutatingwebhookconfigurations",
 				}, resource) {
 					t.Errorf("%s: %s grants %s", name, role, rule)
 				}
@@ -118,7 +118,8 @@ func TestNamespacedModeGrantsTheSameInFewerPlaces(t *testing.T) {
 	for _, rule := range cluster {
 		for _, group := range []string{
 			"admissionregistration.k8s.io ", "apiextensions.k8s.io ", "authentication.k8s.io ", "authorization.k8s.io ",
-			"core namespaces ", "obstack.dev observabilityplatforms",
+			"core namespaces ", "obstack.dev observabilityplatforms", "monitoring.coreos.com prometheuses ",
+			"monitoring.coreos.com prometheusagents ", "monitoring.coreos.com thanosrulers ",
 		} {
 			if strings.HasPrefix(rule, group) {
 				rule = ""

@@ -19,9 +19,11 @@ const monitoringModule = "github.com/prometheus-operator/prometheus-operator/pkg
 // prometheusOperatorCRDs are the definitions that obstack and its users meet.
 var prometheusOperatorCRDs = []string{
 	"monitoring.coreos.com_podmonitors.yaml",
+	"monitoring.coreos.com_prometheusagents.yaml",
 	"monitoring.coreos.com_prometheuses.yaml",
 	"monitoring.coreos.com_prometheusrules.yaml",
 	"monitoring.coreos.com_servicemonitors.yaml",
+	"monitoring.coreos.com_thanosrulers.yaml",
 }
 
 // PrometheusOperatorCRDs is a folder with prometheus-operator's CustomResourceDefinitions. They are
@@ -111,7 +113,8 @@ func generateCRDs(ctx context.Context, root, dir string) error {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, generator,
-		"crd:maxDescLen=0", "paths="+monitoringModule+"/v1", "output:crd:dir="+generated)
+		"crd:maxDescLen=0", "paths="+monitoringModule+"/v1", "paths="+monitoringModule+"/v1alpha1",
+		"output:crd:dir="+generated)
 	cmd.Dir = root
 	interruptOnCancel(cmd)
 	if output, err := cmd.CombinedOutput(); err != nil {

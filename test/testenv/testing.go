@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -107,4 +109,13 @@ func FreeAddress(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return address
+}
+
+// Service is one with these labels and named ports.
+func Service(namespace, name string, labels map[string]string, ports ...string) *corev1.Service {
+	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: labels}}
+	for i, port := range ports {
+		service.Spec.Ports = append(service.Spec.Ports, corev1.ServicePort{Name: port, Port: int32(8000 + i)})
+	}
+	return service
 }

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proof
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/proof/judge"
+)
+
+// Addresses asks the API server, about stacks of which no Prometheus can be asked, whether anything
+// that is ready stands behind the Services of their monitors. Addresses come and go too often to be
+// watched.
+type Addresses struct {
+	// Reader of the cache.
+	Reader  client.Reader
+	Cluster Cluster
+	// Services of a namespace.
+	Services func(ctx context.Context, namespace string) ([]judge.Service, error)
+	// Asked reports whether a Prometheus is asked about a stack, which knows better.
+	Asked func(context.Context, *obsv1.ObservabilityStack) (bool, error)
+	// Changed gets the stacks of which something else is known now.
+	Changed chan event.GenericEvent
+	// Interval is the least time between two requests about a stack, and Pace between any two.
+	Interval, Pace time.Duration
+	Now            func() time.Time
+
+	mu    sync.Mutex
+	known map[types.NamespacedName]addresses
+}
+
+// addresses is what is known of a stack.
+type addresses struct {
+	at time.Time
+	// unready are the monitors without a ready address, in two rounds; suspects, in the last one.
+	unready, suspects map[string]bool
+}
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable.
+func (*Addresses) NeedLeaderElection() bool { return true }
+
+// Start asks until ctx ends.
+func (a *Addresses) Start(ctx context.Context) error {
+	wait.UntilWithContext(ctx, func(ctx context.Context) {
+		if err := a.next(ctx); err != nil {
+			ctrl.Log.WithName("proof").Error(err, "Could not ask for addresses")
+		}
+	}, a.Pace)
+	return nil
+}
+
+// Unready are the monitors of a stack without a ready address. Until the stack was asked about, its
+// status counts: a restart changes nothing.
+func (a *Addresses) Unready(stack *obsv1.ObservabilityStack) map[string]bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	known, ok := a.known[client.ObjectKeyFromObject(stack)]
+	if ok {
+		return known.unready
+	}
+	return reportedUnready(stack)
+}
+
+func reportedUnready(stack *obsv1.ObservabilityStack) map[string]bool {
+	unready := map[string]bool{}
+	for _, part := range stack.Status.Parts {
+		if part.Reason == obsv1.ReasonNoReadyAddress {
+			unready[part.Name] = true
+		}
+	}
+	return unready
+}
+
+// next asks about the stack that was not asked about for the longest time.
+func (a *Addresses) next(ctx context.Context) error {
+	list := &obsv1.ObservabilityStackList{}
+	if err := a.Reader.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("list stacks: %w", err)
+	}
+	a.forget(list.Items)
+	var oldest *obsv1.ObservabilityStack
+	var at time.Time
+	for i := range list.Items {
+		stack := &list.Items[i]
+		asked, err := a.Asked(ctx, stack)
+		if err != nil {
+			return fmt.Errorf("find the platform of %s/%s: %w", stack.Namespace, stack.Name, err)
+		}
+		if asked || stack.Spec.Metrics == nil {
+			a.set(ctx, stack, nil)
+			continue
+		}
+		a.mu.Lock()
+		last := a.known[client.ObjectKeyFromObject(stack)].at
+		a.mu.Unlock()
+		if oldest == nil || last.Before(at) {
+			oldest, at = stack, last
+		}
+	}
+	if oldest == nil || a.Now().Sub(at) < a.Interval {
+		return nil
+	}
+	unready, err := a.ask(ctx, oldest)
+	if err != nil {
+		return err
+	}
+	a.set(ctx, oldest, unready)
+	return nil
+}
+
+// forget the stacks that are gone.
+func (a *Addresses) forget(stacks []obsv1.ObservabilityStack) {
+	there := make(map[types.NamespacedName]bool, len(stacks))
+	for i := range stacks {
+		there[client.ObjectKeyFromObject(&stacks[i])] = true
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	maps.DeleteFunc(a.known, func(key types.NamespacedName, _ addresses) bool { return !there[key] })
+}
+
+// set what a round found. Addresses may be missing for a moment, as long as a Pod starts.
+func (a *Addresses) set(ctx context.Context, stack *obsv1.ObservabilityStack, unready map[string]bool) {
+	key := client.ObjectKeyFromObject(stack)
+	a.mu.Lock()
+	before, ok := a.known[key]
+	if !ok {
+		before.unready = reportedUnready(stack)
+		before.suspects = before.unready
+	}
+	now := addresses{at: a.Now(), suspects: unready, unready: map[string]bool{}}
+	for monitor := range unready {
+		if before.suspects[monitor] {
+			now.unready[monitor] = true
+		}
+	}
+	if a.known == nil {
+		a.known = map[types.NamespacedName]addresses{}
+	}
+	a.known[key] = now
+	a.mu.Unlock()
+	if maps.Equal(before.unready, now.unready) {
+		return
+	}
+	changed := &obsv1.ObservabilityStack{}
+	changed.Namespace, changed.Name = stack.Namespace, stack.Name
+	select {
+	case a.Changed <- event.GenericEvent{Object: changed}:
+	case <-ctx.Done():
+	}
+}
+
+// maxSlices bounds a response. Where there are more, something is ready.
+const maxSlices = 100
+
+// ask which monitors have Services and no ready address, in one request.
+func (a *Addresses) ask(ctx context.Context, stack *obsv1.ObservabilityStack) (map[string]bool, error) {
+	services, err := a.Services(ctx, stack.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	scraped := map[string][]string{}
+	var all []string
+	for i := range stack.Spec.Metrics.Monitors {
+		monitor := &stack.Spec.Metrics.Monitors[i]
+		if names := judge.ServicesOf(monitor, services); len(names) > 0 {
+			scraped[monitor.Name], all = names, append(all, names...)
+		}
+	}
+	if len(all) == 0 {
+		return nil, nil
+	}
+	of, err := labels.NewRequirement(discoveryv1.LabelServiceName, selection.In, all)
+	if err != nil {
+		return nil, fmt.Errorf("select EndpointSlices: %w", err)
+	}
+	if err := a.Cluster.Requests.Wait(ctx); err != nil {
+		return nil, err
+	}
+	slicesOf := &discoveryv1.EndpointSliceList{}
+	err = a.Cluster.Live.List(ctx, slicesOf, client.InNamespace(stack.Namespace), client.Limit(maxSlices),
+		client.MatchingLabelsSelector{Selector: labels.NewSelector().Add(*of)})
+	if err != nil {
+		return nil, fmt.Errorf("list EndpointSlices: %w", err)
+	}
+	ready := map[string]bool{}
+	for _, slice := range slicesOf.Items {
+		if slices.ContainsFunc(slice.Endpoints, isReady) {
+			ready[slice.Labels[discoveryv1.LabelServiceName]] = true
+		}
+	}
+	unready := map[string]bool{}
+	for monitor, names := range scraped {
+		if slicesOf.Continue == "" && !slices.ContainsFunc(names, func(name string) bool { return ready[name] }) {
+			unready[monitor] = true
+		}
+	}
+	return unready, nil
+}
+
+// isReady as the API says: a condition that is absent counts as ready.
+func isReady(endpoint discoveryv1.Endpoint) bool {
+	return endpoint.Conditions.Ready == nil || *endpoint.Conditions.Ready
+}
