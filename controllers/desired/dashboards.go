@@ -67,8 +67,9 @@ func DashboardLabels(stack *obsv1.ObservabilityStack) map[string]string {
 // dashboardData is what the dashboards of a stack are about.
 func dashboardData(stack *obsv1.ObservabilityStack, platform Platform) dashboards.Stack {
 	data := dashboards.Stack{
-		Namespace: stack.Namespace, Name: stack.Name, Cluster: platform.cluster(), Datasource: string(stack.Spec.Dashboards.Datasource),
-		Monitors: monitorsOf(stack), HasSLOs: len(stack.Spec.SLOs) > 0, Links: stack.Spec.Dashboards.Links,
+		Namespace: stack.Namespace, Name: stack.Name, Cluster: platform.cluster(),
+		Datasource: string(stack.Spec.Dashboards.Datasource),
+		Monitors:   monitorsOf(stack), HasSLOs: len(stack.Spec.SLOs) > 0, Links: stack.Spec.Dashboards.Links,
 	}
 	for _, broker := range brokersOf(stack) {
 		data.Brokers = append(data.Brokers, broker.Name)

@@ -66,9 +66,10 @@ func Effective(stack *obsv1.ObservabilityStack, platform *obsv1.ObservabilityPla
 		}
 		spec.Metrics.Labels = merged(spec.Metrics.Labels, defaults.Metrics.Labels)
 	}
+	interval := cmp.Or(defaults.Metrics.Interval, defaultInterval)
 	for i := range monitorsOf(effective) {
 		monitor := &spec.Metrics.Monitors[i]
-		monitor.Interval = cmp.Or(monitor.Interval, longer(cmp.Or(defaults.Metrics.Interval, defaultInterval), monitor.ScrapeTimeout))
+		monitor.Interval = cmp.Or(monitor.Interval, longer(interval, monitor.ScrapeTimeout))
 	}
 	if spec.Alerts != nil {
 		spec.Alerts.Labels = merged(spec.Alerts.Labels, alertLabels(spec, defaults))

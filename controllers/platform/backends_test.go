@@ -160,7 +160,9 @@ func TestBackendsNameWhatIsWrongWithSecrets(t *testing.T) {
 			secret("prometheus", map[string]string{"token": marked}, map[string]string{obsv1.LabelPlatform: "eu"}), bearer,
 			obsv1.ReasonSecretNotLabelled, "prometheus",
 		},
-		"without the key": {secret("prometheus", map[string]string{"tok": marked}, ours), bearer, obsv1.ReasonKeyNotFound, ""},
+		"without the key": {
+			secret("prometheus", map[string]string{"tok": marked}, ours), bearer, obsv1.ReasonKeyNotFound, "",
+		},
 		"empty": {
 			secret("prometheus", map[string]string{"token": " \n"}, ours), bearer, obsv1.ReasonInvalidCredentials, "",
 		},
@@ -194,11 +196,12 @@ func TestBackendsDoNotReadOtherNamespaces(t *testing.T) {
 	elsewhere := secret("prometheus", map[string]string{"token": marked}, ours)
 	elsewhere.Namespace = "shop"
 	b, _, reads := backends(t, elsewhere)
-	if _, err := b.Prometheus(t.Context(), withPrometheus("https://prometheus.example", bearer)); err == nil || *reads > 0 {
+	platform := withPrometheus("https://prometheus.example", bearer)
+	if _, err := b.Prometheus(t.Context(), platform); err == nil || *reads > 0 {
 		t.Errorf("error = %v after %d reads, want a problem and none", err, *reads)
 	}
 	b.Namespace = ""
-	_, err := b.Prometheus(t.Context(), withPrometheus("https://prometheus.example", bearer))
+	_, err := b.Prometheus(t.Context(), platform)
 	if err == nil || !strings.Contains(err.Error(), "--namespace") || *reads > 0 {
 		t.Errorf("error = %v after %d reads, want one about --namespace and none", err, *reads)
 	}
@@ -238,7 +241,7 @@ func TestBackendsAreMadeAnewWhenSomethingChanges(t *testing.T) {
 		t.Errorf("after a change of the platform the server got %q", got)
 	}
 	b.Forget("default")
-	if before := *reads; sent() == "" || *reads == before+1 != true {
+	if before := *reads; sent() == "" || *reads != before+1 {
 		t.Error("what was forgotten is not read again")
 	}
 }
@@ -344,13 +347,20 @@ func TestBackendsAskEveryShard(t *testing.T) {
 			t.Errorf("%s: asked %q, want %q", endpoints[i].Name, got, want)
 		}
 	}
+	followsThePrometheus(t, b, api, k8s, platform)
+}
+
+// followsThePrometheus changes the object, and deletes it.
+func followsThePrometheus(t *testing.T, b *Backends, api client.Client, k8s *monitoringv1.Prometheus,
+	platform *obsv1.ObservabilityPlatform) {
+	t.Helper()
 	now := time.Now().Add(2 * rereadAfter)
 	b.Now = func() time.Time { return now }
 	k8s.Spec.Shards, k8s.Spec.ServiceName = new(int32(1)), new("own")
 	if err := api.Update(t.Context(), k8s); err != nil {
 		t.Fatal(err)
 	}
-	endpoints, err = b.Prometheus(t.Context(), platform)
+	endpoints, err := b.Prometheus(t.Context(), platform)
 	if err != nil || len(endpoints) != 1 || endpoints[0].URL.Host != "prometheus-k8s-0.own.monitoring.svc:9090" {
 		t.Errorf("endpoints = %+v, %v, want one at the Service of the spec", endpoints, err)
 	}
@@ -368,7 +378,10 @@ func TestBackendsAskNobodyWithoutToken(t *testing.T) {
 	b, _, _ := backends(t)
 	for _, spec := range []obsv1.ObservabilityPlatformSpec{
 		{},
-		{Grafana: &obsv1.PlatformGrafana{URL: "https://grafana.example"}, Sentry: &obsv1.PlatformSentry{URL: "https://sentry.example"}},
+		{
+			Grafana: &obsv1.PlatformGrafana{URL: "https://grafana.example"},
+			Sentry:  &obsv1.PlatformSentry{URL: "https://sentry.example"},
+		},
 	} {
 		for name, of := range map[string]func(context.Context, *obsv1.ObservabilityPlatform) ([]Endpoint, error){
 			"prometheus": b.Prometheus, "grafana": b.Grafana, "sentry": b.Sentry,

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -90,10 +91,10 @@ type credentials struct {
 // version changes with the platform's spec, the addresses and the Secrets.
 func (b *Backends) version(ctx context.Context, platform *obsv1.ObservabilityPlatform, shards []shard,
 	sources []*obsv1.PlatformSecretSource) (string, error) {
-	version := fmt.Sprintf("%s/%d", platform.UID, platform.Generation)
+	parts := []string{string(platform.UID), strconv.FormatInt(platform.Generation, 10)}
 	for _, shard := range shards {
 		for _, address := range shard.urls {
-			version += " " + address.String()
+			parts = append(parts, address.String())
 		}
 	}
 	for _, source := range sources {
@@ -106,9 +107,9 @@ func (b *Backends) version(ctx context.Context, platform *obsv1.ObservabilityPla
 		case err != nil:
 			return "", fmt.Errorf("read metadata of Secret %s: %w", name, err)
 		}
-		version += " " + string(secret.UID) + "/" + secret.ResourceVersion
+		parts = append(parts, string(secret.UID), secret.ResourceVersion)
 	}
-	return version, nil
+	return strings.Join(parts, " "), nil
 }
 
 // credentials reads the Secrets.

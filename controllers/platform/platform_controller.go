@@ -78,7 +78,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, platform *obsv1.Observabilit
 	for i, backend := range backends {
 		r.set(platform, backend.condition, findings[i])
 	}
-	r.setVersions(status, findings)
+	setVersions(status, findings)
 	setReady(platform)
 	after := ctrl.Result{RequeueAfter: wait.Jitter(lookAgainAfter, 0.2)}
 	if equality.Semantic.DeepEqual(before.Status, platform.Status) {
@@ -187,7 +187,7 @@ func (r *Reconciler) failedBefore(platform, condition string, failed bool) bool 
 }
 
 // setVersions keeps the version of a server that does not respond.
-func (r *Reconciler) setVersions(status *obsv1.ObservabilityPlatformStatus, findings []*finding) {
+func setVersions(status *obsv1.ObservabilityPlatformStatus, findings []*finding) {
 	for i, version := range []*string{&status.Versions.Prometheus, &status.Versions.Grafana} {
 		switch found := findings[i]; {
 		case found == nil:
@@ -226,7 +226,8 @@ func (r *Reconciler) recordEvents(platform *obsv1.ObservabilityPlatform, before 
 	for _, now := range platform.Status.Conditions {
 		was := meta.FindStatusCondition(before, now.Type)
 		well := now.Status == metav1.ConditionTrue
-		if now.Type == obsv1.Ready || was == nil && well || was != nil && was.Status == now.Status && was.Reason == now.Reason {
+		same := was == nil && well || was != nil && was.Status == now.Status && was.Reason == now.Reason
+		if same || now.Type == obsv1.Ready {
 			continue
 		}
 		eventType := corev1.EventTypeWarning

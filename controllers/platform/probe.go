@@ -35,9 +35,7 @@ func askPrometheus(ctx context.Context, endpoint Endpoint) (version string, prob
 		Data struct{ Version string }
 	}
 	// Some servers do not say: their version stays unknown.
-	if get(ctx, endpoint, endpoint.URL.JoinPath("api/v1/status/buildinfo"), &info) != nil {
-		return "", nil
-	}
+	_ = get(ctx, endpoint, endpoint.URL.JoinPath("api/v1/status/buildinfo"), &info)
 	return clean(info.Data.Version), nil
 }
 
@@ -49,9 +47,7 @@ func askGrafana(ctx context.Context, endpoint Endpoint) (version string, problem
 		return "", unreachable(endpoint, err)
 	}
 	var health struct{ Version string }
-	if get(ctx, endpoint, endpoint.URL.JoinPath("api/health"), &health) != nil {
-		return "", nil
-	}
+	_ = get(ctx, endpoint, endpoint.URL.JoinPath("api/health"), &health)
 	return clean(health.Version), nil
 }
 

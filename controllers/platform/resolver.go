@@ -90,22 +90,22 @@ func platformName(stack *obsv1.ObservabilityStack) string {
 
 // admits reports whether stacks of a namespace may use a platform. A namespace that is not known is
 // not admitted, nor is one by a selector that cannot be read.
-func (r Resolver) admits(ctx context.Context, platform *obsv1.ObservabilityPlatformSpec, namespace string) (bool, error) {
+func (r Resolver) admits(
+	ctx context.Context, platform *obsv1.ObservabilityPlatformSpec, namespace string,
+) (bool, error) {
 	from := platform.Namespaces
 	if from == nil || from.From == obsv1.PlatformNamespacesFromAll {
 		return true, nil
 	}
-	selector, err := metav1.LabelSelectorAsSelector(from.Selector)
-	if err != nil || from.From != obsv1.PlatformNamespacesFromSelector {
-		return false, nil // The condition Ready of the platform says so.
-	}
 	found := metadata.Of(metadata.Namespace)
-	err = r.Reader.Get(ctx, client.ObjectKey{Name: namespace}, found)
+	err := r.Reader.Get(ctx, client.ObjectKey{Name: namespace}, found)
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("read Namespace %s: %w", namespace, err)
 	}
-	return selector.Matches(labels.Set(found.Labels)), nil
+	// The condition Ready of the platform says so if the selector is not valid.
+	selector, err := metav1.LabelSelectorAsSelector(from.Selector)
+	return err == nil && selector.Matches(labels.Set(found.Labels)), nil
 }

@@ -26,7 +26,8 @@ func stackOf(namespace, platform string) *obsv1.ObservabilityStack {
 
 func TestResolverFindsThePlatform(t *testing.T) {
 	teams := &obsv1.PlatformNamespaces{
-		From: obsv1.PlatformNamespacesFromSelector, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"team": "shop"}},
+		From:     obsv1.PlatformNamespacesFromSelector,
+		Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"team": "shop"}},
 	}
 	named := func(name string, from *obsv1.PlatformNamespaces) *obsv1.ObservabilityPlatform {
 		platform := platformOf(obsv1.ObservabilityPlatformSpec{Namespaces: from, Cluster: name})
@@ -49,7 +50,9 @@ func TestResolverFindsThePlatform(t *testing.T) {
 		"of its team":  {[]client.Object{named("default", teams)}, stackOf("shop", ""), desired.Platform{Name: "default"}},
 		"not admitted": {[]client.Object{named("default", teams)}, stackOf("pay", ""), desired.Platform{}},
 		"no namespace": {[]client.Object{named("default", teams)}, stackOf("gone", ""), desired.Platform{}},
-		"another one":  {[]client.Object{named("default", nil), named("eu", teams)}, stackOf("shop", "eu"), desired.Platform{Name: "eu"}},
+		"another one": {
+			[]client.Object{named("default", nil), named("eu", teams)}, stackOf("shop", "eu"), desired.Platform{Name: "eu"},
+		},
 		"another one, not admitted": {
 			[]client.Object{named("default", nil), named("eu", teams)}, stackOf("pay", "eu"),
 			desired.Platform{Name: "eu", Problem: obsv1.ReasonPlatformNotAdmitted},
@@ -69,13 +72,19 @@ func TestResolverFindsThePlatform(t *testing.T) {
 			if has := got.Name != "" && got.Problem == ""; has != (got.Spec != nil) || has && got.Spec.Cluster != got.Name {
 				t.Errorf("spec = %+v of platform %+v", got.Spec, got)
 			}
-			for _, platform := range tc.platforms {
-				stacks, err := r.Stacks(t.Context(), platform.(*obsv1.ObservabilityPlatform))
-				if uses := got.Spec != nil && platform.GetName() == got.Name; err != nil || (len(stacks) == 1) != uses {
-					t.Errorf("stacks of %s = %v, %v, want the stack: %t", platform.GetName(), stacks, err, uses)
-				}
-			}
+			checkStacks(t, r, tc.platforms, got)
 		})
+	}
+}
+
+// checkStacks: the platform that the stack has has it, and no other.
+func checkStacks(t *testing.T, r Resolver, platforms []client.Object, has desired.Platform) {
+	t.Helper()
+	for _, platform := range platforms {
+		stacks, err := r.Stacks(t.Context(), platform.(*obsv1.ObservabilityPlatform))
+		if uses := has.Spec != nil && platform.GetName() == has.Name; err != nil || (len(stacks) == 1) != uses {
+			t.Errorf("stacks of %s = %v, %v, want the stack: %t", platform.GetName(), stacks, err, uses)
+		}
 	}
 }
 
@@ -95,7 +104,8 @@ func TestHandlerSpreadsStacks(t *testing.T) {
 		objects = append(objects, stackOf("shop-"+string(rune('a'+i/26))+string(rune('a'+i%26)), ""))
 	}
 	handler := Resolver{Reader: fake.NewClientBuilder().WithScheme(scheme(t)).WithObjects(objects...).Build()}.Handler()
-	before, after := platformOf(obsv1.ObservabilityPlatformSpec{}), platformOf(obsv1.ObservabilityPlatformSpec{Cluster: "eu-1"})
+	before := platformOf(obsv1.ObservabilityPlatformSpec{})
+	after := platformOf(obsv1.ObservabilityPlatformSpec{Cluster: "eu-1"})
 	asked := func(send func(*delays)) []time.Duration {
 		d := &delays{}
 		send(d)
