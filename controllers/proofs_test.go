@@ -112,6 +112,23 @@ func TestReportOutlivesARestart(t *testing.T) {
 	}
 }
 
+// TestReportOfANewSpecIsNotThatOfTheOldOne although nobody was asked since the operator started.
+func TestReportOfANewSpecIsNotThatOfTheOldOne(t *testing.T) {
+	p := newProven(t)
+	p.store = &proof.Store{}
+	p.Proofs = p.store
+	change(t, p.stack, func(spec *obsv1.ObservabilityStackSpec) {
+		other := spec.Metrics.Monitors[0].DeepCopy()
+		other.Name = "other"
+		spec.Metrics.Monitors = append(spec.Metrics.Monitors, *other)
+	})
+	p.reconcileStack(t, p.stack)
+	message := wantCondition(t, p.stack, obsv1.Verified, metav1.ConditionUnknown, obsv1.ReasonNotAsked)
+	if !strings.Contains(message, "of 2 parts") || !strings.Contains(message, "Monitor other") {
+		t.Errorf("Verified says %q, which is not about both monitors", message)
+	}
+}
+
 func TestReportSaysNothingOfAStackWithoutParts(t *testing.T) {
 	p := newProven(t)
 	change(t, p.stack, func(spec *obsv1.ObservabilityStackSpec) {

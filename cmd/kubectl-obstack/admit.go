@@ -26,8 +26,9 @@ import (
 // maxFile bounds what is read of a file.
 const maxFile = 16 << 20
 
-// readObjects reads the objects of a kind in a file of YAML or JSON, or of the standard input if the
-// name is -, as the API server takes them in: with the defaults of their definition, and checked.
+// readObjects reads the objects of a kind in a file of YAML or JSON, or of the standard input if
+// the name is -, as the API server takes them in: with the defaults of their definition, and
+// checked.
 func readObjects[T client.Object](in io.Reader, path, kind string, definition []byte, empty func() T) ([]T, error) {
 	if path != "-" {
 		file, err := os.Open(path) // #nosec G304 -- the user's own

@@ -117,8 +117,8 @@ func partsOf(status *obsv1.ObservabilityStackStatus, condition string) (parts []
 // verifiedEvery is how often the date is written while nothing changes.
 const verifiedEvery = 24 * time.Hour
 
-// setVerified says whether all was seen to work. What was said before a restart of the operator
-// holds until everybody was asked.
+// setVerified says whether all was seen to work. What was said of this spec before a restart of the
+// operator holds until everybody was asked.
 func setVerified(stack *obsv1.ObservabilityStack, evidence judge.Evidence, ready bool, now time.Time) {
 	status := &stack.Status
 	verified := judge.Verified(status.Parts, evidence.Gaps, ready)
@@ -126,8 +126,8 @@ func setVerified(stack *obsv1.ObservabilityStack, evidence judge.Evidence, ready
 	switch {
 	case !verified.Requested():
 		meta.RemoveStatusCondition(&status.Conditions, obsv1.Verified)
-	case evidence.Pending && before != nil && verified.Status != metav1.ConditionFalse:
-		before.ObservedGeneration = stack.Generation
+	case evidence.Pending && before != nil && before.ObservedGeneration == stack.Generation &&
+		verified.Status != metav1.ConditionFalse:
 	default:
 		setCondition(stack, obsv1.Verified, verified)
 	}
