@@ -69,9 +69,10 @@ test-integration: ## Test the task exporter on real Redis, RabbitMQ and Celery, 
 	@$(call gate,exporter,cover.exporter.out)
 
 .PHONY: test-dashboards
-test-dashboards: ## Try the dashboards on a real Prometheus under a known load; UPDATE=1 keeps what the frameworks expose.
+test-dashboards: ## Try proofs and dashboards on a real Prometheus, these under a known load; UPDATE=1 keeps what the frameworks expose.
 	@parts=$$(hack/integration/dashboards.sh) && export OBSTACK_INTEGRATION=$$parts && \
 	npm --prefix hack/grafana-schema ci --silent --no-audit --no-fund && \
+	go test -timeout 30m -count=1 -run RealPrometheus ./controllers/proof && \
 	go test -timeout 30m -count=1 ./test/dashboards $(if $(UPDATE),-args -update)
 
 .PHONY: e2e
@@ -115,6 +116,7 @@ generate: ## Generate all that is generated: deepcopy, CRD, RBAC, the chart's co
 	cp config/webhook/manifests.yaml $(CHART)/files/webhook/
 	cp config/policy/policy.yaml $(CHART)/files/policy/
 	cp config/injection/policies.yaml $(CHART)/files/injection/
+	cp config/prometheus/alerts.yaml $(CHART)/files/prometheus/
 	$(TOOL) crd-ref-docs --source-path=api/v1alpha1 --renderer=markdown --config=hack/crd-ref-docs/config.yaml \
 		--templates-dir=hack/crd-ref-docs --output-path=docs/reference/api.md --log-level=ERROR
 	go test ./test/packaging -run TestREADME -update

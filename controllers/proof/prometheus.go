@@ -200,8 +200,8 @@ func nobody(stack *obsv1.ObservabilityStack, platform string) []judge.Finding {
 	return findings
 }
 
-// confirm takes faults of parts that were never seen for unknown until they were there often enough;
-// the Store does so for what was seen. It returns how often in a row parts were at fault.
+// confirm takes faults of parts that were never seen for unknown until they were there often
+// enough; the Store does so for what was seen. It returns how often in a row parts were at fault.
 func confirm(stack *obsv1.ObservabilityStack, findings []judge.Finding, before map[judge.Part]int) map[judge.Part]int {
 	seen := map[judge.Part]bool{}
 	for _, part := range stack.Status.Parts {

@@ -148,8 +148,8 @@ func (r *reading) askTargets(ctx context.Context, server promclient.Client) {
 	})
 }
 
-// ofStack reports whether a target is of a ServiceMonitor of the stack that its labels name: anybody
-// can set labels.
+// ofStack reports whether a target is of a ServiceMonitor of the stack that its labels name:
+// anybody can set labels.
 func ofStack(target promclient.Target) bool {
 	monitor, ok := strings.CutPrefix(target.Pool, "serviceMonitor/")
 	return !ok || strings.HasPrefix(monitor, target.Labels["namespace"]+"/"+target.Labels[obsv1.SeriesStack]+"-")

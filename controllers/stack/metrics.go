@@ -70,6 +70,10 @@ var workloadsDesc = prometheus.NewDesc("obstack_workloads",
 	"Workloads that name a stack, by state: injected, pending or refused, as the stack's status counts them.",
 	[]string{"namespace", "stack", "state"}, nil)
 
+var conditionDesc = prometheus.NewDesc("obstack_stack_condition",
+	"1 for each condition of a stack with the status that it has: True, False or Unknown.",
+	[]string{"namespace", "stack", "type", "status"}, nil)
+
 // RegisterMetrics counts the stacks of a cache.
 func RegisterMetrics(reader client.Reader) {
 	ctrlmetrics.Registry.Unregister(&stackMetrics{})
@@ -80,6 +84,7 @@ func RegisterMetrics(reader client.Reader) {
 func (*stackMetrics) Describe(ch chan<- *prometheus.Desc) {
 	ch <- stacksDesc
 	ch <- workloadsDesc
+	ch <- conditionDesc
 }
 
 // Collect implements prometheus.Collector.
@@ -95,6 +100,10 @@ func (m *stackMetrics) Collect(ch chan<- prometheus.Metric) {
 	for i := range stacks.Items {
 		counts[readiness(&stacks.Items[i])]++
 		countWorkloads(&stacks.Items[i], ch)
+		for _, condition := range stacks.Items[i].Status.Conditions {
+			ch <- prometheus.MustNewConstMetric(conditionDesc, prometheus.GaugeValue, 1, stacks.Items[i].Namespace,
+				stacks.Items[i].Name, condition.Type, string(condition.Status))
+		}
 	}
 	for status, n := range counts {
 		ch <- prometheus.MustNewConstMetric(stacksDesc, prometheus.GaugeValue, float64(n), string(status))
