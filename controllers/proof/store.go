@@ -38,6 +38,13 @@ var knows = map[Source][]obsv1.PartKind{
 	SourceSentry:     {obsv1.PartDSN},
 }
 
+// ofExporter are the reasons that only the exporter gives of a broker, about which Prometheus is
+// asked as well.
+var ofExporter = []string{
+	obsv1.ReasonBrokerUnreachable, obsv1.ReasonEventsDisabled, obsv1.ReasonNoConsumer, obsv1.ReasonNoEvents,
+	obsv1.ReasonForeignImage,
+}
+
 var sources = []Source{SourcePrometheus, SourceExporter, SourceGrafana, SourceSentry}
 
 // Store holds what the sources said last. The zero Store is empty and wakes nobody.
@@ -141,6 +148,11 @@ func reported(stack *obsv1.ObservabilityStack, source Source) (findings []judge.
 		// What is not selected, the pass sees by itself, but for sidecars.
 		if !slices.Contains(knows[source], part.Kind) || part.Reason == obsv1.ReasonNotReady ||
 			part.State == metav1.ConditionFalse && part.Level != obsv1.LevelSeen && source != SourceGrafana {
+			continue
+		}
+		// What one source found of a broker would stay for ever if it were the other's, who is away.
+		if part.Kind == obsv1.PartBroker && part.State != metav1.ConditionTrue &&
+			slices.Contains(ofExporter, part.Reason) != (source == SourceExporter) {
 			continue
 		}
 		f := judge.Finding{

@@ -86,6 +86,38 @@ func part(state metav1.ConditionStatus, level obsv1.ProofLevel) *obsv1.PartStatu
 	return &obsv1.PartStatus{Kind: obsv1.PartMonitor, Name: "api", State: state, Level: level, Reason: "R"}
 }
 
+// TestStoreTakesNoSourceForAnother: a broker that the exporter reaches again is well, also while
+// Prometheus is away.
+func TestStoreTakesNoSourceForAnother(t *testing.T) {
+	for reason, cures := range map[string]Source{
+		obsv1.ReasonBrokerUnreachable: SourceExporter, obsv1.ReasonTargetDown: SourcePrometheus,
+	} {
+		stack := &obsv1.ObservabilityStack{}
+		stack.Spec.Tasks = &obsv1.TasksSpec{Brokers: []obsv1.Broker{{Name: "main"}}}
+		stack.Status.Parts = []obsv1.PartStatus{{
+			Kind: obsv1.PartBroker, Name: "main", Level: obsv1.LevelSeen, State: metav1.ConditionFalse, Reason: reason,
+		}}
+		store := &Store{}
+		for _, source := range []Source{SourceExporter, SourcePrometheus} {
+			for range 2 {
+				if source != cures {
+					store.Unavailable(t.Context(), stack, source, judge.Gap{Reason: obsv1.ReasonUnreachable})
+					continue
+				}
+				store.Set(t.Context(), stack, source, []judge.Finding{{
+					Part:  judge.Part{Kind: obsv1.PartBroker, Name: "main"},
+					Level: obsv1.LevelSeen, State: metav1.ConditionTrue, Reason: obsv1.ReasonSeen,
+				}})
+			}
+		}
+		for _, f := range store.Evidence(stack).Findings {
+			if f.State == metav1.ConditionFalse {
+				t.Errorf("%s: it is still %+v, though %s found it well", reason, f, cures)
+			}
+		}
+	}
+}
+
 func TestStoreWaitsForNobodyWhenItEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
