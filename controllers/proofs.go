@@ -65,8 +65,8 @@ func proofs(
 			Interval: opts.Proofs.DashboardInterval,
 		}},
 		{opts.Proofs.SentryInterval, &proof.Sentry{
-			Reader: mgr.GetClient(), Cluster: cluster, Store: store, Platform: platformOf, Hosts: opts.Proofs.SentryHosts,
-			Interval: opts.Proofs.SentryInterval,
+			Reader: mgr.GetClient(), Cluster: cluster, Store: store, Platform: platformOf, Ingest: backends.Ingest,
+			Hosts: opts.Proofs.SentryHosts, Interval: opts.Proofs.SentryInterval,
 		}},
 	}
 	for _, s := range sources {

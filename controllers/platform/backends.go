@@ -134,6 +134,15 @@ func (b *Backends) Sentry(ctx context.Context, platform *obsv1.ObservabilityPlat
 	return b.single(ctx, platform, "sentry", cmp.Or(spec.URL, defaultSentry), toSentry(spec))
 }
 
+// Ingest returns the server of spec.sentry as those reach it who report errors: without the token.
+func (b *Backends) Ingest(ctx context.Context, platform *obsv1.ObservabilityPlatform) ([]Endpoint, error) {
+	spec := platform.Spec.Sentry
+	if spec == nil || spec.URL == "" {
+		return nil, nil
+	}
+	return b.single(ctx, platform, "ingest", spec.URL, access{tls: spec.TLS})
+}
+
 func (b *Backends) single(ctx context.Context, platform *obsv1.ObservabilityPlatform, kind string,
 	address obsv1.PlatformURL, with access) ([]Endpoint, error) {
 	parsed, problem := parseURL(address)

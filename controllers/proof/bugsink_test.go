@@ -53,7 +53,7 @@ func TestAskerOnBugsink(t *testing.T) {
 			if !ok {
 				t.Fatal("no DSN")
 			}
-			if got := asker.ask(t.Context(), dsn); got != tc.want {
+			if got := asker.ask(t.Context(), asker.client, dsn); got != tc.want {
 				t.Errorf("the outcome is %d, want %d", got, tc.want)
 			}
 		})

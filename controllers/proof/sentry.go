@@ -7,11 +7,12 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net/url"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
 
+	sentrygo "github.com/getsentry/sentry-go"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -47,7 +48,10 @@ type Sentry struct {
 	Store   *Store
 	// Platform returns the name and spec of the platform of a stack; no spec if it has none.
 	Platform func(context.Context, *obsv1.ObservabilityStack) (string, *obsv1.ObservabilityPlatformSpec, error)
-	// Hosts may be asked in any case, as checkHosts returns them.
+	// Ingest returns the server at sentry.url of a platform, to be asked without a token; none if the
+	// platform names none.
+	Ingest func(context.Context, *obsv1.ObservabilityPlatform) ([]platform.Endpoint, error)
+	// Hosts may be asked in any case.
 	Hosts    []string
 	Interval time.Duration
 
@@ -216,8 +220,10 @@ func (s *Sentry) askFor(ctx context.Context, d due) {
 	case !valid:
 		d.outcome = 0
 		return
-	case !allowed(dsn, s.Hosts, s.sentryOf(ctx, d.stack)):
-		d.outcome, d.next = judge.DSNNotAllowed, now.Add(s.again(judge.DSNNotAllowed))
+	}
+	client, outcome := s.clientFor(ctx, d.stack, dsn)
+	if client == nil {
+		d.outcome, d.next = outcome, now.Add(s.again(outcome))
 		return
 	}
 	reply := s.replies[d.digest]
@@ -226,7 +232,7 @@ func (s *Sentry) askFor(ctx context.Context, d due) {
 		s.replies[d.digest] = reply
 		s.asking++
 		go func() {
-			asked := dsnReply{digest: reply.digest, outcome: s.asker.ask(ctx, dsn)}
+			asked := dsnReply{digest: reply.digest, outcome: s.asker.ask(ctx, client, dsn)}
 			select {
 			case s.done <- asked:
 			case <-ctx.Done():
@@ -238,13 +244,34 @@ func (s *Sentry) askFor(ctx context.Context, d due) {
 	}
 }
 
-// sentryOf a stack's platform; nil if that names none.
-func (s *Sentry) sentryOf(ctx context.Context, stack *obsv1.ObservabilityStack) *url.URL {
-	_, spec, err := s.Platform(ctx, stack)
-	if err != nil || spec == nil || spec.Sentry == nil || spec.Sentry.URL == "" {
-		return nil
+// clientFor returns who may ask about a DSN of a stack, or what is to be said without asking.
+func (s *Sentry) clientFor(
+	ctx context.Context, stack *obsv1.ObservabilityStack, dsn *sentrygo.Dsn,
+) (*http.Client, judge.DSN) {
+	target := dsn.GetAPIURL()
+	if listed(target, s.Hosts) {
+		return s.asker.client, 0
 	}
-	return platform.SentryURL(spec)
+	name, spec, err := s.Platform(ctx, stack)
+	if err == nil && spec == nil {
+		return nil, judge.DSNNotAllowed
+	}
+	named := &obsv1.ObservabilityPlatform{}
+	var servers []platform.Endpoint
+	if err == nil {
+		err = s.Reader.Get(ctx, client.ObjectKey{Name: name}, named)
+	}
+	if err == nil {
+		servers, err = s.Ingest(ctx, named)
+	}
+	switch {
+	case err != nil: // The platform's status says why.
+		return nil, judge.DSNUnreachable
+	case len(servers) == 0 || !sameServer(target, servers[0].URL):
+		return nil, judge.DSNNotAllowed
+	default:
+		return servers[0].Client, 0
+	}
 }
 
 // take a reply for all stacks that have the DSN.

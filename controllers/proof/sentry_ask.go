@@ -37,29 +37,23 @@ const (
 	maxResponse = 4 << 10
 )
 
-// allowed reports whether a DSN's host may be asked: over TLS those of a list, HOST or HOST:PORT,
-// of which *.DOMAIN are all below a domain; and that of the platform's Sentry, as its URL says.
-func allowed(dsn *sentrygo.Dsn, hosts []string, platform *url.URL) bool {
-	target := dsn.GetAPIURL()
-	if platform != nil && target.Scheme == platform.Scheme && strings.EqualFold(target.Hostname(), platform.Hostname()) &&
-		portOf(target) == portOf(platform) {
-		return true
-	}
+// listed reports whether a list has the server, over TLS: as HOST or HOST:PORT, of which *.DOMAIN are
+// all below a domain.
+func listed(target *url.URL, hosts []string) bool {
 	return target.Scheme == "https" && slices.ContainsFunc(hosts, func(pattern string) bool {
+		name, port, found := strings.Cut(pattern, ":")
+		if !found {
+			port = "443"
+		}
 		host := strings.ToLower(target.Hostname())
-		if name, port, found := strings.Cut(pattern, ":"); found {
-			if port != portOf(target) {
-				return false
-			}
-			pattern = name
-		} else if portOf(target) != "443" {
-			return false
-		}
-		if domain, found := strings.CutPrefix(pattern, "*."); found {
-			return strings.HasSuffix(host, "."+domain)
-		}
-		return host == pattern
+		domain, below := strings.CutPrefix(name, "*")
+		return port == portOf(target) && (host == name || below && strings.HasSuffix(host, domain))
 	})
+}
+
+// sameServer reports whether two addresses are those of one server.
+func sameServer(a, b *url.URL) bool {
+	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && portOf(a) == portOf(b)
 }
 
 func portOf(u *url.URL) string {
@@ -87,19 +81,19 @@ func newAsker() *asker {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxResponseHeaderBytes, transport.MaxIdleConnsPerHost = 16<<10, 1
 	return &asker{pause: sentryPause, hosts: map[string]*rate.Limiter{}, client: &http.Client{
-		Timeout: sentryTimeout, Transport: transport,
+		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 
 // ask returns what two responses in a row say of a DSN.
-func (a *asker) ask(ctx context.Context, dsn *sentrygo.Dsn) judge.DSN {
+func (a *asker) ask(ctx context.Context, client *http.Client, dsn *sentrygo.Dsn) judge.DSN {
 	var last judge.DSN
 	for i := range sentryQuestions {
 		if i > 0 && !sleep(ctx, a.pause+rand.N(a.pause)) { // #nosec G404 -- nobody must not guess it
 			return judge.DSNUnreachable
 		}
-		now := a.once(ctx, dsn)
+		now := a.once(ctx, client, dsn)
 		if now == judge.DSNUnreachable || now == judge.DSNLimited || i > 0 && now == last {
 			return now
 		}
@@ -118,11 +112,13 @@ func sleep(ctx context.Context, pause time.Duration) bool {
 }
 
 // once sends a report of no events, which nobody sees, and for which key and project are checked.
-func (a *asker) once(ctx context.Context, dsn *sentrygo.Dsn) judge.DSN {
+func (a *asker) once(ctx context.Context, client *http.Client, dsn *sentrygo.Dsn) judge.DSN {
 	target := dsn.GetAPIURL()
 	if a.limiter(target.Host).Wait(ctx) != nil {
 		return judge.DSNUnreachable
 	}
+	ctx, cancel := context.WithTimeout(ctx, sentryTimeout)
+	defer cancel()
 	body := fmt.Sprintf("{}\n{\"type\":\"client_report\"}\n{\"timestamp\":%q,\"discarded_events\":[]}\n",
 		time.Now().UTC().Format(time.RFC3339))
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), strings.NewReader(body))
@@ -132,7 +128,7 @@ func (a *asker) once(ctx context.Context, dsn *sentrygo.Dsn) judge.DSN {
 	request.Header.Set("Content-Type", "application/x-sentry-envelope")
 	request.Header.Set("User-Agent", "obstack")
 	request.Header.Set("X-Sentry-Auth", "Sentry sentry_version=7, sentry_client=obstack, sentry_key="+dsn.GetPublicKey())
-	response, err := a.client.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		return judge.DSNUnreachable
 	}

@@ -20,6 +20,7 @@ import (
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/desired"
+	"obstack.dev/obstack/controllers/platform"
 	"obstack.dev/obstack/controllers/proof/judge"
 )
 
@@ -98,7 +99,7 @@ func TestAskerTakesWhatSentrySaysTwice(t *testing.T) {
 			asker := newAsker()
 			asker.pause = time.Millisecond
 			dsn, _ := desired.ParseDSN(relay.dsn("7"))
-			if got := asker.ask(t.Context(), dsn); got != tc.want || relay.asked() != tc.asked {
+			if got := asker.ask(t.Context(), asker.client, dsn); got != tc.want || relay.asked() != tc.asked {
 				t.Errorf("the outcome is %d after %d questions, want %d after %d", got, relay.asked(), tc.want, tc.asked)
 			}
 		})
@@ -108,7 +109,7 @@ func TestAskerTakesWhatSentrySaysTwice(t *testing.T) {
 func TestAskerSendsAReportOfNoEvents(t *testing.T) {
 	relay := newFakeRelay(t, "")
 	dsn, _ := desired.ParseDSN(relay.dsn("7"))
-	newAsker().once(t.Context(), dsn)
+	newAsker().once(t.Context(), http.DefaultClient, dsn)
 	request, body := relay.requests[0], relay.bodies[0]
 	auth := "Sentry sentry_version=7, sentry_client=obstack, sentry_key=" + markedKey
 	if request.Method != http.MethodPost || request.URL.String() != "/api/7/envelope/" ||
@@ -122,7 +123,7 @@ func TestAskerSendsAReportOfNoEvents(t *testing.T) {
 	}
 }
 
-func TestAllowed(t *testing.T) {
+func TestOnlyNamedServersAreAsked(t *testing.T) {
 	hosts := []string{"sentry.io", "*.sentry.io", "sentry.example.com:8443"}
 	internal, _ := url.Parse("http://sentry.internal:9000")
 	for dsn, want := range map[string]bool{
@@ -147,8 +148,9 @@ func TestAllowed(t *testing.T) {
 		if !ok {
 			t.Fatalf("%s is no DSN", dsn)
 		}
-		if got := allowed(parsed, hosts, internal); got != want {
-			t.Errorf("allowed(%s) = %t, want %t", dsn, got, want)
+		target := parsed.GetAPIURL()
+		if got := listed(target, hosts) || sameServer(target, internal); got != want {
+			t.Errorf("%s may be asked: %t, want %t", dsn, got, want)
 		}
 	}
 }
@@ -161,19 +163,24 @@ type sentryBench struct {
 	objects *objects
 	clock   time.Time
 
-	platform *obsv1.ObservabilityPlatformSpec
+	platform *obsv1.ObservabilityPlatform
 }
 
 func newSentryBench(t *testing.T, responses ...string) *sentryBench {
 	t.Helper()
 	b := &sentryBench{t: t, relay: newFakeRelay(t, responses...), objects: &objects{}, clock: time.Now()}
-	b.platform = &obsv1.ObservabilityPlatformSpec{Sentry: &obsv1.PlatformSentry{URL: obsv1.PlatformURL(b.relay.URL)}}
+	b.platform = &obsv1.ObservabilityPlatform{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
+	b.objects.all = append(b.objects.all, b.platform)
+	b.platform.Spec.Sentry = &obsv1.PlatformSentry{URL: obsv1.PlatformURL(b.relay.URL)}
 	b.Sentry = &Sentry{
 		Reader: b.objects, Cluster: Cluster{Live: b.objects, Requests: NewRequests()}, Store: &Store{},
 		Platform: func(
 			context.Context, *obsv1.ObservabilityStack,
 		) (string, *obsv1.ObservabilityPlatformSpec, error) {
-			return "default", b.platform, nil
+			return "default", &b.platform.Spec, nil
+		},
+		Ingest: func(_ context.Context, named *obsv1.ObservabilityPlatform) ([]platform.Endpoint, error) {
+			return (&platform.Backends{}).Ingest(t.Context(), named)
 		},
 		Interval: 8 * time.Hour,
 	}
@@ -260,6 +267,17 @@ func TestSentryAsksOnceForADSNOfSeveralStacks(t *testing.T) {
 	}
 }
 
+func TestSentryGivesNoTokenToWhoTakesEvents(t *testing.T) {
+	b := newSentryBench(t, "")
+	b.platform.Spec.Sentry.TokenFrom = &obsv1.PlatformSecretSource{} // It is for another API, and need not be there.
+	stack := b.stack("one", b.relay.dsn("7"))
+	b.settle()
+	b.says(stack, "True Seen")
+	if got := b.relay.requests[0].Header.Get("Authorization"); got != "" {
+		t.Errorf("sends Authorization: %s", got)
+	}
+}
+
 func TestSentryAsksAgainForAChangedDSN(t *testing.T) {
 	b := newSentryBench(t, "", "", rejected)
 	stack := b.stack("one", b.relay.dsn("7"))
@@ -299,7 +317,7 @@ func TestSentryAsksSoonerForAKeyThatIsRejected(t *testing.T) {
 
 func TestSentryAsksNoOtherHosts(t *testing.T) {
 	b := newSentryBench(t, "")
-	b.platform = nil
+	b.platform.Spec.Sentry = nil
 	stack := b.stack("one", b.relay.dsn("7"))
 	b.settle()
 	b.says(stack, "Unknown HostNotAllowed")
