@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -156,6 +157,19 @@ func TestPlatformsReachTheirStacks(t *testing.T) {
 		return status.ObservedGeneration == platform.Generation && *status.Stacks == count
 	})
 	t.Run("a Secret that comes", func(t *testing.T) { reachesGrafana(t, platform) })
+	changePlatform(t, platform, func(spec *obsv1.ObservabilityPlatformSpec) {
+		spec.Namespaces = &obsv1.PlatformNamespaces{
+			From:     obsv1.PlatformNamespacesFromSelector,
+			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"team": "shop"}},
+		}
+	})
+	eventually(t, "a platform that does not admit the namespace", everyMonitor(""))
+	admitted := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}}
+	label := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"team":"shop"}}}`))
+	if err := live.Patch(t.Context(), admitted, label); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a Namespace that is admitted", everyMonitor("monitoring"))
 	remove(t, platform)
 	eventually(t, "a platform that goes", everyMonitor(""))
 }
