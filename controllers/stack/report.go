@@ -131,6 +131,11 @@ func setVerified(stack *obsv1.ObservabilityStack, evidence judge.Evidence, ready
 	default:
 		setCondition(stack, obsv1.Verified, verified)
 	}
+	setSeen(status, now)
+}
+
+// setSeen counts what was seen to work, and says when.
+func setSeen(status *obsv1.ObservabilityStackStatus, now time.Time) {
 	var seen int32
 	for _, part := range status.Parts {
 		if part.State == metav1.ConditionTrue {
