@@ -112,6 +112,11 @@ func (o *options) check(level string) error {
 	if o.exporterImage == "" {
 		return fmt.Errorf("--exporter-image: must name an image, such as ghcr.io/obstack/obstack:%s", version)
 	}
+	return o.checkNames()
+}
+
+// checkNames are those of objects of the cluster.
+func (o *options) checkNames() error {
 	if problems := validation.IsDNS1123Subdomain(o.injectionPolicy); o.injectionPolicy != "" && len(problems) > 0 {
 		return fmt.Errorf("--injection-policy=%s: must be the name of a MutatingAdmissionPolicy: %s", o.injectionPolicy,
 			strings.Join(problems, "; "))

@@ -90,14 +90,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	}
 	stacks := newStacks(mgr, namespaces, opts)
 	stacks.Kinds, stacks.Proofs, stacks.Cluster = kinds.Kinds, store, selecting
-	var injector *injection.Injector
-	if opts.Webhooks || opts.Policy != "" {
-		engine := &injection.Engine{
-			Live: mgr.GetAPIReader(), Policy: opts.Policy, Webhooks: opts.Webhooks, Now: time.Now,
-		}
-		if injector, err = injection.New(ctx, mgr, engine, opts.Namespaces, opts.MaxConcurrentRollouts); err != nil {
-			return err
-		}
+	injector, err := newInjector(ctx, mgr, opts)
+	if err != nil {
+		return err
+	}
+	if injector != nil {
 		stacks.Injection = injector
 	}
 	controller, err := stacks.SetupWithManager(mgr, stack.Options{
@@ -127,6 +124,17 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	stack.RegisterMetrics(mgr.GetClient())
 	store.Register()
 	return kinds.SetupWithManager(ctx, mgr)
+}
+
+// newInjector brings settings to workloads; nil if nothing does.
+func newInjector(ctx context.Context, mgr ctrl.Manager, opts Options) (*injection.Injector, error) {
+	if !opts.Webhooks && opts.Policy == "" {
+		return nil, nil
+	}
+	engine := &injection.Engine{
+		Live: mgr.GetAPIReader(), Policy: opts.Policy, Webhooks: opts.Webhooks, Now: time.Now,
+	}
+	return injection.New(ctx, mgr, engine, opts.Namespaces, opts.MaxConcurrentRollouts)
 }
 
 // newStacks makes the reconciler of stacks in those namespaces, all if there are none.
