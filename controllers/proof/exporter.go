@@ -194,7 +194,7 @@ func (e *Exporters) learn(ctx context.Context, pods map[types.UID][]*corev1.Pod)
 	}
 	e.deployments = map[types.UID]types.UID{}
 	page := metadata.ListOf(appsv1.SchemeGroupVersion.WithKind("ReplicaSet"))
-	return e.Cluster.list(ctx, page, desired.ExporterLabels(), func() {
+	return e.Cluster.list(ctx, page, desired.ExporterLabels(), metadataPage, func() {
 		for i := range page.Items {
 			if owner := metav1.GetControllerOf(&page.Items[i]); owner != nil && owner.Kind == metadata.Deployment.Kind {
 				e.deployments[page.Items[i].UID] = owner.UID

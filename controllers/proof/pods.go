@@ -31,7 +31,7 @@ func (c Cluster) namespaces() []string {
 // pods calls visit with those that have some labels, or with all.
 func (c Cluster) pods(ctx context.Context, labels client.MatchingLabels, visit func(*corev1.Pod)) error {
 	page := &corev1.PodList{}
-	return c.list(ctx, page, labels, func() {
+	return c.list(ctx, page, labels, podsPage, func() {
 		for i := range page.Items {
 			visit(&page.Items[i])
 		}
@@ -40,13 +40,15 @@ func (c Cluster) pods(ctx context.Context, labels client.MatchingLabels, visit f
 }
 
 // list calls visit with each page.
-func (c Cluster) list(ctx context.Context, page client.ObjectList, labels client.MatchingLabels, visit func()) error {
+func (c Cluster) list(
+	ctx context.Context, page client.ObjectList, labels client.MatchingLabels, size client.Limit, visit func(),
+) error {
 	for _, namespace := range c.namespaces() {
 		for more := true; more; more = page.GetContinue() != "" {
 			if err := c.Requests.Wait(ctx); err != nil {
 				return err
 			}
-			err := c.Live.List(ctx, page, client.InNamespace(namespace), labels, client.Limit(pageSize),
+			err := c.Live.List(ctx, page, client.InNamespace(namespace), labels, size,
 				client.Continue(page.GetContinue()))
 			if err != nil {
 				return fmt.Errorf("list %T: %w", page, err)

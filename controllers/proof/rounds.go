@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// pageSize keeps a page of whole Pods small.
-	pageSize = 250
+	// podsPage keeps a page of whole Pods small; one of metadata may have more.
+	podsPage, metadataPage = 250, 1000
 	// requestsPerMinute bounds what proofs ask the API server. A start may ask as much at once.
 	requestsPerMinute = 12
 	// firstRound is within this time of the start, for operators that start together.
