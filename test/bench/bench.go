@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -71,7 +72,8 @@ func (b *bench) renew() {
 // nothing left to do.
 func (b *bench) restart(n int, flags ...string) {
 	b.stopOperator()
-	flags = append(append(flags, b.webhooks.Flags()...), fmt.Sprintf("--max-concurrent-reconciles=%d", concurrency))
+	flags = slices.Concat(withoutProofs, flags, b.webhooks.Flags(),
+		[]string{fmt.Sprintf("--max-concurrent-reconciles=%d", concurrency)})
 	b.op = kit.Must(testenv.StartOperator(b.plane, b.binary, "operator", flags...))
 	b.until(pollInterval, "the operator is idle", func(s testenv.Samples) bool {
 		return s.Passes() >= float64(n) && s.Idle()
