@@ -121,6 +121,10 @@ func (o *options) checkNames() error {
 		return fmt.Errorf("--injection-policy=%s: must be the name of a MutatingAdmissionPolicy: %s", o.injectionPolicy,
 			strings.Join(problems, "; "))
 	}
+	return o.checkNamespaces()
+}
+
+func (o *options) checkNamespaces() error {
 	if problems := validation.IsDNS1123Label(o.namespace); o.namespace != "" && len(problems) > 0 {
 		return fmt.Errorf("--namespace=%s: must be the name of a namespace: %s", o.namespace, strings.Join(problems, "; "))
 	}

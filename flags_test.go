@@ -22,6 +22,7 @@ func TestParseFlagsRefusesBadFlagsByName(t *testing.T) {
 		{[]string{"--injection-policy=Pods"}, "--injection-policy=Pods: must be the name of a MutatingAdmissionPolicy"},
 		{[]string{"--exporter-image="}, "--exporter-image: must name an image"},
 		{[]string{"--watch-namespaces=shop,No_Such"}, `--watch-namespaces: "No_Such" is not the name of a namespace`},
+		{[]string{"--namespace=No_Such"}, "--namespace=No_Such: must be the name of a namespace"},
 		{
 			[]string{"--webhook-bind-address=9443"},
 			"--webhook-bind-address=9443: must be HOST:PORT or :PORT with a port from 1 to 65535, or 0 for no webhooks",

@@ -88,7 +88,8 @@ func TestReconcileGivesStacksTheDefaultsOfTheirPlatform(t *testing.T) {
 	labels := got.Spec.Endpoints[0].RelabelConfigs
 	if got.Spec.Endpoints[0].Interval != "15s" || got.Labels["release"] != "monitoring" ||
 		labels[len(labels)-1].TargetLabel != obsv1.SeriesCluster {
-		t.Errorf("with its platform: interval %s, labels %v, relabelings %v", got.Spec.Endpoints[0].Interval, got.Labels, labels)
+		t.Errorf("with its platform: interval %s, labels %v, relabelings %v", got.Spec.Endpoints[0].Interval, got.Labels,
+			labels)
 	}
 	refresh(t, stack)
 	if stack.Spec.Metrics.Labels != nil || stack.Spec.Metrics.Monitors[0].Interval != "" {

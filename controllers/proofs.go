@@ -34,9 +34,11 @@ type ProofOptions struct {
 }
 
 // proofs adds to a manager what asks beside the passes.
-func proofs(
-	mgr ctrl.Manager, opts Options, store *proof.Store, backends *platform.Backends, addresses *proof.Addresses,
-) error {
+func proofs(mgr ctrl.Manager, opts Options, store *proof.Store, addresses *proof.Addresses) error {
+	backends, err := platforms(mgr, opts)
+	if err != nil {
+		return err
+	}
 	resolver := platform.Resolver{Reader: mgr.GetClient()}
 	platformOf := func(
 		ctx context.Context, stack *obsv1.ObservabilityStack,

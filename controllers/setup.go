@@ -114,11 +114,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	if err := follow(mgr, kinds, stacks, selecting, controller); err != nil {
 		return err
 	}
-	backends, err := platforms(mgr, opts)
-	if err != nil {
-		return err
-	}
-	if err := proofs(mgr, opts, store, backends, addresses); err != nil {
+	if err := proofs(mgr, opts, store, addresses); err != nil {
 		return err
 	}
 	stack.RegisterMetrics(mgr.GetClient())

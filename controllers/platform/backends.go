@@ -112,19 +112,6 @@ func (b *Backends) Grafana(ctx context.Context, platform *obsv1.ObservabilityPla
 // defaultSentry is where Sentry is if a platform does not say.
 const defaultSentry obsv1.PlatformURL = "https://sentry.io"
 
-// SentryURL is the address of the platform's Sentry.
-func SentryURL(platform *obsv1.ObservabilityPlatformSpec) *url.URL {
-	if platform == nil || platform.Sentry == nil || platform.Sentry.URL == "" {
-		parsed, _ := parseURL(defaultSentry)
-		return parsed
-	}
-	parsed, problem := parseURL(platform.Sentry.URL)
-	if problem != nil {
-		return nil
-	}
-	return parsed
-}
-
 // Sentry returns the server of spec.sentry; none if its API is not to be asked.
 func (b *Backends) Sentry(ctx context.Context, platform *obsv1.ObservabilityPlatform) ([]Endpoint, error) {
 	spec := platform.Spec.Sentry
