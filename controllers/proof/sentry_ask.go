@@ -37,8 +37,8 @@ const (
 	maxResponse = 4 << 10
 )
 
-// listed reports whether a list has the server, over TLS: as HOST or HOST:PORT, of which *.DOMAIN are
-// all below a domain.
+// listed reports whether a list has the server, over TLS: as HOST or HOST:PORT, of which *.DOMAIN
+// are all below a domain.
 func listed(target *url.URL, hosts []string) bool {
 	return target.Scheme == "https" && slices.ContainsFunc(hosts, func(pattern string) bool {
 		name, port, found := strings.Cut(pattern, ":")
