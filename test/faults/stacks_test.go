@@ -63,7 +63,9 @@ func childrenOf(stack *obsv1.ObservabilityStack) []string {
 	return children
 }
 
-// shopLabels are those of the Service that all monitors select.
+// shopService is in each namespace, and all monitors select it by shopLabels.
+const shopService = "shop"
+
 var shopLabels = map[string]string{"app": "shop"}
 
 // namespace makes a namespace with the Secret that the stacks refer to, and the Service.
@@ -75,7 +77,7 @@ func (p *plane) namespace(t *testing.T) string {
 		ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: brokerSecret},
 		Data:       map[string][]byte{"url": []byte("redis://:hunter2@redis:6379/0")},
 	})
-	testenv.Create(t, p.api, testenv.Service(ns.Name, "shop", shopLabels, "http"))
+	testenv.Create(t, p.api, testenv.Service(ns.Name, shopService, shopLabels, "http"))
 	// Another test's operator must find none of this one's stacks.
 	t.Cleanup(func() { p.wipe(t, ns.Name) })
 	return ns.Name

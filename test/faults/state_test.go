@@ -123,6 +123,9 @@ func drop(obj map[string]any, field string, list ...string) {
 	}
 }
 
+// usersObjects are in each namespace before a stack is.
+var usersObjects = []string{"Secret/" + brokerSecret, "Service/" + shopService}
+
 // wantChildren checks that a namespace holds what its stacks ask for and nothing
 // else, each object owned by its stack.
 func (p *plane) wantChildren(t *testing.T, namespace string) {
@@ -131,7 +134,7 @@ func (p *plane) wantChildren(t *testing.T, namespace string) {
 	if err := p.api.List(t.Context(), stacks, client.InNamespace(namespace)); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"Secret/" + brokerSecret}
+	want := slices.Clone(usersObjects)
 	owners := map[string]string{}
 	for i := range stacks.Items {
 		stack := &stacks.Items[i]
@@ -147,8 +150,8 @@ func (p *plane) wantChildren(t *testing.T, namespace string) {
 			}
 			name := kind.Kind + "/" + child.GetName()
 			got = append(got, name)
-			if child.GetLabels()[obsv1.StampVersion] != "" || name == want[0] {
-				continue // The settings outlive their stack, and the broker's Secret is the user's.
+			if child.GetLabels()[obsv1.StampVersion] != "" || slices.Contains(usersObjects, name) {
+				continue // The settings outlive their stack.
 			}
 			if owner := metav1.GetControllerOf(&child); owner == nil || owners[owner.Name] != string(owner.UID) {
 				t.Errorf("%s is an orphan: its owner is %v", name, owner)
@@ -180,7 +183,7 @@ func (p *plane) wipe(t *testing.T, namespace string) {
 	t.Helper()
 	for _, kind := range append([]schema.GroupVersionKind{stackKind}, childKinds...) {
 		for _, obj := range p.list(t, kind, client.InNamespace(namespace)) {
-			if kind.Kind == "Secret" && obj.GetName() == brokerSecret {
+			if slices.Contains(usersObjects, kind.Kind+"/"+obj.GetName()) {
 				continue
 			}
 			if err := p.api.Delete(context.WithoutCancel(t.Context()), &obj); client.IgnoreNotFound(err) != nil {
