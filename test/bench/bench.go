@@ -158,8 +158,9 @@ func read[T client.Object](file string, into T) T {
 	return into
 }
 
-// newStacks makes the namespaces for n stacks and the Secrets that they refer to, which those of a
-// namespace share unless they have their own, and returns the stacks, which it does not make.
+// newStacks makes the namespaces for n stacks, with Services, and the Secrets that they refer to,
+// which those of a namespace share unless they have their own. It returns the stacks, which it does
+// not make.
 func (b *bench) newStacks(n int, ownSecrets bool) []*obsv1.ObservabilityStack {
 	b.sets++
 	stacks := make([]*obsv1.ObservabilityStack, n)
@@ -173,6 +174,9 @@ func (b *bench) newStacks(n int, ownSecrets bool) []*obsv1.ObservabilityStack {
 		}
 		if i%perNamespace == 0 {
 			b.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: stack.Namespace}})
+			for _, monitor := range stack.Spec.Metrics.Monitors { // A stack without its Services is not Ready.
+				b.create(testenv.Service(stack.Namespace, monitor.Name, monitor.Selector.MatchLabels, "http"))
+			}
 		}
 		if i%perNamespace == 0 || ownSecrets {
 			b.secret(stack.Namespace, dsn.Name, secrets)
