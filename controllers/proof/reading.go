@@ -163,14 +163,9 @@ func (r *reading) askRules(ctx context.Context, server promclient.Client) error 
 		selectors = append(selectors, fmt.Sprintf(`{%s!=""%s}`, subject, r.cluster))
 	}
 	err := server.Rules(ctx, selectors, func(group promclient.Group) {
-		match := groupName.FindStringSubmatch(group.Name)
-		if match == nil {
+		series := r.findGroup(group)
+		if series == nil {
 			return
-		}
-		series := r.series[types.NamespacedName{Namespace: match[1], Name: match[2]}]
-		if series == nil || operatorFile.MatchString(group.File) &&
-			!strings.HasPrefix(path.Base(group.File), match[1]+"-"+match[2]+"-") {
-			return // Anybody can name a group so.
 		}
 		listed = true
 		found, ok := series.Groups[group.Name]
@@ -194,6 +189,16 @@ func (r *reading) askRules(ctx context.Context, server promclient.Client) error 
 		}
 	}
 	return nil
+}
+
+// findGroup finds the stack that a group of rules belongs to.
+func (r *reading) findGroup(group promclient.Group) *judge.Series {
+	match := groupName.FindStringSubmatch(group.Name)
+	if match == nil || operatorFile.MatchString(group.File) &&
+		!strings.HasPrefix(path.Base(group.File), match[1]+"-"+match[2]+"-") {
+		return nil // Anybody can name a group so.
+	}
+	return r.series[types.NamespacedName{Namespace: match[1], Name: match[2]}]
 }
 
 var (

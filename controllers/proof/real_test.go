@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -314,9 +315,10 @@ func TestRealPrometheus(t *testing.T) {
 		return []platform.Endpoint{{URL: f.url, Client: http.DefaultClient}}, nil
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error)
-	go func() { ended <- proofs.Start(ctx) }()
-	defer func() { stop(); <-ended }()
+	var running sync.WaitGroup
+	running.Go(func() { _ = proofs.Start(ctx) }) // nil
+	defer running.Wait()
+	defer stop()
 	// says reports whether that is what is known beside what works.
 	says := func(want ...string) bool {
 		known := 0

@@ -40,7 +40,7 @@ func run(ctx context.Context) {
 	flag.IntVar(&b.pods, "pods", 500, "`Pods` of each kind that are created with the webhook and without")
 	flag.IntVar(&b.rounds, "pod-rounds", 12, "how often they are")
 	flag.IntVar(&b.workloads, "workloads", 10000, "`workloads`, with 5 Pods each; a multiple of 200")
-	only := flag.String("only", "", "measure only some of converge,steady,restart,proofs,pods,workloads, and write no page")
+	only := flag.String("only", "", "measure only some of converge,steady,restart,proofs,pods,workloads; write no page")
 	out := flag.String("out", filepath.Join("docs", "benchmarks", "operator.md"), "`file` to write")
 	flag.Parse()
 	date, load := time.Now().UTC().Format("2006-01-02 15:04"), kit.Load()
@@ -51,8 +51,8 @@ func run(ctx context.Context) {
 	b.renew()
 	defer func() { kit.Check(b.plane.Stop()) }()
 	kit.Parts{
-		{"converge", b.converges}, {"steady", b.steady}, {"restart", b.restarts}, {"proofs", b.proofs}, {"pods", b.podCreation},
-		{"workloads", b.workloadMemory},
+		{"converge", b.converges}, {"steady", b.steady}, {"restart", b.restarts}, {"proofs", b.proofs},
+		{"pods", b.podCreation}, {"workloads", b.workloadMemory},
 	}.Run(*only)
 	fmt.Print(b.String())
 	if *only != "" {
