@@ -44,7 +44,8 @@ func selecting(
 			behind, err := platforms.For(ctx, stack)
 			return behind.Spec != nil && behind.Spec.Prometheus != nil, err
 		},
-		Changed: make(chan event.GenericEvent), Interval: max(addressInterval, opts.Proofs.Interval), Pace: addressPace, Now: time.Now,
+		Changed:  make(chan event.GenericEvent),
+		Interval: max(addressInterval, opts.Proofs.Interval), Pace: addressPace, Now: time.Now,
 	}
 	watcher.Unready = addresses.Unready
 	return watcher, addresses, nil

@@ -185,32 +185,41 @@ func (a *Addresses) ask(ctx context.Context, stack *obsv1.ObservabilityStack) (m
 	if len(all) == 0 {
 		return nil, nil
 	}
-	of, err := labels.NewRequirement(discoveryv1.LabelServiceName, selection.In, all)
+	ready, err := a.ready(ctx, stack.Namespace, all)
+	if err != nil {
+		return nil, err
+	}
+	unready := map[string]bool{}
+	for monitor, names := range scraped {
+		if !slices.ContainsFunc(names, ready) {
+			unready[monitor] = true
+		}
+	}
+	return unready, nil
+}
+
+// ready reports, of some Services of a namespace, whether anything that is ready stands behind one.
+func (a *Addresses) ready(ctx context.Context, namespace string, services []string) (func(string) bool, error) {
+	of, err := labels.NewRequirement(discoveryv1.LabelServiceName, selection.In, services)
 	if err != nil {
 		return nil, fmt.Errorf("select EndpointSlices: %w", err)
 	}
 	if err := a.Cluster.Requests.Wait(ctx); err != nil {
 		return nil, err
 	}
-	slicesOf := &discoveryv1.EndpointSliceList{}
-	err = a.Cluster.Live.List(ctx, slicesOf, client.InNamespace(stack.Namespace), client.Limit(maxSlices),
+	list := &discoveryv1.EndpointSliceList{}
+	err = a.Cluster.Live.List(ctx, list, client.InNamespace(namespace), client.Limit(maxSlices),
 		client.MatchingLabelsSelector{Selector: labels.NewSelector().Add(*of)})
 	if err != nil {
 		return nil, fmt.Errorf("list EndpointSlices: %w", err)
 	}
 	ready := map[string]bool{}
-	for _, slice := range slicesOf.Items {
+	for _, slice := range list.Items {
 		if slices.ContainsFunc(slice.Endpoints, isReady) {
 			ready[slice.Labels[discoveryv1.LabelServiceName]] = true
 		}
 	}
-	unready := map[string]bool{}
-	for monitor, names := range scraped {
-		if slicesOf.Continue == "" && !slices.ContainsFunc(names, func(name string) bool { return ready[name] }) {
-			unready[monitor] = true
-		}
-	}
-	return unready, nil
+	return func(service string) bool { return ready[service] || list.Continue != "" }, nil
 }
 
 // isReady as the API says: a condition that is absent counts as ready.

@@ -66,7 +66,8 @@ func stackNamed(name string) obsv1.ObservabilityStack {
 // newAddresses whose clock is moved by hand.
 func newAddresses(c *clusterOf, now *time.Time) *Addresses {
 	return &Addresses{
-		Reader: c, Cluster: Cluster{Live: c, Requests: NewRequests()}, Changed: make(chan event.GenericEvent, 10), Interval: time.Minute,
+		Reader: c, Cluster: Cluster{Live: c, Requests: NewRequests()},
+		Changed: make(chan event.GenericEvent, 10), Interval: time.Minute,
 		Now:   func() time.Time { return *now },
 		Asked: func(_ context.Context, s *obsv1.ObservabilityStack) (bool, error) { return s.Spec.Platform != "", nil },
 		Services: func(context.Context, string) ([]judge.Service, error) {
