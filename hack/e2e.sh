@@ -61,7 +61,7 @@ E2E_KUBECONFIG="$(realpath "$E2E_KUBECONFIG")"
 go test -c -o "$work/e2e.test" ./test/e2e
 cd test/e2e
 export OBSTACK_INTEGRATION E2E_KUBECONFIG E2E_LOAD
-"$work/e2e.test" -test.v -test.timeout 25m "$@" &
+TMPDIR="$work" "$work/e2e.test" -test.v -test.timeout 25m "$@" &
 tests=$!
 wait "$tests"
 tests=""

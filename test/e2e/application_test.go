@@ -52,6 +52,11 @@ func TestStackOfARunningApplication(t *testing.T) {
 	t.Run("rules are loaded", c.testRules)
 	t.Run("requests and tasks are counted", c.testCounts)
 	t.Run("errors arrive", c.testErrors)
+	t.Run("all of it was seen", func(t *testing.T) {
+		eventually(t, "the stack to be Verified", func(ctx context.Context) string {
+			return c.lacksCondition(ctx, metav1.Condition{Type: obsv1.Verified, Status: metav1.ConditionTrue})
+		})
+	})
 }
 
 func (c *cluster) testVariables(t *testing.T) {

@@ -5,10 +5,12 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -39,7 +41,53 @@ var faults = []fault{
 		"the threshold 300ms is not the boundary of a bucket",
 	},
 	{
-		"broker-away", scaledToZero("redis"), obsv1.TasksReady, obsv1.ReasonRollingOut,
+		"not-selected", inSpec(func(spec *obsv1.ObservabilityStackSpec) {
+			spec.Metrics.Labels = map[string]obsv1.LabelValue{"release": "another"}
+		}), obsv1.MetricsReady, obsv1.ReasonNotSelected,
+		"monitoring/k8s wants release=kube-prometheus-stack",
+	},
+	{
+		"no-service", inMonitor(func(monitor *obsv1.Monitor) {
+			monitor.Selector.MatchLabels = map[string]string{"app": "shop-ap"}
+		}), obsv1.MetricsReady, obsv1.ReasonNoService, "monitor api selects no Service: it wants app=shop-ap",
+	},
+	{
+		"port-not-found", inMonitor(func(monitor *obsv1.Monitor) { monitor.Port = "https" }),
+		obsv1.MetricsReady, obsv1.ReasonPortNotFound, "no Service of monitor api has a port named https: api has http",
+	},
+	{
+		"not-scraped", scaledToZero("shop", "api"), obsv1.MetricsReady, obsv1.ReasonNotScraped,
+		"Prometheus has no target of monitor api",
+	},
+	{
+		"target-down", inMonitor(func(monitor *obsv1.Monitor) { monitor.Path = "/nothing" }),
+		obsv1.MetricsReady, obsv1.ReasonTargetDown, "0 of 1 targets of monitor api are up",
+	},
+	{
+		"framework-mismatch", inMonitor(func(monitor *obsv1.Monitor) { monitor.Framework = obsv1.FrameworkDjango }),
+		obsv1.MetricsReady, obsv1.ReasonFrameworkMismatch, "set framework: fastapi",
+	},
+	{
+		"key-unknown", dsn(unknownKey), obsv1.SentryReady, obsv1.ReasonKeyRejected, "Sentry rejects the key",
+	},
+	{
+		"key-of-another-project", dsn(otherProject), obsv1.SentryReady, obsv1.ReasonKeyRejected,
+		"belongs to another project",
+	},
+	{
+		"events-disabled", withoutEvents, obsv1.TasksReady, obsv1.ReasonEventsDisabled,
+		"sends no task events: start it with -E",
+	},
+	{
+		"no-sidecar", scaledToZero("grafana", "grafana"), obsv1.DashboardsReady, obsv1.ReasonNoSidecar,
+		"no Pod of the cluster has a sidecar of Grafana",
+	},
+	{
+		"no-data-source", inSpec(func(spec *obsv1.ObservabilityStackSpec) { spec.Dashboards.Datasource = "thanos" }),
+		obsv1.DashboardsReady, obsv1.ReasonDatasourceNotFound, "Grafana has no data source with the uid thanos",
+	},
+	{
+		"broker-away", scaledToZero("shop", "redis"), obsv1.TasksReady, obsv1.ReasonRollingOut,
 		"the task exporter of broker main is not ready",
 	},
 }
@@ -115,11 +163,16 @@ func inSpec(edit func(*obsv1.ObservabilityStackSpec)) func(*testing.T, *cluster)
 	}
 }
 
+// inMonitor makes a fault of a change of the stack's monitor.
+func inMonitor(edit func(*obsv1.Monitor)) func(*testing.T, *cluster) func() {
+	return inSpec(func(spec *obsv1.ObservabilityStackSpec) { edit(&spec.Metrics.Monitors[0]) })
+}
+
 // scaledToZero makes a fault of a Deployment without Pods.
-func scaledToZero(name string) func(*testing.T, *cluster) func() {
+func scaledToZero(namespace, name string) func(*testing.T, *cluster) func() {
 	return func(t *testing.T, c *cluster) func() {
 		t.Helper()
-		deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}}
+		deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 		scale := func(replicas int32) {
 			testenv.Change(t, c.Client, deployment, func(d *appsv1.Deployment) { d.Spec.Replicas = &replicas })
 		}
@@ -127,6 +180,39 @@ func scaledToZero(name string) func(*testing.T, *cluster) func() {
 		return func() { scale(1) }
 	}
 }
+
+// withoutEvents starts the Celery worker without -E.
+func withoutEvents(t *testing.T, c *cluster) func() {
+	t.Helper()
+	worker := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "worker"}}
+	start := func(args ...string) {
+		testenv.Change(t, c.Client, worker, func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Args = args })
+	}
+	start()
+	return func() { start("-E") }
+}
+
+// dsn makes a fault of another DSN in the application's Secret.
+func dsn(edit func(c *cluster, dsn *url.URL)) func(*testing.T, *cluster) func() {
+	return func(t *testing.T, c *cluster) func() {
+		t.Helper()
+		changed, err := url.Parse(c.dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		edit(c, changed)
+		secret := c.secret()
+		write := func(dsn string) {
+			testenv.Change(t, c.Client, secret, func(s *corev1.Secret) { s.Data = map[string][]byte{"dsn": []byte(dsn)} })
+		}
+		write(changed.String())
+		return func() { write(c.dsn) }
+	}
+}
+
+func unknownKey(_ *cluster, dsn *url.URL) { dsn.User = url.User(strings.Repeat("0", 32)) }
+
+func otherProject(c *cluster, dsn *url.URL) { dsn.Path = c.other[strings.LastIndex(c.other, "/"):] }
 
 // deleteDSN deletes the Secret with the application's DSN.
 func deleteDSN(t *testing.T, c *cluster) func() {

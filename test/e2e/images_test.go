@@ -122,7 +122,9 @@ func (c *cluster) pythonImage(ctx context.Context) (image, error) {
 	files[standard] = standard
 	for _, name := range []string{"shop", "bugsink"} {
 		files["/venv/"+name] = filepath.Join(c.parts, name)
-		files["/app/"+name+".py"] = filepath.Join("testdata", name+".py")
+	}
+	for _, name := range []string{"shop.py", "bugsink.py", "grafana.py"} {
+		files["/app/"+name] = filepath.Join("testdata", name)
 	}
 	return image{name: named("python"), files: files}, nil
 }

@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -33,7 +34,7 @@ func (c *cluster) install(ctx context.Context) error {
 	}{
 		{"making images and loading them", c.loadImages},
 		{"installing prometheus-operator's definitions", c.applyDefinitions},
-		{"installing prometheus-operator, Prometheus and Bugsink", c.applyBackends},
+		{"installing prometheus-operator, Prometheus, Bugsink and a fake of Grafana", c.applyBackends},
 		{"installing the chart", c.helmInstall},
 		{"creating projects in Bugsink", c.createProjects},
 		{"creating the application and its stack", c.applyShop},
@@ -109,13 +110,31 @@ func text(err error) string {
 	return err.Error()
 }
 
+// backends are the files of what stands behind the stacks.
+var backends = []string{"monitoring.yaml", "errors.yaml", "grafana.yaml"}
+
 func (c *cluster) applyBackends(ctx context.Context) error {
-	for _, file := range []string{"monitoring.yaml", "errors.yaml"} {
+	for _, file := range backends {
 		if err := c.apply(ctx, "testdata/"+file); err != nil {
 			return err
 		}
 	}
+	go c.refresh()
 	return nil
+}
+
+// refresh brings changes of its configuration to Prometheus at once, until the tests end: a kubelet
+// looks for them every minute, and whenever the Pod changes.
+func (c *cluster) refresh() {
+	for now := range time.Tick(2 * time.Second) {
+		pods := &corev1.PodList{}
+		_ = c.List(context.Background(), pods, client.InNamespace(prometheus.namespace),
+			client.MatchingLabels{"app.kubernetes.io/name": "prometheus"}) // it is tried again
+		for _, pod := range pods.Items {
+			patch := fmt.Sprintf(`{"metadata": {"annotations": {"obstack-e2e/refreshed": %q}}}`, now.Format(time.RFC3339))
+			_ = c.Patch(context.Background(), &pod, client.RawPatch(types.MergePatchType, []byte(patch)))
+		}
+	}
 }
 
 // helm runs helm, as pinned in hack/tools, on the release "obstack".
@@ -134,7 +153,10 @@ func (c *cluster) helm(ctx context.Context, command string, args ...string) erro
 func (c *cluster) helmInstall(ctx context.Context) error {
 	err := c.helm(ctx, "install", "../../charts/obstack", "--create-namespace", "--values", "testdata/values.yaml",
 		"--wait", "--timeout", limit.String())
-	return errors.Join(err, c.served(ctx, obsv1.GroupVersion.String(), "ObservabilityStack"))
+	for _, kind := range []string{"ObservabilityStack", "ObservabilityPlatform"} {
+		err = errors.Join(err, c.served(ctx, obsv1.GroupVersion.String(), kind))
+	}
+	return err
 }
 
 // createProjects creates two projects and keeps their DSNs.
@@ -163,7 +185,7 @@ func (c *cluster) createProjects(ctx context.Context) error {
 
 func (c *cluster) applyShop(ctx context.Context) error {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}
-	return errors.Join(c.Create(ctx, namespace), c.Create(ctx, c.secret()),
+	return errors.Join(c.Create(ctx, namespace), c.Create(ctx, c.secret()), c.apply(ctx, "testdata/platform.yaml"),
 		c.apply(ctx, "testdata/stack.yaml"), c.apply(ctx, "testdata/shop.yaml"))
 }
 

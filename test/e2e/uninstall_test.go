@@ -97,7 +97,10 @@ func (c *cluster) remove(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	for _, file := range append(files, "testdata/errors.yaml", "testdata/monitoring.yaml", "../../config/crd") {
+	for _, name := range backends {
+		files = append(files, "testdata/"+name)
+	}
+	for _, file := range append(files, "../../config/crd") {
 		objects, err := testenv.Objects(file)
 		if err != nil {
 			t.Error(err)
