@@ -41,21 +41,6 @@ var faults = []fault{
 		"the threshold 300ms is not the boundary of a bucket",
 	},
 	{
-		"not-selected", inSpec(func(spec *obsv1.ObservabilityStackSpec) {
-			spec.Metrics.Labels = map[string]obsv1.LabelValue{"release": "another"}
-		}), obsv1.MetricsReady, obsv1.ReasonNotSelected,
-		"monitoring/k8s wants release=kube-prometheus-stack",
-	},
-	{
-		"no-service", inMonitor(func(monitor *obsv1.Monitor) {
-			monitor.Selector.MatchLabels = map[string]string{"app": "shop-ap"}
-		}), obsv1.MetricsReady, obsv1.ReasonNoService, "monitor api selects no Service: it wants app=shop-ap",
-	},
-	{
-		"port-not-found", inMonitor(func(monitor *obsv1.Monitor) { monitor.Port = "https" }),
-		obsv1.MetricsReady, obsv1.ReasonPortNotFound, "no Service of monitor api has a port named https: api has http",
-	},
-	{
 		"not-scraped", scaledToZero("shop", "api"), obsv1.MetricsReady, obsv1.ReasonNotScraped,
 		"Prometheus has no target of monitor api",
 	},
@@ -89,6 +74,23 @@ var faults = []fault{
 	{
 		"broker-away", scaledToZero("shop", "redis"), obsv1.TasksReady, obsv1.ReasonRollingOut,
 		"the task exporter of broker main is not ready",
+	},
+	// What changes a target's configuration comes last: Prometheus does not mark the series of a
+	// target as stale that it was about to scrape anew, and shows them for five minutes.
+	{
+		"not-selected", inSpec(func(spec *obsv1.ObservabilityStackSpec) {
+			spec.Metrics.Labels = map[string]obsv1.LabelValue{"release": "another"}
+		}), obsv1.MetricsReady, obsv1.ReasonNotSelected,
+		"monitoring/k8s wants release=kube-prometheus-stack",
+	},
+	{
+		"no-service", inMonitor(func(monitor *obsv1.Monitor) {
+			monitor.Selector.MatchLabels = map[string]string{"app": "shop-ap"}
+		}), obsv1.MetricsReady, obsv1.ReasonNoService, "monitor api selects no Service: it wants app=shop-ap",
+	},
+	{
+		"port-not-found", inMonitor(func(monitor *obsv1.Monitor) { monitor.Port = "https" }),
+		obsv1.MetricsReady, obsv1.ReasonPortNotFound, "no Service of monitor api has a port named https: api has http",
 	},
 }
 
