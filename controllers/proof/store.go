@@ -142,17 +142,19 @@ func find(findings []judge.Finding, like judge.Finding) *judge.Finding {
 	return &findings[i]
 }
 
+// ofAnother reports whether what the status says of a broker is what another source found. It would
+// stay for ever if the one that is taken for its source is away.
+func ofAnother(part obsv1.PartStatus, source Source) bool {
+	return part.Kind == obsv1.PartBroker && part.State != metav1.ConditionTrue &&
+		slices.Contains(ofExporter, part.Reason) != (source == SourceExporter)
+}
+
 // reported is what the status says of a source's parts.
 func reported(stack *obsv1.ObservabilityStack, source Source) (findings []judge.Finding) {
 	for _, part := range stack.Status.Parts {
 		// What is not selected, the pass sees by itself, but for sidecars.
-		if !slices.Contains(knows[source], part.Kind) || part.Reason == obsv1.ReasonNotReady ||
+		if !slices.Contains(knows[source], part.Kind) || part.Reason == obsv1.ReasonNotReady || ofAnother(part, source) ||
 			part.State == metav1.ConditionFalse && part.Level != obsv1.LevelSeen && source != SourceGrafana {
-			continue
-		}
-		// What one source found of a broker would stay for ever if it were the other's, who is away.
-		if part.Kind == obsv1.PartBroker && part.State != metav1.ConditionTrue &&
-			slices.Contains(ofExporter, part.Reason) != (source == SourceExporter) {
 			continue
 		}
 		f := judge.Finding{
