@@ -60,10 +60,6 @@ var faults = []fault{
 		"belongs to another project",
 	},
 	{
-		"events-disabled", withoutEvents, obsv1.TasksReady, obsv1.ReasonEventsDisabled,
-		"sends no task events: start it with -E",
-	},
-	{
 		"no-sidecar", scaledToZero("grafana", "grafana"), obsv1.DashboardsReady, obsv1.ReasonNoSidecar,
 		"no Pod of the cluster has a sidecar of Grafana",
 	},
@@ -181,17 +177,6 @@ func scaledToZero(namespace, name string) func(*testing.T, *cluster) func() {
 		scale(0)
 		return func() { scale(1) }
 	}
-}
-
-// withoutEvents starts the Celery worker without -E.
-func withoutEvents(t *testing.T, c *cluster) func() {
-	t.Helper()
-	worker := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "worker"}}
-	start := func(args ...string) {
-		testenv.Change(t, c.Client, worker, func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Args = args })
-	}
-	start()
-	return func() { start("-E") }
 }
 
 // dsn makes a fault of another DSN in the application's Secret.
