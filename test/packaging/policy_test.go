@@ -100,8 +100,9 @@ func TestPolicyIsAboutTheAccountOfAnyOverlay(t *testing.T) {
 // A right to write that is granted later must not be forgotten here.
 func TestPolicyIsAboutAllThatTheRolesLetTheOperatorWrite(t *testing.T) {
 	exempt := map[string]bool{
-		"leases": true, "events": true, "observabilitystacks/status": true, "observabilityplatforms/status": true, "observabilitystacks/finalizers": true,
-		"tokenreviews": true, "subjectaccessreviews": true,
+		"leases": true, "events": true, "observabilitystacks/status": true, "observabilityplatforms/status": true,
+		"observabilitystacks/finalizers": true,
+		"tokenreviews":                   true, "subjectaccessreviews": true,
 	}
 	writable, bounded := map[string]bool{}, map[string]bool{}
 	for _, file := range []string{
