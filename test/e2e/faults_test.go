@@ -5,14 +5,17 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/testenv"
@@ -58,6 +61,10 @@ var faults = []fault{
 	{
 		"key-of-another-project", dsn(otherProject), obsv1.SentryReady, obsv1.ReasonKeyRejected,
 		"belongs to another project",
+	},
+	{
+		"events-disabled", withoutEvents, obsv1.TasksReady, obsv1.ReasonEventsDisabled,
+		"sends no task events: start it with -E",
 	},
 	{
 		"no-sidecar", scaledToZero("grafana", "grafana"), obsv1.DashboardsReady, obsv1.ReasonNoSidecar,
@@ -176,6 +183,25 @@ func scaledToZero(namespace, name string) func(*testing.T, *cluster) func() {
 		}
 		scale(0)
 		return func() { scale(1) }
+	}
+}
+
+// withoutEvents starts the Celery worker without -E, and gives it work: of one that has none it is
+// not known whether it would send events.
+func withoutEvents(t *testing.T, c *cluster) func() {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	go wait.UntilWithContext(ctx, func(ctx context.Context) {
+		_ = c.ask(ctx, shop, http.MethodPost, "/orders/1", nil, nil) // the next one may succeed
+	}, time.Second)
+	worker := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "worker"}}
+	start := func(args ...string) {
+		testenv.Change(t, c.Client, worker, func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Args = args })
+	}
+	start()
+	return func() {
+		stop()
+		start("-E")
 	}
 }
 
