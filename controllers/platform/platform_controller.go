@@ -73,7 +73,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, platform *obsv1.Observabilit
 		return ctrl.Result{}, err
 	}
 	status := &platform.Status
-	status.ObservedGeneration, status.Stacks = platform.Generation, new(int32(len(stacks))) //nolint:gosec // a count
+	status.ObservedGeneration, status.Stacks = platform.Generation, new(int32(len(stacks))) // #nosec G115 -- a count
 	status.MissingSecrets = nil
 	for i, backend := range backends {
 		r.set(platform, backend.condition, findings[i])
