@@ -193,6 +193,14 @@ func TestThePageShowsWhatIsPrinted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken, err := os.ReadFile(filepath.Join("testdata", "status", "broken.txt"))
+	if err != nil || !strings.Contains(string(readme), string(broken)) {
+		t.Errorf("README.md does not show (%v):\n%s", err, broken)
+	}
 	for _, name := range []string{"status/broken.txt", "explain/pod.txt"} {
 		want, err := os.ReadFile(filepath.Join("testdata", name)) // #nosec G304 -- a file of the test
 		if err != nil {
