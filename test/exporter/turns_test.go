@@ -207,21 +207,26 @@ func turnThatBeginsAtTheEnd(t *testing.T, server rabbit) {
 	eventually(t, "the first one counts", first.counting)
 	p := startProxy(t, server.Port)
 	far := startReady(t, fmt.Sprintf("amqp://guest:guest@127.0.0.1:%d/shop", p.port), args...)
-	p.moveAway(500 * time.Millisecond)
+	p.moveAway(time.Second)
 	channel := channelOf(t, server.URL("shop"))
+	consumers := func(want int) func() bool {
+		return func() bool {
+			queue, err := channel.QueueDeclarePassive("celeryev.obstack.late", true, false, false, false, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return queue.Consumers == want
+		}
+	}
 	first.Kill()
+	// The far one asks for its turn two seconds later at the earliest.
+	eventually(t, "the server knows that the first one is gone", consumers(0))
 	const sent = 100
 	message := amqp.Publishing{ContentType: "application/json", Body: started(sent)}
 	if err := channel.PublishWithContext(t.Context(), "celeryev", "task.multi", false, false, message); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the server sends", func() bool {
-		queue, err := channel.QueueDeclarePassive("celeryev.obstack.late", true, false, false, false, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return queue.Consumers == 1
-	})
+	eventually(t, "the server sends", consumers(1))
 	far.Signal(syscall.SIGTERM)
 	eventually(t, "what was sent is counted", func() bool { return total(far.counts("celery_exporter_events")) == sent })
 }
