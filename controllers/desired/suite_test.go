@@ -4,7 +4,6 @@ package desired
 
 import (
 	"bytes"
-	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -16,12 +15,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
-	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
-	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
-	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -30,6 +23,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/config/crd"
 	"obstack.dev/obstack/test/testenv"
 )
 
@@ -163,36 +157,7 @@ func inputsOf(stack *obsv1.ObservabilityStack, given caseInputs) Inputs {
 	return in
 }
 
-// stackSchema is what the CRD says about a stack.
-type stackSchema struct {
-	structural *structuralschema.Structural
-	validator  validation.SchemaValidator
-	rules      *cel.Validator
-}
-
-var crd = sync.OnceValues(func() (stackSchema, error) {
-	content, err := os.ReadFile(
-		filepath.Join("..", "..", "config", "crd", "bases", "obstack.dev_observabilitystacks.yaml"))
-	if err != nil {
-		return stackSchema{}, err
-	}
-	definition := &apiextensionsv1.CustomResourceDefinition{}
-	if err := yaml.Unmarshal(content, definition); err != nil {
-		return stackSchema{}, err
-	}
-	props := &apiextensions.JSONSchemaProps{}
-	err = apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(
-		definition.Spec.Versions[0].Schema.OpenAPIV3Schema, props, nil)
-	if err != nil {
-		return stackSchema{}, err
-	}
-	structural, err := structuralschema.NewStructural(props)
-	if err != nil {
-		return stackSchema{}, err
-	}
-	validator, _, err := validation.NewSchemaValidator(props)
-	return stackSchema{structural, validator, cel.NewValidator(structural, true, 1_000_000)}, err
-})
+var stacks = sync.OnceValues(func() (*crd.Admission, error) { return crd.NewAdmission(crd.Stacks) })
 
 // admit does to a stack what the API server and a pass do, without a platform.
 func admit(t testing.TB, name string, stackYAML []byte) *obsv1.ObservabilityStack {
@@ -213,7 +178,7 @@ func accept(t testing.TB, name string, stackYAML []byte) *obsv1.ObservabilitySta
 // tryToAdmit returns what the API server would refuse, too.
 func tryToAdmit(t testing.TB, name string, stackYAML []byte) (*obsv1.ObservabilityStack, field.ErrorList) {
 	t.Helper()
-	s, err := crd()
+	admission, err := stacks()
 	if err != nil {
 		t.Fatalf("read the CRD: %v", err)
 	}
@@ -221,14 +186,12 @@ func tryToAdmit(t testing.TB, name string, stackYAML []byte) (*obsv1.Observabili
 	if err := yaml.UnmarshalStrict(stackYAML, &object); err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
-	defaulting.Default(object, s.structural)
-	problems := validation.ValidateCustomResource(nil, object, s.validator)
-	rules, _ := s.rules.Validate(context.Background(), nil, s.structural, object, nil, 10_000_000)
 	stack := &obsv1.ObservabilityStack{}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object, stack, true); err != nil {
+	problems, err := admission.Admit(object, stack)
+	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
-	return stack, append(problems, rules...)
+	return stack, problems
 }
 
 // plain is an object as it is applied: with its kind. The empty status of a builtin type is left

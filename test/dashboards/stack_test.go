@@ -12,14 +12,10 @@ import (
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
-	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/config/crd"
 	"obstack.dev/obstack/controllers/desired"
 )
 
@@ -69,24 +65,14 @@ type panel struct {
 // readStack reads testdata/stack.yaml with all defaults.
 func readStack(t *testing.T) *obsv1.ObservabilityStack {
 	t.Helper()
-	definition := &apiextensionsv1.CustomResourceDefinition{}
-	readYAML(t, "../../config/crd/bases/obstack.dev_observabilitystacks.yaml", definition)
-	props := &apiextensions.JSONSchemaProps{}
-	err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(
-		definition.Spec.Versions[0].Schema.OpenAPIV3Schema, props, nil)
+	admission, err := crd.NewAdmission(crd.Stacks)
 	if err != nil {
 		t.Fatal(err)
 	}
-	structural, err := structuralschema.NewStructural(props)
-	if err != nil {
-		t.Fatal(err)
-	}
-	object := map[string]any{}
+	object, stack := map[string]any{}, &obsv1.ObservabilityStack{}
 	readYAML(t, "testdata/stack.yaml", &object)
-	defaulting.Default(object, structural)
-	stack := &obsv1.ObservabilityStack{}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object, stack, true); err != nil {
-		t.Fatal(err)
+	if problems, err := admission.Admit(object, stack); err != nil || len(problems) > 0 {
+		t.Fatalf("the API server would refuse the stack: %v, %v", problems, err)
 	}
 	return desired.Effective(stack, nil)
 }
