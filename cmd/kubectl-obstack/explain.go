@@ -47,7 +47,7 @@ func newExplain(flags *genericclioptions.ConfigFlags, streams genericiooptions.I
 	var output string
 	command := &cobra.Command{
 		Use:   "explain POD | KIND/NAME",
-		Short: "Show why a workload or Pod has the settings of a stack, or lacks them",
+		Short: "Show why a workload or Pod has its settings, or lacks them",
 		Long: `Go through what decides whether a Pod or workload gets the settings of a stack: its annotation, the
 consent of the stack, the stamp on its template, the mark on its Pods, and the variables of a
 container that win over the settings. The kinds are pod, deployment, statefulset, daemonset, job

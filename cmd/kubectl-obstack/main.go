@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // for clouds that log in by a plugin
 )
@@ -36,14 +37,21 @@ func main() {
 // errWrong ends the process after it was said what is wrong.
 var errWrong = errors.New("something is wrong")
 
-// usageError is a command line that cannot be meant.
-type usageError struct{ error }
-
 // run the command line, and return what the process ends with.
 func run(ctx context.Context, args []string, streams genericiooptions.IOStreams) int {
-	command := newCommand(streams)
-	command.SetArgs(args)
-	err := command.ExecuteContext(ctx)
+	root, started := newCommand(streams), false
+	eachCommand(root, func(command *cobra.Command) {
+		do := command.RunE
+		command.RunE = func(command *cobra.Command, args []string) error {
+			started = true
+			return do(command, args)
+		}
+	})
+	root.SetArgs(args)
+	command, err := root.ExecuteContextC(ctx)
+	if err != nil && !started {
+		err = usageError{err} // Whatever ends a command before it starts is wrong with its arguments.
+	}
 	var usage usageError
 	switch {
 	case err == nil:
@@ -51,7 +59,7 @@ func run(ctx context.Context, args []string, streams genericiooptions.IOStreams)
 	case errors.Is(err, errWrong):
 		return exitWrong
 	case errors.As(err, &usage):
-		fmt.Fprintf(streams.ErrOut, "error: %v\nSee kubectl obstack --help.\n", err)
+		fmt.Fprint(streams.ErrOut, explainUsage(command, usage))
 		return exitUsage
 	default:
 		fmt.Fprintln(streams.ErrOut, "error:", err)

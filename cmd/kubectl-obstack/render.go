@@ -51,7 +51,7 @@ func newRender(flags *genericclioptions.ConfigFlags, streams genericiooptions.IO
 	o := renderOptions{streams: streams}
 	command := &cobra.Command{
 		Use:   "render -f FILE",
-		Short: "Print the objects that obstack would make for stacks, without a cluster",
+		Short: "Print the objects that obstack would make, without a cluster",
 		Long: `Print the objects that obstack would make for the ObservabilityStacks of a file, as YAML. No cluster
 is asked: Secrets and ConfigMaps that the stacks name are taken to exist, and what depends on their
 values is printed as ` + unknown + `. What the API server would refuse is refused here as well.
@@ -59,8 +59,9 @@ values is printed as ` + unknown + `. What the API server would refuse is refuse
 What a stack cannot have is said on the standard error, as its conditions would say it, and makes
 the exit status 1.`,
 		Example: `  kubectl obstack render -f stack.yaml
-  kubectl obstack render -f stack.yaml --platform platform.yaml --assume ServiceMonitor,PrometheusRule`,
-		Args: cobra.NoArgs,
+  kubectl obstack render -f stack.yaml --platform platform.yaml
+  kubectl obstack render -f stack.yaml --assume ServiceMonitor,PrometheusRule`,
+		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			if o.file == "" {
 				return usageError{fmt.Errorf("-f is missing: write -f FILE, or -f - for the standard input")}
@@ -79,6 +80,7 @@ the exit status 1.`,
 		kinds = append(kinds, kind.Kind)
 	}
 	command.Flags().StringSliceVar(&o.assume, "assume", kinds, "kinds of other operators that the cluster serves")
+	command.Flags().Lookup("assume").DefValue = "all" // The list is too long for a line of the help.
 	command.Flags().StringVar(&o.image, "exporter-image", "ghcr.io/obstack/obstack:"+version,
 		"image of the task exporter, as the operator's flag of that name")
 	return command

@@ -21,6 +21,8 @@ func newCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "kubectl-obstack",
 		Short: "Show ObservabilityStacks: what works, what does not, and what to do",
+		Example: `  kubectl obstack status                          # what is wrong here?
+  kubectl obstack explain deployment/api -n shop  # why has it no settings?`,
 		Annotations: map[string]string{
 			cobra.CommandDisplayNameAnnotation: "kubectl obstack",
 		},
@@ -28,9 +30,9 @@ func newCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		// Errors are printed once, by run.
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args: func(_ *cobra.Command, args []string) error {
+		Args: func(command *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError{fmt.Errorf("there is no command %q", args[0])}
+				return noCommand(command, args[0])
 			}
 			return nil
 		},
@@ -39,9 +41,12 @@ func newCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	root.SetIn(streams.In)
 	root.SetOut(streams.Out)
 	root.SetErr(streams.ErrOut)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(flagError)
+	root.SetHelpFunc(func(command *cobra.Command, _ []string) { printHelp(command.OutOrStdout(), command) })
+	root.SetHelpCommand(newHelp())
+	root.CompletionOptions.DisableDefaultCmd = true
 	flags.AddFlags(root.PersistentFlags())
-	root.AddCommand(newStatus(flags, streams), newExplain(flags, streams), newRender(flags, streams))
+	root.AddCommand(newStatus(flags, streams), newExplain(flags, streams), newRender(flags, streams), newCompletion())
 	return root
 }
 
