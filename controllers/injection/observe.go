@@ -6,7 +6,6 @@ import (
 	"context"
 	"slices"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -31,7 +30,7 @@ func (i *Injector) Observe(ctx context.Context, stack *obsv1.ObservabilityStack)
 			return state, err
 		}
 		if w.DeletionTimestamp.IsZero() {
-			add(&state, stack, w, claim, namespace, pods[w.Key()])
+			state.Add(stack, w, claim, namespace, pods[w.Key()])
 		}
 	}
 	released, err := i.absent(ctx, key, state.Candidates)
@@ -52,40 +51,6 @@ func (i *Injector) Observe(ctx context.Context, stack *obsv1.ObservabilityStack)
 	state.Candidates = slices.Concat(state.Candidates, released, others)
 	i.load(key, &state)
 	return state, nil
-}
-
-// add a workload that names the stack or carries its stamp to the state.
-func add(state *policy.State, stack *obsv1.ObservabilityStack, w *policy.Workload, claim policy.Claim,
-	namespace *metav1.PartialObjectMetadata, pods []policy.Pod) {
-	key := client.ObjectKeyFromObject(stack)
-	switch stamp, _ := w.Stamp(); {
-	case namespace.Name == "":
-		return // What a Namespace says that is not known yet is not known either.
-	case !claim.Made() && claim.Problem == "" && stamp.Stack == key && w.Kind != policy.KindJob:
-		// Its owner took the annotation away. Nothing else removes a stamp: neither a stack that
-		// goes, nor one that refuses. A stamp can be written by anybody, so those of namespaces that
-		// are not admitted do not count.
-		if policy.Admits(stack, w.Namespace, namespace.Labels) {
-			state.Candidates = append(state.Candidates, policy.Candidate{Workload: w, Release: true, Pods: pods})
-		}
-		return
-	case claim.Stack != key:
-		return
-	}
-	if decision := policy.DecideWorkload(w, claim, namespace, stack); !decision.Granted {
-		if decision.Reason == "" {
-			return
-		}
-		state.Refused = append(state.Refused, policy.Refusal{Namespace: w.Namespace, Reason: decision.Reason})
-		return
-	}
-	// A namespace that is being deleted takes no more objects.
-	if namespace.DeletionTimestamp.IsZero() {
-		state.Need(w.Namespace, claim.Variant)
-	}
-	state.Candidates = append(state.Candidates, policy.Candidate{
-		Workload: w, Want: policy.StampFor(claim, stack, w.Name, ""), Variant: claim.Variant, Pods: pods,
-	})
 }
 
 // otherPods are the stamped Pods that no workload made which obstack knows: those that stand

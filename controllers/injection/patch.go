@@ -5,7 +5,6 @@ package injection
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,23 +26,17 @@ func (i *Injector) probe(ctx context.Context, w *policy.Workload) (bool, error) 
 	if byPolicy, err := i.Engine.ByPolicy(ctx, namespace.Labels); byPolicy || err != nil {
 		return byPolicy, err
 	}
-	response, err := i.patch(ctx, w, obsv1.Probe, "asked", nil, client.DryRunAll)
+	response, err := i.patch(ctx, w, obsv1.Probe, "asked", client.DryRunAll)
 	return err == nil && response.Annotations[obsv1.Probe] == obsv1.ProbeReached, err
 }
 
 // stamp writes a stamp, or removes it, and the workload's record in the same request.
 func (i *Injector) stamp(ctx context.Context, stack types.NamespacedName, patch policy.Patch) error {
-	var labels, annotations map[string]string
-	if patch.Stamp != nil {
-		labels, annotations = patch.Stamp.Labels(), patch.Stamp.Annotations()
+	body, err := patch.MergePatch()
+	if err != nil {
+		return err
 	}
-	var record any
-	// Who is released keeps nothing of obstack, unless somebody puts the stamp back.
-	if patch.Stamp != nil || patch.Record.Stamps > 1 {
-		record = patch.Record.Annotation()
-	}
-	response, err := i.patch(ctx, patch.Workload, obsv1.AnnotationRecord, record,
-		template(patch.Workload, labels, annotations))
+	response, err := i.send(ctx, patch.Workload, body)
 	if err != nil {
 		return err
 	}
@@ -57,7 +50,7 @@ func (i *Injector) stamp(ctx context.Context, stack types.NamespacedName, patch 
 // it is kept in the workload's record. What fails here changes nothing else.
 func (i *Injector) askWho(ctx context.Context, c *policy.Candidate, record policy.Record) policy.Record {
 	record.By, record.Generation = "another client", c.Generation
-	response, err := i.patch(ctx, c.Workload, obsv1.AnnotationRecord, record.Annotation(), nil, client.DryRunAll)
+	response, err := i.patch(ctx, c.Workload, obsv1.AnnotationRecord, record.Annotation(), client.DryRunAll)
 	if err == nil {
 		record.Generation = response.Generation
 		if manager := lastManager(response.ManagedFields); manager != "" {
@@ -65,7 +58,7 @@ func (i *Injector) askWho(ctx context.Context, c *policy.Candidate, record polic
 		}
 	}
 	if err == nil && record.ContestedSoon(i.Now()) {
-		_, err = i.patch(ctx, c.Workload, obsv1.AnnotationRecord, record.Annotation(), nil)
+		_, err = i.patch(ctx, c.Workload, obsv1.AnnotationRecord, record.Annotation())
 	}
 	if err != nil && !gone(err) {
 		ctrl.LoggerFrom(ctx).Error(err, "Could not record who changes a stamp", "workload", c.String())
@@ -86,45 +79,19 @@ func lastManager(entries []metav1.ManagedFieldsEntry) string {
 	return slices.MaxFunc(entries, func(a, b metav1.ManagedFieldsEntry) int { return a.Time.Compare(b.Time.Time) }).Manager
 }
 
-// template is a workload's spec with the stamp alone: exactly the given labels and annotations.
-// Keys that are not wanted are removed by name, because those that the webhook added belong to
-// no field manager and would survive an apply without them.
-func template(w *policy.Workload, labels, annotations map[string]string) map[string]any {
-	spec := map[string]any{"template": map[string]any{"metadata": map[string]any{
-		"labels":      exactly(labels, policy.StampLabels),
-		"annotations": exactly(annotations, policy.StampAnnotations),
-	}}}
-	if w.Kind == policy.KindCronJob {
-		return map[string]any{"jobTemplate": map[string]any{"spec": spec}}
-	}
-	return spec
-}
-
-func exactly(want map[string]string, keys []string) map[string]any {
-	patch := map[string]any{}
-	for _, key := range keys {
-		patch[key] = nil
-		if value, ok := want[key]; ok {
-			patch[key] = value
-		}
-	}
-	return patch
-}
-
-// patch sends a merge patch of an annotation, nil to remove it, and of the spec, nil to leave it.
-// It never creates, and is for this very workload: the API server refuses one with another UID.
-func (i *Injector) patch(ctx context.Context, w *policy.Workload, annotation string, value any, spec map[string]any,
+// patch an annotation, nil to remove it.
+func (i *Injector) patch(ctx context.Context, w *policy.Workload, annotation string, value any,
 	opts ...client.PatchOption) (*metav1.PartialObjectMetadata, error) {
-	content := map[string]any{
-		"metadata": map[string]any{"uid": w.UID, "annotations": map[string]any{annotation: value}},
-	}
-	if spec != nil {
-		content["spec"] = spec
-	}
-	body, err := json.Marshal(content)
+	body, err := w.MergePatch(annotation, value, nil)
 	if err != nil {
-		return nil, fmt.Errorf("encode: %w", err)
+		return nil, err
 	}
+	return i.send(ctx, w, body, opts...)
+}
+
+// send a merge patch. It never creates.
+func (i *Injector) send(ctx context.Context, w *policy.Workload, body []byte,
+	opts ...client.PatchOption) (*metav1.PartialObjectMetadata, error) {
 	response := &metav1.PartialObjectMetadata{TypeMeta: w.TypeMeta}
 	response.Namespace, response.Name = w.Namespace, w.Name
 	opts = append(opts, client.FieldOwner(obsv1.FieldManager))

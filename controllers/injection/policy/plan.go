@@ -11,35 +11,6 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
 
-// State is what was observed of the workloads that name a stack.
-type State struct {
-	// Now is when it was observed.
-	Now time.Time
-	// Candidates are the workloads whose claim is granted, and those to release.
-	Candidates []Candidate
-	// Namespaces have what of the settings is asked for in each, but for those that are being deleted.
-	Namespaces map[string][]Variant
-	// Refused are the workloads whose claim is not granted.
-	Refused []Refusal
-	// RetryAfter is how long it is until more is known; 0 if an event comes.
-	RetryAfter time.Duration
-}
-
-// Need notes what of the settings is asked for in a namespace.
-func (s *State) Need(namespace string, variant Variant) {
-	if s.Namespaces == nil {
-		s.Namespaces = map[string][]Variant{}
-	}
-	if !slices.Contains(s.Namespaces[namespace], variant) {
-		s.Namespaces[namespace] = append(s.Namespaces[namespace], variant)
-	}
-}
-
-// Refusal is a workload whose claim is not granted, and why.
-type Refusal struct {
-	Namespace, Reason string
-}
-
 // Patch is a stamp to write.
 type Patch struct {
 	*Candidate
@@ -124,10 +95,11 @@ const defaultMaxConcurrent = 5
 
 // MaxConcurrent is how many rollouts a stack may have at a time.
 func MaxConcurrent(stack *obsv1.ObservabilityStack) int {
-	return int(cmp.Or(rolloutSpec(stack).MaxConcurrent, defaultMaxConcurrent))
+	return int(cmp.Or(RolloutSpec(stack).MaxConcurrent, defaultMaxConcurrent))
 }
 
-func rolloutSpec(stack *obsv1.ObservabilityStack) obsv1.RolloutSpec {
+// RolloutSpec of a stack; empty if it has none.
+func RolloutSpec(stack *obsv1.ObservabilityStack) obsv1.RolloutSpec {
 	if stack.Spec.Injection == nil || stack.Spec.Injection.Rollout == nil {
 		return obsv1.RolloutSpec{}
 	}
@@ -161,7 +133,7 @@ func (p *Plan) add(c *Candidate, progress Progress, queue *queue) {
 
 // due reports whether a candidate is to be patched now, or as soon as there is a place.
 func (p *Plan) due(c *Candidate, progress Progress) bool {
-	manual := rolloutSpec(p.stack).Policy == obsv1.RolloutManual
+	manual := RolloutSpec(p.stack).Policy == obsv1.RolloutManual
 	switch {
 	case progress != Outdated && progress != Missed, manual && c.rollsPods(),
 		c.Kind == KindJob: // Its template cannot be changed.
@@ -201,7 +173,7 @@ func (p *Plan) count(c *Candidate, progress Progress) {
 		p.By[progress] = append(p.By[progress], c.String())
 		return
 	}
-	p.tally.count(c.Namespace, progress, rolloutSpec(p.stack).Policy == obsv1.RolloutManual)
+	p.tally.count(c.Namespace, progress, RolloutSpec(p.stack).Policy == obsv1.RolloutManual)
 	if !p.Counts(c.Namespace) {
 		return
 	}
