@@ -104,16 +104,10 @@ func explainer(arg string) (func(context.Context, client.Reader, string) (*Expla
 			return explainPod(ctx, api, client.ObjectKey{Namespace: namespace, Name: name})
 		}, nil
 	}
-	short := map[string]string{
-		policy.KindDeployment: "deploy", policy.KindStatefulSet: "sts", policy.KindDaemonSet: "ds", policy.KindCronJob: "cj",
-	}
-	for _, kind := range policy.Kinds {
-		long := strings.ToLower(kind.Kind)
-		if slices.Contains([]string{long, long + "s", short[kind.Kind]}, kindName) {
-			return func(ctx context.Context, api client.Reader, namespace string) (*Explanation, error) {
-				return explainWorkload(ctx, api, kind, client.ObjectKey{Namespace: namespace, Name: name})
-			}, nil
-		}
+	if kind, ok := workloadKind(kindName); ok {
+		return func(ctx context.Context, api client.Reader, namespace string) (*Explanation, error) {
+			return explainWorkload(ctx, api, kind, client.ObjectKey{Namespace: namespace, Name: name})
+		}, nil
 	}
 	return nil, usageError{fmt.Errorf("%q is no kind that takes settings: write pod, deployment, statefulset, daemonset, "+
 		"job or cronjob", kindName)}

@@ -12,7 +12,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -30,11 +29,7 @@ func readWorkload(ctx context.Context, api client.Reader, kind policy.Kind,
 		}
 		return nil, readError(kind.Kind+"s", name.Namespace, err)
 	}
-	object := kind.New()
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(whole.Object, object); err != nil {
-		return nil, fmt.Errorf("read %s %s: %w", kind.Kind, name, err)
-	}
-	return object.Partial(), nil
+	return asWorkload(whole, kind)
 }
 
 func explainWorkload(ctx context.Context, api client.Reader, kind policy.Kind,

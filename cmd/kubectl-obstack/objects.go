@@ -60,6 +60,14 @@ func readError(what, namespace string, err error) error {
 	}
 }
 
+// writeError says what could not be changed, and which right is missing.
+func writeError(what, namespace string, err error) error {
+	if apierrors.IsForbidden(err) {
+		return fmt.Errorf("you may not change %s in namespace %s: ask for a role that lets you patch them", what, namespace)
+	}
+	return fmt.Errorf("change %s in namespace %s: %w", what, namespace, err)
+}
+
 // childKinds are those of the objects that obstack makes.
 var childKinds = []schema.GroupVersionKind{
 	desired.ServiceMonitorKind, desired.PrometheusRuleKind, desired.GrafanaDashboardKind, metadata.ConfigMap,

@@ -46,7 +46,15 @@ func newCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	root.SetHelpCommand(newHelp())
 	root.CompletionOptions.DisableDefaultCmd = true
 	flags.AddFlags(root.PersistentFlags())
-	root.AddCommand(newStatus(flags, streams), newExplain(flags, streams), newRender(flags, streams), newCompletion())
+	root.AddCommand(
+		newStatus(flags, streams),
+		newExplain(flags, streams),
+		newRender(flags, streams),
+		newPause(flags, streams),
+		newResume(flags, streams),
+		newRelease(flags, streams),
+		newCompletion(),
+	)
 	return root
 }
 
