@@ -144,6 +144,31 @@ func TestNamespacedModeGrantsTheSameInFewerPlaces(t *testing.T) {
 	}
 }
 
+// Platforms are no object of a namespace: their credentials are the operator's, and their events in
+// the namespace default. Where the operator watches one of these, it has the right there anyway.
+func TestNamespacedModeServesPlatforms(t *testing.T) {
+	secrets, events := "core secrets get []", []string{"events.k8s.io events create []", "events.k8s.io events patch []"}
+	for args, want := range map[string]map[string][]string{
+		"":                                       {},
+		"--set watchNamespaces={team-a}":         {"obstack-system": {secrets}, "default": events},
+		"--set watchNamespaces={team-a,default}": {"obstack-system": {secrets}},
+		"--set watchNamespaces={team-a,obstack-system}":         {"default": events},
+		"--set watchNamespaces={team-a,obstack-system,default}": {},
+		"--set watchNamespaces={team-a} --namespace default":    {"default": append([]string{secrets}, events...)},
+	} {
+		byRole := rulesByRole(t, renderChart(t, strings.Fields(args)...))
+		got := map[string][]string{}
+		for role, rules := range byRole {
+			if namespace, ok := strings.CutSuffix(role, "/obstack-platform"); ok {
+				got[strings.TrimPrefix(namespace, "Role ")] = rules
+			}
+		}
+		if diff := gocmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", args, diff)
+		}
+	}
+}
+
 func TestOperatorIsBoundToItsOwnRolesOnly(t *testing.T) {
 	cases := map[string][]string{
 		"default": {
@@ -157,6 +182,7 @@ func TestOperatorIsBoundToItsOwnRolesOnly(t *testing.T) {
 			"ClusterRoleBinding obstack-certificate-authority: ClusterRole obstack-certificate-authority to " +
 				"obstack-system/obstack",
 			"ClusterRoleBinding obstack-manager: ClusterRole obstack-manager to obstack-system/obstack",
+			"RoleBinding default/obstack-platform: Role obstack-platform to obstack-system/obstack",
 			"RoleBinding obstack-system/obstack-certificate: Role obstack-certificate to obstack-system/obstack",
 			"RoleBinding obstack-system/obstack-leader-election: Role obstack-leader-election to obstack-system/obstack",
 			"RoleBinding obstack-system/obstack-platform: Role obstack-platform to obstack-system/obstack",
