@@ -7,13 +7,18 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"obstack.dev/obstack/test/cgroup"
 )
 
 // asProgram makes this test's binary run main, to see how it exits.
@@ -137,4 +142,58 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	if err != nil || !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		t.Errorf("error %v, context %v", err, ctx.Err())
 	}
+}
+
+func TestRunHonoursTheMemoryLimitOfItsContainer(t *testing.T) {
+	const limit = 64 << 20
+	group, err := cgroup.New(limit)
+	if err != nil {
+		t.Skipf("not tested, that needs root and a control group: %v", err)
+	}
+	port := freePort(t)
+	command, _, stderr := program(t, []string{"CE_BROKER_URL=redis://127.0.0.1:1"}, "--host", "127.0.0.1", "--port", port)
+	command.Args = group.Command(command.Args...)
+	if command.Path, err = exec.LookPath(command.Args[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = command.Process.Kill()
+		_ = command.Wait() // killed
+		if err := group.Remove(); err != nil {
+			t.Error(err)
+		}
+	}()
+	want := "go_gc_gomemlimit_bytes " + strconv.FormatFloat(math.Floor(limit*memoryRatio), 'g', -1, 64) + "\n"
+	got := metrics(port)
+	for end := time.Now().Add(time.Minute); got == "" && time.Now().Before(end); got = metrics(port) {
+		time.Sleep(20 * time.Millisecond)
+	}
+	if !strings.Contains(got, want) {
+		t.Errorf("no %q in %d bytes of metrics; log: %s", want, len(got), stderr)
+	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	return port
+}
+
+// metrics is what the exporter serves at a port, empty as long as it serves nothing.
+func metrics(port string) string {
+	response, err := http.Get("http://127.0.0.1:" + port + "/metrics")
+	if err != nil {
+		return ""
+	}
+	defer response.Body.Close()
+	body, _ := io.ReadAll(response.Body) // what is missing is not found
+	return string(body)
 }

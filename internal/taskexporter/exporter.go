@@ -52,6 +52,8 @@ type Exporter struct {
 	greetings, newQueues chan struct{}
 	started              time.Time
 	clock                func() time.Time
+	// writeTimeout is how long a reader may take for a response.
+	writeTimeout time.Duration
 }
 
 // New returns an exporter that is not connected yet.
@@ -67,7 +69,7 @@ func New(options *Options, b broker.Broker, log *slog.Logger) *Exporter {
 		events: newState("connection", "events", log), depthsLink: newState("connection", "depths", log),
 		workersLink: newState("connection", "workers", log), agenda: newAgenda(options.InspectInterval),
 		greetings: make(chan struct{}, 1), newQueues: make(chan struct{}, 1),
-		started: time.Now(), clock: time.Now,
+		started: time.Now(), clock: time.Now, writeTimeout: writeTimeout,
 	}
 	e.scrapes.start = e.started
 	e.handover = &e.tracker.handover

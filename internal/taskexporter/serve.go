@@ -33,8 +33,7 @@ const index = `<!doctype html><title>obstack task exporter</title>
 const (
 	// shutdownTime is how long requests may go on after the end was asked for.
 	shutdownTime = 500 * time.Millisecond
-	// writeTimeout is how long a reader may take for a response. Prometheus gives up after ten
-	// seconds by default.
+	// writeTimeout is generous: Prometheus gives up after ten seconds by default.
 	writeTimeout = time.Minute
 	// maxScrapes are written at a time. Each takes a processor while it lasts.
 	maxScrapes = 8
@@ -109,7 +108,7 @@ func (e *Exporter) serveReady(w http.ResponseWriter, r *http.Request) {
 func (e *Exporter) Serve(ctx context.Context, address string) error {
 	// Slow readers and writers do not hold a connection for ever.
 	server := &http.Server{
-		Handler: e.Handler(), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: writeTimeout, IdleTimeout: 2 * time.Minute,
+		Handler: e.Handler(), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: e.writeTimeout, IdleTimeout: 2 * time.Minute,
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {

@@ -260,38 +260,78 @@ func TestServeTakesTLSAndPasswordsFromItsWebConfiguration(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	b := newBench(t, "--web.config.file", file)
+	address := serve(t, b)
+	get := func(password string) int {
+		request, _ := http.NewRequestWithContext(t.Context(), "GET", "https://"+address+"/metrics", nil)
+		request.SetBasicAuth("prometheus", password)
+		response, err := certified.Client().Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		return response.StatusCode
+	}
+	for password, want := range map[string]int{"hunter2": http.StatusOK, "wrong": http.StatusUnauthorized} {
+		if got := get(password); got != want {
+			t.Errorf("password %s: status %d, want %d", password, got, want)
+		}
+	}
+}
+
+// serve serves until the test ends, and returns the address once somebody listens there.
+func serve(t *testing.T, b *bench) string {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	address := listener.Addr().String()
 	listener.Close()
-	b := newBench(t, "--web.config.file", file)
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error)
-	go func() { ended <- b.Serve(ctx, address) }()
-	get := func(password string) int {
-		request, _ := http.NewRequestWithContext(ctx, "GET", "https://"+address+"/metrics", nil)
-		request.SetBasicAuth("prometheus", password)
-		response, err := certified.Client().Do(request)
-		if err != nil {
-			return 0 // it does not listen yet
+	ended := make(chan error, 1)
+	go func() {
+		defer close(ended)
+		ended <- b.Serve(ctx, address)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
 		}
-		response.Body.Close()
-		return response.StatusCode
-	}
-	for get("hunter2") != http.StatusOK {
+	})
+	for {
+		connection, err := net.Dial("tcp", address)
+		if err == nil {
+			connection.Close()
+			return address
+		}
 		select {
 		case err := <-ended:
 			t.Fatal(err)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-	if got := get("wrong"); got != http.StatusUnauthorized {
-		t.Errorf("a wrong password = %d", got)
+}
+
+func TestServeCutsAReaderThatStopsReading(t *testing.T) {
+	b := busy(t)
+	b.writeTimeout = 200 * time.Millisecond
+	connection, err := net.Dial("tcp", serve(t, b))
+	if err != nil {
+		t.Fatal(err)
 	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
+	defer connection.Close()
+	// So many responses that the buffers between the two do not hold them.
+	request := []byte("GET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n")
+	if _, err := connection.Write(bytes.Repeat(request, 5000)); err != nil {
+		t.Fatal(err)
 	}
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		// What is written after the other side closed the connection is refused.
+		if _, err := connection.Write([]byte("\r\n")); err != nil {
+			return
+		}
+	}
+	t.Error("the connection is open still")
 }

@@ -59,6 +59,9 @@ func (b *bench) start(broker string, args ...string) *exporter {
 func (b *bench) launch(broker string, args ...string) *exporter {
 	port := strconv.Itoa(kit.Must(testenv.FreePort()))
 	args = append([]string{b.program, "--broker-url", broker, "--host", "127.0.0.1", "--port", port}, args...)
+	if b.group != nil {
+		args = b.group.Command(args...)
+	}
 	return &exporter{kit.Must(integration.Start(nil, nil, args...)), "http://127.0.0.1:" + port}
 }
 

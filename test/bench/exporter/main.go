@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 
 	"obstack.dev/obstack/test/bench/kit"
+	"obstack.dev/obstack/test/cgroup"
 )
 
 // bench holds what all measurements share.
@@ -22,6 +23,7 @@ type bench struct {
 	kit.Figures
 	program string
 	seconds float64
+	group   *cgroup.Group // that exporters run in, nil for none
 }
 
 func main() { os.Exit(kit.Main(run)) }
