@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -234,5 +235,24 @@ func wantJSONLines(t *testing.T, output string) {
 	}
 	if !strings.Contains(output, "Starting obstack") {
 		t.Error("the log does not say that obstack starts")
+	}
+}
+
+// TestRunSendsTestEvents: the image is run so by kubectl obstack verify.
+func TestRunSendsTestEvents(t *testing.T) {
+	sent := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		sent <- string(body)
+		_, _ = io.WriteString(w, "{}")
+	}))
+	defer server.Close()
+	t.Setenv("SENTRY_DSN", strings.Replace(server.URL, "://", "://0123456789abcdef0123456789abcdef@", 1)+"/1")
+	id := strings.Repeat("a", 32)
+	if err := run(t.Context(), []string{"test-event", id}, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	if body := <-sent; !strings.Contains(body, id) {
+		t.Errorf("what was sent lacks the ID: %s", body)
 	}
 }

@@ -33,6 +33,11 @@ type ProofOptions struct {
 	PodLabels map[string]string
 }
 
+// SendTestEvents sends an event to Sentry for each ID, from wherever it is called.
+func SendTestEvents(ctx context.Context, dsn string, ids []string) error {
+	return proof.SendTestEvents(ctx, dsn, ids)
+}
+
 // proofs adds to a manager what asks beside the passes.
 func proofs(mgr ctrl.Manager, opts Options, store *proof.Store, addresses *proof.Addresses) error {
 	backends, err := platforms(mgr, opts)

@@ -57,6 +57,19 @@ func newReading(stacks []*obsv1.ObservabilityStack, cluster string) *reading {
 	return r
 }
 
+// Ask servers once what they know of one stack, whose series have the label cluster if it is set.
+func Ask(ctx context.Context, stack *obsv1.ObservabilityStack, cluster string,
+	servers ...promclient.Client) (judge.Series, error) {
+	r := newReading([]*obsv1.ObservabilityStack{stack}, cluster)
+	r.matchers = fmt.Sprintf(`namespace=%q,%s=%q%s`, stack.Namespace, obsv1.SeriesStack, stack.Name, r.cluster)
+	for _, server := range servers {
+		if err := r.ask(ctx, server); err != nil {
+			return judge.Series{}, err
+		}
+	}
+	return *r.series[client.ObjectKeyFromObject(stack)], nil
+}
+
 // ask one server. What it scrapes adds to what others do.
 func (r *reading) ask(ctx context.Context, server promclient.Client) error {
 	if err := r.askSeries(ctx, server); err != nil || !r.rules {

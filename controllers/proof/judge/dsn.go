@@ -59,13 +59,20 @@ func DSNs(stack *obsv1.ObservabilityStack, asked map[string]DSN) []Finding {
 		if part.Kind != obsv1.PartDSN || !known {
 			continue
 		}
-		f := Finding{Part: part, Level: obsv1.LevelSeen, State: meaning.state, Reason: meaning.reason}
-		if meaning.message != "" {
-			f.Message = fmt.Sprintf(meaning.message, "DSN "+part.Name)
-		}
-		findings = append(findings, f)
+		findings = append(findings, Finding{
+			Part: part, Level: obsv1.LevelSeen, State: meaning.state, Reason: meaning.reason,
+			Message: asked[part.Name].Message("DSN " + part.Name),
+		})
 	}
 	return findings
+}
+
+// Message says what is wrong with a DSN that is called so; empty if nothing is.
+func (d DSN) Message(name string) string {
+	if format := dsnFindings[d].message; format != "" {
+		return fmt.Sprintf(format, name)
+	}
+	return ""
 }
 
 // DSNPart is the name of the part that a Sentry project is; the default has none of its own.
