@@ -34,6 +34,12 @@ build: ## Build the operator, the task exporter and the kubectl plugin into bin/
 	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ . ./cmd/task-exporter
 	go -C $(PLUGIN) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(CURDIR)/bin/ .
 
+.PHONY: dist
+dist: ## Build the archives of the kubectl plugin for all platforms into dist/, for VERSION=vX.Y.Z.
+	go run ./hack/release -version=$(VERSION)
+	@hack/tools/build.sh krew validate-krew-manifest
+	OBSTACK_DIST=$(CURDIR)/dist go test -count=1 ./hack/release
+
 .PHONY: image
 image: ## Build the container image with docker.
 	docker build --build-arg VERSION=$(VERSION) -t ghcr.io/obstack/obstack:$(VERSION) .
@@ -49,7 +55,7 @@ tools: ## Build all pinned tools, of which each target builds what it uses; the 
 # than for a processor.
 .PHONY: test
 test: ## Run every test that needs no more than this machine, with the coverage gate.
-	@hack/tools/build.sh controller-gen helm kustomize promtool
+	@hack/tools/build.sh controller-gen helm krew kustomize promtool validate-krew-manifest
 	@assets=$$(go run ./hack/assets) && export KUBEBUILDER_ASSETS=$$assets && \
 	export OBSTACK_OPERATOR=$(CURDIR)/cover.d/obstack OBSTACK_COVERAGE=$(CURDIR)/cover.d/operator && \
 	rm -rf $$OBSTACK_COVERAGE && mkdir -p $$OBSTACK_COVERAGE && go build -cover -ldflags=-w -o $$OBSTACK_OPERATOR . && \

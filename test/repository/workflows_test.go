@@ -164,3 +164,21 @@ func TestReleaseIsScannedBeforeItIsTagged(t *testing.T) {
 		t.Errorf("%d steps set a tag, want 1", tagged)
 	}
 }
+
+// TestReleaseAttestsWhatItBuilds: a file that comes to dist/ later has no attestation.
+func TestReleaseAttestsWhatItBuilds(t *testing.T) {
+	built, attested := -1, -1
+	for i, step := range readRelease(t).Jobs["publish"].Steps {
+		if step.Run == "make dist" {
+			built = i
+		}
+		if step.With["subject-path"] == "dist/*" {
+			attested = i
+		} else if attested >= 0 && strings.Contains(step.Run, "> dist/") {
+			t.Errorf("step %d writes to dist/ after it was attested", i)
+		}
+	}
+	if built < 0 || attested < built {
+		t.Errorf("the plugin is built by step %d, and dist/ attested by step %d", built, attested)
+	}
+}
