@@ -38,6 +38,14 @@ func SendTestEvents(ctx context.Context, dsn string, ids []string) error {
 	return proof.SendTestEvents(ctx, dsn, ids)
 }
 
+// off are the sources that are never asked.
+func (o ProofOptions) off() map[proof.Source]bool {
+	return map[proof.Source]bool{
+		proof.SourcePrometheus: o.Interval == 0, proof.SourceExporter: o.Interval == 0,
+		proof.SourceGrafana: o.DashboardInterval == 0, proof.SourceSentry: o.SentryInterval == 0,
+	}
+}
+
 // proofs adds to a manager what asks beside the passes.
 func proofs(mgr ctrl.Manager, opts Options, store *proof.Store, addresses *proof.Addresses) error {
 	backends, err := platforms(mgr, opts)
@@ -78,7 +86,7 @@ func proofs(mgr ctrl.Manager, opts Options, store *proof.Store, addresses *proof
 	}
 	for _, s := range sources {
 		if s.interval == 0 {
-			continue
+			continue // The Store has those that are off.
 		}
 		if err := mgr.Add(s.source); err != nil {
 			return err

@@ -5,6 +5,7 @@ package controllers
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -82,7 +83,9 @@ func TestReportOutlivesARestart(t *testing.T) {
 		metav1.ConditionTrue: obsv1.ReasonSeen, metav1.ConditionFalse: "TargetDown", metav1.ConditionUnknown: "NoPlatform",
 	} {
 		p := newProven(t)
-		p.round(t, state, reason)
+		for range 3 {
+			p.round(t, state, reason)
+		}
 		if state == metav1.ConditionTrue {
 			p.store.Unavailable(t.Context(), p.stack, proof.SourcePrometheus, judge.Gap{Reason: "Unreachable"})
 			p.store.Unavailable(t.Context(), p.stack, proof.SourcePrometheus, judge.Gap{Reason: "Unreachable"})
@@ -98,6 +101,8 @@ func TestReportOutlivesARestart(t *testing.T) {
 		p.store = &proof.Store{}
 		p.Proofs = p.store
 		p.reconcileStack(t, p.stack)
+		p.store.Unavailable(t.Context(), p.stack, proof.SourcePrometheus, judge.Gap{Reason: "Unreachable"})
+		p.reconcileStack(t, p.stack)
 		if len(p.sent.writes) > 0 || len(p.recorded.Events) > 0 {
 			t.Errorf("after a restart %s %s gives the writes %q and %d events: %s", state, reason, p.sent.writes,
 				len(p.recorded.Events), cmp.Diff(before, &p.stack.Status))
@@ -108,6 +113,26 @@ func TestReportOutlivesARestart(t *testing.T) {
 		}
 		if events := len(p.recorded.Events); events > 0 && state != metav1.ConditionTrue {
 			t.Errorf("%s, said again, gives %d events", reason, events)
+		}
+	}
+}
+
+// TestReportEndsWithTheProofs: what was seen before they were turned off is not known any more.
+func TestReportEndsWithTheProofs(t *testing.T) {
+	for state, reason := range map[metav1.ConditionStatus]string{
+		metav1.ConditionTrue: obsv1.ReasonSeen, metav1.ConditionFalse: "TargetDown",
+	} {
+		p := newProven(t)
+		for range 3 {
+			p.round(t, state, reason)
+		}
+		p.store = &proof.Store{Off: ProofOptions{SentryInterval: time.Hour}.off()}
+		p.Proofs = p.store
+		p.reconcileStack(t, p.stack)
+		wantCondition(t, p.stack, obsv1.Ready, metav1.ConditionTrue, obsv1.ReasonAvailable)
+		message := wantCondition(t, p.stack, obsv1.Verified, metav1.ConditionUnknown, obsv1.ReasonNotAsked)
+		if want := "obstack asks nobody: its flag --proof-interval is 0"; message != want {
+			t.Errorf("Verified says %q, not %q", message, want)
 		}
 	}
 }

@@ -48,6 +48,9 @@ func selecting(
 		Interval: max(addressInterval, opts.Proofs.Interval), Pace: addressPace, Now: time.Now,
 	}
 	watcher.Unready = addresses.Unready
+	if opts.Proofs.Interval == 0 { // Nobody would ever take back what the status says.
+		watcher.Unready = func(*obsv1.ObservabilityStack) map[string]bool { return nil }
+	}
 	return watcher, addresses, nil
 }
 

@@ -83,7 +83,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	if len(namespaces) > 0 {
 		kinds.Namespace = namespaces[0]
 	}
-	store := &proof.Store{Changed: make(chan event.GenericEvent)}
+	store := &proof.Store{Changed: make(chan event.GenericEvent), Off: opts.Proofs.off()}
 	selecting, addresses, err := selecting(mgr, kinds.Kinds, opts)
 	if err != nil {
 		return err

@@ -80,7 +80,7 @@ type exporter struct {
 }
 
 func (e *Exporters) round(ctx context.Context) error {
-	stacks, err := stacksOf(ctx, e.Reader)
+	stacks, err := e.Store.stacks(ctx, e.Reader)
 	if err != nil {
 		return err
 	}

@@ -45,6 +45,9 @@ type Grafana struct {
 	// Servers of a platform's Grafana; none if it is not to be asked.
 	Servers  func(context.Context, *obsv1.ObservabilityPlatform) ([]platform.Endpoint, error)
 	Interval time.Duration
+
+	// found are the sidecars of the last round that could list Pods; nil before.
+	found *judge.Sidecars
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable: one operator asks.
@@ -56,7 +59,7 @@ func (g *Grafana) Start(ctx context.Context) error {
 }
 
 func (g *Grafana) round(ctx context.Context) error {
-	stacks, err := stacksOf(ctx, g.Reader)
+	stacks, err := g.Store.stacks(ctx, g.Reader)
 	if err != nil {
 		return err
 	}
@@ -74,6 +77,11 @@ func (g *Grafana) round(ctx context.Context) error {
 		all, platforms[name] = append(all, effective), append(platforms[name], effective)
 	}
 	sidecars, failed := g.Cluster.sidecars(ctx, all)
+	if failed != nil && g.found != nil {
+		sidecars = *g.found
+	} else if failed == nil {
+		g.found = &sidecars
+	}
 	var asking sync.WaitGroup
 	for name, its := range platforms {
 		asking.Go(func() {

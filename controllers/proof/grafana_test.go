@@ -5,6 +5,7 @@ package proof
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -139,11 +140,32 @@ func environment(pairs ...string) (env []corev1.EnvVar) {
 	return env
 }
 
+func (b *grafanaBench) rounds(count int) {
+	b.t.Helper()
+	for range count {
+		if err := b.round(b.t.Context()); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}
+
+// knows what the status would say of the dashboard.
+func (b *grafanaBench) knows(when, want string) {
+	b.t.Helper()
+	written := func(obsv1.PartKind) bool { return true }
+	parts := judge.Judge(judge.Parts(b.stack), written, b.Store.Evidence(b.stack).Findings)
+	if got := fmt.Sprint(parts[0].State, " ", parts[0].Reason); got != want {
+		b.t.Errorf("%s: the dashboard is %s, want %s", when, got, want)
+	}
+	b.stack.Status.Parts = parts
+}
+
 func (b *grafanaBench) says(want string) {
 	b.t.Helper()
 	b.Store = &Store{}
-	if err := b.round(b.t.Context()); err != nil {
-		b.t.Fatal(err)
+	b.rounds(1)
+	if strings.HasPrefix(want, "False") {
+		b.rounds(1) // to confirm it
 	}
 	got := seen(b.Store, b.stack, SourceGrafana, "overview")
 	if !strings.HasPrefix(got, want+" ") {
@@ -176,6 +198,47 @@ func TestGrafanaIsAskedForWhatItHas(t *testing.T) {
 	b.says("Unknown NoToken")
 	b.stack.Spec.Platform = ""
 	b.says("Unknown NoPlatform")
+}
+
+// TestANewRolloutOfGrafanaIsNoFault: Grafana and its sidecar are away for a moment, also just after
+// obstack has started anew.
+func TestANewRolloutOfGrafanaIsNoFault(t *testing.T) {
+	for _, restarted := range []bool{false, true} {
+		b := newGrafanaBench(t)
+		b.rounds(2)
+		b.knows("at first", "True Seen")
+		if restarted {
+			b.Store = &Store{}
+		}
+		b.pod.Status.Phase, b.fake.status = corev1.PodPending, http.StatusServiceUnavailable
+		b.rounds(1)
+		b.knows("while it starts", "True Seen")
+		b.pod.Status.Phase, b.fake.status = corev1.PodRunning, 0
+		b.rounds(1)
+		b.knows("after it", "True Seen")
+		b.pod.Status.Phase, b.fake.status = corev1.PodPending, http.StatusServiceUnavailable
+		b.rounds(2)
+		b.knows("when it does not come", "False NoSidecar")
+		b.Cluster.Live = &objects{err: errors.New("away")}
+		for range 2 {
+			if b.round(t.Context()) == nil {
+				t.Fatal("the round succeeds without an API server")
+			}
+		}
+		b.knows("while Pods cannot be listed", "False NoSidecar")
+	}
+}
+
+func TestANewDashboardHasTimeToBeLoaded(t *testing.T) {
+	b := newGrafanaBench(t)
+	b.fake.uids = nil
+	b.rounds(1)
+	b.knows("just written", "Unknown DashboardNotLoaded")
+	b.rounds(1)
+	b.knows("still not there", "False DashboardNotLoaded")
+	b.fake.uids = []string{desired.DashboardUID(b.stack, "overview")}
+	b.rounds(2)
+	b.knows("there", "True Seen")
 }
 
 func TestGrafanaIsAskedOnceForAllStacks(t *testing.T) {

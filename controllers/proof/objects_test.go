@@ -116,7 +116,7 @@ func controlledBy(kind string, owner types.UID, namespace, name string, labels m
 func seen(store *Store, stack *obsv1.ObservabilityStack, source Source, name string) string {
 	store.mu.Lock()
 	defer store.mu.Unlock()
-	record := store.known[client.ObjectKeyFromObject(stack)][source]
+	record := store.known[idOf(stack)][source]
 	if record == nil {
 		return ""
 	}

@@ -40,9 +40,6 @@ const (
 	lookAtPlatforms = 10 * time.Second
 	// slowest is how many intervals lie between two rounds while a server does not respond.
 	slowest = 5
-	// confirmations is how many rounds a part that was never seen must be at fault in, because
-	// Prometheus takes a minute to know of it.
-	confirmations = 3
 )
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
@@ -92,8 +89,6 @@ type platformProof struct {
 	platform string
 	// gone is closed when the platform is, or is another.
 	gone chan struct{}
-	// suspects are how often in a row parts were at fault.
-	suspects map[types.NamespacedName]map[judge.Part]int
 }
 
 // repeat rounds, fewer while a server does not respond.
@@ -139,14 +134,10 @@ func (p *platformProof) round(ctx context.Context) error {
 		}
 		return fmt.Errorf("platform %s: %w", p.platform, err)
 	}
-	suspects := map[types.NamespacedName]map[judge.Part]int{}
 	for _, stack := range stacks {
-		key := client.ObjectKeyFromObject(stack)
-		findings := append(judge.Scraped(stack, *reading.series[key]), judge.Loaded(stack, *reading.series[key])...)
-		suspects[key] = confirm(stack, findings, p.suspects[key])
-		p.Store.Set(ctx, stack, SourcePrometheus, findings)
+		series := *reading.series[client.ObjectKeyFromObject(stack)]
+		p.Store.Set(ctx, stack, SourcePrometheus, append(judge.Scraped(stack, series), judge.Loaded(stack, series)...))
 	}
-	p.suspects = suspects
 	return nil
 }
 
@@ -170,7 +161,7 @@ var errPlatform = errors.New("obstack does not find out whom to ask, and the pla
 
 // stacks of the platform, or without one.
 func (p *platformProof) stacks(ctx context.Context) ([]*obsv1.ObservabilityStack, error) {
-	all, err := stacksOf(ctx, p.Reader)
+	all, err := p.Store.stacks(ctx, p.Reader)
 	if err != nil {
 		return nil, err
 	}
@@ -202,25 +193,4 @@ func nobody(stack *obsv1.ObservabilityStack, platform string) []judge.Finding {
 		findings[i].State, findings[i].Reason, findings[i].Message = metav1.ConditionUnknown, reason, message
 	}
 	return findings
-}
-
-// confirm takes faults of parts that were never seen for unknown until they were there often
-// enough; the Store does so for what was seen. It returns how often in a row parts were at fault.
-func confirm(stack *obsv1.ObservabilityStack, findings []judge.Finding, before map[judge.Part]int) map[judge.Part]int {
-	seen := map[judge.Part]bool{}
-	for _, part := range stack.Status.Parts {
-		seen[judge.Part{Kind: part.Kind, Name: part.Name}] = part.State != metav1.ConditionUnknown
-	}
-	now := map[judge.Part]int{}
-	for i := range findings {
-		f := &findings[i]
-		if f.State != metav1.ConditionFalse {
-			continue
-		}
-		now[f.Part] = before[f.Part] + 1
-		if !seen[f.Part] && now[f.Part] < confirmations {
-			f.State = metav1.ConditionUnknown
-		}
-	}
-	return now
 }

@@ -398,20 +398,3 @@ func TestANewPartHasTimeToBeScraped(t *testing.T) {
 		}
 	})
 }
-
-func TestAPartThatWasSeenIsAtFaultAfterTwoRounds(t *testing.T) {
-	stack := stackOf("shop", "p")
-	stack.Status.Parts = []obsv1.PartStatus{{Kind: obsv1.PartMonitor, Name: "api", State: "True"}}
-	for _, tc := range []struct {
-		part judge.Part
-		want string
-	}{
-		{judge.Part{Kind: obsv1.PartMonitor, Name: "api"}, "False"},
-		{judge.Part{Kind: obsv1.PartSLO, Name: "api"}, "Unknown"},
-	} {
-		findings := []judge.Finding{{Part: tc.part, State: "False"}}
-		if confirm(&stack, findings, nil); string(findings[0].State) != tc.want {
-			t.Errorf("%v: %s, want %s", tc.part, findings[0].State, tc.want)
-		}
-	}
-}

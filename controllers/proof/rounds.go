@@ -4,15 +4,11 @@ package proof
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"time"
 
 	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
 
 const (
@@ -42,19 +38,4 @@ func every(ctx context.Context, interval time.Duration, source Source, round fun
 		_ = measured(ctx, source, func() error { return round(ctx) }) // which logs it
 		pause = wait.Jitter(interval-interval/10, 0.2)
 	}
-}
-
-// stacksOf lists the stacks that are there to stay, from the cache: they must not be changed.
-func stacksOf(ctx context.Context, reader client.Reader) ([]*obsv1.ObservabilityStack, error) {
-	list := &obsv1.ObservabilityStackList{}
-	if err := reader.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list stacks: %w", err)
-	}
-	var stacks []*obsv1.ObservabilityStack
-	for i := range list.Items {
-		if list.Items[i].DeletionTimestamp.IsZero() {
-			stacks = append(stacks, &list.Items[i])
-		}
-	}
-	return stacks, nil
 }

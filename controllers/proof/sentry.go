@@ -126,7 +126,7 @@ type due struct {
 
 // look at all stacks, ask where it is due, and say what is known.
 func (s *Sentry) look(ctx context.Context) error {
-	stacks, err := stacksOf(ctx, s.Reader)
+	stacks, err := s.Store.stacks(ctx, s.Reader)
 	if err != nil {
 		return err
 	}

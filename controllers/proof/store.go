@@ -6,6 +6,8 @@ package proof
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -45,25 +47,46 @@ var ofExporter = []string{
 	obsv1.ReasonForeignImage,
 }
 
+// flags have the intervals of the sources.
+var flags = map[Source]string{
+	SourcePrometheus: "proof-interval", SourceExporter: "proof-interval", SourceGrafana: "dashboard-proof-interval",
+	SourceSentry: "sentry-proof-interval",
+}
+
 var sources = []Source{SourcePrometheus, SourceExporter, SourceGrafana, SourceSentry}
 
 // Store holds what the sources said last. The zero Store is empty and wakes nobody.
 //
-// What a source says of a part must be the same in two rounds before it replaces what is known. A
-// source that does not respond changes nothing that is known, nor does a restart: until a source
-// was asked, the stack's status counts.
+// What a source says of a part must be so for two rounds before it replaces what is known. A source
+// that does not respond changes nothing that is known, nor does a restart: until a source has
+// responded, the stack's status counts.
 type Store struct {
 	// Changed gets the stacks of which something else is known now.
 	Changed chan event.GenericEvent
+	// Off are the sources that are never asked, by which nothing can be known.
+	Off map[Source]bool
 
 	mu    sync.Mutex
-	known map[types.NamespacedName]map[Source]*record
+	known map[id]map[Source]*record
+}
+
+// id of a stack, which another of the same name has not.
+type id struct {
+	types.NamespacedName
+
+	uid types.UID
+}
+
+func idOf(stack *obsv1.ObservabilityStack) id {
+	return id{client.ObjectKeyFromObject(stack), stack.UID}
 }
 
 // record is what one source says of one stack.
 type record struct {
 	// findings are known; latest are those of the last round.
 	findings, latest []judge.Finding
+	// faults are how many rounds in a row found something wrong.
+	faults map[place]int
 	// gap is set if the source did not respond twice; failed, if it did not respond last.
 	gap    *judge.Gap
 	failed bool
@@ -74,9 +97,16 @@ type record struct {
 // Set takes what a round of a source found out about a stack.
 func (s *Store) Set(ctx context.Context, stack *obsv1.ObservabilityStack, source Source, findings []judge.Finding) {
 	s.update(ctx, stack, source, func(r *record) bool {
-		next := confirmed(r.findings, r.latest, findings)
-		changed := r.gap != nil || !slices.Equal(next, r.findings)
-		*r = record{findings: next, latest: findings, at: time.Now()}
+		next := record{latest: findings, faults: map[place]int{}, at: time.Now()}
+		for _, f := range findings {
+			at := place{f.Part, f.Level}
+			if f.State == metav1.ConditionFalse {
+				next.faults[at] = r.faults[at] + 1
+			}
+			next.findings = append(next.findings, settled(source, find(r.findings, f), find(r.latest, f), f, next.faults[at]))
+		}
+		changed := r.gap != nil || !slices.Equal(next.findings, r.findings)
+		*r = next
 		return changed
 	})
 }
@@ -94,10 +124,10 @@ func (s *Store) Unavailable(ctx context.Context, stack *obsv1.ObservabilityStack
 }
 
 func (s *Store) update(ctx context.Context, stack *obsv1.ObservabilityStack, source Source, apply func(*record) bool) {
-	name := client.ObjectKeyFromObject(stack)
+	name := idOf(stack)
 	s.mu.Lock()
 	if s.known == nil {
-		s.known = map[types.NamespacedName]map[Source]*record{}
+		s.known = map[id]map[Source]*record{}
 	}
 	if s.known[name] == nil {
 		s.known[name] = map[Source]*record{}
@@ -118,43 +148,35 @@ func (s *Store) update(ctx context.Context, stack *obsv1.ObservabilityStack, sou
 	}
 }
 
-// confirmed are the findings that count after a round.
-func confirmed(known, before, now []judge.Finding) []judge.Finding {
-	next := slices.Clone(now)
-	for i, f := range now {
-		k := find(known, f)
-		if k == nil || *k == f || k.State == metav1.ConditionUnknown {
-			continue
-		}
-		if b := find(before, f); b == nil || b.State != f.State || b.Reason != f.Reason {
-			next[i] = *k
-		}
-	}
-	return next
-}
-
-// find what is said of the same part at the same level.
-func find(findings []judge.Finding, like judge.Finding) *judge.Finding {
+// find what is said of the same part at the same level; zero if nothing is.
+func find(findings []judge.Finding, like judge.Finding) judge.Finding {
 	i := slices.IndexFunc(findings, func(f judge.Finding) bool { return f.Part == like.Part && f.Level == like.Level })
 	if i < 0 {
-		return nil
+		return judge.Finding{}
 	}
-	return &findings[i]
+	return findings[i]
 }
 
-// ofAnother reports whether what the status says of a broker is what another source found. It would
-// stay for ever if the one that is taken for its source is away.
-func ofAnother(part obsv1.PartStatus, source Source) bool {
-	return part.Kind == obsv1.PartBroker && part.State != metav1.ConditionTrue &&
-		slices.Contains(ofExporter, part.Reason) != (source == SourceExporter)
+// saidBy reports whether what the status says of a part is what a source found. Of a broker, it
+// would else stay for ever if the one that is taken for its source is away.
+func saidBy(source Source, part obsv1.PartStatus) bool {
+	switch {
+	case !slices.Contains(knows[source], part.Kind), part.Reason == obsv1.ReasonNotReady,
+		part.Reason == obsv1.ReasonNotAsked:
+		return false
+	case part.Kind == obsv1.PartBroker && part.State != metav1.ConditionTrue:
+		if slices.Contains(ofExporter, part.Reason) != (source == SourceExporter) {
+			return false
+		}
+	}
+	// What is not selected, the pass sees by itself, but for sidecars.
+	return part.State != metav1.ConditionFalse || part.Level == obsv1.LevelSeen || source == SourceGrafana
 }
 
 // reported is what the status says of a source's parts.
 func reported(stack *obsv1.ObservabilityStack, source Source) (findings []judge.Finding) {
 	for _, part := range stack.Status.Parts {
-		// What is not selected, the pass sees by itself, but for sidecars.
-		if !slices.Contains(knows[source], part.Kind) || part.Reason == obsv1.ReasonNotReady || ofAnother(part, source) ||
-			part.State == metav1.ConditionFalse && part.Level != obsv1.LevelSeen && source != SourceGrafana {
+		if !saidBy(source, part) {
 			continue
 		}
 		f := judge.Finding{
@@ -168,6 +190,10 @@ func reported(stack *obsv1.ObservabilityStack, source Source) (findings []judge.
 			f.Up, f.Total = *part.TargetsUp, *part.Targets
 		}
 		findings = append(findings, f)
+		if source == SourceGrafana && f.State == metav1.ConditionTrue {
+			f.Level, f.Reason, f.Message = obsv1.LevelSelected, obsv1.ReasonSelected, ""
+			findings = append(findings, f)
+		}
 	}
 	return findings
 }
@@ -176,7 +202,7 @@ func reported(stack *obsv1.ObservabilityStack, source Source) (findings []judge.
 func (s *Store) Evidence(stack *obsv1.ObservabilityStack) (evidence judge.Evidence) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	records := s.known[client.ObjectKeyFromObject(stack)]
+	records := s.known[idOf(stack)]
 	parts := judge.Parts(stack)
 	for _, source := range sources {
 		about := slices.DeleteFunc(slices.Clone(parts), func(p judge.Part) bool {
@@ -186,10 +212,15 @@ func (s *Store) Evidence(stack *obsv1.ObservabilityStack) (evidence judge.Eviden
 			continue
 		}
 		r := records[source]
-		if r == nil {
-			evidence.Pending = true
+		switch {
+		case s.Off[source]:
+			r = &record{gap: &judge.Gap{Reason: obsv1.ReasonNotAsked, Message: fmt.Sprintf(
+				"obstack asks nobody: its flag --%s is 0", flags[source])}}
+		case r == nil:
 			r = &record{findings: reported(stack, source)}
 		}
+		// A single round without a response says nothing.
+		evidence.Pending = evidence.Pending || r.at.IsZero() && r.gap == nil
 		evidence.Findings = append(evidence.Findings, r.findings...)
 		if r.gap != nil {
 			evidence.Gaps = append(evidence.Gaps, *r.gap)
@@ -198,7 +229,7 @@ func (s *Store) Evidence(stack *obsv1.ObservabilityStack) (evidence judge.Eviden
 			seen := judge.Finding{
 				Part: part, Level: obsv1.LevelSeen, State: metav1.ConditionUnknown, Reason: obsv1.ReasonNotAsked,
 			}
-			if find(r.findings, seen) != nil {
+			if find(r.findings, seen).State != "" {
 				continue
 			}
 			if r.gap != nil {
@@ -210,9 +241,22 @@ func (s *Store) Evidence(stack *obsv1.ObservabilityStack) (evidence judge.Eviden
 	return evidence
 }
 
-// Forget drops what is known of a stack that is gone.
-func (s *Store) Forget(stack types.NamespacedName) {
+// stacks lists those that are there to stay, from the cache: they must not be changed. What is
+// known of others is dropped.
+func (s *Store) stacks(ctx context.Context, cached client.Reader) ([]*obsv1.ObservabilityStack, error) {
+	list := &obsv1.ObservabilityStackList{}
+	if err := cached.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list stacks: %w", err)
+	}
+	var stacks []*obsv1.ObservabilityStack
+	there := make(map[id]bool, len(list.Items))
+	for i := range list.Items {
+		if stack := &list.Items[i]; stack.DeletionTimestamp.IsZero() {
+			stacks, there[idOf(stack)] = append(stacks, stack), true
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.known, stack)
+	maps.DeleteFunc(s.known, func(of id, _ map[Source]*record) bool { return !there[of] })
+	return stacks, nil
 }

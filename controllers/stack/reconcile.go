@@ -82,8 +82,6 @@ type Injection interface {
 type Proofs interface {
 	// Evidence is what is known of a stack. It asks nobody.
 	Evidence(stack *obsv1.ObservabilityStack) judge.Evidence
-	// Forget drops what is stored of a stack that is gone.
-	Forget(stack types.NamespacedName)
 }
 
 // Reconcile makes the cluster match one stack.

@@ -94,7 +94,6 @@ func (r *Reconciler) stackChanged() predicate.Predicate {
 			r.Engine.Forget(e.Object.GetUID())
 			r.Values.Forget(client.ObjectKeyFromObject(e.Object))
 			r.Settings.Forget(client.ObjectKeyFromObject(e.Object))
-			r.Proofs.Forget(client.ObjectKeyFromObject(e.Object))
 			r.written.Delete(e.Object.GetUID())
 			if r.Injection != nil {
 				r.Injection.Forget(client.ObjectKeyFromObject(e.Object))

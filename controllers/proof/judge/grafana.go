@@ -72,7 +72,9 @@ func Dashboards(stack *obsv1.ObservabilityStack, sidecars Sidecars, grafana Graf
 	for _, name := range desired.DashboardNames(stack) {
 		part := Part{obsv1.PartDashboard, name}
 		loaded := grafana.Gap == nil && grafana.Dashboards[desired.DashboardUID(stack, name)]
-		if selected := selectedBySidecar(stack, part, sidecars); selected != nil && !loaded {
+		if loaded { // Somebody has brought it.
+			findings = append(findings, taken(part))
+		} else if selected := selectedBySidecar(stack, part, sidecars); selected != nil {
 			findings = append(findings, *selected)
 		}
 		seen := Finding{Part: part, Level: obsv1.LevelSeen}
@@ -103,13 +105,16 @@ func seenInGrafana(stack *obsv1.ObservabilityStack, name string, loaded bool,
 	}
 }
 
+func taken(part Part) Finding {
+	return Finding{Part: part, Level: obsv1.LevelSelected, State: metav1.ConditionTrue, Reason: obsv1.ReasonSelected}
+}
+
 // selectedBySidecar says whether a sidecar takes the ConfigMap of a dashboard; nil if that is not
 // known, or grafana-operator brings it to Grafana.
 func selectedBySidecar(stack *obsv1.ObservabilityStack, part Part, sidecars Sidecars) *Finding {
-	taken := sidecars.Takes(stack)
 	switch {
-	case taken:
-		return &Finding{Part: part, Level: obsv1.LevelSelected, State: metav1.ConditionTrue, Reason: obsv1.ReasonSelected}
+	case sidecars.Takes(stack):
+		return new(taken(part))
 	case sidecars.Hidden || stack.Spec.Dashboards.GrafanaOperator != nil:
 		return nil
 	}

@@ -67,15 +67,16 @@ func TestDashboardsAreJudgedByGrafanaAndItsSidecars(t *testing.T) {
 			[]string{"Seen Unknown NoPlatform"}},
 		"grafana-operator": {byOperator, Sidecars{}, Grafana{Gap: none}, []string{"Seen Unknown NoPlatform"}},
 		"loaded": {stack, takes, works,
-			[]string{"Seen True Seen"}},
+			[]string{"Selected True Selected", "Seen True Seen"}},
 		"loaded, nobody knows how": {stack, Sidecars{}, works,
-			[]string{"Seen True Seen"}},
+			[]string{"Selected True Selected", "Seen True Seen"}},
 		"not loaded": {stack, takes, Grafana{}, []string{"Selected True Selected", "Seen False DashboardNotLoaded"}},
 		"not loaded without a sidecar": {stack, Sidecars{}, Grafana{},
 			[]string{"Selected False NoSidecar", "Seen False DashboardNotLoaded"}},
 		"no such data source": {stack, takes, Grafana{Dashboards: uid, Datasources: map[string]bool{"prometheus": false}},
-			[]string{"Seen False DatasourceNotFound"}},
-		"data sources may not be seen": {stack, takes, Grafana{Dashboards: uid}, []string{"Seen Unknown NoToken"}},
+			[]string{"Selected True Selected", "Seen False DatasourceNotFound"}},
+		"data sources may not be seen": {stack, takes, Grafana{Dashboards: uid},
+			[]string{"Selected True Selected", "Seen Unknown NoToken"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
