@@ -30,7 +30,7 @@ type Action struct {
 	Kind      string `json:"kind"`
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
-	// Done is paused, resumed, released, stamped, failed or unchanged.
+	// Done is paused, resumed, released, stamped, finished, failed or unchanged.
 	Done string `json:"done"`
 	// Says what that means, or what is wrong.
 	Says string `json:"says,omitempty"`
@@ -44,6 +44,7 @@ const (
 	doneResumed   = "resumed"
 	doneReleased  = "released"
 	doneStamped   = "stamped"
+	doneFinished  = "finished"
 	doneFailed    = "failed"
 	doneUnchanged = "unchanged"
 )
@@ -88,14 +89,14 @@ func (a *actor) prepare() (err error) {
 	return err
 }
 
-// patch merges into an object, unless nothing is to be sent.
-func (a *actor) patch(
-	ctx context.Context, kind schema.GroupVersionKind, name types.NamespacedName, body []byte,
-) error {
+// patch merges into an object, unless nothing is to be sent, and returns what became of it; nil if
+// nothing was sent.
+func (a *actor) patch(ctx context.Context, kind schema.GroupVersionKind, name types.NamespacedName,
+	body []byte) (*unstructured.Unstructured, error) {
 	opts := []client.PatchOption{client.FieldOwner(fieldManager)}
 	switch a.dryRun {
 	case dryRunClient:
-		return nil
+		return nil, nil
 	case dryRunServer:
 		opts = append(opts, client.DryRunAll)
 	}
@@ -104,9 +105,9 @@ func (a *actor) patch(
 	object.SetNamespace(name.Namespace)
 	object.SetName(name.Name)
 	if err := a.api.Patch(ctx, object, client.RawPatch(types.MergePatchType, body), opts...); err != nil {
-		return writeError(kind.Kind+"s", name.Namespace, err)
+		return nil, writeError(kind.Kind+"s", name.Namespace, err)
 	}
-	return nil
+	return object, nil
 }
 
 // did says what was done to an object; for programs, finish does.

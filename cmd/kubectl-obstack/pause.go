@@ -82,7 +82,7 @@ func (a *actor) suspend(ctx context.Context, stack *obsv1.ObservabilityStack, su
 		a.did(stackKind, name, doneUnchanged, already)
 		return nil
 	}
-	if err := a.patch(ctx, stackKind, name, []byte(`{"spec":{"suspend":`+value+`}}`)); err != nil {
+	if _, err := a.patch(ctx, stackKind, name, []byte(`{"spec":{"suspend":`+value+`}}`)); err != nil {
 		return err
 	}
 	a.did(stackKind, name, done, says)

@@ -80,7 +80,7 @@ func (a *actor) release(ctx context.Context, kind policy.Kind, name client.Objec
 	if err != nil {
 		return err
 	}
-	if err := a.patch(ctx, kind.GroupVersionKind, name, body); err != nil {
+	if _, err := a.patch(ctx, kind.GroupVersionKind, name, body); err != nil {
 		return err
 	}
 	a.did(kind.GroupVersionKind, name, doneReleased, a.afterRelease(ctx, w, spec != nil))

@@ -53,6 +53,7 @@ func newCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		newPause(flags, streams),
 		newResume(flags, streams),
 		newRelease(flags, streams),
+		newRollout(flags, streams),
 		newCompletion(),
 	)
 	return root

@@ -201,7 +201,10 @@ func TestThePageShowsWhatIsPrinted(t *testing.T) {
 	if err != nil || !strings.Contains(string(readme), string(broken)) {
 		t.Errorf("README.md does not show (%v):\n%s", err, broken)
 	}
-	for _, name := range []string{"status/broken.txt", "explain/pod.txt", "action/pause.txt", "action/release.txt"} {
+	for _, name := range []string{
+		"status/broken.txt", "explain/pod.txt",
+		"action/pause.txt", "action/release.txt", "action/rollout.txt",
+	} {
 		want, err := os.ReadFile(filepath.Join("testdata", name)) // #nosec G304 -- a file of the test
 		if err != nil {
 			t.Fatal(err)
