@@ -20,6 +20,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -47,7 +48,7 @@ func (s *server) operatorWorks(t *testing.T) {
 	address := testenv.FreeAddress(t)
 	operator := s.startOperator(t, address)
 	first := s.stackComes(t, operator, "first")
-	s.metricsAreGuarded(t, address)
+	s.metricsAreGuarded(t, operator, address)
 	s.stackGoes(t, operator, first)
 	s.stopOperator(t, operator)
 }
@@ -59,10 +60,35 @@ func (s *server) operatorStaysInItsNamespaces(t *testing.T) {
 	s.createStack(t, "team-a", "ignored")
 	operator := s.startOperator(t, testenv.FreeAddress(t))
 	s.stackGoes(t, operator, s.stackComes(t, operator, "second"))
+	s.platformHasEvents(t, operator)
 	if ignored := s.stack(t, "team-a", "ignored"); ignored.Status.ObservedGeneration != 0 {
 		t.Errorf("a stack of another namespace was handled: %+v", ignored.Status)
 	}
 	s.stopOperator(t, operator)
+}
+
+// platformHasEvents has the operator say of a platform, which is no object of a namespace, what is
+// wrong with it.
+func (s *server) platformHasEvents(t *testing.T, operator *testenv.Process) {
+	t.Helper()
+	platform := &obsv1.ObservabilityPlatform{ObjectMeta: metav1.ObjectMeta{Name: "away"}}
+	platform.Spec.Prometheus = &obsv1.PlatformPrometheus{URL: "http://127.0.0.1:1"}
+	testenv.Create(t, s, platform)
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.Timeout)
+	defer cancel()
+	err := operator.WaitFor(ctx, func(ctx context.Context) (bool, error) {
+		events := &eventsv1.EventList{}
+		err := s.List(ctx, events)
+		return slices.ContainsFunc(events.Items, func(e eventsv1.Event) bool {
+			return e.Regarding.UID == platform.UID && e.Reason == obsv1.ReasonUnreachable
+		}), err
+	})
+	if err != nil {
+		t.Errorf("no event says that Prometheus is away: %v", err)
+	}
+	if err := s.Delete(t.Context(), platform); err != nil {
+		t.Error(err)
+	}
 }
 
 // operatorLeavesPodsToThePolicies has the API server inject, and the operator stamp what it missed.
@@ -91,7 +117,8 @@ func (s *server) startOperator(t *testing.T, metrics string) *testenv.Process {
 		args = append(args, s.routeWebhooks(t)...)
 	}
 	args = append(args, "--kubeconfig="+s.kubeconfigOf(t, deployment.Spec.Template.Spec.ServiceAccountName),
-		"--metrics-bind-address="+metrics, "--health-probe-bind-address=127.0.0.1:0", "--leader-election-namespace=team-a")
+		"--metrics-bind-address="+metrics, "--health-probe-bind-address=127.0.0.1:0", "--leader-election-namespace=team-a",
+		"--proof-interval=5s")
 	running, err := s.plane.StartProcess("obstack", testenv.OperatorCommand(program, args...))
 	if err != nil {
 		t.Fatal(err)
@@ -192,7 +219,7 @@ func (s *server) stackGoes(t *testing.T, operator *testenv.Process, app applicat
 
 // metricsAreGuarded reads the metrics as the operator itself, which may not, and
 // as somebody who is bound to the role for it.
-func (s *server) metricsAreGuarded(t *testing.T, address string) {
+func (s *server) metricsAreGuarded(t *testing.T, operator *testenv.Process, address string) {
 	t.Helper()
 	testenv.Create(t, s, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "team-a", Name: "prometheus"}})
 	testenv.Create(t, s, &rbacv1.ClusterRoleBinding{
@@ -203,9 +230,18 @@ func (s *server) metricsAreGuarded(t *testing.T, address string) {
 	if status, _ := s.scrape(t, address, s.token(t, "obstack")); status != http.StatusForbidden {
 		t.Errorf("without the role: %d, want %d", status, http.StatusForbidden)
 	}
-	status, metrics := s.scrape(t, address, s.token(t, "prometheus"))
-	if status != http.StatusOK {
-		t.Fatalf("with the role: %d, want %d", status, http.StatusOK)
+	metrics, token := "", s.token(t, "prometheus")
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.Timeout)
+	defer cancel()
+	err := operator.WaitFor(ctx, func(context.Context) (bool, error) {
+		var status int
+		if status, metrics = s.scrape(t, address, token); status != http.StatusOK {
+			return false, fmt.Errorf("with the role: %d, want %d", status, http.StatusOK)
+		}
+		return strings.Contains(metrics, "obstack_stack_last_proof_timestamp_seconds{"), nil // The next round is near.
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	wantServed(t, metrics)
 }
