@@ -12,8 +12,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/tools/pager"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -66,6 +68,21 @@ func writeError(what, namespace string, err error) error {
 		return fmt.Errorf("you may not change %s in namespace %s: ask for a role that lets you patch them", what, namespace)
 	}
 	return fmt.Errorf("change %s in namespace %s: %w", what, namespace, err)
+}
+
+// each object of the kind of a list, page by page.
+func each(
+	ctx context.Context, api client.Reader, list client.ObjectList, do func(client.Object), opts ...client.ListOption,
+) error {
+	pages := pager.New(func(ctx context.Context, page metav1.ListOptions) (runtime.Object, error) {
+		next := list.DeepCopyObject().(client.ObjectList)
+		return next, api.List(ctx, next, slices.Concat(opts,
+			[]client.ListOption{client.Limit(page.Limit), client.Continue(page.Continue)})...)
+	})
+	return pages.EachListItem(ctx, metav1.ListOptions{}, func(item runtime.Object) error {
+		do(item.(client.Object))
+		return nil
+	})
 }
 
 // childKinds are those of the objects that obstack makes.

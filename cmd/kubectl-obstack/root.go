@@ -5,7 +5,10 @@ package main
 import (
 	"fmt"
 
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	monitoringv1alpha1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1alpha1"
 	"github.com/spf13/cobra"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -50,6 +53,7 @@ func newCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		newStatus(flags, streams),
 		newExplain(flags, streams),
 		newRender(flags, streams),
+		newDoctor(flags, streams),
 		newPause(flags, streams),
 		newResume(flags, streams),
 		newRelease(flags, streams),
@@ -64,6 +68,9 @@ func newCommand(streams genericiooptions.IOStreams) *cobra.Command {
 func connect(flags *genericclioptions.ConfigFlags) (client.WithWatch, string, error) {
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(apiextensionsv1.AddToScheme(scheme))
+	utilruntime.Must(monitoringv1.AddToScheme(scheme))
+	utilruntime.Must(monitoringv1alpha1.AddToScheme(scheme))
 	utilruntime.Must(obsv1.AddToScheme(scheme))
 	namespace, _, err := flags.ToRawKubeConfigLoader().Namespace()
 	if err != nil {
@@ -74,6 +81,8 @@ func connect(flags *genericclioptions.ConfigFlags) (client.WithWatch, string, er
 		return nil, "", fmt.Errorf("read the kubeconfig: %w", err)
 	}
 	config.UserAgent = "kubectl-obstack/" + version
+	// The API server bounds what it is asked; the client's own limit would make people wait.
+	config.QPS = -1
 	api, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
 	if err != nil {
 		return nil, "", fmt.Errorf("connect to the cluster: %w", err)

@@ -61,7 +61,7 @@ func kubectlObstack(t *testing.T, kubeconfig string, args ...string) (stdout, st
 }
 
 // stackFile is a stack with a status, in testdata.
-func stackFile(t *testing.T, name string) *obsv1.ObservabilityStack {
+func stackFile(t testing.TB, name string) *obsv1.ObservabilityStack {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("testdata", "status", name+".yaml")) // #nosec G304 -- a file of the test
 	if err != nil {
@@ -145,7 +145,7 @@ func TestStatus(t *testing.T) {
 }
 
 // createStack with its status, a dashboard, and a Secret that nobody may see.
-func createStack(t *testing.T, api client.Client, name string) {
+func createStack(t testing.TB, api client.Client, name string) {
 	t.Helper()
 	stack := stackFile(t, name)
 	status := stack.Status
@@ -202,7 +202,7 @@ func TestThePageShowsWhatIsPrinted(t *testing.T) {
 		t.Errorf("README.md does not show (%v):\n%s", err, broken)
 	}
 	for _, name := range []string{
-		"status/broken.txt", "explain/pod.txt",
+		"status/broken.txt", "explain/pod.txt", "doctor/broken.txt",
 		"action/pause.txt", "action/release.txt", "action/rollout.txt",
 	} {
 		want, err := os.ReadFile(filepath.Join("testdata", name)) // #nosec G304 -- a file of the test

@@ -24,7 +24,7 @@ const columns = 80
 type node struct {
 	text  string
 	state metav1.ConditionStatus
-	// says what to do, wrapped.
+	// says what to do, in lines that are wrapped.
 	says     string
 	branches []node
 }
@@ -178,8 +178,10 @@ func (n node) printBelow(p printer, first, rest string) {
 	if len(n.branches) > 0 {
 		below = rest + "│  "
 	}
-	for _, line := range wrap(n.says, columns-len([]rune(below))) {
-		fmt.Fprintln(p.out, below+line)
+	for says := range strings.SplitSeq(n.says, "\n") {
+		for _, line := range wrap(says, columns-len([]rune(below))) {
+			fmt.Fprintln(p.out, below+line)
+		}
 	}
 	for i, branch := range n.branches {
 		if i < len(n.branches)-1 {

@@ -43,7 +43,7 @@ func (r *Reader) Observe(ctx context.Context, stack *obsv1.ObservabilityStack) (
 		return cluster, client.IgnoreNotFound(err)
 	}
 	cluster.Labels = meta.Labels
-	cluster.Prometheuses, err = r.prometheuses(ctx)
+	cluster.Prometheuses, err = Prometheuses(ctx, r.Objects, r.Kinds.Serves)
 	return cluster, err
 }
 
@@ -69,8 +69,10 @@ func asJudged(service *Service) judge.Service {
 	return judge.Service{Name: service.Name, Labels: service.Labels, Ports: ports, Unread: service.Spec.Large}
 }
 
-// prometheuses lists whatever selects, and stays.
-func (r *Reader) prometheuses(ctx context.Context) (found []judge.Prometheus, err error) {
+// Prometheuses lists whatever selects, and stays, of the kinds that the cluster serves.
+func Prometheuses(
+	ctx context.Context, objects client.Reader, serves func(schema.GroupVersionKind) bool,
+) (found []judge.Prometheus, err error) {
 	add := func(obj client.Object, monitors, rules *judge.Selection) {
 		if obj.GetDeletionTimestamp().IsZero() {
 			found = append(found, judge.Prometheus{
@@ -83,10 +85,10 @@ func (r *Reader) prometheuses(ctx context.Context) (found []judge.Prometheus, er
 	for kind, list := range map[schema.GroupVersionKind]client.ObjectList{
 		prometheusKind: servers, agentKind: agents, thanosRulerKind: rulers,
 	} {
-		if !r.Kinds.Serves(kind) {
+		if !serves(kind) {
 			continue
 		}
-		if err := r.Objects.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+		if err := objects.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
 			return nil, fmt.Errorf("list %s objects: %w", kind.Kind, err)
 		}
 	}

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+)
+
+// DoctorReport is what kubectl obstack doctor prints with -o json and -o yaml.
+type DoctorReport struct {
+	// Stacks is how many were looked at.
+	Stacks int `json:"stacks"`
+	// Findings are what was looked at, in a fixed order.
+	Findings []DoctorFinding `json:"findings"`
+}
+
+// DoctorFinding says of one thing whether it is as it should be.
+type DoctorFinding struct {
+	// Name is such as roles or certificate. Several findings may have the same.
+	Name string `json:"name"`
+	// State is ok, warning, problem, or unknown if it could not be read.
+	State FindingState `json:"state"`
+	// Message says what was found.
+	Message string `json:"message"`
+	// Remedy says what to do; absent if there is nothing to do.
+	Remedy string `json:"remedy,omitempty"`
+}
+
+// FindingState is one of the constants below.
+type FindingState string
+
+// The states of a finding. A problem keeps something from working, and is all that makes the exit
+// status 1.
+const (
+	StateOK      FindingState = "ok"
+	StateWarning FindingState = "warning"
+	StateProblem FindingState = "problem"
+	StateUnknown FindingState = "unknown"
+)
+
+func newDoctor(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOStreams) *cobra.Command {
+	var output string
+	command := &cobra.Command{
+		Use:   "doctor",
+		Short: "Look for what is wrong with the installation",
+		Long: `Look at the installation of obstack and at all stacks: the definitions, the operator and its roles,
+what injects settings and its certificate, the platforms, which Prometheus selects what the stacks
+have, and what the operator found out about dashboards, Sentry, task events and the stacks.
+
+It says what is wrong and what to do, and nothing of what is well, but with -o wide. What you may
+not read is unknown. Where you may not read all namespaces, it looks at the one of -n.
+
+The exit status is 1 if there is a problem, and else 0.`,
+		Example: `  kubectl obstack doctor
+  kubectl obstack doctor -o wide     # with what is well
+  kubectl obstack doctor -o json     # for programs`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("doctor looks at all of obstack and takes no %s: kubectl obstack status "+
+					"looks at one stack", args[0])}
+			}
+			return nil
+		},
+		RunE: func(command *cobra.Command, _ []string) error {
+			printer, err := newPrinter(streams.Out, output, "wide")
+			if err != nil {
+				return err
+			}
+			in, err := readInstallation(command.Context(), flags)
+			if err != nil {
+				return err
+			}
+			report := examine(in, time.Now())
+			if err := printer.show(report, []node{report.tree(output == "wide")}); err != nil {
+				return err
+			}
+			if report.count(StateProblem) > 0 {
+				return errWrong
+			}
+			return nil
+		},
+	}
+	command.Flags().StringVarP(&output, "output", "o", "", "json, yaml, or wide: with what is well")
+	return command
+}
+
+// readInstallation reads what is examined.
+func readInstallation(ctx context.Context, flags *genericclioptions.ConfigFlags) (*installation, error) {
+	api, namespace, err := connect(flags)
+	if err != nil {
+		return nil, err
+	}
+	discovery, err := flags.ToDiscoveryClient()
+	if err != nil {
+		return nil, fmt.Errorf("read the kubeconfig: %w", err)
+	}
+	version, err := discovery.ServerVersion()
+	if err != nil {
+		return nil, fmt.Errorf("ask the cluster for its version: %w", err)
+	}
+	in := &installation{kubernetes: version.GitVersion}
+	in.read(ctx, scopedReader{Reader: api, mapper: api.RESTMapper(), namespace: namespace})
+	return in, ctx.Err()
+}
+
+// examine what was read.
+func examine(in *installation, now time.Time) *DoctorReport {
+	report := &DoctorReport{Stacks: len(in.stacks), Findings: []DoctorFinding{}}
+	for _, check := range []func(*installation) []DoctorFinding{
+		checkVersions, checkDefinitions, checkOperators, checkRoles, checkInjection,
+		func(in *installation) []DoctorFinding { return checkCertificates(in, now) },
+		checkBounds, checkPlatforms, checkPrometheus, checkReports, checkStacks,
+	} {
+		report.Findings = append(report.Findings, check(in)...)
+	}
+	return report
+}
+
+func ok(name, message string, args ...any) DoctorFinding {
+	return DoctorFinding{Name: name, State: StateOK, Message: fmt.Sprintf(message, args...)}
+}
+
+// unread is a finding that something could not be read, if it is so.
+func (in *installation) unread(name, what string) []DoctorFinding {
+	err := in.failed[what]
+	if err == nil {
+		return nil
+	}
+	if apierrors.IsForbidden(err) {
+		return []DoctorFinding{{Name: name, State: StateUnknown, Message: "you may not get and list " + what,
+			Remedy: "ask for a role that lets you, or somebody who has it"}}
+	}
+	message := readError(what, metav1.NamespaceAll, err).Error()
+	return []DoctorFinding{{Name: name, State: StateUnknown, Message: message}}
+}
+
+// orOK is a finding that all is well, if there is no other.
+func orOK(findings []DoctorFinding, well DoctorFinding) []DoctorFinding {
+	if len(findings) == 0 {
+		return []DoctorFinding{well}
+	}
+	return findings
+}
+
+func (r *DoctorReport) count(state FindingState) int {
+	count := 0
+	for _, finding := range r.Findings {
+		if finding.State == state {
+			count++
+		}
+	}
+	return count
+}
+
+// tree shows what is not well; wide, all.
+func (r *DoctorReport) tree(wide bool) node {
+	root := node{text: r.summary(), state: metav1.ConditionTrue}
+	if r.count(StateProblem) > 0 {
+		root.state = metav1.ConditionFalse
+	} else if r.count(StateOK) < len(r.Findings) {
+		root.state = metav1.ConditionUnknown
+	}
+	// The worst first.
+	for _, state := range []FindingState{StateProblem, StateWarning, StateUnknown, StateOK} {
+		for _, finding := range r.Findings {
+			if finding.State == state && (state != StateOK || wide) {
+				root.branches = append(root.branches, finding.node())
+			}
+		}
+	}
+	return root
+}
+
+// summary is one line.
+func (r *DoctorReport) summary() string {
+	looked := fmt.Sprintf("%d checks, %s", len(r.Findings), plural(r.Stacks, "stack"))
+	if r.count(StateOK) == len(r.Findings) {
+		return "obstack is well: " + looked
+	}
+	var counts []string
+	for _, state := range []FindingState{StateProblem, StateWarning} {
+		if n := r.count(state); n > 0 {
+			counts = append(counts, plural(n, string(state)))
+		}
+	}
+	if n := r.count(StateUnknown); n > 0 {
+		counts = append(counts, fmt.Sprintf("%d unknown", n))
+	}
+	return "obstack has " + strings.Join(counts, ", ") + ": " + looked
+}
+
+func (f DoctorFinding) node() node {
+	n := node{text: f.Name + ": " + string(f.State), says: f.Message}
+	switch f.State {
+	case StateOK:
+		n.state = metav1.ConditionTrue
+	case StateProblem:
+		n.state = metav1.ConditionFalse
+	default:
+		n.state = metav1.ConditionUnknown
+	}
+	if f.Remedy != "" {
+		n.says += "\n→ " + f.Remedy
+	}
+	return n
+}
+
+// plural counts things.
+func plural(count int, thing string) string {
+	if count == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", count, thing)
+}
+
+// maxNamed bounds the lists in messages.
+const maxNamed = 4
+
+// some of the names of a list, in its order, and how many more there are.
+func some(names []string) string {
+	text := strings.Join(names[:min(len(names), maxNamed)], ", ")
+	if more := len(names) - maxNamed; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
+// byCount shows counts by their keys, such as MissingAPI 2, in the order of the keys.
+func byCount(counts map[string]int) string {
+	var texts []string
+	for key, count := range counts {
+		texts = append(texts, fmt.Sprintf("%s %d", key, count))
+	}
+	slices.Sort(texts)
+	return some(texts)
+}

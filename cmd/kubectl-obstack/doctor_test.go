@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/test/testenv"
+)
+
+func TestDoctor(t *testing.T) {
+	p := newPatient(t)
+	limited := reader(t, p.plane, p)
+	t.Run("without an installation", func(t *testing.T) {
+		out, code := p.doctor(t)
+		if !strings.Contains(out, "there is no Deployment of the operator") || code != exitWrong {
+			t.Errorf("it ends with %d and says:\n%s", code, out)
+		}
+	})
+	t.Run("healthy", func(t *testing.T) {
+		for name, objects := range map[string][]*unstructured.Unstructured{
+			"kustomize":  kustomized(t, "default"),
+			"chart":      charted(t, "--set", "injection.engine=Webhook"),
+			"namespaced": charted(t, "--set", "watchNamespaces={team-a,team-b}"),
+			"minimal":    charted(t, "--set", "injection.enabled=false,leaderElection.enabled=false"),
+			"policy":     charted(t, "--set", "injection.engine=Policy"),
+			"policies":   kustomized(t, "default-policy"),
+		} {
+			t.Run(name, func(t *testing.T) {
+				if strings.HasPrefix(name, "polic") && !p.servesPolicies() {
+					t.Skip("this version of Kubernetes has no mutating policies")
+				}
+				p.install(t, objects)
+				if out, code := p.doctor(t); code != exitWell || strings.Count(out, "\n") != 1 {
+					t.Errorf("it ends with %d, want 0 and one line:\n%s", code, out)
+				}
+			})
+		}
+	})
+	t.Run("kustomize", func(t *testing.T) {
+		p.install(t, kustomized(t, "default"))
+		out, _ := p.doctor(t)
+		golden(t, "doctor/healthy.txt", out)
+		p.wide(t)
+		for name, tc := range sicknesses() {
+			t.Run(name, func(t *testing.T) { tc.show(t, p) })
+		}
+		p.limited(t, limited)
+		p.broken(t)
+	})
+	if p.servesPolicies() {
+		t.Run("policies", func(t *testing.T) {
+			p.install(t, kustomized(t, "default-policy"))
+			for name, tc := range policySicknesses() {
+				t.Run(name, func(t *testing.T) { tc.show(t, p) })
+			}
+		})
+	}
+	wantResults(t, p.plane.Kubeconfig, []result{
+		{[]string{"doctor", "shop"}, "kubectl obstack status looks at one stack", exitUsage},
+		{[]string{"doctor", "-o", "xml"}, "must be one of wide, json, yaml", exitUsage},
+	})
+}
+
+func (p *patient) servesPolicies() bool {
+	_, err := p.RESTMapper().RESTMapping(
+		admissionv1.SchemeGroupVersion.WithKind("MutatingAdmissionPolicy").GroupKind(), "v1")
+	return err == nil
+}
+
+// wide shows everything that is looked at.
+func (p *patient) wide(t *testing.T) {
+	t.Helper()
+	out, code := p.doctor(t, "-o", "wide")
+	for _, name := range []string{"versions", "definitions", "operator", "roles", "injection", "certificate",
+		"admission policy", "platforms", "prometheus", "grafana", "stacks"} {
+		if !strings.Contains(out, "─ "+name+": ok\n") || code != exitWell {
+			t.Errorf("with %d, it does not show that %s is well:\n%s", code, name, out)
+		}
+	}
+	for line := range strings.SplitSeq(out, "\n") {
+		if len([]rune(line)) > columns {
+			t.Errorf("%q has more than %d columns", line, columns)
+		}
+	}
+}
+
+// limited is what somebody sees with the rights of the role view, and with those in one namespace.
+func (p *patient) limited(t *testing.T, kubeconfig string) {
+	t.Helper()
+	out, _, code := kubectlObstack(t, kubeconfig, "doctor")
+	if p.servesPolicies() {
+		golden(t, "doctor/view.txt", out)
+	}
+	if code != exitWell {
+		t.Errorf("it ends with %d although it knows of no problem", code)
+	}
+	testenv.Create(t, p, &rbacv1.Role{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "stacks"},
+		Rules: []rbacv1.PolicyRule{{APIGroups: []string{obsv1.GroupVersion.Group}, Resources: []string{"observabilitystacks"},
+			Verbs: []string{"get", "list"}}},
+	})
+	testenv.Create(t, p, &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "stacks"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "stacks"},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "joe"}},
+	})
+	joe, err := p.plane.User("joe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, _, code = kubectlObstack(t, joe, "doctor", "-n", "shop")
+	if code != exitWell || !strings.Contains(flat(out), "in namespace shop alone") ||
+		!strings.Contains(out, ", 1 stack\n") {
+		t.Errorf("confined to a namespace, it ends with %d and says:\n%s", code, out)
+	}
+}
+
+// broken is the example of the page.
+func (p *patient) broken(t *testing.T) {
+	t.Helper()
+	createStack(t, p, "broken")
+	t.Cleanup(func() { p.remove(t, stackFile(t, "broken")) })
+	without(t, p, &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "obstack-injection-rolebinding"}})
+	out, code := p.doctor(t)
+	golden(t, "doctor/broken.txt", out)
+	if code != exitWrong {
+		t.Errorf("it ends with %d although there are problems", code)
+	}
+	out, _ = p.doctor(t, "-o", "json")
+	report := DoctorReport{}
+	if err := json.Unmarshal([]byte(out), &report); err != nil || report.Stacks != 2 || report.count(StateProblem) < 2 {
+		t.Errorf("the JSON has %d stacks and %d problems (%v):\n%s", report.Stacks, report.count(StateProblem), err, out)
+	}
+}
