@@ -65,11 +65,11 @@ test: ## Run every test that needs no more than this machine, with the coverage 
 	@$(call gate,operator,cover.out)
 
 .PHONY: test-integration
-test-integration: ## Test the task exporter on real Redis, RabbitMQ and Celery, and proofs on Bugsink, from Debian and PyPI.
-	@parts=$$(hack/integration/install.sh) && export OBSTACK_INTEGRATION=$$parts OBSTACK_COVERAGE=$(CURDIR)/cover.d/exporter && \
+test-integration: ## Test the task exporter on real Redis, RabbitMQ and Celery, proofs on Bugsink, completion in bash and zsh.
+	@parts=$$(hack/integration/install.sh zsh bash-completion:dh_bash-completion) && export OBSTACK_INTEGRATION=$$parts OBSTACK_COVERAGE=$(CURDIR)/cover.d/exporter && \
 	rm -rf $$OBSTACK_COVERAGE && mkdir -p $$OBSTACK_COVERAGE && \
 	go test -count=1 -cover -coverpkg=$$(tr ' ' , <<< '$(EXPORTER)') $(EXPORTER) -args -test.gocoverdir=$$OBSTACK_COVERAGE && \
-	go test -timeout 50m -count=1 ./test/exporter && \
+	go test -timeout 50m -count=1 ./test/exporter && go -C $(PLUGIN) test -count=1 -run InShells . && \
 	hack/integration/sentry.sh > /dev/null && go test -count=1 -run Bugsink ./controllers/proof && \
 	go tool covdata textfmt -i=$$OBSTACK_COVERAGE -o cover.exporter.out
 	@$(call gate,exporter,cover.exporter.out)

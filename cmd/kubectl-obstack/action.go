@@ -73,7 +73,7 @@ func (a *actor) addFlags(command *cobra.Command) {
 	command.Flags().StringVar(&a.dryRun, "dry-run", dryRunNone,
 		"none; client: only say what would be sent; server: have the API server check it and change nothing")
 	command.Flags().Lookup("dry-run").NoOptDefVal = dryRunClient
-	command.Flags().StringVarP(&a.output, "output", "o", "", "name, json or yaml")
+	addOutput(command, &a.output, "name, json or yaml", "name")
 }
 
 // prepare reads the flags.

@@ -3,10 +3,21 @@
 package main
 
 import (
+	"context"
 	_ "embed"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/injection/policy"
+	"obstack.dev/obstack/controllers/metadata"
 )
 
 // completionScript is found and run by kubectl's own completion.
@@ -29,4 +40,94 @@ kubectl_complete-obstack on the PATH. See kubectl completion --help for kubectl'
 			return err
 		},
 	}
+}
+
+// completeNames offers the names of objects of a kind to a shell; those of the namespace of the
+// command line, if the kind has namespaces.
+func completeNames(
+	ctx context.Context, flags *genericclioptions.ConfigFlags, kind schema.GroupVersionKind, prefix string,
+) (names []string) {
+	api, namespace, err := connect(flags)
+	if err != nil {
+		return nil // A shell has no place for errors.
+	}
+	if kind == metadata.Namespace {
+		namespace = ""
+	}
+	list := metadata.ListOf(kind)
+	if err := api.List(ctx, list, client.InNamespace(namespace)); err != nil {
+		return nil
+	}
+	for i := range list.Items {
+		names = append(names, prefix+list.Items[i].Name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// completeStacks offers the names of the stacks of the namespace.
+func completeStacks(flags *genericclioptions.ConfigFlags) cobra.CompletionFunc {
+	return func(command *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return completeNames(command.Context(), flags, obsv1.GroupVersion.WithKind("ObservabilityStack"), ""),
+			cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// completeWorkloads offers KIND/NAME of workloads, and with pods the names of Pods.
+func completeWorkloads(flags *genericclioptions.ConfigFlags, pods bool) cobra.CompletionFunc {
+	return func(command *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		if word, _, found := strings.Cut(typed, "/"); found {
+			kind, ok := workloadKind(word)
+			if !ok {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return completeNames(command.Context(), flags, kind.GroupVersionKind, word+"/"), cobra.ShellCompDirectiveNoFileComp
+		}
+		var offered []string
+		for _, kind := range policy.Kinds {
+			offered = append(offered, strings.ToLower(kind.Kind)+"/")
+		}
+		if pods {
+			offered = append(offered, completeNames(command.Context(), flags, metadata.Pod, "")...)
+		}
+		return offered, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	}
+}
+
+// completeFlags offers namespaces and contexts, which the flags of kubectl name.
+func completeFlags(root *cobra.Command, flags *genericclioptions.ConfigFlags) {
+	offer := func(flag string, names func(context.Context) []string) {
+		utilruntime.Must(root.RegisterFlagCompletionFunc(flag,
+			func(command *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+				return names(command.Context()), cobra.ShellCompDirectiveNoFileComp
+			}))
+	}
+	offer("namespace", func(ctx context.Context) []string {
+		return completeNames(ctx, flags, metadata.Namespace, "")
+	})
+	offer("context", func(context.Context) (names []string) {
+		config, err := flags.ToRawKubeConfigLoader().RawConfig()
+		if err != nil {
+			return nil
+		}
+		for name := range config.Contexts {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		return names
+	})
+}
+
+// addOutput is the flag -o of a command, of which the formats are completed: those for people, json
+// and yaml.
+func addOutput(command *cobra.Command, output *string, usage string, formats ...string) {
+	command.Flags().StringVarP(output, "output", "o", "", usage)
+	utilruntime.Must(command.RegisterFlagCompletionFunc("output",
+		cobra.FixedCompletions(append(formats, "json", "yaml"), cobra.ShellCompDirectiveNoFileComp)))
 }

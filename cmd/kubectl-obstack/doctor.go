@@ -90,7 +90,7 @@ The exit status is 1 if there is a problem, and else 0.`,
 			return nil
 		},
 	}
-	command.Flags().StringVarP(&output, "output", "o", "", "json, yaml, or wide: with what is well")
+	addOutput(command, &output, "json, yaml, or wide: with what is well", "wide")
 	return command
 }
 

@@ -87,8 +87,9 @@ The exit status is 0 if it has the settings that it should have, and else 1.`,
 			}
 			return nil
 		},
+		ValidArgsFunction: completeWorkloads(flags, true),
 	}
-	command.Flags().StringVarP(&output, "output", "o", "", "json or yaml")
+	addOutput(command, &output, "json or yaml")
 	return command
 }
 

@@ -14,7 +14,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/tools/pager"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -124,24 +123,5 @@ func atMostOne(what string) cobra.PositionalArgs {
 			return usageError{fmt.Errorf("at most one %s, not %s", what, strings.Join(args, " "))}
 		}
 		return nil
-	}
-}
-
-// completeStacks offers the names of the stacks of the namespace to a shell.
-func completeStacks(flags *genericclioptions.ConfigFlags) cobra.CompletionFunc {
-	return func(command *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-		api, namespace, err := connect(flags)
-		if err != nil || len(args) > 0 {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		stacks, err := findStacks(command.Context(), api, namespace, "")
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		var names []string
-		for i := range stacks {
-			names = append(names, stacks[i].Name)
-		}
-		return names, cobra.ShellCompDirectiveNoFileComp
 	}
 }

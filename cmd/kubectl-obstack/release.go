@@ -50,6 +50,7 @@ The kinds are deployment, statefulset, daemonset, job and cronjob.`,
 			}
 			return a.finish()
 		},
+		ValidArgsFunction: completeWorkloads(flags, false),
 	}
 	a.addFlags(command)
 	return command

@@ -49,6 +49,7 @@ func newCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	root.SetHelpCommand(newHelp())
 	root.CompletionOptions.DisableDefaultCmd = true
 	flags.AddFlags(root.PersistentFlags())
+	completeFlags(root, flags)
 	root.AddCommand(
 		newStatus(flags, streams),
 		newExplain(flags, streams),

@@ -109,8 +109,7 @@ The exit status is 0 if every stack shown is ready and no part is known to be wr
 		ValidArgsFunction: completeStacks(flags),
 	}
 	command.Flags().BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "show the stacks of all namespaces")
-	command.Flags().StringVarP(&o.output, "output", "o", "",
-		"json, yaml, or wide: with every object that obstack made")
+	addOutput(command, &o.output, "json, yaml, or wide: with every object that obstack made", "wide")
 	command.Flags().BoolVarP(&o.watch, "watch", "w", false, "show again whenever something changes, until Ctrl-C")
 	return command
 }
