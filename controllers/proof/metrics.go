@@ -24,7 +24,7 @@ var (
 	}, []string{"source"})
 
 	proofDesc = prometheus.NewDesc("obstack_stack_last_proof_timestamp_seconds",
-		"When the source that has not responded for longest last said something of the stack.",
+		"When the source that has not done so for longest last found out whether parts of the stack work.",
 		[]string{"namespace", "stack"}, nil)
 )
 
@@ -65,8 +65,8 @@ func (s *Store) Collect(ch chan<- prometheus.Metric) {
 	for stack, records := range s.known {
 		var oldest time.Time
 		for _, r := range records {
-			if !r.at.IsZero() && (oldest.IsZero() || r.at.Before(oldest)) {
-				oldest = r.at
+			if !r.found.IsZero() && (oldest.IsZero() || r.found.Before(oldest)) {
+				oldest = r.found
 			}
 		}
 		if !oldest.IsZero() {

@@ -77,6 +77,8 @@ type dsnState struct {
 	outcome judge.DSN
 	// version of the Secret that was read, and digest of the DSN that was in it; empty before.
 	version, digest string
+	// fresh is set if somebody has said the outcome since it was reported.
+	fresh bool
 	// settings is the hash of the stack's settings at first sight. Where another process asked last,
 	// it shows whether the DSN has changed since.
 	settings string
@@ -215,7 +217,7 @@ func (s *Sentry) askFor(ctx context.Context, d due) {
 	dsn, valid := desired.ParseDSN(text)
 	switch {
 	case text == "":
-		d.outcome = judge.DSNOff
+		d.outcome, d.fresh = judge.DSNOff, true
 		return
 	case !valid:
 		d.outcome = 0
@@ -240,7 +242,7 @@ func (s *Sentry) askFor(ctx context.Context, d due) {
 		}()
 	}
 	if reply.outcome != 0 {
-		d.outcome, d.next = reply.outcome, reply.until
+		d.outcome, d.next, d.fresh = reply.outcome, reply.until, true
 	}
 }
 
@@ -249,28 +251,24 @@ func (s *Sentry) clientFor(
 	ctx context.Context, stack *obsv1.ObservabilityStack, dsn *sentrygo.Dsn,
 ) (*http.Client, judge.DSN) {
 	target := dsn.GetAPIURL()
-	if listed(target, s.Hosts) {
-		return s.asker.client, 0
-	}
 	name, spec, err := s.Platform(ctx, stack)
-	if err == nil && spec == nil {
-		return nil, judge.DSNNotAllowed
-	}
 	named := &obsv1.ObservabilityPlatform{}
 	var servers []platform.Endpoint
-	if err == nil {
+	if err == nil && spec != nil {
 		err = s.Reader.Get(ctx, client.ObjectKey{Name: name}, named)
 	}
-	if err == nil {
+	if err == nil && spec != nil {
 		servers, err = s.Ingest(ctx, named)
 	}
 	switch {
+	case len(servers) > 0 && sameServer(target, servers[0].URL):
+		return servers[0].Client, 0 // which trusts whom the platform trusts
+	case listed(target, s.Hosts):
+		return s.asker.client, 0
 	case err != nil: // The platform's status says why.
 		return nil, judge.DSNUnreachable
-	case len(servers) == 0 || !sameServer(target, servers[0].URL):
-		return nil, judge.DSNNotAllowed
 	default:
-		return servers[0].Client, 0
+		return nil, judge.DSNNotAllowed
 	}
 }
 
@@ -282,7 +280,7 @@ func (s *Sentry) take(reply dsnReply) {
 	for _, of := range s.stacks {
 		for _, state := range of.dsns {
 			if state.digest == reply.digest && state.outcome != judge.DSNNotAllowed {
-				state.outcome, state.next = reply.outcome, reply.until
+				state.outcome, state.next, state.fresh = reply.outcome, reply.until, true
 			}
 		}
 	}
@@ -299,12 +297,14 @@ func (s *Sentry) again(outcome judge.DSN) time.Duration {
 
 // report what is known of a stack. Each outcome was seen twice, so it counts at once.
 func (s *Sentry) report(ctx context.Context, stack *obsv1.ObservabilityStack, of *dsnsOfStack) {
-	outcomes := map[string]judge.DSN{}
+	outcomes, fresh := map[string]judge.DSN{}, !of.reported
 	for part, state := range of.dsns {
 		outcomes[part] = state.outcome
+		fresh = fresh || state.fresh
+		state.fresh = false
 	}
 	findings := judge.DSNs(stack, outcomes)
-	if of.reported && slices.Equal(findings, of.findings) {
+	if !fresh && slices.Equal(findings, of.findings) {
 		return
 	}
 	of.reported, of.findings = true, findings

@@ -4,6 +4,7 @@ package proof
 
 import (
 	"context"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"net/http"
@@ -254,16 +255,22 @@ func TestSentryAsksOnceForADSNOfSeveralStacks(t *testing.T) {
 	if b.relay.asked() != 2 {
 		t.Errorf("asked %d times, want twice", b.relay.asked())
 	}
-	gets := b.objects.gets
+	gets, found := b.objects.gets, b.Store.known[idOf(one)][SourceSentry].found
 	b.clock = b.clock.Add(time.Hour)
 	b.settle()
 	if b.relay.asked() != 2 || b.objects.gets != gets+4 { // the metadata of both, at two looks
 		t.Errorf("while nothing changes, asks Sentry %d times and reads %d objects", b.relay.asked()-2, b.objects.gets-gets)
 	}
+	if !b.Store.known[idOf(one)][SourceSentry].found.Equal(found) {
+		t.Error("claims that Sentry said something though it was not asked")
+	}
 	b.clock = b.clock.Add(12 * time.Hour)
 	b.settle()
 	if b.relay.asked() != 4 {
 		t.Errorf("asked %d times within 13 hours, want 4 times", b.relay.asked())
+	}
+	if !b.Store.known[idOf(one)][SourceSentry].found.After(found) {
+		t.Error("what Sentry said again is as old as what it said first")
 	}
 }
 
@@ -275,6 +282,40 @@ func TestSentryGivesNoTokenToWhoTakesEvents(t *testing.T) {
 	b.says(stack, "True Seen")
 	if got := b.relay.requests[0].Header.Get("Authorization"); got != "" {
 		t.Errorf("sends Authorization: %s", got)
+	}
+}
+
+// TestSentryTrustsWhomThePlatformTrusts asks a Sentry with a certificate of a private authority,
+// also where its host is one of those that may be asked in any case.
+func TestSentryTrustsWhomThePlatformTrusts(t *testing.T) {
+	for _, listed := range []bool{false, true} {
+		b := newSentryBench(t, "")
+		b.relay.Close()
+		b.relay.Server = httptest.NewTLSServer(b.relay.Config.Handler)
+		t.Cleanup(b.relay.Close)
+		authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: b.relay.Certificate().Raw})
+		b.objects.all = append(b.objects.all, &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: "obstack-system", Name: "ca", Labels: map[string]string{obsv1.LabelPlatform: "default"},
+			},
+			Data: map[string][]byte{"ca.crt": authority},
+		})
+		b.platform.Spec.Sentry = &obsv1.PlatformSentry{URL: obsv1.PlatformURL(b.relay.URL)}
+		backends := &platform.Backends{Live: b.objects, Secrets: b.objects, Namespace: "obstack-system", Now: time.Now}
+		b.Ingest = backends.Ingest
+		if listed {
+			b.Hosts = []string{b.relay.Listener.Addr().String()}
+		}
+		stack := b.stack("one", b.relay.dsn("7"))
+		b.settle()
+		b.says(stack, "Unknown Unreachable")
+		b.platform.Generation++
+		b.platform.Spec.Sentry.TLS = &obsv1.PlatformTLS{CAFrom: &obsv1.PlatformSecretSource{
+			SecretKeyRef: obsv1.SecretKeySelector{Name: "ca", Key: "ca.crt"},
+		}}
+		b.clock = b.clock.Add(2 * againBroken)
+		b.settle()
+		b.says(stack, "True Seen")
 	}
 }
 

@@ -92,6 +92,8 @@ type record struct {
 	failed bool
 	// at is when the source responded last; zero if it did not since the operator started.
 	at time.Time
+	// found is when it last found out whether a part works.
+	found time.Time
 }
 
 // Set takes what a round of a source found out about a stack.
@@ -104,6 +106,9 @@ func (s *Store) Set(ctx context.Context, stack *obsv1.ObservabilityStack, source
 				next.faults[at] = r.faults[at] + 1
 			}
 			next.findings = append(next.findings, settled(source, find(r.findings, f), find(r.latest, f), f, next.faults[at]))
+		}
+		if next.found = next.at; !slices.ContainsFunc(findings, sure) {
+			next.found = r.found
 		}
 		changed := r.gap != nil || !slices.Equal(next.findings, r.findings)
 		*r = next
