@@ -38,6 +38,9 @@ type Prometheus struct {
 const (
 	// lookAtPlatforms is how soon a new platform is asked, or one that changed.
 	lookAtPlatforms = 10 * time.Second
+	// renamed is how long series may have another cluster's label after the platform got a new one:
+	// until each stack was looked at, and Prometheus has read its configuration and scraped.
+	renamed = 5 * time.Minute
 	// slowest is how many intervals lie between two rounds while a server does not respond.
 	slowest = 5
 )
@@ -55,28 +58,33 @@ type version struct {
 func (p *Prometheus) Start(ctx context.Context) error {
 	var asking sync.WaitGroup
 	defer asking.Wait()
-	started := map[version]chan struct{}{}
+	started, clusters := map[version]context.CancelFunc{}, map[string]string{}
 	wait.UntilWithContext(ctx, func(ctx context.Context) {
 		platforms := &obsv1.ObservabilityPlatformList{}
 		if err := p.Reader.List(ctx, platforms, client.UnsafeDisableDeepCopy); err != nil {
 			ctrl.Log.WithName("proof").Error(err, "Could not list the ObservabilityPlatforms")
 			return
 		}
-		there := map[version]bool{{}: true} // The stacks without a platform.
+		there := map[version]string{{}: ""} // The stacks without a platform.
 		for i := range platforms.Items {
-			there[version{platforms.Items[i].Name, platforms.Items[i].Generation}] = true
+			there[version{platforms.Items[i].Name, platforms.Items[i].Generation}] = platforms.Items[i].Spec.Cluster
 		}
-		for v, gone := range started {
-			if !there[v] {
-				close(gone)
+		for v, end := range started {
+			if _, ok := there[v]; !ok {
+				end()
 				delete(started, v)
 			}
 		}
-		for v := range there {
+		for v, cluster := range there {
 			if started[v] == nil {
-				started[v] = make(chan struct{})
-				proof := &platformProof{Prometheus: p, platform: v.name, gone: started[v]}
-				asking.Go(func() { proof.repeat(ctx) })
+				proof := &platformProof{Prometheus: p, platform: v.name}
+				if before, ok := clusters[v.name]; ok && before != cluster {
+					proof.anyClusterUntil = time.Now().Add(renamed)
+				}
+				clusters[v.name] = cluster
+				var proving context.Context
+				proving, started[v] = context.WithCancel(ctx)
+				asking.Go(func() { proof.repeat(proving) })
 			}
 		}
 	}, min(lookAtPlatforms, p.Interval))
@@ -87,8 +95,8 @@ func (p *Prometheus) Start(ctx context.Context) error {
 type platformProof struct {
 	*Prometheus
 	platform string
-	// gone is closed when the platform is, or is another.
-	gone chan struct{}
+	// anyClusterUntil is how long series with the labels of any cluster count.
+	anyClusterUntil time.Time
 }
 
 // repeat rounds, fewer while a server does not respond.
@@ -100,8 +108,6 @@ func (p *platformProof) repeat(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-			return
-		case <-p.gone:
 			return
 		case <-time.After(wait.Jitter(p.Interval*time.Duration(min(failures+1, slowest))*9/10, 0.2)):
 		}
@@ -126,8 +132,15 @@ func (p *platformProof) round(ctx context.Context) error {
 		}
 		return nil
 	}
-	reading := newReading(stacks, found.Spec.Cluster)
+	cluster := found.Spec.Cluster
+	if time.Now().Before(p.anyClusterUntil) {
+		cluster = ""
+	}
+	reading := newReading(stacks, cluster)
 	if err := p.read(ctx, found, reading); err != nil {
+		if ctx.Err() != nil {
+			return err // The operator ends, or the platform is another.
+		}
 		for _, stack := range stacks {
 			p.Store.Unavailable(ctx, stack, SourcePrometheus, judge.Gap{Reason: obsv1.ReasonUnreachable, Message: fmt.Sprintf(
 				"Prometheus of platform %s does not say whether metrics and rules are there: %v", p.platform, err)})

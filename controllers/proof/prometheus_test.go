@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -147,6 +149,35 @@ func healthy() *fakePrometheus {
 			{"name":"obstack:ns/shop:slo:up","file":"f.yaml","rules":[{"health":"ok"}]}]}`,
 		"/targets": `{"activeTargets":[]}`,
 	}}
+}
+
+// wrong is a fake whose responses are not those of any Prometheus, or which somebody made with
+// labels of his own.
+func wrong() *fakePrometheus {
+	return &fakePrometheus{responses: map[string]string{
+		"count_values": series("obstack_stack=shop,obstack_monitor=api,up=1 NaN",
+			"obstack_stack=shop,obstack_monitor=api,up=0 -1", "obstack_stack=shop,obstack_monitor=api,up=1 3e9",
+			"obstack_stack=shop,obstack_monitor=api,up=1 +Inf", "obstack_stack=shop,obstack_monitor=other,up=1 1"),
+		"__name__=~": series("obstack_stack=shop,obstack_monitor=api,__name__=secret 1"),
+		"max by":     series("obstack_stack=shop,obstack_monitor=other 10"),
+		"slo_events": series("obstack_stack=shop,slo=other 1"),
+		"/rules":     `{"groups":[{"name":"obstack:ns/shop:slo:other","file":"f.yaml","rules":[]}]}`,
+	}}
+}
+
+func TestServersSayNothingOfWhatIsNotThere(t *testing.T) {
+	stack := stackOf("shop", "")
+	r := newReading([]*obsv1.ObservabilityStack{&stack}, "")
+	if err := r.ask(t.Context(), wrong().client()); err != nil {
+		t.Fatal(err)
+	}
+	got := r.series[client.ObjectKeyFromObject(&stack)]
+	most := judge.Scrape{Targets: math.MaxInt32, Up: math.MaxInt32}
+	want := map[judge.Part]judge.Scrape{{Kind: obsv1.PartMonitor, Name: "api"}: most}
+	if !reflect.DeepEqual(got.Scrapes, want) || len(got.Groups) > 0 || len(got.Recorded) > 1 ||
+		got.Recorded["up"] {
+		t.Errorf("read %+v", got)
+	}
 }
 
 // found is what one reading of some servers finds out about the stack shop, beside True.
@@ -369,6 +400,40 @@ func TestAPlatformThatChangedIsAskedAtOnce(t *testing.T) {
 		time.Sleep(time.Hour)
 		if n := len(away.asked) - before; n > 0 {
 			t.Errorf("the old server was asked %d times more", n)
+		}
+	})
+}
+
+// TestANewClusterTakesTime: until Prometheus reads what has the new label, series have the old one.
+func TestANewClusterTakesTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &cluster{
+			stacks:    []obsv1.ObservabilityStack{stackOf("shop", "p")},
+			platforms: []obsv1.ObservabilityPlatform{platformOf("p", "p")},
+		}
+		server := healthy()
+		p := prometheusOf(c, map[string]http.RoundTripper{"p": server})
+		go func() { _ = p.Start(t.Context()) }()
+		time.Sleep(time.Minute)
+		c.mu.Lock()
+		c.platforms[0].Generation, c.platforms[0].Spec.Cluster = 2, "eu-2"
+		c.mu.Unlock()
+		asked := func() bool {
+			server.mu.Lock()
+			defer server.mu.Unlock()
+			asked := slices.ContainsFunc(server.asked, func(query string) bool { return strings.Contains(query, "eu-2") })
+			server.asked = nil
+			return asked
+		}
+		time.Sleep(4 * time.Minute)
+		synctest.Wait()
+		if asked() {
+			t.Error("only series with the new label count at once")
+		}
+		time.Sleep(4 * time.Minute)
+		synctest.Wait()
+		if !asked() {
+			t.Error("series of other clusters count for ever")
 		}
 	})
 }

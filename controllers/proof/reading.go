@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"path"
 	"regexp"
 	"slices"
@@ -26,6 +27,8 @@ import (
 // it arrives.
 type reading struct {
 	series map[types.NamespacedName]*judge.Series
+	// groups are the stacks by the names of their groups of rules.
+	groups map[string]types.NamespacedName
 	// matchers of all series of stacks; cluster is the one that their rules' labels have, too.
 	matchers, cluster string
 	// Whether any stack has monitors, monitors with a limit, SLOs or rules.
@@ -35,6 +38,7 @@ type reading struct {
 func newReading(stacks []*obsv1.ObservabilityStack, cluster string) *reading {
 	r := &reading{
 		series:   make(map[types.NamespacedName]*judge.Series, len(stacks)),
+		groups:   map[string]types.NamespacedName{},
 		matchers: fmt.Sprintf(`%s!=""`, obsv1.SeriesStack),
 	}
 	if cluster != "" {
@@ -42,10 +46,7 @@ func newReading(stacks []*obsv1.ObservabilityStack, cluster string) *reading {
 		r.matchers += r.cluster
 	}
 	for _, stack := range stacks {
-		// Until a server lists rules there is none that does.
-		r.series[client.ObjectKeyFromObject(stack)] = &judge.Series{
-			Scrapes: map[judge.Part]judge.Scrape{}, Groups: map[string]judge.Group{}, NoRules: true, Recorded: map[string]bool{},
-		}
+		r.expect(stack)
 		r.slos = r.slos || len(stack.Spec.SLOs) > 0
 		r.rules = r.rules || r.slos || stack.Spec.Alerts != nil
 		if stack.Spec.Metrics != nil {
@@ -70,6 +71,28 @@ func Ask(ctx context.Context, stack *obsv1.ObservabilityStack, cluster string,
 	return *r.series[client.ObjectKeyFromObject(stack)], nil
 }
 
+// expect what servers can say of a stack, and nothing else: whoever sets labels could fill the
+// memory.
+func (r *reading) expect(stack *obsv1.ObservabilityStack) {
+	// Until a server lists rules there is none that does.
+	series := &judge.Series{
+		Scrapes: map[judge.Part]judge.Scrape{}, Groups: map[string]judge.Group{}, NoRules: true, Recorded: map[string]bool{},
+	}
+	for _, part := range judge.Parts(stack) {
+		switch part.Kind {
+		case obsv1.PartMonitor, obsv1.PartBroker:
+			series.Scrapes[part] = judge.Scrape{}
+		case obsv1.PartSLO:
+			series.Recorded[part.Name] = false
+		}
+	}
+	of := client.ObjectKeyFromObject(stack)
+	r.series[of] = series
+	for _, group := range judge.Groups(stack) {
+		r.groups[group] = of
+	}
+}
+
 // ask one server. What it scrapes adds to what others do.
 func (r *reading) ask(ctx context.Context, server promclient.Client) error {
 	if err := r.askSeries(ctx, server); err != nil || !r.rules {
@@ -88,36 +111,32 @@ func (r *reading) askSeries(ctx context.Context, server promclient.Client) error
 		each  func(*judge.Series, judge.Part, promclient.Sample)
 	}{
 		{true, fmt.Sprintf(`count_values by (%s,%s) ("up", up{%s})`, monitors, obsv1.SeriesBroker, r.matchers),
-			func(s *judge.Series, part judge.Part, sample promclient.Sample) {
-				scrape := s.Scrapes[part]
-				scrape.Targets += int32(sample.Value)
+			scraped(func(scrape *judge.Scrape, sample promclient.Sample) {
+				scrape.Targets = plus(scrape.Targets, sample.Value)
 				if sample.Labels["up"] == "1" {
-					scrape.Up += int32(sample.Value)
+					scrape.Up = plus(scrape.Up, sample.Value)
 				} else {
 					down = true
 				}
-				s.Scrapes[part] = scrape
-			}},
+			})},
 		{r.monitors, fmt.Sprintf(`group by (%s,__name__) ({__name__=~"%s",%s})`, monitors, frameworkNames, r.matchers),
-			func(s *judge.Series, part judge.Part, sample promclient.Sample) {
-				scrape := s.Scrapes[part]
-				found := frameworkOf[sample.Labels["__name__"]]
-				if !slices.Contains(scrape.Frameworks, found) {
+			scraped(func(scrape *judge.Scrape, sample promclient.Sample) {
+				found, known := frameworkOf[sample.Labels["__name__"]]
+				if known && !slices.Contains(scrape.Frameworks, found) {
 					scrape.Frameworks = append(scrape.Frameworks, found)
 					slices.Sort(scrape.Frameworks)
 				}
-				s.Scrapes[part] = scrape
-			}},
+			})},
 		{r.limits, fmt.Sprintf(`max by (%s) (scrape_samples_post_metric_relabeling{%s})`, monitors, r.matchers),
-			func(s *judge.Series, part judge.Part, sample promclient.Sample) {
-				scrape := s.Scrapes[part]
+			scraped(func(scrape *judge.Scrape, sample promclient.Sample) {
 				scrape.Samples = max(scrape.Samples, sample.Value)
-				s.Scrapes[part] = scrape
-			}},
+			})},
 		{r.slos, fmt.Sprintf(`group by (namespace,%s,%s) (%s{%s})`, obsv1.SeriesStack, obsv1.SeriesSLO,
 			desired.RecordEvents, r.matchers),
 			func(s *judge.Series, _ judge.Part, sample promclient.Sample) {
-				s.Recorded[sample.Labels[obsv1.SeriesSLO]] = true
+				if _, expected := s.Recorded[sample.Labels[obsv1.SeriesSLO]]; expected {
+					s.Recorded[sample.Labels[obsv1.SeriesSLO]] = true
+				}
 			}},
 	} {
 		if !query.asked {
@@ -136,6 +155,26 @@ func (r *reading) askSeries(ctx context.Context, server promclient.Client) error
 		r.askTargets(ctx, server)
 	}
 	return nil
+}
+
+// scraped changes what is known of the targets of a part, if it is expected.
+func scraped(
+	change func(*judge.Scrape, promclient.Sample),
+) func(*judge.Series, judge.Part, promclient.Sample) {
+	return func(series *judge.Series, part judge.Part, sample promclient.Sample) {
+		if scrape, expected := series.Scrapes[part]; expected {
+			change(&scrape, sample)
+			series.Scrapes[part] = scrape
+		}
+	}
+}
+
+// plus adds what a server says is a count.
+func plus(count int32, value float64) int32 {
+	if math.IsNaN(value) || value < 0 {
+		return count
+	}
+	return int32(min(float64(count)+value, math.MaxInt32))
 }
 
 // find the stack and part that a series or target is about.
@@ -206,20 +245,16 @@ func (r *reading) askRules(ctx context.Context, server promclient.Client) error 
 
 // findGroup finds the stack that a group of rules belongs to.
 func (r *reading) findGroup(group promclient.Group) *judge.Series {
-	match := groupName.FindStringSubmatch(group.Name)
-	if match == nil || operatorFile.MatchString(group.File) &&
-		!strings.HasPrefix(path.Base(group.File), match[1]+"-"+match[2]+"-") {
+	of, expected := r.groups[group.Name]
+	if !expected || operatorFile.MatchString(group.File) &&
+		!strings.HasPrefix(path.Base(group.File), of.Namespace+"-"+of.Name+"-") {
 		return nil // Anybody can name a group so.
 	}
-	return r.series[types.NamespacedName{Namespace: match[1], Name: match[2]}]
+	return r.series[of]
 }
 
-var (
-	// groupName is that of desired.GroupName.
-	groupName = regexp.MustCompile(`^obstack:([^/]+)/([^:]+):`)
-	// operatorFile is where prometheus-operator writes a PrometheusRule: NAMESPACE-NAME-UID.yaml.
-	operatorFile = regexp.MustCompile(`-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.yaml$`)
-)
+// operatorFile is where prometheus-operator writes a PrometheusRule: NAMESPACE-NAME-UID.yaml.
+var operatorFile = regexp.MustCompile(`-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.yaml$`)
 
 // frameworkOf are the frameworks by a metric that only they have, and which has few series.
 var frameworkOf, frameworkNames = func() (map[string]obsv1.Framework, string) {

@@ -115,11 +115,29 @@ func (s Series) scraped(part Part, owner string) Finding {
 	return f
 }
 
+// Groups of rules that a Prometheus should evaluate for a stack, or some of them.
+func Groups(stack *obsv1.ObservabilityStack) (names []string) {
+	if stack.Spec.Alerts != nil {
+		names = alertGroups(stack)
+	}
+	for i := range stack.Spec.SLOs {
+		names = append(names, sloGroups(stack, &stack.Spec.SLOs[i])...)
+	}
+	return names
+}
+
+func alertGroups(stack *obsv1.ObservabilityStack) []string {
+	return []string{desired.GroupName(stack, "http"), desired.GroupName(stack, "tasks")}
+}
+
+func sloGroups(stack *obsv1.ObservabilityStack, slo *obsv1.SLO) []string {
+	return []string{desired.GroupName(stack, "slo:"+slo.Name), desired.GroupName(stack, "slo:"+slo.Name+":long")}
+}
+
 // Loaded judges the alerts and SLOs of a stack by the rules that are evaluated.
 func Loaded(stack *obsv1.ObservabilityStack, series Series) (findings []Finding) {
 	if stack.Spec.Alerts != nil {
-		f := series.loaded(Part{obsv1.PartAlerts, alertsName}, "the alerts",
-			desired.GroupName(stack, "http"), desired.GroupName(stack, "tasks"))
+		f := series.loaded(Part{obsv1.PartAlerts, alertsName}, "the alerts", alertGroups(stack)...)
 		if f.Reason == obsv1.ReasonRulesNotLoaded {
 			if groups, problem := desired.AlertGroups(stack); problem == nil && len(groups) == 0 {
 				f.State, f.Reason, f.Message = metav1.ConditionTrue, obsv1.ReasonSeen, "" // Every alert is disabled.
@@ -174,8 +192,7 @@ func ruleName(name string) string {
 // rules. Without them something is wrong only if it counts a histogram that is there: counters
 // appear with what they count.
 func (s Series) slo(stack *obsv1.ObservabilityStack, slo *obsv1.SLO) Finding {
-	f := s.loaded(Part{obsv1.PartSLO, slo.Name}, "SLO "+slo.Name,
-		desired.GroupName(stack, "slo:"+slo.Name), desired.GroupName(stack, "slo:"+slo.Name+":long"))
+	f := s.loaded(Part{obsv1.PartSLO, slo.Name}, "SLO "+slo.Name, sloGroups(stack, slo)...)
 	recorded := s.Recorded[slo.Name]
 	switch {
 	case f.State == metav1.ConditionFalse:

@@ -41,7 +41,7 @@ type Sample struct {
 // is asked to fail rather than to leave some of them out: what is missing would look like a fault.
 func (c Client) Query(ctx context.Context, expr string, each func(Sample)) error {
 	params := url.Values{"query": {expr}, "partial_response": {"false"}, "deny_partial_response": {"1"}}
-	return c.stream(ctx, "query", params, "result", func(d decoder) error {
+	_, err := c.stream(ctx, "query", params, "result", func(d decoder) error {
 		var sample struct {
 			Metric map[string]string
 			Value  [2]any
@@ -57,6 +57,7 @@ func (c Client) Query(ctx context.Context, expr string, each func(Sample)) error
 		each(Sample{sample.Metric, value})
 		return nil
 	})
+	return err
 }
 
 // Target that a Prometheus scrapes.
@@ -71,7 +72,7 @@ type Target struct {
 
 // Targets are those that a Prometheus scrapes, or tries to.
 func (c Client) Targets(ctx context.Context, each func(Target)) error {
-	return c.stream(ctx, "targets", url.Values{"state": {"active"}}, "activeTargets", func(d decoder) error {
+	_, err := c.stream(ctx, "targets", url.Values{"state": {"active"}}, "activeTargets", func(d decoder) error {
 		var target struct {
 			Labels                        map[string]string
 			ScrapePool, Health, LastError string
@@ -87,6 +88,7 @@ func (c Client) Targets(ctx context.Context, each func(Target)) error {
 		each(found)
 		return nil
 	})
+	return err
 }
 
 // Group of rules that a server evaluates.
@@ -99,10 +101,11 @@ type Group struct {
 }
 
 // Rules are the groups that have rules which one of the selectors selects by their labels. Servers
-// that cannot select give more of them.
+// that cannot select give more of them. A Thanos leaves out those of a ruler that does not respond,
+// and warns: what is missing would look like a fault.
 func (c Client) Rules(ctx context.Context, selectors []string, each func(Group)) error {
 	params := url.Values{"match[]": selectors, "exclude_alerts": {"true"}}
-	return c.stream(ctx, "rules", params, "groups", func(d decoder) error {
+	warned, err := c.stream(ctx, "rules", params, "groups", func(d decoder) error {
 		group := Group{Evaluated: true}
 		err := d.object(func(key string) error {
 			switch key {
@@ -120,6 +123,10 @@ func (c Client) Rules(ctx context.Context, selectors []string, each func(Group))
 		}
 		return err
 	})
+	if err == nil && warned {
+		return Partial
+	}
+	return err
 }
 
 // rule adds the rule that comes next to its group.
@@ -142,7 +149,7 @@ func (d decoder) rule(group *Group) error {
 // some of those always say that there are no rules.
 func (c Client) IsPrometheus(ctx context.Context) (bool, error) {
 	found := false
-	err := c.read(ctx, "status/runtimeinfo", nil, func(d decoder) error {
+	_, err := c.read(ctx, "status/runtimeinfo", nil, func(d decoder) error {
 		return d.object(func(key string) error {
 			found = found || key == "reloadConfigSuccess"
 			return d.skip()
@@ -154,9 +161,10 @@ func (c Client) IsPrometheus(ctx context.Context) (bool, error) {
 	return found, err
 }
 
-// stream calls element for each element of a list in the data of a response.
+// stream calls element for each element of a list in the data of a response, and reports whether
+// the server warns of it.
 func (c Client) stream(ctx context.Context, path string, params url.Values, list string,
-	element func(decoder) error) error {
+	element func(decoder) error) (warned bool, err error) {
 	return c.read(ctx, path, params, func(d decoder) error {
 		return d.object(func(key string) error {
 			if key == list {
@@ -167,24 +175,26 @@ func (c Client) stream(ctx context.Context, path string, params url.Values, list
 	})
 }
 
-// read calls data where the data of a response begins.
-func (c Client) read(ctx context.Context, path string, params url.Values, data func(decoder) error) error {
+// read calls data where the data of a response begins, and reports whether the server warns of it.
+func (c Client) read(
+	ctx context.Context, path string, params url.Values, data func(decoder) error,
+) (warned bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	target := c.URL.JoinPath("api/v1", path)
 	target.RawQuery = params.Encode()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
 	if err != nil {
-		return NotUnderstood
+		return false, NotUnderstood
 	}
 	request.Header.Set("Accept", "application/json")
 	response, err := c.HTTP.Do(request)
 	if err != nil {
-		return FailureOf(err)
+		return false, FailureOf(err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return StatusFailure(response.StatusCode)
+		return false, StatusFailure(response.StatusCode)
 	}
 	return newDecoder(response.Body).response(data)
 }

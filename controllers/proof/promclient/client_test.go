@@ -100,6 +100,18 @@ func TestRulesKeepTheFirstThatFails(t *testing.T) {
 	}
 }
 
+func TestRulesOfSomeServersAreNotAll(t *testing.T) {
+	for body, want := range map[string]error{
+		`{"status":"success","data":{"groups":[]},"warnings":["secret"]}`: Partial,
+		`{"status":"success","data":{"groups":[]},"warnings":[]}`:         nil,
+	} {
+		server, _ := fake(t, 200, body)
+		if err := server.Rules(t.Context(), nil, func(Group) {}); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", body, err, want)
+		}
+	}
+}
+
 func TestOnlyAPrometheusHasAReloadedConfiguration(t *testing.T) {
 	for body, want := range map[string]bool{
 		`{"status":"success","data":{"CWD":"/","reloadConfigSuccess":true}}`: true,
@@ -132,6 +144,8 @@ func TestFailuresAreInOurWords(t *testing.T) {
 		"cut":          {200, `{"status":"success","data":{"result":[{"metric":{},`, NotUnderstood},
 		"another type": {200, `{"status":"success","data":{"result":{}}}`, NotUnderstood},
 		"no number":    {200, `{"status":"success","data":{"result":[{"metric":{},"value":[1,"secret"]}]}}`, NotUnderstood},
+		"a deep value": {200, `{"status":"success","data":{"x":` + strings.Repeat("[", 1000) + strings.Repeat("]", 1000) +
+			`}}`, NotUnderstood},
 		"a huge value": {200, `{"status":"success","data":{"x":"` + strings.Repeat("x", 2*valueLimit) + `"}}`, TooLarge},
 	} {
 		t.Run(name, func(t *testing.T) {

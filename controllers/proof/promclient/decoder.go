@@ -92,12 +92,18 @@ func (d decoder) inside(open json.Delim, each func() error) error {
 	return err
 }
 
+// depthLimit bounds how deep values are nested, because json keeps each level.
+const depthLimit = 100
+
 // skip the value that comes next, however large.
 func (d decoder) skip() error {
 	for depth := 0; ; {
 		token, err := d.token()
 		if err != nil {
 			return err
+		}
+		if depth > depthLimit {
+			return NotUnderstood
 		}
 		switch token {
 		case json.Delim('{'), json.Delim('['):
@@ -111,23 +117,29 @@ func (d decoder) skip() error {
 	}
 }
 
-// response calls data where the data of a response of the API begins.
-func (d decoder) response(data func(decoder) error) error {
+// response calls data where the data of a response of the API begins, and reports whether the
+// server warns of it.
+func (d decoder) response(data func(decoder) error) (warned bool, err error) {
 	var status string
-	err := d.object(func(key string) error {
+	err = d.object(func(key string) error {
 		switch key {
 		case "status":
 			return d.Decode(&status)
 		case "data":
 			return data(d)
+		case "warnings":
+			return d.array(func() error {
+				warned = true
+				return d.skip()
+			})
 		}
 		return d.skip()
 	})
 	switch {
 	case err != nil && d.body.failed != nil:
-		return FailureOf(d.body.failed)
+		return warned, FailureOf(d.body.failed)
 	case err != nil || status != "success":
-		return NotUnderstood
+		return warned, NotUnderstood
 	}
-	return nil
+	return warned, nil
 }

@@ -28,6 +28,8 @@ const (
 	Denied Failure = "it denies access (401 or 403)"
 	// NotUnderstood is what is not a response of the API.
 	NotUnderstood Failure = "its response is not that of Prometheus' API"
+	// Partial is a response that lacks what one of several servers has.
+	Partial Failure = "a server behind it does not respond"
 	// TooLarge is a response over the limits.
 	TooLarge Failure = "its response is too large"
 	// Refused is a query that it does not evaluate now.
