@@ -81,6 +81,16 @@ test-dashboards: ## Try proofs and dashboards on a real Prometheus, these under 
 	go test -timeout 30m -count=1 -run RealPrometheus ./controllers/proof && \
 	go test -timeout 30m -count=1 ./test/dashboards $(if $(UPDATE),-args -update)
 
+.PHONY: test-python
+test-python: ## Lint the bundle for Python, and test it on real servers, Celery and SDKs; PYTHON=python3.13 chooses one.
+	@python=$$(hack/integration/python.sh $(PYTHON)) && cd python && \
+	$$python -m ruff format --check . && $$python -m ruff check . && $$python -m mypy obstack/bundle/*.py obstack/__main__.py && \
+	$$python -m pytest -q tests
+
+.PHONY: bench-python
+bench-python: ## Measure what the bundle costs an application.
+	@python=$$(hack/integration/python.sh $(PYTHON)) && $$python test/bench/python/bench.py
+
 .PHONY: e2e
 e2e: ## Test in a cluster with real Pods: of kind where docker works; E2E_NODE and E2E_KUBECONFIG name others.
 	@hack/e2e.sh

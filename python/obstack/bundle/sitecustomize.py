@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Python imports this module at the start of an interpreter whose PYTHONPATH names our folder.
+
+It starts obstack, and then the sitecustomize that would have been imported without us.
+"""
+
+import sys
+
+try:
+    import _obstack
+
+    _obstack.start()
+except Exception:  # whatever is wrong with us, the application starts
+    pass
+else:
+    _obstack.import_next(__name__, sys.modules[__name__])

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts obstack where another sitecustomize stands before ours, and imports no other.
+
+Python imports this module after sitecustomize, outside virtual environments.
+"""
+
+import sys
+
+try:
+    import _obstack
+
+    _obstack.start()
+except Exception:  # whatever is wrong with us, the application starts
+    pass
+else:
+    _obstack.import_next(__name__, sys.modules[__name__])

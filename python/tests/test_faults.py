@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever fails in the bundle, the application responds as it does without."""
+
+from __future__ import annotations
+
+from typing import Callable
+
+import pytest
+from conftest import Program, Tracker, eventually
+from test_http import DJANGO, FASTAPI, FLASK, GUNICORN, UVICORN
+
+Start = Callable[..., Program]
+
+FAULTS = [
+    "all",
+    "path",
+    "import",
+    "logging",
+    "logging:logging",
+    "sentry",
+    "sentry:sentry_sdk",
+    "metrics",
+    "metrics:begin",
+    "celery",
+]
+REQUESTS = 200
+APPLICATIONS = {
+    "fastapi": (UVICORN, FASTAPI),
+    "flask": (GUNICORN, FLASK),
+    "django": (GUNICORN, DJANGO.format(interface="wsgi", middleware="")),
+}
+
+
+@pytest.mark.parametrize("application", APPLICATIONS)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_requests_pass(start: Start, tracker: Tracker, application: str, fault: str) -> None:
+    server, code = APPLICATIONS[application]
+    program = start(
+        *server,
+        code={"app.py": code},
+        SENTRY_DSN=tracker.dsn,
+        LOG_FORMAT="json",
+        OBSTACK_PYTHON_FAULT=fault,
+        OBSTACK_PYTHON_DEBUG="0",
+    )
+    eventually("the server", lambda: program.get("/items/0"))
+    failed = [n for n in range(REQUESTS) if program.get(f"/items/{n}")[0] != 200]
+    assert failed == []
+    assert program.get("/boom/1")[0] == 500
+    assert program.get("/nowhere")[0] == 404
+
+
+@pytest.mark.parametrize("budget", ["0", "nonsense"])
+def test_budget(start: Start, tracker: Tracker, budget: str) -> None:
+    program = start(
+        *UVICORN,
+        code={"app.py": FASTAPI},
+        SENTRY_DSN=tracker.dsn,
+        OBSTACK_PYTHON_BUDGET_MS=budget,
+    )
+    eventually("the server", lambda: program.get("/items/0")[0] == 200)

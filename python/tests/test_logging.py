@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lines of logs."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Callable
+
+import pytest
+from conftest import Program, eventually
+
+Run = Callable[..., Any]
+PLAIN = "import logging, sys\nlogging.basicConfig(level='INFO', stream=sys.stdout)\n"
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_plain_formatter_becomes_json(run: Run) -> None:
+    program = PLAIN + (
+        "log = logging.getLogger('shop')\n"
+        "log.info('paid %d', 3, extra={'order': 7, 'at': object})\n"
+        "try:\n    1 / 0\nexcept ZeroDivisionError:\n    log.exception('failed')\n"
+    )
+    first, second = lines(run("-c", program, LOG_FORMAT="json").stdout)
+    assert list(first) == ["timestamp", "level", "logger", "event", "at", "order"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", first["timestamp"])
+    assert (first["level"], first["logger"], first["event"]) == ("info", "shop", "paid 3")
+    assert second["exception"].endswith("ZeroDivisionError: division by zero")
+
+
+def test_nothing_changes_without_a_format(run: Run) -> None:
+    assert run("-c", PLAIN + "logging.info('hello')").stdout == "INFO:root:hello\n"
+
+
+@pytest.mark.parametrize(
+    "formatter",
+    [
+        "type('Own', (logging.Formatter,), {'format': lambda self, r: 'own'})()",
+        """logging.Formatter('{"mine": "%(message)s"}')""",
+        "__import__('pythonjsonlogger.json').json.JsonFormatter()",
+    ],
+    ids=["a class", "a template", "python-json-logger"],
+)
+def test_own_formatter_wins(run: Run, formatter: str) -> None:
+    program = PLAIN + f"logging.root.handlers[0].setFormatter({formatter})\nlogging.info('hello')\n"
+    want = run("-c", program, OBSTACK_PYTHON="off").stdout
+    assert run("-c", program, LOG_FORMAT="json").stdout == want
+
+
+def test_files_are_left_alone(run: Run) -> None:
+    program = "import logging\nlogging.basicConfig(filename='log')\nlogging.error('hello')\n"
+    result = run("-c", program + "print(open('log').read(), end='')", LOG_FORMAT="json")
+    assert result.stdout == "ERROR:root:hello\n"
+
+
+def test_console_is_for_people(run: Run) -> None:
+    program = PLAIN + "logging.info('paid', extra={'order': 7})"
+    line = run("-c", program, LOG_FORMAT="console", NO_COLOR="1").stdout
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} info     root paid order=7\n", line)
+    assert "\x1b[32m" in run("-c", program, LOG_FORMAT="console").stdout
+
+
+STRUCTLOG = "import structlog\nlog = structlog.get_logger('shop')\n"
+
+
+def test_structlog_becomes_json(run: Run) -> None:
+    program = STRUCTLOG + (
+        "assert not structlog.is_configured()\n"
+        "log.debug('no')\nlog.bind(order=7).warning('paid', amount=3)\n"
+        "try:\n    1 / 0\nexcept ZeroDivisionError:\n    log.exception('failed')\n"
+    )
+    first, second = lines(run("-c", program, LOG_FORMAT="json").stdout)
+    assert list(first) == ["timestamp", "level", "logger", "event", "amount", "order"]
+    assert (first["level"], first["logger"]) == ("warning", "shop")
+    assert "ZeroDivisionError" in second["exception"]
+    assert second["level"] == "error"
+
+
+@pytest.mark.parametrize("configure", ["configure", "configure_once"])
+def test_own_structlog_configuration_wins(run: Run, configure: str) -> None:
+    program = f"import structlog\nstructlog.{configure}(processors=[lambda *a: 'own'])\n"
+    result = run("-c", program + "structlog.get_logger().info('x')\n", LOG_FORMAT="json")
+    assert (result.stdout, result.stderr) == ("own\n", "")
+
+
+APP = """
+import logging
+from fastapi import FastAPI
+
+app = FastAPI()
+log = logging.getLogger("shop")
+
+@app.get("/pay")
+async def pay():
+    log.info("paid", extra={"order": 7})
+"""
+
+
+def test_root_without_handlers_writes_once_served(start: Callable[..., Program]) -> None:
+    program = start(
+        *("-m", "uvicorn", "app:app", "--port", "{port}"),
+        code={"app.py": APP},
+        LOG_FORMAT="json",
+        LOG_LEVEL="INFO",
+    )
+    eventually("a response", lambda: program.get("/pay", {"X-Request-ID": "abc"})[0] == 200)
+    (line,) = [line for line in program.lines() if line["logger"] == "shop"]
+    assert list(line) == ["timestamp", "level", "logger", "event", "request_id", "order"]
+    assert line["request_id"] == "abc"
+    assert {"uvicorn.error", "uvicorn.access"} <= {line["logger"] for line in program.lines()}
+    assert len(program.lines()) == len(program.output().splitlines())
