@@ -55,6 +55,7 @@ func newCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		newExplain(flags, streams),
 		newRender(flags, streams),
 		newDoctor(flags, streams),
+		newInit(flags, streams),
 		newPause(flags, streams),
 		newResume(flags, streams),
 		newRelease(flags, streams),

@@ -81,8 +81,8 @@ func reader(t *testing.T, plane *testenv.ControlPlane, api client.Client) string
 	testenv.Create(t, api, &rbacv1.ClusterRole{
 		ObjectMeta: metav1.ObjectMeta{Name: "reader"},
 		Rules: []rbacv1.PolicyRule{
-			{APIGroups: []string{"obstack.dev", "monitoring.coreos.com", "apps", "networking.k8s.io"}, Resources: []string{"*"},
-				Verbs: read},
+			{APIGroups: []string{"obstack.dev", "monitoring.coreos.com", "apps", "batch", "networking.k8s.io"},
+				Resources: []string{"*"}, Verbs: read},
 			{APIGroups: []string{""}, Resources: []string{"configmaps", "services", "pods", "namespaces"}, Verbs: read},
 		},
 	})
@@ -203,6 +203,7 @@ func TestThePageShowsWhatIsPrinted(t *testing.T) {
 	}
 	for _, name := range []string{
 		"status/broken.txt", "explain/pod.txt", "doctor/broken.txt",
+		"init/fastapi/want.yaml",
 		"action/pause.txt", "action/release.txt", "action/rollout.txt",
 	} {
 		want, err := os.ReadFile(filepath.Join("testdata", name)) // #nosec G304 -- a file of the test
