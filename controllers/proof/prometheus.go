@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/desired"
 	"obstack.dev/obstack/controllers/platform"
 	"obstack.dev/obstack/controllers/proof/judge"
 	"obstack.dev/obstack/controllers/proof/promclient"
@@ -109,7 +110,7 @@ func (p *platformProof) repeat(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(wait.Jitter(p.Interval*time.Duration(min(failures+1, slowest))*9/10, 0.2)):
+		case <-time.After(pauseOf(p.Interval * time.Duration(min(failures+1, slowest)))):
 		}
 	}
 }
@@ -148,8 +149,9 @@ func (p *platformProof) round(ctx context.Context) error {
 		return fmt.Errorf("platform %s: %w", p.platform, err)
 	}
 	for _, stack := range stacks {
-		series := *reading.series[client.ObjectKeyFromObject(stack)]
-		p.Store.Set(ctx, stack, SourcePrometheus, append(judge.Scraped(stack, series), judge.Loaded(stack, series)...))
+		series, effective := *reading.series[client.ObjectKeyFromObject(stack)], desired.Effective(stack, &found.Spec)
+		p.Store.Set(ctx, stack, SourcePrometheus,
+			append(judge.Scraped(effective, series), judge.Loaded(effective, series)...))
 	}
 	return nil
 }
