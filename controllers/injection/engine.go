@@ -104,7 +104,8 @@ func (e *Engine) look(ctx context.Context) error {
 	return nil
 }
 
-// policy reads which namespaces the policy is about; nil if the cluster has or serves none.
+// policy reads which namespaces the policy and its binding are about; nil if the cluster has or
+// serves none.
 func (e *Engine) policy(ctx context.Context) (labels.Selector, error) {
 	if e.Policy == "" {
 		return nil, nil
@@ -118,12 +119,17 @@ func (e *Engine) policy(ctx context.Context) (labels.Selector, error) {
 			return nil, fmt.Errorf("read the admission policy %s: %w", e.Policy, err)
 		}
 	}
-	if policy.Spec.MatchConstraints == nil || policy.Spec.MatchConstraints.NamespaceSelector == nil {
-		return labels.Everything(), nil
-	}
-	selector, err := metav1.LabelSelectorAsSelector(policy.Spec.MatchConstraints.NamespaceSelector)
-	if err != nil {
-		return nil, fmt.Errorf("read the namespaces of the admission policy %s: %w", e.Policy, err)
+	selector := labels.Everything()
+	for _, matched := range []*admissionv1.MatchResources{policy.Spec.MatchConstraints, binding.Spec.MatchResources} {
+		if matched == nil || matched.NamespaceSelector == nil {
+			continue
+		}
+		namespaces, err := metav1.LabelSelectorAsSelector(matched.NamespaceSelector)
+		if err != nil {
+			return nil, fmt.Errorf("read the namespaces of the admission policy %s: %w", e.Policy, err)
+		}
+		requirements, _ := namespaces.Requirements()
+		selector = selector.Add(requirements...)
 	}
 	return selector, nil
 }

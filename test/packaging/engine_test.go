@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/yaml"
 )
 
@@ -110,12 +111,40 @@ func TestWithPoliciesThereAreNoWebhooks(t *testing.T) {
 
 // No Pod is refused because of a policy, and none of those in which obstack runs is looked at.
 func TestPoliciesCannotKeepAnythingFromStarting(t *testing.T) {
-	for _, object := range ofKind(renderChart(t, values("policy")), "MutatingAdmissionPolicy") {
+	objects := renderChart(t, values("policy"))
+	for _, object := range ofKind(objects, "MutatingAdmissionPolicy") {
 		spec := convert[admissionv1.MutatingAdmissionPolicy](t, object).Spec
-		excluded := spec.MatchConstraints.NamespaceSelector.MatchExpressions[0]
-		if *spec.FailurePolicy != admissionv1.Ignore || excluded.Operator != metav1.LabelSelectorOpNotIn ||
+		if *spec.FailurePolicy != admissionv1.Ignore {
+			t.Errorf("%s has failurePolicy %s", object.GetName(), *spec.FailurePolicy)
+		}
+	}
+	for _, object := range ofKind(objects, "MutatingAdmissionPolicyBinding") {
+		spec := convert[admissionv1.MutatingAdmissionPolicyBinding](t, object).Spec
+		excluded := spec.MatchResources.NamespaceSelector.MatchExpressions[0]
+		if excluded.Operator != metav1.LabelSelectorOpNotIn ||
 			!slices.Equal(excluded.Values, []string{metav1.NamespaceSystem, namespace, "kube-node-lease"}) {
-			t.Errorf("%s has failurePolicy %s and excludes %+v", object.GetName(), *spec.FailurePolicy, excluded)
+			t.Errorf("%s excludes %+v", object.GetName(), excluded)
+		}
+	}
+}
+
+// The API server parses the selectors of every policy for every Pod that is made anywhere.
+func TestPoliciesRuleOutOtherPodsByOneLabel(t *testing.T) {
+	for _, object := range ofKind(renderChart(t, values("policy")), "MutatingAdmissionPolicy") {
+		match := convert[admissionv1.MutatingAdmissionPolicy](t, object).Spec.MatchConstraints
+		if match.NamespaceSelector != nil {
+			t.Errorf("%s selects namespaces, which its binding can do: %v", object.GetName(), match.NamespaceSelector)
+		}
+		if match.ResourceRules[0].Resources[0] != "pods" {
+			continue
+		}
+		deployments := labels.Set{"app": "shop", appsv1.DefaultDeploymentUniqueLabelKey: "5d8f6c7b9"}
+		selector, err := metav1.LabelSelectorAsSelector(match.ObjectSelector)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if requirements, _ := selector.Requirements(); len(requirements) != 1 || selector.Matches(deployments) {
+			t.Errorf("%s takes Pods of any Deployment, or looks at more than one label: %s", object.GetName(), selector)
 		}
 	}
 }

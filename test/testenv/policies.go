@@ -38,8 +38,8 @@ func ReadPolicies() (*Policies, error) {
 // Select has the policies look only at the namespaces that a label selector chooses.
 func (p *Policies) Select(selector map[string]any) error {
 	for i := range p.objects {
-		if object := p.objects[i].Object; p.objects[i].GetKind() == "MutatingAdmissionPolicy" {
-			err := unstructured.SetNestedMap(object, selector, "spec", "matchConstraints", "namespaceSelector")
+		if object := p.objects[i].Object; p.objects[i].GetKind() == "MutatingAdmissionPolicyBinding" {
+			err := unstructured.SetNestedMap(object, selector, "spec", "matchResources", "namespaceSelector")
 			if err != nil {
 				return fmt.Errorf("select the namespaces of policy %s: %w", p.objects[i].GetName(), err)
 			}
