@@ -60,6 +60,7 @@ func newCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		newResume(flags, streams),
 		newRelease(flags, streams),
 		newRollout(flags, streams),
+		newVerify(flags, streams),
 		newCompletion(),
 	)
 	return root

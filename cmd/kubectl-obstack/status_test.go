@@ -203,7 +203,7 @@ func TestThePageShowsWhatIsPrinted(t *testing.T) {
 	}
 	for _, name := range []string{
 		"status/broken.txt", "explain/pod.txt", "doctor/broken.txt",
-		"init/fastapi/want.yaml",
+		"init/fastapi/want.yaml", "verify/healthy.txt",
 		"action/pause.txt", "action/release.txt", "action/rollout.txt",
 	} {
 		want, err := os.ReadFile(filepath.Join("testdata", name)) // #nosec G304 -- a file of the test

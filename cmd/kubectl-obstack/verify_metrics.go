@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/proof"
+	"obstack.dev/obstack/controllers/proof/judge"
+	"obstack.dev/obstack/controllers/proof/promclient"
+)
+
+// proxy asks Services by way of the API server.
+type proxy struct {
+	base *url.URL
+	http *http.Client
+}
+
+func newProxy(flags *genericclioptions.ConfigFlags) (proxy, error) {
+	config, err := flags.ToRESTConfig()
+	if err != nil {
+		return proxy{}, fmt.Errorf("read the kubeconfig: %w", err)
+	}
+	base, _, err := rest.DefaultServerUrlFor(config)
+	if err != nil {
+		return proxy{}, fmt.Errorf("read the kubeconfig: %w", err)
+	}
+	made, err := rest.HTTPClientFor(config)
+	return proxy{base, made}, err
+}
+
+func (p proxy) service(scheme, namespace, name string, port int) *url.URL {
+	of := fmt.Sprintf("%s:%s:%d", scheme, name, port)
+	return p.base.JoinPath("api/v1/namespaces", namespace, "services", of, "proxy")
+}
+
+// metrics are the checks of what Prometheus scrapes and evaluates.
+func (v *verification) metrics(ctx context.Context) []source {
+	parts := v.parts(obsv1.PartMonitor, obsv1.PartBroker, obsv1.PartAlerts, obsv1.PartSLO)
+	if len(parts) == 0 {
+		return nil
+	}
+	server, why := v.prometheus(ctx)
+	if server != nil {
+		// A NetworkPolicy may keep the API server out.
+		if err := server.Query(ctx, clock, func(promclient.Sample) {}); err != nil {
+			server, why = nil, "Prometheus was asked by way of the API server: "+err.Error()
+		}
+	}
+	if server == nil {
+		return []source{v.fromStatus(parts, why)}
+	}
+	return []source{{look: v.askPrometheus(*server)}}
+}
+
+// clock is what time it is for Prometheus.
+const clock = "vector(time())"
+
+// parts of the stack that are of some kinds.
+func (v *verification) parts(kinds ...obsv1.PartKind) []judge.Part {
+	return slices.DeleteFunc(judge.Parts(v.stack), func(p judge.Part) bool { return !slices.Contains(kinds, p.Kind) })
+}
+
+// prometheusPort is that of the governing Service of a Prometheus object.
+const prometheusPort = 9090
+
+// prometheus returns the platform's, or says why it cannot be asked from here.
+func (v *verification) prometheus(ctx context.Context) (*promclient.Client, string) {
+	const without = "what the operator saw counts"
+	switch {
+	case v.platform == nil:
+		return nil, v.noPlatform
+	case v.platform.Spec.Prometheus == nil:
+		return nil, "the ObservabilityPlatform names no Prometheus"
+	case v.platform.Spec.Prometheus.Ref == nil:
+		return nil, "only the operator asks the Prometheus that the ObservabilityPlatform names by its url"
+	}
+	ref := v.platform.Spec.Prometheus.Ref
+	if !v.may(ctx, "get", "prometheuses.monitoring.coreos.com", ref.Namespace, ref.Name, without) {
+		return nil, mayNot("get", "Prometheus objects", ref.Namespace)
+	}
+	object := &monitoringv1.Prometheus{}
+	if err := v.api.Get(ctx, client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}, object); err != nil {
+		return nil, readError("Prometheus objects", ref.Namespace, err).Error()
+	}
+	if shards := object.Spec.Shards; shards != nil && *shards > 1 {
+		return nil, fmt.Sprintf("the Prometheus has %d shards, which only the operator asks", *shards)
+	}
+	name := "prometheus-operated"
+	if object.Spec.ServiceName != nil {
+		name = *object.Spec.ServiceName
+	}
+	if !v.may(ctx, "get", "services/proxy", ref.Namespace, name, without) {
+		return nil, mayNot("get", "services/proxy", ref.Namespace)
+	}
+	scheme := strings.ToLower(object.Spec.PrometheusURIScheme())
+	address := v.proxy.service(scheme, ref.Namespace, name, prometheusPort)
+	return &promclient.Client{URL: address.JoinPath(object.Spec.WebRoutePrefix()), HTTP: v.proxy.http}, ""
+}
+
+// askPrometheus about scrapes that came after the first look, by its own clock, and about rules.
+func (v *verification) askPrometheus(server promclient.Client) func(context.Context) ([]Check, bool) {
+	began := 0.0
+	return func(ctx context.Context) (checks []Check, final bool) {
+		scrapes, now, err := v.lastScrapes(ctx, server)
+		series := judge.Series{}
+		if err == nil {
+			series, err = proof.Ask(ctx, v.stack, v.platform.Spec.Cluster, server)
+		}
+		if began == 0 {
+			began = now
+		}
+		for _, f := range judge.Scraped(v.stack, series) {
+			check := checkOf(f, "scraped", sourcePrometheus)
+			if check.State == metav1.ConditionTrue && scrapes[f.Part] <= began {
+				check.State, check.Says = metav1.ConditionUnknown, "Prometheus has not scraped it since: its interval is longer "+
+					"than --timeout, or it stopped"
+			}
+			checks = append(checks, check)
+		}
+		for _, f := range judge.Loaded(v.stack, series) {
+			checks = append(checks, checkOf(f, "its rules are loaded", sourcePrometheus))
+		}
+		for i := range checks {
+			if err != nil {
+				checks[i].State = metav1.ConditionUnknown
+				checks[i].Says = "Prometheus was asked by way of the API server: " + err.Error()
+			}
+		}
+		return checks, false
+	}
+}
+
+// lastScrapes are when each part was last scraped well, and what time it is, by Prometheus' clock.
+func (v *verification) lastScrapes(
+	ctx context.Context, server promclient.Client,
+) (at map[judge.Part]float64, now float64, err error) {
+	if err := server.Query(ctx, clock, func(s promclient.Sample) { now = s.Value }); err != nil {
+		return nil, 0, err
+	}
+	series := fmt.Sprintf(`up{namespace=%q,%s=%q}`, v.stack.Namespace, obsv1.SeriesStack, v.stack.Name)
+	expr := fmt.Sprintf(`max by (%s,%s) (timestamp(%s) and %s == 1)`,
+		obsv1.SeriesMonitor, obsv1.SeriesBroker, series, series)
+	at = map[judge.Part]float64{}
+	return at, now, server.Query(ctx, expr, func(s promclient.Sample) {
+		part := judge.Part{Kind: obsv1.PartMonitor, Name: s.Labels[obsv1.SeriesMonitor]}
+		if part.Name == "" {
+			part = judge.Part{Kind: obsv1.PartBroker, Name: s.Labels[obsv1.SeriesBroker]}
+		}
+		at[part] = s.Value
+	})
+}
+
+// checkOf a finding. That nothing has happened yet which a part counts is not wrong.
+func checkOf(f judge.Finding, well, from string) Check {
+	check := Check{Name: partName(f.Part), State: f.State, Says: f.Message, Source: from}
+	if f.Reason == obsv1.ReasonNoData && f.State == metav1.ConditionUnknown {
+		check.State = metav1.ConditionTrue
+	}
+	if check.State == metav1.ConditionTrue {
+		check.Says = strings.TrimSuffix(well+"; "+f.Message, "; ")
+	}
+	return check
+}
+
+func partName(part judge.Part) string {
+	if part.Kind == obsv1.PartAlerts {
+		return "alerts"
+	}
+	return strings.ToLower(string(part.Kind)) + " " + part.Name
+}

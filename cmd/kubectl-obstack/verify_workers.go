@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/desired"
+	"obstack.dev/obstack/controllers/proof/judge"
+	"obstack.dev/obstack/controllers/proof/promclient"
+	"obstack.dev/obstack/internal/taskexporter/status"
+)
+
+// workers are the checks of task exporters: that they hear from workers.
+func (v *verification) workers(ctx context.Context) (sources []source) {
+	names := desired.ExporterNames(v.stack)
+	if len(names) == 0 {
+		return nil
+	}
+	allowed := v.may(ctx, "get", "services/proxy", v.stack.Namespace, "", "what the operator saw of workers counts")
+	for i, name := range names {
+		broker := &v.stack.Spec.Tasks.Brokers[i]
+		if broker.Image != "" {
+			continue // Another program's: whether it is scraped is all that is known of it.
+		}
+		why := mayNot("get", "services/proxy", v.stack.Namespace)
+		if allowed {
+			first, err := v.exporterStatus(ctx, name)
+			if err == nil {
+				sources = append(sources, source{look: v.askExporter(broker, name, first)})
+				continue
+			}
+			// It may not run yet, or a NetworkPolicy may keep the API server out.
+			why = "the task exporter was asked by way of the API server: " + err.Error()
+		}
+		sources = append(sources, v.workersFromStatus(broker, why))
+	}
+	return sources
+}
+
+func workersOf(broker string) string { return "workers of broker " + broker }
+
+func (v *verification) workersFromStatus(broker *obsv1.Broker, why string) source {
+	s := v.fromStatus([]judge.Part{{Kind: obsv1.PartBroker, Name: broker.Name}}, why)
+	look := s.look
+	s.look = func(ctx context.Context) ([]Check, bool) {
+		checks, final := look(ctx)
+		checks[0].Name = workersOf(broker.Name)
+		return checks, final
+	}
+	return s
+}
+
+// askExporter whether workers replied, and events came, after the first look.
+func (v *verification) askExporter(
+	broker *obsv1.Broker, service string, first *status.Document,
+) func(context.Context) ([]Check, bool) {
+	noInspect := slices.ContainsFunc(broker.Args, func(arg string) bool { return strings.HasPrefix(arg, "--no-inspect") })
+	return func(ctx context.Context) ([]Check, bool) {
+		check := Check{Name: workersOf(broker.Name), State: metav1.ConditionUnknown, Source: sourceExporter}
+		now, err := v.exporterStatus(ctx, service)
+		if err != nil {
+			check.Says = "the task exporter was asked by way of the API server: " + err.Error()
+			return []Check{check}, false
+		}
+		if now.StartedAt.After(first.StartedAt) {
+			first = now // Another one, which counts anew.
+		}
+		replied := noInspect || now.InspectedAt != nil &&
+			(first.InspectedAt == nil || now.InspectedAt.After(*first.InspectedAt))
+		judged := judge.Exporters(v.stack, map[string]judge.Exporter{broker.Name: {Status: now}})
+		at := slices.IndexFunc(judged, func(f judge.Finding) bool { return f.Name == broker.Name })
+		switch {
+		case judged[at].State == metav1.ConditionFalse:
+			check.State, check.Says = metav1.ConditionFalse, judged[at].Message
+		case !now.Counting:
+			check.Says = "another task exporter is taking over"
+		case now.Workers.Live == 0:
+			check.State, check.Says = metav1.ConditionFalse, "no worker gives a sign of life: start one, or see whether it "+
+				"uses this broker"
+		case now.EventsTotal <= first.EventsTotal:
+			check.Says = "no event has come from a worker since"
+		case !replied:
+			check.Says = "not all workers have replied to the task exporter since"
+		default:
+			check.State = metav1.ConditionTrue
+			check.Says = fmt.Sprintf("%s, and events come", alive(now.Workers.Live, noInspect))
+		}
+		return []Check{check}, false
+	}
+}
+
+// alive is how many workers replied, or gave a sign of life where none is asked.
+func alive(workers int, noInspect bool) string {
+	text := fmt.Sprintf("%d workers", workers)
+	if workers == 1 {
+		text = "1 worker"
+	}
+	if noInspect {
+		return text + " alive"
+	}
+	return text + " replied"
+}
+
+// exporterTimeout bounds one question to an exporter.
+const exporterTimeout = 10 * time.Second
+
+func (v *verification) exporterStatus(ctx context.Context, service string) (*status.Document, error) {
+	ctx, cancel := context.WithTimeout(ctx, exporterTimeout)
+	defer cancel()
+	address := v.proxy.service("http", v.stack.Namespace, service, desired.ExporterPort).JoinPath("status")
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address.String(), http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	response, err := v.proxy.http.Do(request)
+	if err != nil {
+		return nil, promclient.FailureOf(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return nil, promclient.StatusFailure(response.StatusCode)
+	}
+	document := &status.Document{}
+	if json.NewDecoder(io.LimitReader(response.Body, status.MaxBytes)).Decode(document) != nil {
+		return nil, fmt.Errorf("its response is not that of a task exporter")
+	}
+	return document, nil
+}
