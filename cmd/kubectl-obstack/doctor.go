@@ -76,7 +76,7 @@ The exit status is 1 if there is a problem, and else 0.`,
 			if err != nil {
 				return err
 			}
-			in, err := readInstallation(command.Context(), flags)
+			in, err := readUntil(command.Context(), flags)
 			if err != nil {
 				return err
 			}
@@ -92,6 +92,23 @@ The exit status is 1 if there is a problem, and else 0.`,
 	}
 	addOutput(command, &output, "json, yaml, or wide: with what is well", "wide")
 	return command
+}
+
+// readUntil reads until the context ends, although discovery knows no context.
+func readUntil(ctx context.Context, flags *genericclioptions.ConfigFlags) (*installation, error) {
+	var in *installation
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		in, err = readInstallation(ctx, flags)
+	}()
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-done:
+		return in, err
+	}
 }
 
 // readInstallation reads what is examined.
@@ -200,7 +217,8 @@ func (r *DoctorReport) summary() string {
 }
 
 func (f DoctorFinding) node() node {
-	n := node{text: f.Name + ": " + string(f.State), says: f.Message}
+	// What somebody else wrote does not look like a remedy.
+	n := node{text: f.Name + ": " + string(f.State), says: strings.ReplaceAll(f.Message, "\n", " ")}
 	switch f.State {
 	case StateOK:
 		n.state = metav1.ConditionTrue

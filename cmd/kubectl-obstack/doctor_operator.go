@@ -120,6 +120,9 @@ func checkVersions(in *installation) (findings []DoctorFinding) {
 			Remedy: "install the plugin of the operator's version, or upgrade the operator",
 		})
 	}
+	if in.monitoring != "" {
+		says = append(says, "prometheus-operator "+in.monitoring)
+	}
 	return orOK(findings, ok(name, "%s, plugin %s", strings.Join(says, ", "), version))
 }
 

@@ -33,7 +33,9 @@ import (
 type installation struct {
 	kubernetes  string
 	definitions map[string]*apiextensionsv1.CustomResourceDefinition
-	operators   []operator
+	// monitoring is the version of prometheus-operator's definitions; empty if it is not known.
+	monitoring string
+	operators  []operator
 
 	bindings []binding
 	// roles are the rules of those that are bound to an operator.
@@ -154,7 +156,10 @@ func (in *installation) readDefinitions(ctx context.Context, api scopedReader) e
 			in.definitions[want.Name] = live
 		}
 	}
-	return nil
+	monitors := metadata.Of(metadata.Definition)
+	err := api.Get(ctx, client.ObjectKey{Name: "servicemonitors.monitoring.coreos.com"}, monitors)
+	in.monitoring = monitors.Annotations["operator.prometheus.io/version"]
+	return client.IgnoreNotFound(err)
 }
 
 func (in *installation) readOperators(ctx context.Context, api scopedReader) error {

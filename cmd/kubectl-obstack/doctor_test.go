@@ -3,14 +3,19 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"net"
 	"strings"
 	"testing"
+	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/testenv"
@@ -70,6 +75,33 @@ func TestDoctor(t *testing.T) {
 	})
 }
 
+// TestDoctorEndsWithItsContext also while the API server does not respond.
+func TestDoctorEndsWithItsContext(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan int)
+	go func() {
+		ended <- run(ctx, []string{"doctor", "--kubeconfig=/dev/null", "--server=http://" + silent.Addr().String()},
+			genericiooptions.NewTestIOStreamsDiscard())
+	}()
+	if _, err := silent.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	select {
+	case code := <-ended:
+		if code != exitWrong {
+			t.Errorf("it ends with %d, want %d", code, exitWrong)
+		}
+	case <-time.After(testenv.Timeout):
+		t.Error("it does not end")
+	}
+}
+
 func (p *patient) servesPolicies() bool {
 	_, err := p.RESTMapper().RESTMapping(
 		admissionv1.SchemeGroupVersion.WithKind("MutatingAdmissionPolicy").GroupKind(), "v1")
@@ -79,12 +111,21 @@ func (p *patient) servesPolicies() bool {
 // wide shows everything that is looked at.
 func (p *patient) wide(t *testing.T) {
 	t.Helper()
+	monitors := &apiextensionsv1.CustomResourceDefinition{
+		ObjectMeta: metav1.ObjectMeta{Name: "servicemonitors.monitoring.coreos.com"},
+	}
+	testenv.Change(t, p, monitors, func(monitors *apiextensionsv1.CustomResourceDefinition) {
+		metav1.SetMetaDataAnnotation(&monitors.ObjectMeta, "operator.prometheus.io/version", "0.95.2")
+	})
 	out, code := p.doctor(t, "-o", "wide")
 	for _, name := range []string{"versions", "definitions", "operator", "roles", "injection", "certificate",
 		"admission policy", "platforms", "prometheus", "grafana", "stacks"} {
 		if !strings.Contains(out, "─ "+name+": ok\n") || code != exitWell {
 			t.Errorf("with %d, it does not show that %s is well:\n%s", code, name, out)
 		}
+	}
+	if says := flat(out); !strings.Contains(says, "operator v0.1.0, prometheus-operator 0.95.2, plugin dev") {
+		t.Errorf("it does not show the versions:\n%s", out)
 	}
 	for line := range strings.SplitSeq(out, "\n") {
 		if len([]rune(line)) > columns {
