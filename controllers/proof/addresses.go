@@ -40,6 +40,9 @@ type Addresses struct {
 	Interval, Pace time.Duration
 	Now            func() time.Time
 
+	// suspected is whether it is the turn of a stack where something was not ready.
+	suspected bool
+
 	mu    sync.Mutex
 	known map[types.NamespacedName]addresses
 }
@@ -86,15 +89,16 @@ func reportedUnready(stack *obsv1.ObservabilityStack) map[string]bool {
 	return unready
 }
 
-// next asks about the stack that was not asked about for the longest time.
+// next asks about the stack that was not asked about for the longest time, and every other time
+// about such a one where something was not ready: what changes there is waited for.
 func (a *Addresses) next(ctx context.Context) error {
 	list := &obsv1.ObservabilityStackList{}
 	if err := a.Reader.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
 		return fmt.Errorf("list stacks: %w", err)
 	}
 	a.forget(list.Items)
-	var oldest *obsv1.ObservabilityStack
-	var at time.Time
+	a.suspected = !a.suspected
+	var oldest, suspect candidate
 	for i := range list.Items {
 		stack := &list.Items[i]
 		asked, err := a.Asked(ctx, stack)
@@ -106,21 +110,38 @@ func (a *Addresses) next(ctx context.Context) error {
 			continue
 		}
 		a.mu.Lock()
-		last := a.known[client.ObjectKeyFromObject(stack)].at
+		known := a.known[client.ObjectKeyFromObject(stack)]
 		a.mu.Unlock()
-		if oldest == nil || last.Before(at) {
-			oldest, at = stack, last
+		oldest = oldest.older(candidate{stack, known.at})
+		if len(known.suspects)+len(known.unready) > 0 {
+			suspect = suspect.older(candidate{stack, known.at})
 		}
 	}
-	if oldest == nil || a.Now().Sub(at) < a.Interval {
+	if a.suspected && suspect.stack != nil && a.Now().Sub(suspect.at) >= a.Interval {
+		oldest = suspect
+	}
+	if oldest.stack == nil || a.Now().Sub(oldest.at) < a.Interval {
 		return nil
 	}
-	unready, err := a.ask(ctx, oldest)
+	unready, err := a.ask(ctx, oldest.stack)
 	if err != nil {
 		return err
 	}
-	a.set(ctx, oldest, unready)
+	a.set(ctx, oldest.stack, unready)
 	return nil
+}
+
+// candidate is a stack that could be asked about, and when it was.
+type candidate struct {
+	stack *obsv1.ObservabilityStack
+	at    time.Time
+}
+
+func (c candidate) older(other candidate) candidate {
+	if c.stack == nil || other.at.Before(c.at) {
+		return other
+	}
+	return c
 }
 
 // forget the stacks that are gone.

@@ -4,9 +4,11 @@ package proof
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
+	"golang.org/x/time/rate"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -134,6 +136,52 @@ func TestAddressesAskLittle(t *testing.T) {
 	}
 	if counts["a"] != 2 || counts["d"] != 2 || len(counts) != 2 {
 		t.Errorf("asked %v, want a and d once a minute", counts)
+	}
+}
+
+// TestAddressesOfManyStacksComeSoon: the cure of one of a hundred shows within minutes, though all
+// are asked about one after the other, and none is left out.
+func TestAddressesOfManyStacksComeSoon(t *testing.T) {
+	now := time.Unix(0, 0)
+	c := &clusterOf{slices: []discoveryv1.EndpointSlice{slice("api", new(true))}}
+	for i := range 100 {
+		c.stacks = append(c.stacks, stackNamed(fmt.Sprint("stack-", i)))
+	}
+	a := newAddresses(c, &now)
+	a.Cluster.Requests = rate.NewLimiter(rate.Inf, 1)
+	broken := "stack-0"
+	a.Services = func(_ context.Context, namespace string) ([]judge.Service, error) {
+		name := "api"
+		if namespace == broken {
+			name = "web"
+		}
+		return []judge.Service{{Name: name, Labels: map[string]string{"app": "api"}, Ports: []string{"http"}}}, nil
+	}
+	next := func(rounds int) {
+		for range rounds {
+			if err := a.next(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			now = now.Add(15 * time.Second)
+		}
+	}
+	next(8)
+	if !a.Unready(&c.stacks[0])["api"] {
+		t.Error("that nothing is ready does not show within two minutes")
+	}
+	broken = ""
+	next(8)
+	if a.Unready(&c.stacks[0])["api"] {
+		t.Error("the cure does not show within two minutes")
+	}
+	broken = "stack-0"
+	next(200)
+	asked := map[string]bool{}
+	for _, namespace := range c.asked {
+		asked[namespace] = true
+	}
+	if len(asked) != 100 {
+		t.Errorf("asked about %d of 100 stacks within an hour", len(asked))
 	}
 }
 
