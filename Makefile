@@ -119,7 +119,7 @@ bench-rules: ## Measure alerts and SLOs on a real Prometheus.
 ##@ Generate
 
 .PHONY: generate
-generate: ## Generate all that is generated: deepcopy, CRD, RBAC, the chart's copies, the field reference.
+generate: ## Generate all that is generated: deepcopy, CRD, RBAC, the chart's copies, the reference.
 	@hack/tools/build.sh controller-gen crd-ref-docs helm
 	$(TOOL) controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/... paths=./controllers/...
 	$(TOOL) controller-gen rbac:roleName=manager-role paths=./controllers output:rbac:dir=config/rbac
@@ -136,6 +136,7 @@ generate: ## Generate all that is generated: deepcopy, CRD, RBAC, the chart's co
 	$(TOOL) crd-ref-docs --source-path=api/v1alpha1 --renderer=markdown --config=hack/crd-ref-docs/config.yaml \
 		--templates-dir=hack/crd-ref-docs --output-path=docs/reference/api.md --log-level=ERROR
 	go test ./test/packaging -run TestREADME -update
+	go -C $(PLUGIN) test -run TestPages . -update
 	go mod tidy
 	go -C $(PLUGIN) mod tidy
 	gofmt -w $$(git ls-files '*.go')

@@ -108,7 +108,8 @@ func TestPauseResumeAndRelease(t *testing.T) {
 	}
 	session(t, plane.Kubeconfig, "action/pause.txt", "pause shop -n shop")
 	session(t, plane.Kubeconfig, "action/paused.txt", "pause shop -n shop -o name", "release deploy/waiting -n shop",
-		"release deploy/stamped -n labelled", "resume shop -n shop", "resume shop -n shop")
+		"release deploy/stamped -n labelled")
+	session(t, plane.Kubeconfig, "action/resume.txt", "resume shop -n shop", "resume shop -n shop")
 	if testenv.Read(t, api, stack); stack.Spec.Suspend {
 		t.Error("the stack is paused after resume")
 	}

@@ -42,7 +42,7 @@ func printHelp(out io.Writer, command *cobra.Command) {
 	if long == "" {
 		long = command.Short
 	}
-	fmt.Fprintf(out, "%s\n\nUsage:\n  %s\n", wrapText(long), command.UseLine())
+	fmt.Fprintf(out, "%s\n\nUsage:\n  %s\n", wrapText(long, columns), command.UseLine())
 	if command.HasAvailableSubCommands() {
 		fmt.Fprint(out, "\nCommands:\n")
 		for _, below := range command.Commands() {
@@ -62,11 +62,11 @@ func printHelp(out io.Writer, command *cobra.Command) {
 }
 
 // wrapText breaks the lines of each paragraph anew; one that is indented stays as it is.
-func wrapText(text string) string {
+func wrapText(text string, width int) string {
 	var paragraphs []string
 	for paragraph := range strings.SplitSeq(strings.TrimSpace(text), "\n\n") {
 		if !strings.Contains("\n"+paragraph, "\n ") {
-			paragraph = strings.Join(wrap(paragraph, columns), "\n")
+			paragraph = strings.Join(wrap(paragraph, width), "\n")
 		}
 		paragraphs = append(paragraphs, paragraph)
 	}

@@ -266,6 +266,14 @@ func TestRenderSaysWhatIsWrong(t *testing.T) {
 	})
 }
 
+func TestRenderPrints(t *testing.T) {
+	out, errs, code := kubectlObstack(t, "/nowhere", "render", "-f", "../../config/samples/minimal.yaml")
+	if code != exitWell || errs != "" {
+		t.Errorf("render ends with %d and says %q", code, errs)
+	}
+	golden(t, "render/minimal.txt", out)
+}
+
 func TestRenderUsesThePlatform(t *testing.T) {
 	platform := filepath.Join(t.TempDir(), "platform.yaml")
 	text := "apiVersion: obstack.dev/v1alpha1\nkind: ObservabilityPlatform\n" +

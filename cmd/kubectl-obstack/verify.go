@@ -107,7 +107,7 @@ that it wants are printed first. For CI: the exit status is 0 if everything was 
 		},
 		ValidArgsFunction: completeStacks(flags),
 	}
-	command.Flags().StringVarP(&o.output, "output", "o", "", "json or yaml")
+	addOutput(command, &o.output, "json or yaml")
 	command.Flags().DurationVar(&o.timeout, "timeout", 2*time.Minute, "how long to wait until everything works")
 	command.Flags().BoolVar(&o.noPod, "no-pod", false, "send no test event: what the status says of Sentry counts")
 	command.Flags().StringVar(&o.image, "image", "", "obstack's image for the Pod; that of what runs in the cluster "+
