@@ -26,7 +26,7 @@ import (
 )
 
 // startManager runs the controllers on one namespace, as in production, until the test ends.
-func startManager(t *testing.T, namespace string) {
+func startManager(t *testing.T, namespace string, edits ...func(*Options)) {
 	t.Helper()
 	options := CacheOptions()
 	options.DefaultNamespaces = map[string]cache.Config{namespace: {}}
@@ -39,10 +39,14 @@ func startManager(t *testing.T, namespace string) {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	if err := Setup(ctx, mgr, Options{
+	opts := Options{
 		ExporterImage: "ghcr.io/obstack/obstack:test", MaxConcurrentReconciles: 2, MaxConcurrentRollouts: 20,
 		Namespace: namespace,
-	}); err != nil {
+	}
+	for _, edit := range edits {
+		edit(&opts)
+	}
+	if err := Setup(ctx, mgr, opts); err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)

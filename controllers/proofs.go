@@ -47,7 +47,7 @@ func (o ProofOptions) off() map[proof.Source]bool {
 }
 
 // proofs adds to a manager what asks beside the passes.
-func proofs(mgr ctrl.Manager, opts Options, store *proof.Store, addresses *proof.Addresses) error {
+func proofs(mgr ctrl.Manager, opts Options, store *proof.Store, asked unwatched) error {
 	backends, err := platforms(mgr, opts)
 	if err != nil {
 		return err
@@ -62,7 +62,7 @@ func proofs(mgr ctrl.Manager, opts Options, store *proof.Store, addresses *proof
 	cluster := proof.Cluster{
 		Live: mgr.GetAPIReader(), Requests: proof.NewRequests(), Namespaces: slices.Sorted(maps.Keys(opts.Namespaces)),
 	}
-	addresses.Cluster = cluster
+	asked.addresses.Cluster, asked.bindings.Cluster = cluster, cluster
 	sources := []struct {
 		interval time.Duration
 		source   manager.Runnable
@@ -74,7 +74,8 @@ func proofs(mgr ctrl.Manager, opts Options, store *proof.Store, addresses *proof
 		{opts.Proofs.Interval, &proof.Exporters{
 			Reader: mgr.GetClient(), Cluster: cluster, Store: store, Image: opts.ExporterImage, Interval: opts.Proofs.Interval,
 		}},
-		{opts.Proofs.Interval, addresses},
+		{opts.Proofs.Interval, asked.addresses},
+		{opts.Proofs.Interval, asked.bindings},
 		{opts.Proofs.DashboardInterval, &proof.Grafana{
 			Reader: mgr.GetClient(), Cluster: cluster, Store: store, Platform: platformOf, Servers: backends.Grafana,
 			Interval: opts.Proofs.DashboardInterval,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -170,4 +171,42 @@ func (s *selected) followsNamespaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.eventuallySays(t, obsv1.MetricsReady, obsv1.ReasonAvailable, "in place") // Something else may take it.
+}
+
+// TestSetupBelievesPrometheusOperator, which says in the status of an object that it rejects it.
+func TestSetupBelievesPrometheusOperator(t *testing.T) {
+	ns := namespace(t)
+	s := &selected{
+		stack: &obsv1.ObservabilityStack{
+			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "shop"},
+			Spec:       obsv1.ObservabilityStackSpec{Metrics: &obsv1.MetricsSpec{Monitors: []obsv1.Monitor{monitor("api")}}},
+		},
+		service: testenv.Service(ns, "shop", map[string]string{"app": "api"}, "http"),
+	}
+	create(t, s.stack)
+	create(t, s.service)
+	startManager(t, ns, func(opts *Options) { opts.Proofs.Interval = 200 * time.Millisecond })
+	s.eventuallySays(t, obsv1.MetricsReady, obsv1.ReasonAvailable, "in place")
+	child := &monitoringv1.ServiceMonitor{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "shop-api"}}
+	for _, step := range []struct {
+		status monitoringv1.ConditionStatus
+		reason string
+		text   string
+	}{
+		{monitoringv1.ConditionFalse, obsv1.ReasonNotAccepted, "does not accept ServiceMonitor shop-api for monitoring/k8s"},
+		{monitoringv1.ConditionTrue, obsv1.ReasonAvailable, "in place"},
+	} {
+		refresh(t, child)
+		child.Status.Bindings = []monitoringv1.WorkloadBinding{{
+			Group: "monitoring.coreos.com", Resource: "prometheuses", Namespace: "monitoring", Name: "k8s",
+			Conditions: []monitoringv1.ConfigResourceCondition{{
+				Type: monitoringv1.Accepted, Status: step.status, LastTransitionTime: metav1.Now(),
+				ObservedGeneration: child.Generation,
+			}},
+		}}
+		if err := live.Status().Update(t.Context(), child); err != nil {
+			t.Fatal(err)
+		}
+		s.eventuallySays(t, obsv1.MetricsReady, step.reason, step.text)
+	}
 }

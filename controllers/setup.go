@@ -84,7 +84,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 		kinds.Namespace = namespaces[0]
 	}
 	store := &proof.Store{Changed: make(chan event.GenericEvent), Off: opts.Proofs.off()}
-	selecting, addresses, err := selecting(mgr, kinds.Kinds, opts)
+	selecting, asked, err := selecting(mgr, kinds.Kinds, opts)
 	if err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	}
 	controller, err := stacks.SetupWithManager(mgr, stack.Options{
 		MaxConcurrentReconciles: opts.MaxConcurrentReconciles, Wrap: opts.Wrap,
-		Requests: []chan event.GenericEvent{kinds.Requests, store.Changed, addresses.Changed},
+		Requests: []chan event.GenericEvent{kinds.Requests, store.Changed, asked.changed},
 	})
 	if err != nil {
 		return err
@@ -114,7 +114,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	if err := follow(mgr, kinds, stacks, selecting, controller); err != nil {
 		return err
 	}
-	if err := proofs(mgr, opts, store, addresses); err != nil {
+	if err := proofs(mgr, opts, store, asked); err != nil {
 		return err
 	}
 	stack.RegisterMetrics(mgr.GetClient())

@@ -117,6 +117,9 @@ const (
 	ReasonHostNotAllowed = "HostNotAllowed"
 	// ReasonNotSelected: no Prometheus selects a ServiceMonitor or PrometheusRule of the stack.
 	ReasonNotSelected = "NotSelected"
+	// ReasonNotAccepted: prometheus-operator says that it does not accept a ServiceMonitor or
+	// PrometheusRule of the stack, which a Prometheus selects.
+	ReasonNotAccepted = "NotAccepted"
 	// ReasonNoService: a monitor selects no Service.
 	ReasonNoService = "NoService"
 	// ReasonPortNotFound: no Service of a monitor has a port of that name.

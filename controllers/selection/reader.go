@@ -29,6 +29,8 @@ type Reader struct {
 	Kinds *capabilities.Kinds
 	// Unready are the monitors of a stack behind whose Services nothing is ready.
 	Unready func(stack *obsv1.ObservabilityStack) map[string]bool
+	// Refused are the parts of a stack whose object prometheus-operator does not accept, and why.
+	Refused func(stack *obsv1.ObservabilityStack) map[judge.Part]string
 }
 
 // Observe reads, from memory alone, what objects of the cluster say about a stack.
@@ -36,7 +38,7 @@ func (r *Reader) Observe(ctx context.Context, stack *obsv1.ObservabilityStack) (
 	if cluster.Services, err = r.Services(ctx, stack.Namespace); err != nil {
 		return cluster, err
 	}
-	cluster.Unready = r.Unready(stack)
+	cluster.Unready, cluster.Refused = r.Unready(stack), r.Refused(stack)
 	meta := metadata.Of(metadata.Namespace)
 	if err := r.Namespaces.Get(ctx, client.ObjectKey{Name: stack.Namespace}, meta); err != nil {
 		// Of a namespace that is not known yet nobody can say who looks into it.

@@ -3,6 +3,9 @@
 package judge
 
 import (
+	"fmt"
+	"strings"
+
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -27,4 +30,26 @@ func ChildOf(stack *obsv1.ObservabilityStack, obj client.Object) *Child {
 	}
 	child.Part = Part{Kind: kind, Name: name}
 	return child
+}
+
+// Refused says that prometheus-operator does not accept an object for the Prometheuses that select
+// it; nothing if it does for one, or has not looked at this generation yet.
+func (c *Child) Refused(generation int64, bindings []monitoringv1.WorkloadBinding) string {
+	var by []string
+	for _, binding := range bindings {
+		for _, condition := range binding.Conditions {
+			switch {
+			case condition.Type != monitoringv1.Accepted || condition.ObservedGeneration != generation:
+			case condition.Status == monitoringv1.ConditionFalse:
+				by = append(by, binding.Namespace+"/"+binding.Name)
+			default:
+				return ""
+			}
+		}
+	}
+	if len(by) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("prometheus-operator does not accept %s %s for %s: kubectl describe %s %s says why",
+		c.Object, c.Name, some(by, ", ", itself), strings.ToLower(c.Object), c.Name)
 }

@@ -25,6 +25,8 @@ type Cluster struct {
 	Labels map[string]string
 	// Services of the stack's namespace, without those that obstack made.
 	Services []Service
+	// Refused are the stack's parts whose object prometheus-operator does not accept, and why.
+	Refused map[Part]string
 	// Unready are the stack's monitors behind whose Services nothing is ready.
 	Unready map[string]bool
 }
@@ -68,9 +70,15 @@ func (p *Prometheus) of(kind string) *Selection {
 }
 
 // Selected says of the parts of a stack in that namespace whether some Prometheus selects their
-// objects. It says nothing where no Prometheus takes objects of the kind: something else may.
+// objects. It says nothing where no Prometheus takes objects of the kind: something else may. What
+// prometheus-operator itself says of an object counts more.
 func Selected(namespace string, children []Child, cluster Cluster) (findings []Finding) {
 	for _, child := range children {
+		if why := cluster.Refused[child.Part]; why != "" {
+			findings = append(findings, Finding{Part: child.Part, Level: obsv1.LevelSelected,
+				State: metav1.ConditionFalse, Reason: obsv1.ReasonNotAccepted, Message: why})
+			continue
+		}
 		needs := needsOf(child.Object, namespace, child.Labels, cluster)
 		if len(needs) == 0 {
 			continue

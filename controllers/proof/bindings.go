@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proof
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/desired"
+	"obstack.dev/obstack/controllers/proof/judge"
+)
+
+// Bindings reads which ServiceMonitors and PrometheusRules of stacks prometheus-operator does not
+// accept, though a Prometheus selects them. It writes that into their status if its feature gate
+// StatusForConfigurationResources is on. A watch would bring every change of theirs twice, also
+// where the gate is off.
+type Bindings struct {
+	// Reader of the cache.
+	Reader  client.Reader
+	Cluster Cluster
+	// Serves reports whether the cluster serves a kind.
+	Serves func(schema.GroupVersionKind) bool
+	// Changed gets the stacks of which something else is known now.
+	Changed  chan event.GenericEvent
+	Interval time.Duration
+
+	mu sync.Mutex
+	// refused is nil before the first round.
+	refused map[types.NamespacedName]map[judge.Part]string
+}
+
+const (
+	// bindingsSample objects are read to find out whether any has a binding.
+	bindingsSample = 20
+	// bindingsPage is small because rules are large.
+	bindingsPage = 200
+)
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable.
+func (*Bindings) NeedLeaderElection() bool { return true }
+
+// Start reads until ctx ends.
+func (b *Bindings) Start(ctx context.Context) error {
+	wait.JitterUntilWithContext(ctx, func(ctx context.Context) {
+		if err := b.round(ctx); err != nil && ctx.Err() == nil {
+			ctrl.Log.WithName("proof").Error(err, "Could not read what prometheus-operator accepts")
+		}
+	}, b.Interval, 0.1, true)
+	return nil
+}
+
+// Refused says of parts of a stack why prometheus-operator does not accept them. Before the first
+// round the stack's status counts: a restart changes nothing.
+func (b *Bindings) Refused(stack *obsv1.ObservabilityStack) map[judge.Part]string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.Interval == 0: // Nobody would ever take back what the status says.
+		return nil
+	case b.refused != nil:
+		return b.refused[client.ObjectKeyFromObject(stack)]
+	default:
+		return reportedRefused(stack)
+	}
+}
+
+func reportedRefused(stack *obsv1.ObservabilityStack) map[judge.Part]string {
+	refused := map[judge.Part]string{}
+	for _, part := range stack.Status.Parts {
+		if part.Reason == obsv1.ReasonNotAccepted {
+			refused[judge.Part{Kind: part.Kind, Name: part.Name}] = part.Message
+		}
+	}
+	return refused
+}
+
+// bound is what prometheus-operator binds to Prometheuses.
+type bound interface {
+	client.Object
+	Bindings() []monitoringv1.WorkloadBinding
+}
+
+func (b *Bindings) round(ctx context.Context) error {
+	list := &obsv1.ObservabilityStackList{}
+	if err := b.Reader.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("list stacks: %w", err)
+	}
+	stacks := map[types.NamespacedName]*obsv1.ObservabilityStack{}
+	for i := range list.Items {
+		stacks[client.ObjectKeyFromObject(&list.Items[i])] = &list.Items[i]
+	}
+	refused := map[types.NamespacedName]map[judge.Part]string{}
+	visit := func(obj bound) {
+		key := types.NamespacedName{Namespace: obj.GetNamespace(), Name: obj.GetLabels()[obsv1.LabelStack]}
+		part, why := refusal(stacks[key], obj)
+		if why == "" {
+			return
+		}
+		if refused[key] == nil {
+			refused[key] = map[judge.Part]string{}
+		}
+		refused[key][part] = why
+	}
+	for kind, empty := range map[schema.GroupVersionKind]func() client.ObjectList{
+		desired.ServiceMonitorKind: func() client.ObjectList { return &monitoringv1.ServiceMonitorList{} },
+		desired.PrometheusRuleKind: func() client.ObjectList { return &monitoringv1.PrometheusRuleList{} },
+	} {
+		if len(stacks) == 0 || !b.Serves(kind) {
+			continue
+		}
+		for _, namespace := range b.Cluster.namespaces() {
+			if err := b.list(ctx, namespace, empty, visit); err != nil {
+				return err
+			}
+		}
+	}
+	b.set(ctx, stacks, refused)
+	return nil
+}
+
+// refusal is why an object of a stack is not accepted; nothing if it is, or if it is no stack's.
+func refusal(stack *obsv1.ObservabilityStack, obj bound) (part judge.Part, why string) {
+	if stack == nil || !metav1.IsControlledBy(obj, stack) { // Anybody may set the labels.
+		return part, ""
+	}
+	child := judge.ChildOf(stack, obj)
+	if child == nil {
+		return part, ""
+	}
+	return child.Part, child.Refused(obj.GetGeneration(), obj.Bindings())
+}
+
+// list the objects of a kind, but no more than a few if none has a binding.
+func (b *Bindings) list(ctx context.Context, namespace string, empty func() client.ObjectList,
+	visit func(bound)) error {
+	next, used := "", false
+	for size := client.Limit(bindingsSample); ; size = bindingsPage {
+		if err := b.Cluster.Requests.Wait(ctx); err != nil {
+			return err
+		}
+		page := empty()
+		err := b.Cluster.Live.List(ctx, page, client.InNamespace(namespace), size, client.Continue(next),
+			client.MatchingLabels{obsv1.LabelManagedBy: obsv1.ManagedBy})
+		if err != nil {
+			return fmt.Errorf("list %T: %w", page, err)
+		}
+		_ = meta.EachListItem(page, func(obj runtime.Object) error { // nil
+			if obj, ok := obj.(bound); ok {
+				used = used || len(obj.Bindings()) > 0
+				visit(obj)
+			}
+			return nil
+		})
+		if next = page.GetContinue(); next == "" || !used {
+			return nil
+		}
+	}
+}
+
+// set what a round found.
+func (b *Bindings) set(ctx context.Context, stacks map[types.NamespacedName]*obsv1.ObservabilityStack,
+	refused map[types.NamespacedName]map[judge.Part]string) {
+	b.mu.Lock()
+	before := b.refused
+	b.refused = refused
+	b.mu.Unlock()
+	for key, stack := range stacks {
+		known := before[key]
+		if before == nil {
+			known = reportedRefused(stack)
+		}
+		if maps.Equal(known, refused[key]) {
+			continue
+		}
+		changed := &obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
+		select {
+		case b.Changed <- event.GenericEvent{Object: changed}:
+		case <-ctx.Done():
+		}
+	}
+}
