@@ -98,12 +98,27 @@ func (a *Addresses) next(ctx context.Context) error {
 	}
 	a.forget(list.Items)
 	a.suspected = !a.suspected
-	var oldest, suspect candidate
-	for i := range list.Items {
-		stack := &list.Items[i]
+	due, err := a.due(ctx, list.Items)
+	if err != nil || due == nil {
+		return err
+	}
+	unready, err := a.ask(ctx, due)
+	if err != nil {
+		return err
+	}
+	a.set(ctx, due, unready)
+	return nil
+}
+
+// due is the stack to be asked about; nil if it is too soon for any.
+func (a *Addresses) due(ctx context.Context, stacks []obsv1.ObservabilityStack) (*obsv1.ObservabilityStack, error) {
+	latest := a.Now().Add(-a.Interval)
+	oldest, suspect := candidate{at: latest}, candidate{at: latest}
+	for i := range stacks {
+		stack := &stacks[i]
 		asked, err := a.Asked(ctx, stack)
 		if err != nil {
-			return fmt.Errorf("find the platform of %s/%s: %w", stack.Namespace, stack.Name, err)
+			return nil, fmt.Errorf("find the platform of %s/%s: %w", stack.Namespace, stack.Name, err)
 		}
 		if asked || stack.Spec.Metrics == nil {
 			a.set(ctx, stack, nil)
@@ -117,18 +132,10 @@ func (a *Addresses) next(ctx context.Context) error {
 			suspect = suspect.older(candidate{stack, known.at})
 		}
 	}
-	if a.suspected && suspect.stack != nil && a.Now().Sub(suspect.at) >= a.Interval {
-		oldest = suspect
+	if a.suspected && suspect.stack != nil {
+		return suspect.stack, nil
 	}
-	if oldest.stack == nil || a.Now().Sub(oldest.at) < a.Interval {
-		return nil
-	}
-	unready, err := a.ask(ctx, oldest.stack)
-	if err != nil {
-		return err
-	}
-	a.set(ctx, oldest.stack, unready)
-	return nil
+	return oldest.stack, nil
 }
 
 // candidate is a stack that could be asked about, and when it was.
@@ -138,7 +145,7 @@ type candidate struct {
 }
 
 func (c candidate) older(other candidate) candidate {
-	if c.stack == nil || other.at.Before(c.at) {
+	if other.at.Before(c.at) || c.stack == nil && other.at.Equal(c.at) {
 		return other
 	}
 	return c

@@ -5,14 +5,11 @@ package proof
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
 
-	sentrygo "github.com/getsentry/sentry-go"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -70,27 +67,6 @@ type dsnsOfStack struct {
 	// reported reports whether the store has anything, and findings are what.
 	reported bool
 	findings []judge.Finding
-}
-
-// dsnState is one DSN of one stack.
-type dsnState struct {
-	outcome judge.DSN
-	// version of the Secret that was read, and digest of the DSN that was in it; empty before.
-	version, digest string
-	// fresh is set if somebody has said the outcome since it was reported.
-	fresh bool
-	// settings is the hash of the stack's settings at first sight. Where another process asked last,
-	// it shows whether the DSN has changed since.
-	settings string
-	// next is when to ask again, and soonest when at the soonest.
-	next, soonest time.Time
-}
-
-// dsnReply is what Sentry says of a DSN; none while it is being asked.
-type dsnReply struct {
-	digest  string
-	outcome judge.DSN
-	until   time.Time
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable: one operator asks.
@@ -189,11 +165,6 @@ func (s *Sentry) isDue(state *dsnState, version string, stack *obsv1.Observabili
 	return !now.Before(state.soonest) && (changed || !now.Before(state.next) && s.Cluster.Requests.Allow())
 }
 
-// versionOf what a DSN is read from.
-func versionOf(secret client.Object, ref desired.DSNRef) string {
-	return fmt.Sprintf("%s/%s/%s", secret.GetUID(), secret.GetResourceVersion(), ref.Key)
-}
-
 // stateBefore is what another process left in the status. What worked need not be asked for at
 // once, for all stacks.
 func (s *Sentry) stateBefore(stack *obsv1.ObservabilityStack, part, version string) *dsnState {
@@ -213,7 +184,8 @@ func (s *Sentry) askFor(ctx context.Context, d due) {
 		return // Again later; the pass says what is wrong with it.
 	}
 	text := strings.TrimSpace(string(secret.Data[d.ref.Key]))
-	d.version, d.digest, d.next = versionOf(secret, d.ref), desired.DigestOf(text), now.Add(s.again(judge.DSNOff))
+	d.read(versionOf(secret, d.ref), text)
+	d.next = now.Add(s.again(judge.DSNOff))
 	dsn, valid := desired.ParseDSN(text)
 	switch {
 	case text == "":
@@ -242,33 +214,7 @@ func (s *Sentry) askFor(ctx context.Context, d due) {
 		}()
 	}
 	if reply.outcome != 0 {
-		d.outcome, d.next, d.fresh = reply.outcome, reply.until, true
-	}
-}
-
-// clientFor returns who may ask about a DSN of a stack, or what is to be said without asking.
-func (s *Sentry) clientFor(
-	ctx context.Context, stack *obsv1.ObservabilityStack, dsn *sentrygo.Dsn,
-) (*http.Client, judge.DSN) {
-	target := dsn.GetAPIURL()
-	name, spec, err := s.Platform(ctx, stack)
-	named := &obsv1.ObservabilityPlatform{}
-	var servers []platform.Endpoint
-	if err == nil && spec != nil {
-		err = s.Reader.Get(ctx, client.ObjectKey{Name: name}, named)
-	}
-	if err == nil && spec != nil {
-		servers, err = s.Ingest(ctx, named)
-	}
-	switch {
-	case len(servers) > 0 && sameServer(target, servers[0].URL):
-		return servers[0].Client, 0 // which trusts whom the platform trusts
-	case listed(target, s.Hosts):
-		return s.asker.client, 0
-	case err != nil: // The platform's status says why.
-		return nil, judge.DSNUnreachable
-	default:
-		return nil, judge.DSNNotAllowed
+		d.take(*reply)
 	}
 }
 
@@ -280,7 +226,7 @@ func (s *Sentry) take(reply dsnReply) {
 	for _, of := range s.stacks {
 		for _, state := range of.dsns {
 			if state.digest == reply.digest && state.outcome != judge.DSNNotAllowed {
-				state.outcome, state.next, state.fresh = reply.outcome, reply.until, true
+				state.take(reply)
 			}
 		}
 	}

@@ -17,7 +17,10 @@ import (
 
 	sentrygo "github.com/getsentry/sentry-go"
 	"golang.org/x/time/rate"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/platform"
 	"obstack.dev/obstack/controllers/proof/judge"
 )
 
@@ -49,6 +52,32 @@ func listed(target *url.URL, hosts []string) bool {
 		domain, below := strings.CutPrefix(name, "*")
 		return port == portOf(target) && (host == name || below && strings.HasSuffix(host, domain))
 	})
+}
+
+// clientFor returns who may ask about a DSN of a stack, or what is to be said without asking.
+func (s *Sentry) clientFor(
+	ctx context.Context, stack *obsv1.ObservabilityStack, dsn *sentrygo.Dsn,
+) (*http.Client, judge.DSN) {
+	target := dsn.GetAPIURL()
+	name, spec, err := s.Platform(ctx, stack)
+	named := &obsv1.ObservabilityPlatform{}
+	var servers []platform.Endpoint
+	if err == nil && spec != nil {
+		err = s.Reader.Get(ctx, client.ObjectKey{Name: name}, named)
+	}
+	if err == nil && spec != nil {
+		servers, err = s.Ingest(ctx, named)
+	}
+	switch {
+	case len(servers) > 0 && sameServer(target, servers[0].URL):
+		return servers[0].Client, 0 // which trusts whom the platform trusts
+	case listed(target, s.Hosts):
+		return s.asker.client, 0
+	case err != nil: // The platform's status says why.
+		return nil, judge.DSNUnreachable
+	default:
+		return nil, judge.DSNNotAllowed
+	}
 }
 
 // sameServer reports whether two addresses are those of one server.

@@ -346,6 +346,27 @@ func TestSentryAsksAgainForAChangedDSN(t *testing.T) {
 	b.says(stack, "True Disabled")
 }
 
+// TestSentryMayMissOneResponse after it accepted a DSN, and none after the DSN is another.
+func TestSentryMayMissOneResponse(t *testing.T) {
+	const away = `503 {"detail":"overloaded"}`
+	b := newSentryBench(t, "", "", away, "", "", away, away, "", "", away)
+	stack := b.stack("one", b.relay.dsn("7"))
+	b.settle()
+	for _, want := range []string{"True Seen", "True Seen", "True Seen", "Unknown Unreachable", "True Seen"} {
+		asked := b.relay.asked()
+		for b.relay.asked() == asked {
+			b.clock = b.clock.Add(againBroken / 2)
+			b.settle()
+		}
+		b.says(stack, want)
+	}
+	secret := b.secret("one")
+	secret.ResourceVersion, secret.Data["dsn"] = "2", []byte(b.relay.dsn("8"))
+	b.clock = b.clock.Add(againSoonest)
+	b.settle()
+	b.says(stack, "Unknown Unreachable")
+}
+
 func TestSentryAsksSoonerForAKeyThatIsRejected(t *testing.T) {
 	b := newSentryBench(t, rejected, rejected, "")
 	stack := b.stack("one", b.relay.dsn("7"))
