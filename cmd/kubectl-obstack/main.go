@@ -25,6 +25,8 @@ const (
 	exitWell  = 0
 	exitWrong = 1
 	exitUsage = 2
+	// exitUnknown is for commands whose exit status 1 means something else.
+	exitUnknown = 3
 )
 
 func main() {
@@ -36,6 +38,9 @@ func main() {
 
 // errWrong ends the process after it was said what is wrong.
 var errWrong = errors.New("something is wrong")
+
+// failedError ends a command whose exit status 1 means something else.
+type failedError struct{ error }
 
 // run the command line, and return what the process ends with.
 func run(ctx context.Context, args []string, streams genericiooptions.IOStreams) int {
@@ -53,6 +58,7 @@ func run(ctx context.Context, args []string, streams genericiooptions.IOStreams)
 		err = usageError{err} // Whatever ends a command before it starts is wrong with its arguments.
 	}
 	var usage usageError
+	var failed failedError
 	switch {
 	case err == nil:
 		return exitWell
@@ -61,6 +67,9 @@ func run(ctx context.Context, args []string, streams genericiooptions.IOStreams)
 	case errors.As(err, &usage):
 		fmt.Fprint(streams.ErrOut, explainUsage(command, usage))
 		return exitUsage
+	case errors.As(err, &failed):
+		fmt.Fprintln(streams.ErrOut, "error:", err)
+		return exitUnknown
 	default:
 		fmt.Fprintln(streams.ErrOut, "error:", err)
 		return exitWrong

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -81,10 +82,13 @@ the exit status 1.`,
 	}
 	command.Flags().StringSliceVar(&o.assume, "assume", kinds, "kinds of other operators that the cluster serves")
 	command.Flags().Lookup("assume").DefValue = "all" // The list is too long for a line of the help.
-	command.Flags().StringVar(&o.image, "exporter-image", "ghcr.io/obstack/obstack:"+version,
+	command.Flags().StringVar(&o.image, "exporter-image", defaultExporterImage(),
 		"image of the task exporter, as the operator's flag of that name")
 	return command
 }
+
+// defaultExporterImage is that of the operator of the same version.
+func defaultExporterImage() string { return "ghcr.io/obstack/obstack:" + version }
 
 // run renders the stacks of the file; those without a namespace are in the given one.
 func (o *renderOptions) run(namespace string) error {
@@ -92,26 +96,19 @@ func (o *renderOptions) run(namespace string) error {
 	if err != nil {
 		return err
 	}
-	stacks, err := readObjects(o.streams.In, o.file, "ObservabilityStack", crd.Stacks,
-		func() *obsv1.ObservabilityStack { return &obsv1.ObservabilityStack{} })
+	stacks, err := readStacks(o.streams.In, o.file, namespace)
 	if err != nil {
 		return err
 	}
 	platform := desired.Platform{}
 	if o.platform != "" {
-		platforms, err := readObjects(o.streams.In, o.platform, "ObservabilityPlatform", crd.Platforms,
-			func() *obsv1.ObservabilityPlatform { return &obsv1.ObservabilityPlatform{} })
-		if err != nil {
+		if platform, err = readPlatform(o.streams.In, o.platform); err != nil {
 			return err
 		}
-		platform = desired.Platform{Name: platforms[0].Name, Spec: &platforms[0].Spec}
 	}
 	well := true
 	for _, stack := range stacks {
-		if stack.Namespace == "" {
-			stack.Namespace = namespace
-		}
-		rendered := render(stack, desired.Inputs{ExporterImage: o.image, Platform: platform, MissingAPIs: missing})
+		rendered := render(stack, desired.Inputs{ExporterImage: o.image, Platform: platform, MissingAPIs: missing}, nil)
 		for _, problem := range rendered.problems {
 			well = false
 			fmt.Fprintf(o.streams.ErrOut, "%s/%s: %s\n", stack.Namespace, stack.Name, problem)
@@ -144,26 +141,60 @@ func (o *renderOptions) missing() (map[schema.GroupKind]bool, error) {
 	return missing, nil
 }
 
+// readStacks reads those of a file. One without a namespace is in the given one.
+func readStacks(in io.Reader, file, namespace string) ([]*obsv1.ObservabilityStack, error) {
+	stacks, err := readObjects(in, file, "ObservabilityStack", crd.Stacks,
+		func() *obsv1.ObservabilityStack { return &obsv1.ObservabilityStack{} })
+	for _, stack := range stacks {
+		if stack.Namespace == "" {
+			stack.Namespace = namespace
+		}
+	}
+	return stacks, err
+}
+
+// readPlatform reads the first one of a file.
+func readPlatform(in io.Reader, file string) (desired.Platform, error) {
+	platforms, err := readObjects(in, file, "ObservabilityPlatform", crd.Platforms,
+		func() *obsv1.ObservabilityPlatform { return &obsv1.ObservabilityPlatform{} })
+	if err != nil {
+		return desired.Platform{}, err
+	}
+	return desired.Platform{Name: platforms[0].Name, Spec: &platforms[0].Spec}, nil
+}
+
 // rendering is what a stack becomes.
 type rendering struct {
 	objects []client.Object
+	// settings of its workloads.
+	settings *desired.Settings
+	// held are the components of which everything stays that is there.
+	held []string
 	// problems are the conditions that are not True.
 	problems []string
 }
 
-// render does what a pass of the operator does, with nothing of the cluster but the inputs given.
-func render(stack *obsv1.ObservabilityStack, in desired.Inputs) (rendered rendering) {
+// render does what a pass of the operator does, with nothing of the cluster but the inputs given,
+// and of the settings what the workloads of namespaces need. Where the inputs have no value of a
+// key, it is taken to exist and to be unknown.
+func render(stack *obsv1.ObservabilityStack, in desired.Inputs,
+	needed map[string][]desired.Variant) (rendered rendering) {
 	effective := desired.Effective(stack, in.Platform.Spec)
-	in.Values, in.Rollouts = map[desired.KeyRef]desired.Value{}, map[string]desired.Rollout{}
+	values := maps.Clone(in.Values)
+	if values == nil {
+		values = map[desired.KeyRef]desired.Value{}
+	}
 	for _, ref := range desired.Refs(effective) {
-		in.Values[ref.KeyRef] = desired.Value{
-			Exists: true, KeyExists: true, Value: unknownDSN, Source: desired.Source{Revision: unknown, Digest: unknown},
+		if _, known := values[ref.KeyRef]; !known {
+			values[ref.KeyRef] = assumedValue(unknown)
 		}
 	}
+	in.Values, in.Rollouts = values, map[string]desired.Rollout{}
 	for _, name := range desired.ExporterNames(effective) {
 		in.Rollouts[name] = desired.Rollout{Available: true}
 	}
-	in.Settings = desired.NewSettings(effective, in.Values, nil)
+	in.Settings = desired.NewSettings(effective, in.Values, in.Versions)
+	rendered.settings = in.Settings
 	for _, component := range desired.Components {
 		out := component.Build(effective, in)
 		for _, object := range out.Objects {
@@ -171,11 +202,14 @@ func render(stack *obsv1.ObservabilityStack, in desired.Inputs) (rendered render
 			hide(object)
 			rendered.objects = append(rendered.objects, object)
 		}
+		if out.Hold {
+			rendered.held = append(rendered.held, component.Name)
+		}
 		if out.Requested() && out.Status != metav1.ConditionTrue {
 			rendered.problems = append(rendered.problems, component.Condition+": "+out.Message)
 		}
 	}
-	for _, secret := range in.Settings.Secrets(nil) {
+	for _, secret := range in.Settings.Secrets(needed) {
 		if hide(secret) {
 			secret.Name = obsv1.SettingsName(stack.Namespace, stack.Name, unknown)
 			secret.Labels[obsv1.StampVersion] = unknown
@@ -186,19 +220,26 @@ func render(stack *obsv1.ObservabilityStack, in desired.Inputs) (rendered render
 	return rendered
 }
 
-// hide what the values of Secrets decide; it reports whether there is any of it.
+// assumedValue is one that exists and is not known.
+func assumedValue(revision string) desired.Value {
+	return desired.Value{
+		Exists: true, KeyExists: true, Value: unknownDSN, Source: desired.Source{Revision: revision, Digest: unknown},
+	}
+}
+
+// hide what unknown values of Secrets decide; it reports whether there is any of it in a Secret.
 func hide(object client.Object) (hidden bool) {
 	if annotations := object.GetAnnotations(); annotations[obsv1.AnnotationSources] != "" {
 		annotations[obsv1.AnnotationSources] = unknown
-		hidden = true
 	}
 	secret, ok := object.(*corev1.Secret)
 	if !ok {
-		return hidden
+		return false
 	}
 	for key, value := range secret.Data {
-		if string(value) == unknownDSN {
+		if text := string(value); text == unknownDSN || text == unknown { // Several Secrets may share their data.
 			secret.Data[key] = []byte(unknown)
+			hidden = true
 		}
 	}
 	return hidden
@@ -211,16 +252,16 @@ var renderScheme = func() *runtime.Scheme {
 	return scheme
 }()
 
-// printYAML prints an object as it would be applied. What is unknown of a Secret is not encoded.
-func printYAML(out io.Writer, object client.Object) error {
+// asApplied is an object as it is applied. What is unknown of a Secret is not encoded.
+func asApplied(object client.Object) (map[string]any, error) {
 	kind, err := apiutil.GVKForObject(object, renderScheme)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	object.GetObjectKind().SetGroupVersionKind(kind)
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	delete(content, "status")
 	if secret, ok := object.(*corev1.Secret); ok {
@@ -230,6 +271,14 @@ func printYAML(out io.Writer, object client.Object) error {
 				data[key] = unknown
 			}
 		}
+	}
+	return content, nil
+}
+
+func printYAML(out io.Writer, object client.Object) error {
+	content, err := asApplied(object)
+	if err != nil {
+		return err
 	}
 	text, err := yaml.Marshal(content)
 	if err != nil {

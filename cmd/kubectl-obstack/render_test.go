@@ -207,22 +207,6 @@ func documents(t *testing.T, text string) (all []*unstructured.Unstructured) {
 	}
 }
 
-// takeUnknown puts what is unknown where it was rendered from what is there.
-func takeUnknown(want, got map[string]any) {
-	for key, value := range want {
-		switch value := value.(type) {
-		case string:
-			if found, ok := got[key]; ok && strings.Contains(value, unknown) {
-				want[key] = found
-			}
-		case map[string]any:
-			if found, ok := got[key].(map[string]any); ok {
-				takeUnknown(value, found)
-			}
-		}
-	}
-}
-
 // clean takes out what only the cluster knows.
 func clean(object *unstructured.Unstructured) {
 	for _, field := range []string{

@@ -49,6 +49,12 @@ func give(t *testing.T, api client.Client, stack *obsv1.ObservabilityStack, hash
 	if err := api.Status().Update(t.Context(), stack); err != nil {
 		t.Fatal(err)
 	}
+	waitStamps(t, api, hash)
+}
+
+// waitStamps until the API server stamps new workloads of stack shop/shop with a version.
+func waitStamps(t *testing.T, api client.Client, hash string) {
+	t.Helper()
 	testenv.Poll(t, func(ctx context.Context) string {
 		trial := stampedDeployment("shop", "trial", "")
 		if err := api.Create(ctx, trial, client.DryRunAll); err != nil {
@@ -140,8 +146,10 @@ func TestRollout(t *testing.T) {
 	testenv.Create(t, api, stampedDeployment("shop", "current", newHash))
 	waitAvailable(t, api, "current")
 
-	limited := reader(t, plane, api)
-	wantFailure(t, limited, "you may not read", "rollout", "shop", "-n", "shop")
+	out, _, code := kubectlObstack(t, reader(t, plane, api), "rollout", "shop", "-n", "shop")
+	if want := "you may not change Deployments in namespace shop"; code != exitWrong || !strings.Contains(out, want) {
+		t.Errorf("rollout without the right to patch ends with %d, and prints no %q:\n%s", code, want, out)
+	}
 	session(t, plane.Kubeconfig, "action/rollout-dry.txt", "rollout shop -n shop --dry-run")
 
 	// The first one does not roll out, and keeps the other waiting.

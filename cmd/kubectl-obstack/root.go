@@ -54,6 +54,7 @@ func newCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		newStatus(flags, streams),
 		newExplain(flags, streams),
 		newRender(flags, streams),
+		newDiff(flags, streams),
 		newDoctor(flags, streams),
 		newInit(flags, streams),
 		newPause(flags, streams),

@@ -21,6 +21,7 @@ import (
 var printed = map[string]any{
 	"status":  StatusReport{},
 	"explain": Explanation{},
+	"diff":    DiffReport{},
 	"doctor":  DoctorReport{},
 	"pause":   ActionReport{},
 	"resume":  ActionReport{},
