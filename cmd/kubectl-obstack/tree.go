@@ -140,9 +140,20 @@ func newPrinter(out io.Writer, format string, formats ...string) (printer, error
 	if format != "" && !slices.Contains(formats, format) {
 		return printer{}, usageError{fmt.Errorf("--output=%s: must be one of %s", format, strings.Join(formats, ", "))}
 	}
+	return printer{out: out, format: format, colour: coloured(out)}, nil
+}
+
+// coloured reports whether an output is to have colours: terminals do, unless NO_COLOR is set, and
+// with CLICOLOR_FORCE everything else.
+func coloured(out io.Writer) bool {
+	if os.Getenv("NO_COLOR") != "" {
+		return false
+	}
+	if force := os.Getenv("CLICOLOR_FORCE"); force != "" && force != "0" {
+		return true
+	}
 	file, ok := out.(*os.File)
-	_, refused := os.LookupEnv("NO_COLOR")
-	return printer{out: out, format: format, colour: ok && !refused && term.IsTerminal(int(file.Fd()))}, nil
+	return ok && term.IsTerminal(int(file.Fd()))
 }
 
 // show what was found out, which has the trees for people.
