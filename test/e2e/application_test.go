@@ -29,6 +29,10 @@ func (c *cluster) lacksCondition(ctx context.Context, want metav1.Condition) str
 	if err != nil {
 		return err.Error()
 	}
+	return lacksCondition(stack, want)
+}
+
+func lacksCondition(stack *obsv1.ObservabilityStack, want metav1.Condition) string {
 	got := meta.FindStatusCondition(stack.Status.Conditions, want.Type)
 	if got == nil {
 		return "there is no condition " + want.Type
