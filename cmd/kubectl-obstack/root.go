@@ -57,6 +57,7 @@ func newCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		newDiff(flags, streams),
 		newDoctor(flags, streams),
 		newInit(flags, streams),
+		newSupportBundle(flags, streams),
 		newPause(flags, streams),
 		newResume(flags, streams),
 		newRelease(flags, streams),

@@ -75,7 +75,7 @@ func TestInitOfARunningApplication(t *testing.T) {
 
 // applyUnknown applies the application in another namespace, without an annotation. The workloads
 // are those that run it.
-func (c *cluster) applyUnknown(ctx context.Context, namespace string) (workloads []*unstructured.Unstructured, err error) {
+func (c *cluster) applyUnknown(ctx context.Context, namespace string) ([]*unstructured.Unstructured, error) {
 	secret := c.secret()
 	secret.Namespace = namespace
 	if err := errors.Join(c.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}),
@@ -86,6 +86,7 @@ func (c *cluster) applyUnknown(ctx context.Context, namespace string) (workloads
 	if err != nil {
 		return nil, err
 	}
+	var workloads []*unstructured.Unstructured
 	for _, object := range objects {
 		if object.GetAnnotations() != nil {
 			workloads = append(workloads, object)
@@ -106,7 +107,8 @@ func (c *cluster) plugin(t *testing.T, args ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := exec.CommandContext(t.Context(), "go", append([]string{"run", "."}, args...)...) // #nosec G204 -- the test's
+	words := append([]string{"run", "."}, args...)
+	command := exec.CommandContext(t.Context(), "go", words...) // #nosec G204 -- the test's
 	command.Dir = filepath.Join(root, "cmd", "kubectl-obstack")
 	command.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig)
 	if output, err := command.CombinedOutput(); err != nil {
