@@ -135,8 +135,8 @@ func (b *bench) inject(engine string, stamped *corev1.Pod) {
 		kit.Check(policies.Install(b.ctx, b.api))
 	}
 	awaitMark(engine != "none")
-	// The API server compiles new policies once a second, and does not begin with all at once. What
-	// that takes is no cost of the Pods that are created next.
+	// The API server compiles new policies once a second, maybe not all at once. What that takes is
+	// no cost of the Pods that are created next.
 	kit.Pause(b.ctx, 3*time.Second)
 	b.engine = engine
 }
