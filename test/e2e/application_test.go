@@ -61,6 +61,7 @@ func TestStackOfARunningApplication(t *testing.T) {
 			return c.lacksCondition(ctx, metav1.Condition{Type: obsv1.Verified, Status: metav1.ConditionTrue})
 		})
 	})
+	t.Run("kubectl obstack verify sees it now", c.testVerify)
 }
 
 func (c *cluster) testVariables(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -97,6 +98,9 @@ var faults = []fault{
 	},
 }
 
+// verified are those that kubectl obstack verify has to see as well.
+var verified = []string{"secret-deleted", "not-scraped", "target-down", "key-unknown", "events-disabled"}
+
 // TestFaults breaks one thing after the other. The status has to say so in time, and to be Ready
 // again in time when it is repaired.
 func TestFaults(t *testing.T) {
@@ -115,6 +119,9 @@ func TestFaults(t *testing.T) {
 			eventually(t, fmt.Sprintf("%s to be False, %s", tc.condition, tc.reason), func(ctx context.Context) string {
 				return c.lacksFault(ctx, tc)
 			})
+			if slices.Contains(verified, tc.name) {
+				c.failsToVerify(t, tc.message)
+			}
 			cure()
 			cured = true
 			c.ready(t)

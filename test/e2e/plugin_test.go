@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"obstack.dev/obstack/test/testenv"
+)
+
+// plugin is kubectl-obstack of this checkout.
+var plugin = sync.OnceValues(func() (string, error) {
+	root, err := testenv.Root()
+	if err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp("", "obstack-plugin-") // in the folder that hack/e2e.sh removes
+	if err != nil {
+		return "", err
+	}
+	program := filepath.Join(dir, "kubectl-obstack")
+	build := exec.Command("go", "build", "-o", program, ".")
+	build.Dir = filepath.Join(root, "cmd", "kubectl-obstack")
+	if output, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the plugin: %w\n%s", err, output)
+	}
+	return program, nil
+})
+
+// verify runs kubectl obstack verify, and returns what it prints and whether all is well.
+func (c *cluster) verify(t *testing.T, timeout time.Duration) (output string, well bool) {
+	t.Helper()
+	program, err := plugin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	say("kubectl obstack verify, for at most %s", timeout)
+	command := exec.CommandContext(t.Context(), program, "verify", "shop", "-n", "shop",
+		"--kubeconfig", c.kubeconfig, "--timeout", timeout.String())
+	text, err := command.CombinedOutput()
+	var ended *exec.ExitError
+	if err != nil && !errors.As(err, &ended) {
+		t.Fatal(err)
+	}
+	c.leavesNoPod(t)
+	return string(text), err == nil
+}
+
+func (c *cluster) leavesNoPod(t *testing.T) {
+	t.Helper()
+	pods := &corev1.PodList{}
+	err := c.List(t.Context(), pods, client.InNamespace("shop"),
+		client.MatchingLabels{"app.kubernetes.io/name": "obstack-verify"})
+	if err != nil {
+		t.Error(err)
+	}
+	for _, pod := range pods.Items {
+		if pod.DeletionTimestamp == nil {
+			t.Errorf("Pod %s is left", pod.Name)
+		}
+	}
+}
+
+// testVerify sees all of it now, by asking instead of by the status, and counts nothing that it
+// does.
+func (c *cluster) testVerify(t *testing.T) {
+	before, err := c.stack(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	counted := make(chan string, 1)
+	go func() {
+		wrong := ""
+		for ctx.Err() == nil {
+			now, err := c.stack(ctx)
+			if err == nil && now.Status.Workloads.Annotated != before.Status.Workloads.Annotated {
+				wrong = fmt.Sprintf("%d workloads are counted, want %d", now.Status.Workloads.Annotated,
+					before.Status.Workloads.Annotated)
+			}
+			time.Sleep(200 * time.Millisecond)
+		}
+		counted <- wrong
+	}()
+	output, well := c.verify(t, 2*time.Minute)
+	stop()
+	if wrong := <-counted; wrong != "" {
+		t.Error(wrong)
+	}
+	if !well {
+		t.Fatalf("it is not well:\n%s", output)
+	}
+	t.Log(output)
+	for _, want := range []string{
+		"monitor api: scraped (", "broker main: scraped (", "alerts: its rules are loaded (",
+		"slo api-works: its rules are loaded", "workers of broker main: 1 worker replied, and events come (", "test events were accepted twice",
+	} {
+		if !strings.Contains(output, want) {
+			t.Errorf("the output lacks %q:\n%s", want, output)
+		}
+	}
+}
+
+// failsToVerify wants the sentence about a fault from those who ask now.
+func (c *cluster) failsToVerify(t *testing.T, sentence string) {
+	t.Helper()
+	output, well := c.verify(t, 20*time.Second)
+	// Lines are wrapped within a tree.
+	said := strings.Join(strings.FieldsFunc(output, func(r rune) bool { return strings.ContainsRune(" \n│├└─", r) }), " ")
+	if well || !strings.Contains(said, sentence) {
+		t.Errorf("verify (all well: %v) lacks %q:\n%s", well, sentence, output)
+	}
+}
