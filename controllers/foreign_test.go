@@ -67,6 +67,21 @@ func TestReconcileCopiesTheSettingsForPodsOfOtherControllers(t *testing.T) {
 	}
 }
 
+// A Pod by which kubectl obstack verify tries a stack is injected, and is none of its workloads.
+func TestReconcileDoesNotCountPodsThatTheStackControls(t *testing.T) {
+	f, stack := newInjecting(t), settingsStack(t, namespace(t), admitAll)
+	f.reconcileStack(t, stack)
+	template := annotatedDeployment(stack.Namespace, "api", "shop").Spec.Template
+	template.Annotations = map[string]string{obsv1.AnnotationStack: "shop"}
+	podFrom(t, stack.Namespace, "shop-verify-x1", template, metav1.OwnerReference{
+		APIVersion: obsv1.GroupVersion.String(), Kind: "ObservabilityStack", Name: "shop", UID: stack.UID,
+	})
+	f.reconcileStack(t, stack)
+	if got := stack.Status.Workloads; got != nil && got.Annotated != 0 {
+		t.Errorf("workloads = %+v, want none", got)
+	}
+}
+
 // While there are no settings for a new namespace, nothing is restarted there, however long that
 // takes: no restart would bring any.
 func TestRolloutRestartsNothingWhileTheDSNIsBad(t *testing.T) {

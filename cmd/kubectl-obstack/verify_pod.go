@@ -76,9 +76,10 @@ func (t *testEvent) pod(ids []string) *corev1.Pod {
 				"sidecar.istio.io/inject": "false",
 			},
 			Annotations: annotations,
-			// Not its controller, which it would be counted with.
+			// What a stack controls is none of its workloads, and is not counted with them.
 			OwnerReferences: []metav1.OwnerReference{{
 				APIVersion: obsv1.GroupVersion.String(), Kind: "ObservabilityStack", Name: t.stack.Name, UID: t.stack.UID,
+				Controller: new(true),
 			}},
 		},
 		Spec: corev1.PodSpec{

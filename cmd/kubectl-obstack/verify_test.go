@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
@@ -98,13 +97,10 @@ func (b *verifyBench) checkPod(t *testing.T, stack *obsv1.ObservabilityStack, wa
 		}
 		return
 	}
-	owner := metav1.OwnerReference{
-		APIVersion: "obstack.dev/v1alpha1", Kind: "ObservabilityStack", Name: "shop", UID: stack.UID,
-	}
 	container := &pod.Spec.Containers[0]
 	limits := container.Resources.Limits
 	for what, so := range map[string]bool{
-		"the stack owns it":      slices.Equal(pod.OwnerReferences, []metav1.OwnerReference{owner}),
+		"the stack owns it":      metav1.IsControlledBy(pod, stack),
 		"it has a deadline":      *pod.Spec.ActiveDeadlineSeconds <= 120,
 		"it has limits":          !limits.Cpu().IsZero() && !limits.Memory().IsZero(),
 		"it asks for settings":   pod.Annotations[obsv1.AnnotationStack] == "shop",

@@ -53,6 +53,10 @@ func (i *Injector) Observe(ctx context.Context, stack *obsv1.ObservabilityStack)
 	return state, nil
 }
 
+// kindStack is that of the controller of Pods by which somebody tries a stack, as kubectl obstack
+// verify does. They are injected like any other, and are no workload of the stack.
+const kindStack = "ObservabilityStack"
+
 // otherPods are the stamped Pods that no workload made which obstack knows: those that stand
 // alone, and those of other controllers; and of them, those that ask for what the stack does not
 // give any more. A stamp can be written by anybody, so those of namespaces that are not admitted
@@ -61,7 +65,7 @@ func (i *Injector) otherPods(ctx context.Context, stack *obsv1.ObservabilityStac
 	pods map[policy.Key][]policy.Pod) (others []policy.Candidate, refused []policy.Refusal, err error) {
 	want := policy.Stamp{Stack: client.ObjectKeyFromObject(stack)}
 	for key, of := range pods {
-		if _, err := policy.KindOf(key.Kind); err == nil ||
+		if _, err := policy.KindOf(key.Kind); err == nil || key.Kind == kindStack ||
 			!slices.ContainsFunc(of, func(pod policy.Pod) bool { return !pod.Deleting }) {
 			continue
 		}

@@ -105,7 +105,9 @@ func (c *cluster) testVerify(t *testing.T) {
 	t.Log(output)
 	for _, want := range []string{
 		"monitor api: scraped (", "broker main: scraped (", "alerts: its rules are loaded (",
-		"slo api-works: its rules are loaded", "workers of broker main: 1 worker replied, and events come (", "test events were accepted twice",
+		"slo api-works: its rules are loaded",
+		"workers of broker main: 1 worker replied, and events come (",
+		"test events were accepted twice",
 	} {
 		if !strings.Contains(output, want) {
 			t.Errorf("the output lacks %q:\n%s", want, output)
