@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -41,7 +40,10 @@ func TestInitOfARunningApplication(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "stack.yaml")
-	c.plugin(t, "init", "shop", "--namespace", namespace, "--from-cluster", "--output", file)
+	command := c.plugin(t, "init", "shop", "--namespace", namespace, "--from-cluster", "--output", file)
+	if output, err := command.CombinedOutput(); err != nil {
+		t.Fatalf("kubectl obstack init: %v\n%s", err, output)
+	}
 	text, err := os.ReadFile(file) // #nosec G304 -- of the test
 	if err != nil {
 		t.Fatal(err)
@@ -98,20 +100,4 @@ func (c *cluster) applyUnknown(ctx context.Context, namespace string) ([]*unstru
 		}
 	}
 	return workloads, nil
-}
-
-// plugin runs kubectl-obstack, which has to end well.
-func (c *cluster) plugin(t *testing.T, args ...string) {
-	t.Helper()
-	root, err := testenv.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	words := append([]string{"run", "."}, args...)
-	command := exec.CommandContext(t.Context(), "go", words...) // #nosec G204 -- the test's
-	command.Dir = filepath.Join(root, "cmd", "kubectl-obstack")
-	command.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig)
-	if output, err := command.CombinedOutput(); err != nil {
-		t.Fatalf("kubectl obstack %v: %v\n%s", args, err, output)
-	}
 }

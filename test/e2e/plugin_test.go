@@ -20,8 +20,8 @@ import (
 	"obstack.dev/obstack/test/testenv"
 )
 
-// plugin is kubectl-obstack of this checkout.
-var plugin = sync.OnceValues(func() (string, error) {
+// buildPlugin builds kubectl-obstack of this checkout, once.
+var buildPlugin = sync.OnceValues(func() (string, error) {
 	root, err := testenv.Root()
 	if err != nil {
 		return "", err
@@ -39,17 +39,23 @@ var plugin = sync.OnceValues(func() (string, error) {
 	return program, nil
 })
 
-// verify runs kubectl obstack verify, and returns what it prints and whether all is well.
-func (c *cluster) verify(t *testing.T, timeout time.Duration) (output string, well bool) {
+// plugin is a command of kubectl-obstack in the cluster.
+func (c *cluster) plugin(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	program, err := plugin()
+	program, err := buildPlugin()
 	if err != nil {
 		t.Fatal(err)
 	}
+	command := exec.CommandContext(t.Context(), program, args...) // #nosec G204 -- the test's
+	command.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig)
+	return command
+}
+
+// verify runs kubectl obstack verify, and returns what it prints and whether all is well.
+func (c *cluster) verify(t *testing.T, timeout time.Duration) (output string, well bool) {
+	t.Helper()
 	say("kubectl obstack verify, for at most %s", timeout)
-	command := exec.CommandContext(t.Context(), program, "verify", "shop", "-n", "shop",
-		"--kubeconfig", c.kubeconfig, "--timeout", timeout.String())
-	text, err := command.CombinedOutput()
+	text, err := c.plugin(t, "verify", "shop", "-n", "shop", "--timeout", timeout.String()).CombinedOutput()
 	var ended *exec.ExitError
 	if err != nil && !errors.As(err, &ended) {
 		t.Fatal(err)
