@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -96,6 +97,29 @@ def test_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
         mine.observe(f"/{n}", "GET", 200, 0.02, (1, 2))
     assert mine.folder == ""
     assert total(mine) == 1000
+
+
+def many(mine: registry.Registry) -> None:
+    for n in range(registry.MAX_SERIES):
+        mine.observe(f"/{n}", "GET", 200, 0.02, (1, 2))
+
+
+def test_full_folder_harms_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registry.os, "posix_fallocate", full)
+        mine = registry.Registry(1)
+    mine.observe("/a", "GET", 200, 0.02, (1, 2))
+    assert total(mine) == 1
+    mine = registry.Registry(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(registry.os, "posix_fallocate", full)
+        with pytest.raises(OSError, match="no space"):
+            many(mine)
+    mine.observe("/0", "GET", 200, 0.02, (1, 2))
+    assert total(mine) > 1
 
 
 def test_folder_of_another_is_not_used(folder: Path) -> None:

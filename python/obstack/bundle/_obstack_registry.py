@@ -90,7 +90,8 @@ class File:
 
     def _grow(self, size: int) -> None:
         if self.descriptor >= 0:
-            os.ftruncate(self.descriptor, size)
+            # A write to a page that the full file system does not have would kill the process.
+            os.posix_fallocate(self.descriptor, 0, size)
         content = mmap.mmap(self.descriptor, size)
         if self.size:
             if self.descriptor < 0:
@@ -126,6 +127,12 @@ class File:
         struct.pack_into("<I", self.content, 0, end)
         return place
 
+    def write(self, key: str, values: list[float]) -> None:
+        """Set a key's values."""
+        place = self.place(key, len(values))
+        for i, value in enumerate(values):
+            self.values[place + i] = value
+
 
 def read(content: bytes) -> Iterator[tuple[str, tuple[float, ...]]]:
     """Yield the keys and values of a file. What a dead process left incomplete is left out."""
@@ -152,10 +159,19 @@ class Registry:
         self.lock = threading.Lock()
         self.folder = _folder(port)
         self.name = f"{os.getpid()}-{time.time_ns()}{_SUFFIX}"
-        self.file = File(self._open(self.name) if self.folder else -1)
+        self.file = self._file()
         self.handlers: dict[tuple[str, str, str], tuple[int, int, int]] = {}
         self.duration = self.file.place(json.dumps([DURATION]), len(HIGHR) + 2)
         self.state = ""
+
+    def _file(self) -> File:
+        if self.folder:
+            try:
+                return File(self._open(self.name))
+            except OSError as error:  # it is full
+                _obstack.debug(f"metrics: {self.folder}: {error}")
+                self.folder = ""
+        return File()
 
     def _open(self, name: str) -> int:
         path = os.path.join(self.folder, name)
@@ -208,9 +224,9 @@ class Registry:
             state = json.dumps([INFO, info])
             if state != self.state:
                 if self.state:
-                    self.file.values[self.file.place(self.state, 1)] = 0
+                    self.file.write(self.state, [0])
+                self.file.write(state, [1])
                 self.state = state
-                self.file.values[self.file.place(state, 1)] = 1
 
     def collect(self) -> dict[str, list[float]]:
         """Return the sums over all processes by key."""
@@ -305,9 +321,7 @@ def _merge(folder: str) -> None:
         try:
             total = File(descriptor)
             for key, values in sums.items():
-                place = total.place(key, len(values))
-                for i, value in enumerate(values):
-                    total.values[place + i] = value
+                total.write(key, values)
             total.place(json.dumps([MERGED, *dead]), 0)
         finally:
             os.close(descriptor)
