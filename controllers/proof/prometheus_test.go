@@ -404,6 +404,43 @@ func TestAPlatformThatChangedIsAskedAtOnce(t *testing.T) {
 	})
 }
 
+// TestASlowMonitorHasTimeToBeScraped: after a rollout its targets are scraped within its interval.
+func TestASlowMonitorHasTimeToBeScraped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &cluster{
+			stacks:    []obsv1.ObservabilityStack{stackOf("shop", "p")},
+			platforms: []obsv1.ObservabilityPlatform{platformOf("p", "p")},
+		}
+		c.stacks[0].Spec.Metrics.Monitors[0].Interval = "4m"
+		server := healthy()
+		scraped := func(series string) {
+			server.mu.Lock()
+			defer server.mu.Unlock()
+			server.responses["count_values"] = series
+		}
+		works := server.responses["count_values"]
+		p := prometheusOf(c, map[string]http.RoundTripper{"p": server})
+		go func() { _ = p.Start(t.Context()) }()
+		for _, step := range []struct {
+			series string
+			after  time.Duration
+			want   string
+		}{
+			{works, time.Minute, "True Seen"},
+			{series(), 4 * time.Minute, "True Seen"},
+			{works, 2 * time.Minute, "True Seen"},
+			{series(), 7 * time.Minute, "False NotScraped, True Seen"},
+		} {
+			scraped(step.series)
+			time.Sleep(step.after)
+			synctest.Wait()
+			if got := p.verified(c.stacks[0]); got != step.want {
+				t.Errorf("%s, want %s", got, step.want)
+			}
+		}
+	})
+}
+
 // TestANewClusterTakesTime: until Prometheus reads what has the new label, series have the old one.
 func TestANewClusterTakesTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

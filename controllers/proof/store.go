@@ -85,8 +85,8 @@ func idOf(stack *obsv1.ObservabilityStack) id {
 type record struct {
 	// findings are known; latest are those of the last round.
 	findings, latest []judge.Finding
-	// faults are how many rounds in a row found something wrong.
-	faults map[place]int
+	// faults are the rounds in a row that found something wrong.
+	faults map[place]rounds
 	// gap is set if the source did not respond twice; failed, if it did not respond last.
 	gap    *judge.Gap
 	failed bool
@@ -99,11 +99,11 @@ type record struct {
 // Set takes what a round of a source found out about a stack.
 func (s *Store) Set(ctx context.Context, stack *obsv1.ObservabilityStack, source Source, findings []judge.Finding) {
 	s.update(ctx, stack, source, func(r *record) bool {
-		next := record{latest: findings, faults: map[place]int{}, at: time.Now()}
+		next := record{latest: findings, faults: map[place]rounds{}, at: time.Now()}
 		for _, f := range findings {
 			at := place{f.Part, f.Level}
 			if f.State == metav1.ConditionFalse {
-				next.faults[at] = r.faults[at] + 1
+				next.faults[at] = r.faults[at].more(next.at)
 			}
 			next.findings = append(next.findings, settled(source, find(r.findings, f), find(r.latest, f), f, next.faults[at]))
 		}

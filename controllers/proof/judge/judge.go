@@ -5,6 +5,8 @@
 package judge
 
 import (
+	"time"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -26,6 +28,8 @@ type Finding struct {
 	State metav1.ConditionStatus
 	// Reason and Message say why; the message names the part, and may be empty if the state is True.
 	Reason, Message string
+	// Holds is how long a fault must be found before it counts, however many rounds find it.
+	Holds time.Duration
 	// Up of the part's targets in all are scraped.
 	Up, Total int32
 }

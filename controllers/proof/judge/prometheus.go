@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -64,11 +65,23 @@ func Scraped(stack *obsv1.ObservabilityStack, series Series) (findings []Finding
 	return findings
 }
 
+// longestInterval leaves no time between two scrapes in which Prometheus, which looks back for five
+// minutes, shows no series.
+const longestInterval = 4 * time.Minute
+
 func (s Series) monitor(monitor *obsv1.Monitor) Finding {
 	part := Part{obsv1.PartMonitor, monitor.Name}
 	f := s.scraped(part, "monitor ")
 	scrape := s.Scrapes[part]
+	interval, _ := time.ParseDuration(string(monitor.Interval)) // CEL has checked it.
+	if interval > time.Minute && f.Reason == obsv1.ReasonNotScraped {
+		f.Holds = interval // A new target has no series for as long.
+	}
 	switch {
+	case interval > longestInterval:
+		f.State, f.Reason = metav1.ConditionUnknown, obsv1.ReasonNoData
+		f.Message = fmt.Sprintf("monitor %s is scraped every %s, and Prometheus shows each scrape for 5m, so that nobody "+
+			"can say whether it works: set interval to 4m or less", monitor.Name, monitor.Interval)
 	case f.State != metav1.ConditionTrue:
 	case len(scrape.Frameworks) == 0:
 		f.State, f.Reason = metav1.ConditionUnknown, obsv1.ReasonNoData

@@ -86,6 +86,13 @@ func TestSeriesAreJudged(t *testing.T) {
 			"api Unknown NoData 3/3: the targets of monitor api serve no series of fastapi yet: send them a request; if " +
 				"nothing comes, set framework to what they use, or use what docs/reference/frameworks.md lists",
 		}},
+		{"scraped too rarely", func(stack *obsv1.ObservabilityStack, s *Series) {
+			stack.Spec.Metrics.Monitors[0].Interval = "4m1s"
+			delete(s.Scrapes, api)
+		}, []string{
+			"api Unknown NoData 0/0: monitor api is scraped every 4m1s, and Prometheus shows each scrape for 5m, so that " +
+				"nobody can say whether it works: set interval to 4m or less",
+		}},
 		{"near the limit", apiScrape(func(s *Scrape) { s.Samples = 801 }), []string{
 			"api True Seen 3/3: a scrape of monitor api has more than 80 % of the samples that sampleLimit allows: raise it, " +
 				"or all of them are lost",
