@@ -60,7 +60,7 @@ test: ## Run every test that needs no more than this machine, with the coverage 
 	export OBSTACK_OPERATOR=$(CURDIR)/cover.d/obstack OBSTACK_COVERAGE=$(CURDIR)/cover.d/operator && \
 	rm -rf $$OBSTACK_COVERAGE && mkdir -p $$OBSTACK_COVERAGE && go build -cover -ldflags=-w -o $$OBSTACK_OPERATOR . && \
 	go test -p 4 -ldflags=-w -timeout 45m -count=1 -cover -coverpkg=$(OPERATOR) ./... -args -test.gocoverdir=$$OBSTACK_COVERAGE && \
-	go -C $(PLUGIN) test -ldflags=-w -count=1 ./... && \
+	go -C $(PLUGIN) test -ldflags=-w -timeout 30m -count=1 ./... && \
 	go tool covdata textfmt -i=$$OBSTACK_COVERAGE -o cover.out
 	@$(call gate,operator,cover.out)
 

@@ -64,7 +64,9 @@ func TestRecording(t *testing.T) {
 		"version": 2, "width": columns, "height": 32, "title": "kubectl obstack",
 		"env": map[string]string{"TERM": "xterm-256color"},
 	})
-	for _, command := range []string{"status healthy -n shop", "status broken -n shop", "explain api-7d4b-missed -n shop"} {
+	for _, command := range []string{
+		"status healthy -n shop", "status broken -n shop", "explain api-7d4b-missed -n shop",
+	} {
 		r.enter(t, plane.Kubeconfig, command)
 	}
 	wantFile(t, "../../docs/kubectl.cast", r.text.String())
