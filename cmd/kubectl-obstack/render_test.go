@@ -24,15 +24,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/config/crd"
 	"obstack.dev/obstack/controllers/desired"
 	"obstack.dev/obstack/test/testenv"
 )
 
 const served = "ServiceMonitor,PrometheusRule" // what the control plane of tests serves
 
-// TestRenderIsWhatTheOperatorMakes compares every stack of the samples, rendered without a cluster,
-// with what a running operator made of it.
+// TestRenderIsWhatTheOperatorMakes compares every stack of the samples and of the golden cases,
+// rendered without a cluster, with what a running operator made of it.
 func TestRenderIsWhatTheOperatorMakes(t *testing.T) {
 	plane, api := testenv.Start(t, testenv.Options{})
 	binary, err := testenv.BuildOperator(t.Context(), t.TempDir())
@@ -54,15 +53,11 @@ func TestRenderIsWhatTheOperatorMakes(t *testing.T) {
 		if code != exitWell && errs == "" {
 			t.Errorf("render %s ends with %d and says nothing", file, code)
 		}
-		stacks, err := readObjects(nil, file, "ObservabilityStack", crd.Stacks,
-			func() *obsv1.ObservabilityStack { return &obsv1.ObservabilityStack{} })
+		stacks, err := readStacks(nil, file, namespace)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, stack := range stacks {
-			if stack.Namespace == "" {
-				stack.Namespace = namespace
-			}
 			ensureNamespace(t, api, stack.Namespace)
 			createRefs(t, api, stack)
 			testenv.Create(t, api, stack)
@@ -70,6 +65,7 @@ func TestRenderIsWhatTheOperatorMakes(t *testing.T) {
 			compare(t, api, stack, out)
 		}
 	}
+	compareGoldenCases(t, api)
 }
 
 func ensureNamespace(t *testing.T, api client.Client, name string) {
@@ -161,11 +157,12 @@ func compare(t *testing.T, api client.Client, stack *obsv1.ObservabilityStack, r
 	}
 }
 
-// nameOf an object, without what is unknown of it.
+// nameOf an object, without what is unknown of it: the variables distinguish settings.
 func nameOf(object *unstructured.Unstructured) string {
 	name := object.GetName()
 	if strings.HasPrefix(name, "obstack.") && object.GetLabels()[obsv1.LabelComponent] == "settings" {
-		name = "settings"
+		data, _, _ := unstructured.NestedMap(object.Object, "data")
+		name = "settings with " + strings.Join(slices.Sorted(maps.Keys(data)), ", ")
 	}
 	return object.GetKind() + "/" + name
 }
