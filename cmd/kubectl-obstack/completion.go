@@ -30,7 +30,7 @@ func newCompletion() *cobra.Command {
 		Use:   "completion",
 		Short: "Print the script that completes this plugin in a shell",
 		Long: `Print a script that completes kubectl obstack: commands, flags, and the names of what is in the
-cluster. The completion of kubectl itself runs it, in bash, zsh and fish, if it is an executable
+cluster. The completion of kubectl itself runs it, as tried in bash and zsh, if it is an executable
 kubectl_complete-obstack on the PATH. See kubectl completion --help for kubectl's own.`,
 		Example: `  kubectl obstack completion > ~/.local/bin/kubectl_complete-obstack
   chmod +x ~/.local/bin/kubectl_complete-obstack`,
