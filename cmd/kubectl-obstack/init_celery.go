@@ -216,17 +216,17 @@ func local(host string) bool {
 
 // noteBroker says how to add the broker of a process by hand.
 func (d *draft) noteBroker(p process, problem string) {
-	secret, key := d.stack.Name+"-broker", "url"
+	name, key := d.stack.Name+"-broker", "url"
 	says := fmt.Sprintf("%s runs Celery; its broker's URL %s. Put it into a Secret, and write below spec:",
 		p.workload, problem)
 	create := []string{
-		fmt.Sprintf(`kubectl create secret generic -n %s %s \`, d.stack.Namespace, secret), "  --from-literal=url=URL", "",
+		fmt.Sprintf(`kubectl create secret generic -n %s %s \`, d.stack.Namespace, name), "  --from-literal=url=URL", "",
 	}
 	if len(p.opaque) > 0 {
-		secret, key, create = p.opaque[0], "CELERY_BROKER_URL", nil
+		name, key, create = p.opaque[0], "CELERY_BROKER_URL", nil
 		says = fmt.Sprintf("%s runs Celery; its broker's URL may be in Secret %s, whose keys you may not read. If it is "+
-			"in CELERY_BROKER_URL there, write below spec:", p.workload, secret)
+			"in CELERY_BROKER_URL there, write below spec:", p.workload, name)
 	}
 	d.note(says, append(create, "tasks:", "  brokers:", "  - name: main",
-		fmt.Sprintf("    urlFrom: {secretKeyRef: {name: %s, key: %s}}", secret, key))...)
+		fmt.Sprintf("    urlFrom: {secretKeyRef: {name: %s, key: %s}}", name, key))...)
 }
