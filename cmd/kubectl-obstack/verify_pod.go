@@ -129,7 +129,7 @@ func (t *testEvent) send(ctx context.Context, ids []string) Check {
 		}
 	}()
 	if err := t.api.Create(ctx, pod.DeepCopy()); err != nil {
-		return t.check(metav1.ConditionUnknown, sourcePod, fmt.Sprintf("the Pod that sends a test event is refused: %v", err))
+		return t.check(metav1.ConditionUnknown, sourcePod, refusalOf(pod, err))
 	}
 	last := "the Pod that sends a test event has not started"
 	for {
@@ -154,6 +154,11 @@ func (t *testEvent) send(ctx context.Context, ids []string) Check {
 			return t.check(metav1.ConditionUnknown, sourcePod, last)
 		}
 	}
+}
+
+// refusalOf a Pod by the API server, without its name, which is another one each time.
+func refusalOf(pod *corev1.Pod, err error) string {
+	return "the Pod that sends a test event is refused: " + strings.ReplaceAll(err.Error(), ` "`+pod.Name+`"`, "")
 }
 
 // failureOf a Pod that ended.

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"regexp"
 	"strings"
 	"testing"
@@ -162,6 +163,8 @@ func TestVerifySaysWhyThePodDoesNotEnd(t *testing.T) {
 		"does not start: ErrImagePull": waitingFor(waiting("ErrImagePull")),
 		"has not ended":                waitingFor(waiting("ContainerCreating")),
 		"0/1 nodes are available":      waitingFor(unscheduled),
+		"refused: pods is forbidden": refusalOf(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "shop-verify-x2x8z"}},
+			errors.New(`pods "shop-verify-x2x8z" is forbidden: exceeded quota`)),
 		"without the stack's settings": failureOf(&corev1.Pod{}),
 		"failed: DeadlineExceeded": failureOf(&corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{obsv1.MarkInjected: "5b1f"}},
