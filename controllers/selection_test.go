@@ -11,6 +11,7 @@ import (
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -185,6 +186,13 @@ func TestSetupBelievesPrometheusOperator(t *testing.T) {
 	}
 	create(t, s.stack)
 	create(t, s.service)
+	create(t, &discoveryv1.EndpointSlice{ // or the proofs say that nothing is ready
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: ns, Name: "shop", Labels: map[string]string{discoveryv1.LabelServiceName: s.service.Name},
+		},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{"10.0.0.1"}}},
+	})
 	startManager(t, ns, func(opts *Options) { opts.Proofs.Interval = 200 * time.Millisecond })
 	s.eventuallySays(t, obsv1.MetricsReady, obsv1.ReasonAvailable, "in place")
 	child := &monitoringv1.ServiceMonitor{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "shop-api"}}
