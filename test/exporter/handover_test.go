@@ -20,6 +20,8 @@ import (
 	"github.com/prometheus/common/model"
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/redis/go-redis/v9"
+
+	"obstack.dev/obstack/test/testenv"
 )
 
 // stream publishes the events of tasks at a rate, in events/s, until it is stopped, and counts
@@ -174,6 +176,20 @@ func (p *prometheus) rollOut(old *running, broker string) *running {
 	return next
 }
 
+// settle waits until nothing more is counted: a busy broker delivers late.
+func (e *running) settle() {
+	e.t.Helper()
+	before := -1.0
+	for end := time.Now().Add(testenv.Timeout); time.Now().Before(end); time.Sleep(4 * time.Second) {
+		counted := total(e.counts("celery_exporter_events"))
+		if counted == before {
+			return
+		}
+		before = counted
+	}
+	e.t.Fatal("the exporter still counts")
+}
+
 // threeRollouts checks that the counters of all processes together are those of what was sent.
 func threeRollouts(t *testing.T, broker string, s *stream) {
 	p := &prometheus{t: t, last: map[*running]float64{}}
@@ -186,7 +202,7 @@ func threeRollouts(t *testing.T, broker string, s *stream) {
 		current = p.rollOut(current, broker)
 	}
 	sent := s.end(t)
-	time.Sleep(4 * time.Second)
+	current.settle()
 	stop()
 	sum := 0.0
 	for _, n := range p.last {
