@@ -21,9 +21,7 @@ def command(arguments: list[str]) -> list[str]:
         return [sys.executable, *arguments]
     found = shutil.which(first)
     if found is None:
-        sys.exit(
-            f"obstack: there is no command {first}: write run FILE.py, run -m MODULE or run COMMAND"
-        )
+        sys.exit(f"obstack: there is no command {first}: write run FILE.py, run -m MODULE or run COMMAND")
     return [found, *arguments[1:]]
 
 

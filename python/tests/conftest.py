@@ -76,18 +76,14 @@ class Program:
         assert status == 200, body
         return {
             name: float(value)
-            for name, value in (
-                line.rsplit(" ", 1) for line in body.splitlines() if not line.startswith("#")
-            )
+            for name, value in (line.rsplit(" ", 1) for line in body.splitlines() if not line.startswith("#"))
         }
 
     def requests(self) -> dict[tuple[str, str], float]:
         """Return the counts of requests by handler and status."""
         found = {}
         for series, value in self.series().items():
-            match = re.fullmatch(
-                r'http_requests_total\{handler="(.*)",method="GET",status="(.*)"\}', series
-            )
+            match = re.fullmatch(r'http_requests_total\{handler="(.*)",method="GET",status="(.*)"\}', series)
             if match:
                 found[match[1], match[2]] = value
         return found

@@ -117,16 +117,12 @@ def test_explicit_false_wins(run: Any) -> None:
     assert run("-c", SETTINGS.format(""), OBSTACK_CELERY="off").stdout == "False False\n"
 
 
-def test_web_worker_and_task_write_the_same_lines(
-    start: Start, tracker: Tracker, redis: str
-) -> None:
+def test_web_worker_and_task_write_the_same_lines(start: Start, tracker: Tracker, redis: str) -> None:
     """The same fields, in the same order, from logging and structlog."""
     variables = {"BROKER": redis, "SENTRY_DSN": tracker.dsn, "LOG_FORMAT": "json"}
     code = {"tasks.py": TASKS, "web.py": WEB}
     both = start(*WORKER, "--concurrency", "1", code=code, **variables)
-    web = start(
-        *("-m", "uvicorn", "web:app", "--port", "{port}"), code=code, LOG_LEVEL="INFO", **variables
-    )
+    web = start(*("-m", "uvicorn", "web:app", "--port", "{port}"), code=code, LOG_LEVEL="INFO", **variables)
     eventually("a response", lambda: web.get("/pay", {"X-Request-ID": "abc"})[0] == 200)
     # Both write into one file.
     lines = eventually(

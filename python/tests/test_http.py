@@ -9,7 +9,7 @@ import sys
 from typing import Any, Callable
 
 import pytest
-from conftest import Program, eventually
+from conftest import Program, eventually, free_port, get
 
 Start = Callable[..., Program]
 
@@ -97,20 +97,12 @@ def load(program: Program, times: int) -> None:
         pytest.param(FASTAPI, (*UVICORN, "--workers", "2"), "{n}", id="fastapi-2-workers"),
         pytest.param(STARLETTE, UVICORN, "{n}", id="starlette"),
         pytest.param(FLASK, GUNICORN, "<n>", id="flask-sync"),
-        pytest.param(
-            FLASK, (*GUNICORN, "-k", "gthread", "--threads", "4"), "<n>", id="flask-gthread"
-        ),
+        pytest.param(FLASK, (*GUNICORN, "-k", "gthread", "--threads", "4"), "<n>", id="flask-gthread"),
         pytest.param(FLASK, (*GUNICORN, "-k", "gevent"), "<n>", id="flask-gevent"),
         pytest.param(FLASK, (*GUNICORN, "-w", "3", "--max-requests", "5"), "<n>", id="recycled"),
-        pytest.param(
-            FLASK, (*GUNICORN, "-w", "3", "--max-requests", "5", "--preload"), "<n>", id="preloaded"
-        ),
-        pytest.param(
-            DJANGO.format(interface="wsgi", middleware=""), GUNICORN, "<n>", id="django-wsgi"
-        ),
-        pytest.param(
-            DJANGO.format(interface="asgi", middleware=""), UVICORN, "<n>", id="django-asgi"
-        ),
+        pytest.param(FLASK, (*GUNICORN, "-w", "3", "--max-requests", "5", "--preload"), "<n>", id="preloaded"),
+        pytest.param(DJANGO.format(interface="wsgi", middleware=""), GUNICORN, "<n>", id="django-wsgi"),
+        pytest.param(DJANGO.format(interface="asgi", middleware=""), UVICORN, "<n>", id="django-asgi"),
     ],
 )
 def test_counts_are_exact(start: Start, code: str, server: tuple[str, ...], template: str) -> None:
@@ -146,7 +138,8 @@ def test_killed_worker_leaves_its_counts(start: Start) -> None:
         if n % 5 == 0:
             os.kill(int(pid), signal.SIGKILL)
             eventually("another worker", lambda: program.info()[0][1] == 2)
-    assert program.requests() == {("/items/{n}", "2xx"): 20}
+    want = {("/items/{n}", "2xx"): 20}
+    eventually(f"the counts {want}", lambda: program.requests() == want)
 
 
 OWN = {
@@ -154,8 +147,7 @@ OWN = {
     + "from prometheus_fastapi_instrumentator import Instrumentator\n"
     + "Instrumentator().instrument(app).expose(app)\n",
     "a route": FASTAPI + "@app.get('/metrics')\ndef metrics():\n    return 1\n",
-    "a mount": FASTAPI + "import prometheus_client\n"
-    "app.mount('/metrics', prometheus_client.make_asgi_app())\n",
+    "a mount": FASTAPI + "import prometheus_client\napp.mount('/metrics', prometheus_client.make_asgi_app())\n",
 }
 
 
@@ -194,7 +186,7 @@ def test_names_are_those_of_the_instrumentator(start: Start, environment: dict[s
     want = {
         line.rsplit(" ", 1)[0]
         for line in body.splitlines()
-        if line.startswith("http_") and "_created" not in line
+        if line.startswith("http_") and "_created" not in line and "_size_bytes" not in line
     }
     assert sorted_labels(names) == sorted_labels(want)
 
@@ -209,6 +201,66 @@ def test_port_serves_get_only(start: Start) -> None:
         connection.request(method, path)
         assert connection.getresponse().status == want
         connection.close()
+
+
+def test_streams_arrive_whole(start: Start) -> None:
+    code = FLASK + (
+        "@app.route('/stream')\ndef stream():\n    return (b'x' for _ in range(3))\n"
+        "if __name__ == '__main__':\n    import os, gevent.pywsgi\n"
+        "    gevent.pywsgi.WSGIServer(('127.0.0.1', int(os.environ['PORT'])), app).serve_forever()\n"
+    )
+    port = free_port()
+    program = start("app.py", code={"app.py": code}, PORT=str(port))
+    assert eventually("a response", lambda: get(port, "/stream")) == (200, "xxx")
+    eventually("the count", lambda: program.requests() == {("/stream", "2xx"): 1})
+
+
+LIFESPAN = """
+import contextlib, logging
+import prometheus_client
+from fastapi import APIRouter, FastAPI
+
+@contextlib.asynccontextmanager
+async def lifespan(app):
+    logging.basicConfig(level="INFO", format="own %(message)s")
+    logging.info("set up")
+    app.mount("/metrics", prometheus_client.make_asgi_app())
+    yield
+
+app = FastAPI(lifespan=lifespan)
+router = APIRouter()
+
+@router.get("/{path}")
+def metrics(path: str):
+    return 1
+
+app.include_router(router, prefix="/inner")
+"""
+
+
+def test_what_an_application_sets_up_at_its_start_wins(start: Start) -> None:
+    program = start(*UVICORN, code={"app.py": LIFESPAN}, LOG_FORMAT="console", NO_COLOR="1")
+    eventually("a response", lambda: program.get("/inner/a")[0] == 200)
+    with pytest.raises(ConnectionError):
+        program.series()
+    assert program.output().count("set up") == 1
+
+
+def test_first_middleware_is_the_servers(start: Start) -> None:
+    """OpenTelemetry looks for it."""
+    code = FASTAPI + "@app.get('/outer')\ndef outer():\n"
+    code += "    return type(app.middleware_stack).__name__\n"
+    program = start(*UVICORN, code={"app.py": code})
+    assert eventually("a response", lambda: program.get("/outer"))[1] == '"ServerErrorMiddleware"'
+
+
+def test_forked_after_the_first_request(start: Start) -> None:
+    """As a master does that warms its application up."""
+    warm = "\napp.test_client().get('/items/1', buffered=True)\n"
+    program = start(*GUNICORN, "-w", "2", "--preload", code={"app.py": FLASK + warm})
+    for n in range(10):
+        eventually("a response", lambda n=n: program.get(f"/items/{n}")[0] == 200)
+    eventually("the counts", lambda: program.requests() == {("/items/<int:n>", "2xx"): 11})
 
 
 def test_port_that_is_taken_harms_nothing(start: Start, environment: dict[str, str]) -> None:

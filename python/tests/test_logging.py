@@ -72,11 +72,49 @@ def test_structlog_becomes_json(run: Run) -> None:
         "log.debug('no')\nlog.bind(order=7).warning('paid', amount=3)\n"
         "try:\n    1 / 0\nexcept ZeroDivisionError:\n    log.exception('failed')\n"
     )
-    first, second = lines(run("-c", program, LOG_FORMAT="json").stdout)
+    first, second = lines(run("-c", program, LOG_FORMAT="json", LOG_LEVEL="INFO").stdout)
     assert list(first) == ["timestamp", "level", "logger", "event", "amount", "order"]
     assert (first["level"], first["logger"]) == ("warning", "shop")
     assert "ZeroDivisionError" in second["exception"]
     assert second["level"] == "error"
+
+
+@pytest.mark.parametrize("value", ["{(1, 2): 3}", "loop", "float('nan')", "'\\udcff'", "object()"])
+def test_any_value_makes_a_line(run: Run, value: str) -> None:
+    begin = STRUCTLOG + "loop = {}\nloop['loop'] = loop\n"
+    for program in (
+        begin + f"log.debug('x', value={value})",
+        PLAIN + begin + f"logging.info('x', extra={{'value': {value}}})",
+    ):
+        (line,) = lines(run("-c", program, LOG_FORMAT="json").stdout)
+        assert line["event"] == "x"
+        assert "value" in line
+
+
+def test_own_objects_are_not_asked_for_their_text(run: Run) -> None:
+    program = PLAIN + (
+        "class Query:\n    def __str__(self):\n        raise SystemExit('asked')\n"
+        "logging.info('x', extra={'query': Query(), 'db_password': 'hunter2'})\n"
+    )
+    (line,) = lines(run("-c", program, LOG_FORMAT="json").stdout)
+    assert line["query"] == "<__main__.Query>"
+    assert line["db_password"] == "[Filtered]"
+
+
+@pytest.mark.parametrize("call", ["logging.info('%d', 'x')", "logging.info('x', extra={1: 2})"])
+def test_bad_call_ends_nothing(run: Run, call: str) -> None:
+    program = PLAIN + call + "\nimport _obstack; logging.info(_obstack.states['logging'])\n"
+    assert '"event": "auto"' in run("-c", program, LOG_FORMAT="json").stdout
+
+
+def test_handlers_that_format_themselves(run: Run) -> None:
+    program = (
+        "import logging, sys\nclass Own(logging.StreamHandler):\n    def format(self, record):\n"
+        "        return 'own ' + super().format(record)\n"
+        "logging.basicConfig(level='INFO', handlers=[Own(sys.stdout)])\nlogging.info('x')\n"
+    )
+    want = run("-c", program, OBSTACK_PYTHON="off").stdout
+    assert run("-c", program, LOG_FORMAT="json").stdout == want
 
 
 @pytest.mark.parametrize("configure", ["configure", "configure_once"])
@@ -87,15 +125,19 @@ def test_own_structlog_configuration_wins(run: Run, configure: str) -> None:
 
 
 APP = """
-import logging
+import logging, sys
 from fastapi import FastAPI
 
 app = FastAPI()
 log = logging.getLogger("shop")
+own = logging.getLogger("own")
+own.addHandler(logging.StreamHandler(sys.stdout))
+own.setLevel("INFO")
 
 @app.get("/pay")
 async def pay():
     log.info("paid", extra={"order": 7})
+    own.info("once")
 """
 
 
@@ -110,5 +152,6 @@ def test_root_without_handlers_writes_once_served(start: Callable[..., Program])
     (line,) = [line for line in program.lines() if line["logger"] == "shop"]
     assert list(line) == ["timestamp", "level", "logger", "event", "request_id", "order"]
     assert line["request_id"] == "abc"
+    assert len([line for line in program.lines() if line["logger"] == "own"]) == 1
     assert {"uvicorn.error", "uvicorn.access"} <= {line["logger"] for line in program.lines()}
     assert len(program.lines()) == len(program.output().splitlines())

@@ -30,7 +30,7 @@ def total(found: registry.Registry) -> float:
 def observe(times: int, die: bool) -> None:
     mine = registry.Registry(1)
     for _ in range(times):
-        mine.observe("/a", "GET", 200, 0.02, (1, 2))
+        mine.observe("/a", "GET", 200, 0.02)
     if die:
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -49,7 +49,7 @@ def test_merge_that_is_killed_counts_once(folder: Path, monkeypatch: pytest.Monk
     mine = registry.Registry(1)
     for n in range(3):
         left = registry.Registry(1)
-        left.observe("/a", "GET", 200, 0.02, (1, 2))
+        left.observe("/a", "GET", 200, 0.02)
         left.file.close()
         assert total(mine) == n + 1
 
@@ -65,15 +65,13 @@ def test_merge_that_is_killed_counts_once(folder: Path, monkeypatch: pytest.Monk
     assert total(mine) == 3
 
 
-def test_forked_process_has_a_file_of_its_own(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_forked_process_has_a_file_of_its_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OBSTACK_METRICS_PORT", "2")
     mine = registry.current()
-    mine.observe("/a", "GET", 200, 0.02, (1, 2))
+    mine.observe("/a", "GET", 200, 0.02)
     child = os.fork()
     if child == 0:
-        registry.current().observe("/a", "GET", 200, 0.02, (1, 2))
+        registry.current().observe("/a", "GET", 200, 0.02)
         os._exit(0)
     os.waitpid(child, 0)
     eventually("both counts", lambda: total(mine) == 2)
@@ -83,7 +81,7 @@ def test_forked_process_has_a_file_of_its_own(
 def test_series_are_bounded(folder: Path) -> None:
     mine = registry.Registry(1)
     for n in range(registry.MAX_SERIES + 100):
-        mine.observe(f"/{n}", "GET", 200, 0.02, (1, 2))
+        mine.observe(f"/{n}", "GET", 200, 0.02)
     kinds = [k for k in mine.collect() if k.startswith('["requests"')]
     assert len(kinds) == registry.MAX_SERIES + 1
     assert mine.collect()['["requests", "overflow", "OTHER", "2xx"]'] == [100.0]
@@ -94,14 +92,14 @@ def test_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("OBSTACK_RUN_DIR", str(tmp_path / "file"))
     mine = registry.Registry(1)
     for n in range(1000):
-        mine.observe(f"/{n}", "GET", 200, 0.02, (1, 2))
+        mine.observe(f"/{n}", "GET", 200, 0.02)
     assert mine.folder == ""
     assert total(mine) == 1000
 
 
 def many(mine: registry.Registry) -> None:
     for n in range(registry.MAX_SERIES):
-        mine.observe(f"/{n}", "GET", 200, 0.02, (1, 2))
+        mine.observe(f"/{n}", "GET", 200, 0.02)
 
 
 def test_full_folder_harms_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,14 +109,14 @@ def test_full_folder_harms_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch
     with monkeypatch.context() as patch:
         patch.setattr(registry.os, "posix_fallocate", full)
         mine = registry.Registry(1)
-    mine.observe("/a", "GET", 200, 0.02, (1, 2))
+    mine.observe("/a", "GET", 200, 0.02)
     assert total(mine) == 1
     mine = registry.Registry(1)
     with monkeypatch.context() as patch:
         patch.setattr(registry.os, "posix_fallocate", full)
         with pytest.raises(OSError, match="no space"):
             many(mine)
-    mine.observe("/0", "GET", 200, 0.02, (1, 2))
+    mine.observe("/0", "GET", 200, 0.02)
     assert total(mine) > 1
 
 

@@ -10,6 +10,10 @@ from typing import Any, Callable
 import pytest
 from conftest import BUNDLE, Program, Tracker, eventually
 
+sys.path.insert(0, str(BUNDLE))
+import _obstack_scrub
+import _obstack_sentry
+
 Start = Callable[..., Program]
 
 FASTAPI = """
@@ -20,6 +24,9 @@ app = FastAPI()
 @app.get("/boom/{{n}}")
 async def boom(n: int):
     password, iban = "hunter" + str(2), "DE" + "89370400440532013000"
+    headers = {{"Authorization": "Bearer " + password}}
+    login = "Login(user='a', password='" + password + "')"
+    db_password, nested = password, [dict(secret_key=password)]
     raise RuntimeError("boom")
 {after}
 """
@@ -74,9 +81,7 @@ def paths(value: Any, *secrets: str) -> list[str]:
         pytest.param((*GUNICORN, "-w", "2", "--preload"), FLASK, "boom", id="prefork"),
     ],
 )
-def test_error_arrives(
-    start: Start, tracker: Tracker, server: Any, code: str, transaction: str
-) -> None:
+def test_error_arrives(start: Start, tracker: Tracker, server: Any, code: str, transaction: str) -> None:
     program, event = first_error(
         start,
         tracker,
@@ -109,9 +114,7 @@ def test_own_init_wins(start: Start, tracker: Tracker, places: dict[str, str]) -
 
 
 def test_own_init_before_the_framework_is_imported(start: Start, tracker: Tracker) -> None:
-    program, event = first_error(
-        start, tracker, UVICORN, OWN + "\n" + FASTAPI.format(before="", after="")
-    )
+    program, event = first_error(start, tracker, UVICORN, OWN + "\n" + FASTAPI.format(before="", after=""))
     assert event["release"] == "own@2"
     assert program.info()[0][0]["sentry"] == "own"
 
@@ -147,6 +150,34 @@ def test_old_sdks(start: Start, tracker: Tracker, init: str, sdk: str) -> None:
         assert paths(event, "hunter2") == []
 
 
+def test_texts_are_scrubbed_and_source_is_not() -> None:
+    event = {
+        "message": "password='hunter2' and more",
+        "logentry": {"message": "token=%s", "params": ["hunter2"], "formatted": "token=hunter2"},
+        "extra": {"text": "{'password': 'hunter2', 'b': 1}", "head": "Authorization: Bearer hunter2"},
+        "breadcrumbs": {"values": [{"data": {"x-api-key": "hunter2"}}]},
+        "exception": {"context_line": "f(password=pw, b=1)", "type": "Monkey: business"},
+    }
+    scrubbed = _obstack_scrub.scrub(event)
+    assert paths(scrubbed, "hunter2") == []
+    assert scrubbed["exception"] == {"context_line": "f(password=pw, b=1)", "type": "Monkey: business"}
+    assert scrubbed["message"].endswith(" and more")
+
+
+@pytest.mark.parametrize(
+    ("line", "tool"),
+    [
+        ("celery -A shop inspect ping", True),
+        ("celery -A events worker -Q report", False),
+        ("/srv/shop/pytest", True),
+        ("/srv/gevent-demo/manage.py runserver", False),
+    ],
+)
+def test_tools_are_known_by_their_command(line: str, tool: bool) -> None:
+    assert _obstack_sentry._is_tool(line.split()) is tool
+    assert _obstack_sentry._pool(line.split()) == ""
+
+
 def test_missing_sdk_is_said(start: Start, tracker: Tracker, tmp_path: Any) -> None:
     code = "import sys\nsys.modules['sentry_sdk'] = None\nimport importlib.util as u\n"
     code += "find = u.find_spec\n"
@@ -169,15 +200,11 @@ def test_traces(start: Start, tracker: Tracker) -> None:
         SENTRY_TRACES_SAMPLE_RATE="1.0",
         OBSTACK_SCRUB_HEADERS="x-internal-token",
     )
-    trace = eventually(
-        "a transaction", lambda: [e for e in tracker.events if e.get("type") == "transaction"]
-    )
+    trace = eventually("a transaction", lambda: [e for e in tracker.events if e.get("type") == "transaction"])
     assert paths(trace, "hunter2") == []
 
 
-@pytest.mark.parametrize(
-    "dsn", ["nonsense", "http://key@127.0.0.1:1/1"], ids=["malformed", "unreachable"]
-)
+@pytest.mark.parametrize("dsn", ["nonsense", "http://key@127.0.0.1:1/1"], ids=["malformed", "unreachable"])
 def test_application_outlives_its_tracker(start: Start, dsn: str) -> None:
     code = FASTAPI.format(before="", after="")
     program = start(*UVICORN, code={"app.py": code}, SENTRY_DSN=dsn)

@@ -22,7 +22,13 @@ def test_start_imports_nothing_heavy(run: Run) -> None:
     program = "import sys; print(*sorted(sys.modules))"
     with_bundle = set(run("-c", program).stdout.split())
     without = set(run("-c", program, OBSTACK_PYTHON="off", PYTHONPATH="").stdout.split())
-    assert with_bundle - without <= {"_obstack", "sitecustomize", "usercustomize", "__future__"}
+    assert with_bundle - without <= {
+        "_obstack",
+        "_obstack_next",
+        "sitecustomize",
+        "usercustomize",
+        "__future__",
+    }
 
 
 def test_next_sitecustomize_is_imported(run: Run, tmp_path: Path) -> None:
@@ -96,7 +102,28 @@ def test_broken_bundle_starts_the_application(run: Run, tmp_path: Path) -> None:
     for file in BUNDLE.glob("*.py"):
         (broken / file.name).write_text(file.read_text())
     (broken / "_obstack.py").write_text("this is no Python")
-    assert run("-c", "print('well')", PYTHONPATH=str(broken)).stdout == "well\n"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "sitecustomize.py").write_text("print('the other one')\n")
+    path = f"{broken}:{tmp_path / 'other'}"
+    assert run("-c", "print('well')", PYTHONPATH=path).stdout == "the other one\nwell\n"
+
+
+def test_loader_may_be_copied_and_used_twice(run: Run) -> None:
+    program = (
+        "import copy, importlib.util as u, sys\n"
+        "spec = u.find_spec('logging')\ncopy.copy(spec.loader)\n"
+        "spec.loader.exec_module(u.module_from_spec(spec))\n"
+        "import logging, _obstack\nassert _obstack.states['logging'] == 'auto'\n"
+    )
+    run("-c", program, LOG_FORMAT="json")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python knows the variable since 3.11")
+def test_safe_path_stays_safe(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "beside.py").write_text("")
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "run.py").write_text("import beside")
+    assert run("scripts/run.py", check=False, PYTHONSAFEPATH="1").returncode == 1
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
@@ -123,9 +150,7 @@ def test_loader_of_a_module_is_its_own(run: Run) -> None:
 
 
 def test_run_outside_kubernetes(tmp_path: Path) -> None:
-    (tmp_path / "app.py").write_text(
-        "import logging\nlogging.basicConfig(level='INFO')\nlogging.info('hello')\n"
-    )
+    (tmp_path / "app.py").write_text("import logging\nlogging.basicConfig(level='INFO')\nlogging.info('hello')\n")
     result = subprocess.run(
         [sys.executable, "-m", "obstack", "run", str(tmp_path / "app.py")],
         env={"LOG_FORMAT": "json", "PYTHONPATH": str(BUNDLE.parent.parent)},

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, Callable
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-
 # What Kubernetes leaves of a variable that the container does not have.
 PLACEHOLDER = "$(PYTHONPATH)"
 # Folders that are searched last, for this process and those that it starts.
@@ -29,46 +27,22 @@ states: dict[str, str] = {}
 
 # Each part: its name, its module, and the libraries after whose import it is called. The switch is
 # OBSTACK_ and the name.
-PARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("logging", "_obstack_logging", ("logging", "structlog")),
+PARTS = (
+    ("logging", "_obstack_logging", "logging structlog"),
     (
         "sentry",
         "_obstack_sentry",
-        (
-            "sentry_sdk",
-            "starlette.applications",
-            "fastapi",
-            "flask",
-            "django.core.handlers.base",
-            # Not celery itself, which is imported before gevent changes the standard library.
-            "celery.app.base",
-            "celery.apps.worker",
-            "celery.concurrency.base",
-            "aiohttp.web",
-            "sanic",
-            "litestar",
-            "quart",
-            "tornado.web",
-            "rq",
-            "arq",
-            "dramatiq",
-            "huey",
-            "bottle",
-            "falcon",
-        ),
+        # Not celery itself, which is imported before gevent changes the standard library.
+        "sentry_sdk starlette.applications fastapi flask django.core.handlers.base celery.app.base"
+        " celery.apps.worker celery.concurrency.base aiohttp.web sanic litestar quart tornado.web"
+        " rq arq dramatiq huey bottle falcon",
     ),
     (
         "metrics",
         "_obstack_http",
-        (
-            "starlette.applications",
-            "fastapi.applications",
-            "flask.app",
-            "django.core.handlers.wsgi",
-            "django.core.handlers.asgi",
-        ),
+        "starlette.applications fastapi.applications flask.app django.core.handlers.wsgi django.core.handlers.asgi",
     ),
-    ("celery", "_obstack_celery", ("celery.app.defaults", "celery.apps.worker")),
+    ("celery", "_obstack_celery", "celery.app.defaults celery.apps.worker"),
 )
 
 
@@ -87,7 +61,7 @@ def start() -> None:
     guarded("path", _restore_path)
     for part, module, libraries in PARTS:
         if is_on("OBSTACK_" + part.upper()) and _is_wanted(part):
-            for library in libraries:
+            for library in libraries.split():
                 _after_import(library, part, module)
         else:
             states[part] = "off"
@@ -108,6 +82,7 @@ def debug(text: str) -> None:
 
 
 _spent = 0.0
+_nested = False
 
 
 def guarded(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -115,27 +90,38 @@ def guarded(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
 
     What takes more than OBSTACK_PYTHON_BUDGET_MS milliseconds (2000 if absent) in all is given up.
     """
-    global _spent
+    global _spent, _nested
+    part = name.partition(":")[0]
     if _spent > _budget():
-        states[name.partition(":")[0]] = "error"
+        states[part] = "error"
         return None
+    outermost, _nested = not _nested, True
     began = time.perf_counter()
     try:
-        return attempt(name, function, *arguments)
+        return _call(name, function, arguments)
+    except Exception as error:
+        states[part] = "error"
+        debug(f"{name}: {type(error).__name__}: {error}")
+        return None
     finally:
-        _spent += time.perf_counter() - began
+        if outermost:
+            _nested = False
+            _spent += time.perf_counter() - began
 
 
 def attempt(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function of ours while the application works. None stands for a failure."""
     try:
-        if _FAULT is not None and _FAULT in (name, name.partition(":")[0], "all"):
-            raise RuntimeError("a fault that a test asks for")
-        return function(*arguments)
+        return _call(name, function, arguments)
     except Exception as error:
-        states[name.partition(":")[0]] = "error"
         debug(f"{name}: {type(error).__name__}: {error}")
         return None
+
+
+def _call(name: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    if _FAULT is not None and _FAULT in (name, name.partition(":")[0], "all"):
+        raise RuntimeError("a fault that a test asks for")
+    return function(*arguments)
 
 
 _FAULT = os.environ.get("OBSTACK_PYTHON_FAULT")
@@ -156,7 +142,7 @@ def _restore_path() -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join(e for e in given if e != PLACEHOLDER)
         here = os.getcwd()
         os.environ[SEARCH] = os.pathsep.join([here, os.path.join(here, "src")])
-    if not os.environ.get(SEARCH):
+    if not os.environ.get(SEARCH) or getattr(sys.flags, "safe_path", False):
         return
     for folder in os.environ[SEARCH].split(os.pathsep):
         if folder not in sys.path and os.path.isdir(folder):
@@ -166,7 +152,7 @@ def _restore_path() -> None:
 
 
 def _explain_missing_module(kind: Any, error: Any, traceback: Any) -> None:
-    if isinstance(error, ModuleNotFoundError):
+    if isinstance(error, ModuleNotFoundError) and sys.stderr is not None:
         print(
             "obstack: if the image sets PYTHONPATH, repeat it in the annotation"
             " obstack.dev/python-path of the Pod's template",
@@ -175,41 +161,20 @@ def _explain_missing_module(kind: Any, error: Any, traceback: Any) -> None:
     sys.__excepthook__(kind, error, traceback)
 
 
-def import_next(name: str, ours: ModuleType) -> None:
-    """Import the module of the name that stands behind ours, and put it in the place of ours.
-
-    Its exceptions pass: Python reports them and goes on, as it would without us.
-    """
-    # These are loaded in every interpreter; importlib's own modules would take time.
-    frozen = sys.modules["_frozen_importlib"]
-    finder = sys.modules["_frozen_importlib_external"].PathFinder
-    path = [entry for entry in sys.path if os.path.abspath(entry or os.getcwd()) != HERE]
-    spec = finder.find_spec(name, path)
-    if spec is None or spec.loader is None:
-        return
-    module = frozen.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        sys.modules[name] = ours
-        raise
-
-
 # The parts, and their modules, to call after the import of a library.
 _waiting: dict[str, list[tuple[str, str]]] = {}
 
 
 def _after_import(library: str, part: str, module: str) -> None:
     if library in sys.modules:
-        _call(part, module, library)
+        _set_up(part, module, library)
         return
     _waiting.setdefault(library, []).append((part, module))
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
 
 
-def _call(part: str, module: str, library: str) -> None:
+def _set_up(part: str, module: str, library: str) -> None:
     """Call the function imported(LIBRARY, ITS MODULE) of a part's module."""
 
     def imported() -> None:
@@ -219,9 +184,11 @@ def _call(part: str, module: str, library: str) -> None:
     guarded(part + ":" + library, imported)
 
 
-def _imported(library: str) -> None:
-    for part, module in _waiting.pop(library, ()):
-        _call(part, module, library)
+def _imported(library: str, module: ModuleType) -> None:
+    if sys.modules.get(library) is not module:
+        return  # a copy that somebody makes for himself
+    for part, ours in _waiting.pop(library, ()):
+        _set_up(part, ours, library)
 
 
 class _Finder:
@@ -263,6 +230,8 @@ class _Loader:
         self.loader = loader
 
     def __getattr__(self, name: str) -> Any:
+        if name == "loader" or name.startswith("__"):
+            raise AttributeError(name)
         return getattr(self.loader, name)
 
     def create_module(self, spec: Any) -> Any:
@@ -275,7 +244,7 @@ class _Loader:
             module.__spec__.loader = self.loader
         module.__loader__ = self.loader
         self.loader.exec_module(module)
-        _imported(module.__name__)
+        _imported(module.__name__, module)
 
 
 _finder = _Finder()

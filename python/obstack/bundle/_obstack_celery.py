@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 
 def imported(library: str, module: Any) -> None:
-    """Set up what was imported."""
     if library == "celery.app.defaults":
         # Defaults: what the application or the command line sets wins.
         module.DEFAULTS["worker_send_task_events"] = True

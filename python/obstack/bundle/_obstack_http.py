@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 import time
 from contextvars import ContextVar
+from typing import Any, Callable
+from weakref import WeakKeyDictionary
 
 import _obstack
 import _obstack_logging
 import _obstack_registry
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, Callable
 
 METHODS = frozenset("GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH".split())
 # Libraries with which an application counts by itself, by the module of their middleware.
@@ -34,7 +33,6 @@ _obstack_logging.request_id = _request_id
 
 
 def imported(library: str, module: Any) -> None:
-    """Set up what was imported."""
     if library == "starlette.applications":
         _wrap_stack(module.Starlette)
     elif library == "fastapi.applications":
@@ -47,18 +45,28 @@ def imported(library: str, module: Any) -> None:
         _wrap_django_asgi(module.ASGIHandler)
 
 
-def _begin(own: bool) -> Any:
-    """Begin to serve: return the registry, None if the application counts by itself."""
-    _obstack.attempt("logging", _obstack_logging.ensure_root)
-    if own:
-        _obstack.states["metrics"] = "app"
-        return None
-    _obstack.states["metrics"] = "port"
-    return _obstack_registry.serve()
-
-
 def _method(method: str) -> str:
     return method if method in METHODS else "OTHER"
+
+
+class _Application:
+    """What is known of an application: whether it counts by itself, asked once it is served."""
+
+    def __init__(self, counts_itself: Callable[[], bool]) -> None:
+        self.counts_itself = counts_itself
+        self.own: bool | None = None
+
+    def registry(self) -> Any:
+        """Return the registry of this process, None if the application counts by itself."""
+        if self.own is None:
+            self.own = False
+            _obstack.attempt("logging", _obstack_logging.ensure_root)
+            _obstack.guarded("metrics:begin", self._ask)
+        return None if self.own else _obstack.attempt("metrics", _obstack_registry.serve)
+
+    def _ask(self) -> None:
+        self.own = self.counts_itself()
+        _obstack.states["metrics"] = "app" if self.own else "port"
 
 
 # Starlette and FastAPI
@@ -72,11 +80,12 @@ def _wrap_stack(kind: Any) -> None:
     @functools.wraps(original)
     def build_middleware_stack(app: Any) -> Any:
         stack = original(app)
-        # It is built when the application is first called, after all forks.
-        registry = _obstack.attempt("metrics:begin", lambda: _begin(_counts_itself(app)))
-        if registry is None:
+        known = _Application(lambda: _counts_itself(app))
+        # Others look for this one on the outside. What it makes of an error is a 500.
+        if type(stack).__name__ == "ServerErrorMiddleware":
+            stack.app = _Middleware(stack.app, app, known)
             return stack
-        return _Middleware(stack, app, registry)
+        return _Middleware(stack, app, known)
 
     kind.build_middleware_stack = build_middleware_stack
 
@@ -85,7 +94,10 @@ def _counts_itself(app: Any) -> bool:
     for middleware in app.user_middleware:
         if getattr(middleware, "cls", None) and _is_of(middleware.cls, _OWN):
             return True
-    return any(getattr(route, "path", "") == "/metrics" for route in app.routes)
+    scope = {"type": "http", "method": "GET", "path": "/metrics", "root_path": "", "headers": []}
+    taken = _obstack.attempt("metrics", _match, app.routes, scope, 0) or ""
+    paths = [taken, *(getattr(route, "path", "") for route in app.routes)]
+    return any(path == "/metrics" or path.startswith("/metrics/") for path in paths)
 
 
 def _is_of(kind: Any, modules: tuple[str, ...]) -> bool:
@@ -93,22 +105,35 @@ def _is_of(kind: Any, modules: tuple[str, ...]) -> bool:
 
 
 class _Middleware:
-    """Stands before all middleware of the application, and sees what leaves it."""
+    """Stands before the middleware of the application, and sees what leaves it."""
 
-    def __init__(self, stack: Any, app: Any, registry: Any) -> None:
+    def __init__(self, stack: Any, app: Any, known: _Application) -> None:
         self.stack = stack
         self.app = app
-        self.registry = registry
+        self.known = known
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http" or _SEEN in scope:
+        if scope["type"] == "lifespan":
+            send = self._begin_after_start(send)
+        registry = self.known.registry() if scope["type"] == "http" else None
+        if registry is None or _SEEN in scope:
             await self.stack(scope, receive, send)
             return
-        request = _Request(self, scope, send)
+        request = _Request(self, registry, scope, send)
         try:
             await self.stack(scope, receive, request.send)
         finally:
             request.end()
+
+    def _begin_after_start(self, send: Any) -> Any:
+        """Serve the port once the application has set itself up, which may be without us."""
+
+        async def watch(message: Any) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                _obstack.attempt("metrics", self.known.registry)
+            await send(message)
+
+        return watch
 
     def route(self, request: _Request) -> str:
         """Return the template of the request's route, none if it took none."""
@@ -118,25 +143,25 @@ class _Middleware:
 class _Request:
     """A request that is being counted."""
 
-    __slots__ = ("began", "passed", "path", "root", "scope", "size", "status", "to")
+    __slots__ = ("began", "passed", "path", "registry", "root", "scope", "status", "to")
 
-    def __init__(self, middleware: _Middleware, scope: Any, to: Any) -> None:
+    def __init__(self, middleware: _Middleware, registry: Any, scope: Any, to: Any) -> None:
         self.began = time.perf_counter()
         scope[_SEEN] = True
         self.passed: _Middleware | None = middleware
+        self.registry = registry
         self.scope = scope
         self.to = to
         # What is mounted changes them.
         self.root, self.path = scope.get("root_path", ""), scope.get("path", "")
         # Without a response the server says 500.
-        self.status, self.size = 500, 0
+        self.status = 500
         if _obstack.states.get("logging") == "auto":
             _obstack.attempt("logging", _note_request, scope["headers"])
 
     async def send(self, message: Any) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            self.size = _content_length(message.get("headers", ()))
         elif message["type"] == "http.response.body" and not message.get("more_body"):
             self.end()  # before whoever asked knows, or a kill would lose it
         await self.to(message)
@@ -150,24 +175,22 @@ class _Request:
     def _count(self, middleware: _Middleware) -> None:
         took = time.perf_counter() - self.began
         method = self.scope["method"]
-        middleware.registry.observe(
+        self.registry.observe(
             middleware.route(self),
-            method if method in METHODS else "OTHER",
+            _method(method),
             self.status,
             took,
-            (_content_length(self.scope["headers"]), self.size),
         )
 
 
 def _note_request(headers: Any) -> None:
-    _request_id.set(next((v.decode("latin-1") for n, v in headers if n == b"x-request-id"), None))
+    found = next((v.decode("latin-1") for n, v in headers if n == b"x-request-id"), None)
+    _request_id.set(_clean(found))
 
 
-def _content_length(headers: Any) -> int:
-    for name, value in headers:
-        if name == b"content-length":
-            return int(value) if value.isdigit() else 0
-    return 0
+def _clean(request_id: str | None) -> str | None:
+    """Return an id without what could harm a terminal or a log."""
+    return re.sub(r"[^\w.:/+=-]", "", request_id)[:128] if request_id else None
 
 
 def _template(app: Any, scope: Any, root: str, path: str) -> str:
@@ -181,18 +204,21 @@ def _template(app: Any, scope: Any, root: str, path: str) -> str:
 
 def _match(routes: Any, scope: Any, depth: int) -> str | None:
     """Return the template of the first route that matches, also in what is mounted."""
+    partly = None
     for route in routes:
         result, child = route.matches(scope)
+        path = str(getattr(route, "path_format", None) or getattr(route, "path", ""))
+        if result.value == 1 and partly is None:  # starlette.routing.Match.PARTIAL: the method
+            partly = path
         if result.value != 2:  # starlette.routing.Match.FULL
             continue
-        path = str(getattr(route, "path_format", None) or getattr(route, "path", ""))
         inner = getattr(route, "routes", None)
         if not inner or depth > 8:
             return path
         rest = _match(inner, {**scope, **child}, depth + 1)
         # A Mount's own template ends with the rest of the path.
         return getattr(route, "path", "") + rest if rest else None
-    return None
+    return partly
 
 
 # Flask
@@ -203,7 +229,7 @@ def _wrap_flask(kind: Any) -> None:
 
     @functools.wraps(original)
     def wsgi_app(app: Any, environ: Any, start_response: Any) -> Any:
-        registry = _obstack.attempt("metrics:begin", _flask_registry, app)
+        registry = _known(app, lambda: _flask_counts(app)).registry()
         if registry is None or _SEEN in environ:
             return original(app, environ, start_response)
         return _call_wsgi(functools.partial(original, app), environ, start_response, registry)
@@ -219,24 +245,20 @@ def _wrap_flask(kind: Any) -> None:
     kind.full_dispatch_request = full_dispatch_request
 
 
-_registries: dict[int, Any] = {}
+_applications: WeakKeyDictionary[Any, _Application] = WeakKeyDictionary()
 
 
-def _once(app: Any, own: Callable[[], bool]) -> Any:
-    """Return the registry of an application that has no moment of its start."""
-    registry = _obstack_registry.current()
-    key = id(app)
-    if _registries.get(key, (None,))[0] is not registry:
-        _registries[key] = (registry, _begin(own()))
-    return _registries[key][1]
+def _known(app: Any, counts_itself: Callable[[], bool]) -> _Application:
+    known = _applications.get(app)
+    if known is None:
+        known = _applications[app] = _Application(counts_itself)
+    return known
 
 
-def _flask_registry(app: Any) -> Any:
-    def own() -> bool:
-        rules = any(rule.rule == "/metrics" for rule in app.url_map.iter_rules())
-        return rules or any(name in sys.modules for name in _OWN_FLASK)
-
-    return _once(app, own)
+def _flask_counts(app: Any) -> bool:
+    if any(name in sys.modules for name in _OWN_FLASK):
+        return True
+    return any(rule.rule == "/metrics" for rule in app.url_map.iter_rules())
 
 
 def _note_rule() -> None:
@@ -250,35 +272,28 @@ def _call_wsgi(app: Any, environ: Any, start_response: Any, registry: Any) -> An
     """Call a WSGI application, and count when its response is written."""
     environ[_SEEN] = "none"
     began = time.perf_counter()
-    seen = [500, 0]
-    _request_id.set(environ.get("HTTP_X_REQUEST_ID"))
+    seen = ["500"]
+    _request_id.set(_clean(environ.get("HTTP_X_REQUEST_ID")))
 
     def watch(status: str, headers: Any, *rest: Any) -> Any:
-        _obstack.attempt("metrics", note, status, headers)
+        seen[0] = status
         return start_response(status, headers, *rest)
 
-    def note(status: str, headers: Any) -> None:
-        seen[0] = int(status.split(" ", 1)[0])
-        seen[1] = next(
-            (int(v) for n, v in headers if n.lower() == "content-length" and v.isdigit()), 0
-        )
-
     def count() -> None:
-        length = environ.get("CONTENT_LENGTH") or "0"
-        registry.observe(
-            environ[_SEEN],
-            _method(environ.get("REQUEST_METHOD", "")),
-            seen[0],
-            time.perf_counter() - began,
-            (int(length) if length.isdigit() else 0, seen[1]),
-        )
+        method = _method(environ.get("REQUEST_METHOD", ""))
+        registry.observe(environ[_SEEN], method, int(seen[0][:3]), time.perf_counter() - began)
 
     try:
         response = app(environ, watch)
     except BaseException:
         _obstack.attempt("metrics", count)
         raise
-    return _Response(response, functools.partial(_obstack.attempt, "metrics", count))
+    wrapper = environ.get("wsgi.file_wrapper")
+    if isinstance(wrapper, type) and isinstance(response, wrapper):
+        _obstack.attempt("metrics", count)  # the server sends the file by itself
+        return response
+    kind = _Sized if hasattr(response, "__len__") else _Response
+    return kind(response, functools.partial(_obstack.attempt, "metrics", count))
 
 
 class _Response:
@@ -291,9 +306,6 @@ class _Response:
     def __iter__(self) -> Any:
         return iter(self.response)
 
-    def __len__(self) -> int:
-        return len(self.response)
-
     def __getattr__(self, name: str) -> Any:
         return getattr(self.response, name)
 
@@ -305,18 +317,23 @@ class _Response:
         finally:
             closed, self.closed = self.closed, lambda: None
             closed()
+            _request_id.set(None)
+
+
+class _Sized(_Response):
+    """A response of which the server may know the length before it is sent."""
+
+    def __len__(self) -> int:
+        return len(self.response)
 
 
 # Django
 
 
-def _django_registry(handler: Any) -> Any:
-    def own() -> bool:
-        from django.conf import settings
+def _django_counts() -> bool:
+    from django.conf import settings
 
-        return any(name.partition(".")[0] in _OWN_DJANGO for name in settings.MIDDLEWARE)
-
-    return _once(handler, own)
+    return any(name.partition(".")[0] in _OWN_DJANGO for name in settings.MIDDLEWARE)
 
 
 def _wrap_resolve(kind: Any) -> None:
@@ -344,7 +361,7 @@ def _wrap_django_wsgi(kind: Any) -> None:
 
     @functools.wraps(original)
     def call(handler: Any, environ: Any, start_response: Any) -> Any:
-        registry = _obstack.attempt("metrics:begin", _django_registry, handler)
+        registry = _known(handler, _django_counts).registry()
         if registry is None:
             return original(handler, environ, start_response)
         return _call_wsgi(functools.partial(original, handler), environ, start_response, registry)
@@ -360,11 +377,8 @@ def _wrap_django_asgi(kind: Any) -> None:
 
     @functools.wraps(original)
     async def call(handler: Any, scope: Any, receive: Any, send: Any) -> None:
-        registry = _obstack.attempt("metrics:begin", _django_registry, handler)
-        if registry is None or scope["type"] != "http":
-            await original(handler, scope, receive, send)
-            return
-        await _Django(functools.partial(original, handler), registry)(scope, receive, send)
+        middleware = _Django(functools.partial(original, handler), _known(handler, _django_counts))
+        await middleware(scope, receive, send)
 
     kind.__call__ = call
 
@@ -372,8 +386,8 @@ def _wrap_django_asgi(kind: Any) -> None:
 class _Django(_Middleware):
     """The same for Django, whose routes are noted when they are resolved."""
 
-    def __init__(self, stack: Any, registry: Any) -> None:
-        super().__init__(stack, None, registry)
+    def __init__(self, stack: Any, known: _Application) -> None:
+        super().__init__(stack, None, known)
 
     def route(self, request: _Request) -> str:
         return request.scope[_SEEN] if isinstance(request.scope[_SEEN], str) else "none"

@@ -6,17 +6,16 @@ What an application formats itself stays as it is: only plain formatters are rep
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
 import time
 import traceback
+from typing import Any
 
 import _obstack
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+import _obstack_scrub
 
 # Formatters that say nothing of what the application wants.
 _PLAIN = frozenset(
@@ -40,12 +39,14 @@ _STANDARD = frozenset(
 )
 _COLOURS = {"debug": "36", "info": "32", "warning": "33", "error": "31", "critical": "41"}
 
+# Modules whose objects are values.
+_CHEAP = frozenset(("datetime", "uuid", "decimal", "pathlib", "ipaddress", "fractions"))
+
 # The id of the HTTP request at hand, set by the part of HTTP.
 request_id: Any = None
 
 
 def imported(library: str, module: Any) -> None:
-    """Set up what was imported."""
     if library == "logging":
         _set_up_logging(module)
     else:
@@ -58,15 +59,37 @@ def _format() -> str:
 
 def _line(fields: dict[str, Any]) -> str:
     if _format() == "json":
-        return json.dumps(fields, default=str, ensure_ascii=False)
+        return _json(fields)
     fields = dict(fields)
     exception = fields.pop("exception", None)
     clock = fields.pop("timestamp")[11:23]
     level, logger, event = fields.pop("level"), fields.pop("logger"), fields.pop("event")
-    rest = "".join(f" {_dim(name + '=')}{value}" for name, value in fields.items())
+    rest = "".join(f" {_dim(str(name) + '=')}{_opaque(v)}" for name, v in fields.items())
     shown = _colour(_COLOURS.get(level, "0"), f"{level:8}")
     line = f"{_dim(clock)} {shown} {_dim(logger)} {event}{rest}"
     return line + ("\n" + exception if exception else "")
+
+
+def _json(fields: dict[str, Any]) -> str:
+    try:
+        text = json.dumps(fields, default=_opaque, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):  # such as a key that is a tuple, or NaN
+        text = json.dumps({str(n): _opaque(v) for n, v in fields.items()}, ensure_ascii=False)
+    # A part of a character that no stream can write.
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _opaque(value: Any) -> Any:
+    """Return a value as text. An object of the application's is not asked, which may cost a lot."""
+    kind = type(value)
+    if value is None or kind in (str, int, bool):
+        return value
+    if kind in (float, dict, list, tuple, set) or kind.__module__ in _CHEAP:
+        try:
+            return str(value)
+        except Exception:
+            pass
+    return f"<{kind.__module__}.{kind.__qualname__}>"
 
 
 def _colour(code: str, text: str) -> str:
@@ -101,10 +124,7 @@ def _trace_id() -> str | None:
     if sdk is None:
         return None
     try:
-        if hasattr(sdk, "get_current_span"):
-            span = sdk.get_current_span()
-        else:
-            span = sdk.Hub.current.scope.span
+        span = sdk.get_current_span() if hasattr(sdk, "get_current_span") else sdk.Hub.current.scope.span
         return span.trace_id if span is not None else None
     except Exception:  # a version that keeps it elsewhere
         return None
@@ -126,7 +146,7 @@ def _set_up_logging(logging: Any) -> None:
     original = logging.StreamHandler.format
 
     def format(handler: Any, record: Any) -> str:
-        if _obstack.attempt("logging", _is_ours, handler):
+        if type(handler).format is format and _obstack.attempt("logging", _is_ours, handler):
             line = _obstack.attempt("logging", _record, record)
             if line is not None:
                 return line  # type: ignore[no-any-return]
@@ -138,7 +158,9 @@ def _set_up_logging(logging: Any) -> None:
 
 def _is_ours(handler: Any) -> bool:
     stream = handler.stream
-    if stream not in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+    # Flask's handler writes to what its server takes for stderr.
+    standard = stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    if not standard and type(stream).__module__ != "werkzeug.local":
         return False
     formatter = handler.formatter
     if formatter is None:
@@ -148,16 +170,20 @@ def _is_ours(handler: Any) -> bool:
         return False
     # A template of the application's may be JSON already.
     template = getattr(formatter, "_fmt", None)
-    return not (isinstance(template, str) and template.lstrip().startswith("{"))
+    own = isinstance(template, str) and template.lstrip().startswith(("{", '["'))
+    return not own and "format" not in vars(formatter)
 
 
 def _record(record: Any) -> str:
     fields = _base(record.created, record.levelname, record.name, record.getMessage().rstrip())
-    fields.update(
-        (name, value)
-        for name, value in sorted(record.__dict__.items())
-        if name not in _STANDARD and name not in fields and not name.startswith("_")
-    )
+    hidden = "data" if record.name.startswith("celery.") else ""  # it has the tasks' arguments
+    more = {
+        name: value
+        for name, value in sorted(record.__dict__.items(), key=lambda item: str(item[0]))
+        if name not in _STANDARD and name not in fields and not str(name).startswith("_")
+    }
+    more.pop(hidden, None)
+    fields.update(_obstack_scrub.fields(more))
     if record.exc_info and record.exc_info[0] is not None:
         fields["exception"] = "".join(traceback.format_exception(*record.exc_info)).rstrip()
     elif record.exc_text:
@@ -178,16 +204,30 @@ def ensure_root() -> None:
         return
     root = logging.getLogger()
     if not root.handlers:
-        root.addHandler(logging.StreamHandler(sys.stdout))
+        handler = logging.StreamHandler(sys.stdout)
+        handler.addFilter(_is_of_nobody)
+        root.addHandler(handler)
     level = os.environ.get("LOG_LEVEL", "").upper()
     if root.level == logging.WARNING and isinstance(logging.getLevelName(level), int):
         root.setLevel(level)
 
 
+def _is_of_nobody(record: Any) -> bool:
+    """Report whether no other handler has written a record that gets to the root's."""
+    logger = sys.modules["logging"].getLogger(record.name)
+    while logger is not None and logger.parent is not None:
+        if logger.handlers:
+            return False
+        logger = logger.parent
+    return True
+
+
+_LEVELS = {"DEBUG": 10, "INFO": 20, "WARN": 30, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
+
+
 def _set_up_structlog(structlog: Any) -> None:
     """Configure structlog, in a way that the application's own configuration replaces."""
-    level = os.environ.get("LOG_LEVEL", "INFO").upper()
-    number = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}.get(level, 20)
+    number = _LEVELS.get(os.environ.get("LOG_LEVEL", "").upper(), 0)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -202,6 +242,17 @@ def _set_up_structlog(structlog: Any) -> None:
     # So that is_configured() is still False for the application.
     structlog._config._CONFIG.is_configured = False
     _obstack.states["structlog"] = "auto"
+    original = structlog.configure
+
+    @functools.wraps(original)
+    def configure(*arguments: Any, **options: Any) -> None:
+        # What the application leaves out is structlog's default, not ours.
+        if _obstack.states["structlog"] == "auto":
+            _obstack.states["structlog"] = "own"
+            structlog.reset_defaults()
+        original(*arguments, **options)
+
+    structlog.configure = structlog._config.configure = configure
 
 
 def _logger_factory(structlog: Any) -> Any:
@@ -216,9 +267,10 @@ def _logger_factory(structlog: Any) -> Any:
 def _render(logger: Any, method: str, event: dict[str, Any]) -> str:
     level = {"warn": "warning", "exception": "error", "fatal": "critical"}.get(method, method)
     name = event.pop("logger", None) or getattr(logger, "obstack_name", "structlog")
-    fields = _base(time.time(), level, name, str(event.pop("event", "")))
+    fields = _base(time.time(), level, str(name), str(event.pop("event", "")))
     exception = event.pop("exception", None)
-    fields.update((n, v) for n, v in sorted(event.items()) if n not in fields)
+    for key in sorted(event, key=str):
+        fields.setdefault(str(key), event[key])
     if exception:
         fields["exception"] = exception
     return _line(fields)

@@ -20,37 +20,12 @@ import tempfile
 import threading
 import time
 from bisect import bisect_left
+from typing import Any, Iterator
 
 import _obstack
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, Iterator
-
 # The boundaries of prometheus-fastapi-instrumentator, in seconds.
-HIGHR = (
-    0.01,
-    0.025,
-    0.05,
-    0.075,
-    0.1,
-    0.25,
-    0.5,
-    0.75,
-    1,
-    1.5,
-    2,
-    2.5,
-    3,
-    3.5,
-    4,
-    4.5,
-    5,
-    7.5,
-    10,
-    30,
-    60,
-)
+HIGHR = (0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 7.5, 10, 30, 60)
 COARSE = (0.1, 0.5, 1)
 # Handlers, methods and groups of statuses that a process counts apart.
 MAX_SERIES = 1500
@@ -60,15 +35,8 @@ _HEADER = 8  # a length in use, and padding
 _SUFFIX = ".counts"
 _MERGE_LOCK = "merge.lock"
 
-# What is counted: the length of its values, and its key's first element.
-REQUESTS, DURATION, HANDLER, SIZES, INFO, MERGED = (
-    "requests",
-    "highr",
-    "handler",
-    "sizes",
-    "info",
-    "merged",
-)
+# What is counted: the first element of a key.
+REQUESTS, DURATION, HANDLER, INFO, MERGED = "requests", "highr", "handler", "info", "merged"
 
 
 class File:
@@ -86,7 +54,7 @@ class File:
         self.places: dict[str, int] = {}
         self.size = 0
         self.content: mmap.mmap
-        self._grow(1 << 16)
+        self._grow(1 << 12)
 
     def _grow(self, size: int) -> None:
         if self.descriptor >= 0:
@@ -160,17 +128,24 @@ class Registry:
         self.folder = _folder(port)
         self.name = f"{os.getpid()}-{time.time_ns()}{_SUFFIX}"
         self.file = self._file()
-        self.handlers: dict[tuple[str, str, str], tuple[int, int, int]] = {}
+        self.handlers: dict[tuple[str, str, str], tuple[int, int]] = {}
         self.duration = self.file.place(json.dumps([DURATION]), len(HIGHR) + 2)
         self.state = ""
 
     def _file(self) -> File:
         if self.folder:
             try:
-                return File(self._open(self.name))
-            except OSError as error:  # it is full
+                if len(os.listdir(self.folder)) > 2 * _MAX_DEAD:  # nobody may ever scrape
+                    _merge(self.folder)
+                descriptor = self._open(self.name)
+            except OSError as error:
                 _obstack.debug(f"metrics: {self.folder}: {error}")
-                self.folder = ""
+                return File()
+            try:
+                return File(descriptor)
+            except OSError as error:  # it is full
+                os.close(descriptor)
+                _obstack.debug(f"metrics: {self.folder}: {error}")
         return File()
 
     def _open(self, name: str) -> int:
@@ -181,27 +156,22 @@ class Registry:
         os.rename(path + ".new", path)
         return descriptor
 
-    def observe(
-        self, handler: str, method: str, status: int, seconds: float, sizes: tuple[int, int]
-    ) -> None:
-        """Count a request: its sizes are those of the request and the response, in bytes."""
+    def observe(self, handler: str, method: str, status: int, seconds: float) -> None:
+        """Count a request."""
         group = f"{status // 100}xx"
         with self.lock:
             places = self.handlers.get((handler, method, group))
             if places is None:
                 places = self._places(handler, method, group)
-            requests, duration, size = places
+            requests, duration = places
             values = self.file.values
             values[requests] += 1
             values[duration + bisect_left(COARSE, seconds)] += 1
             values[duration + len(COARSE) + 1] += seconds
-            values[size] += 1
-            values[size + 1] += sizes[0]
-            values[size + 2] += sizes[1]
             values[self.duration + bisect_left(HIGHR, seconds)] += 1
             values[self.duration + len(HIGHR) + 1] += seconds
 
-    def _places(self, handler: str, method: str, group: str) -> tuple[int, int, int]:
+    def _places(self, handler: str, method: str, group: str) -> tuple[int, int]:
         full = len(self.handlers) >= MAX_SERIES
         if full:
             handler, method = "overflow", "OTHER"
@@ -209,7 +179,6 @@ class Registry:
         places = (
             place(json.dumps([REQUESTS, handler, method, group]), 1),
             place(json.dumps([HANDLER, handler, method]), len(COARSE) + 2),
-            place(json.dumps([SIZES, handler]), 3),
         )
         if not full:
             self.handlers[handler, method, group] = places
@@ -232,9 +201,10 @@ class Registry:
         """Return the sums over all processes by key."""
         self.describe()
         sums: dict[str, list[float]] = {}
-        if not self.folder:
+        if self.file.descriptor < 0:
             with self.lock:
                 _add(sums, read(bytes(self.file.content)), True)
+        if not self.folder:
             return sums
         # Nobody merges meanwhile, or counts would be missed that change their file.
         with open(os.path.join(self.folder, _MERGE_LOCK), "w") as lock:
@@ -252,9 +222,7 @@ class Registry:
         return sums
 
 
-def _add(
-    sums: dict[str, list[float]], entries: Iterator[tuple[str, tuple[float, ...]]], alive: bool
-) -> None:
+def _add(sums: dict[str, list[float]], entries: Iterator[tuple[str, tuple[float, ...]]], alive: bool) -> None:
     for key, values in entries:
         kind = json.loads(key)[0]
         if kind == MERGED or (kind == INFO and not alive):
@@ -353,19 +321,25 @@ def _folder(port: int) -> str:
     return ""
 
 
+_held: list[int] = []
+
+
 def _hold(folder: str) -> None:
     """Say for as long as this process lives that the folder is in use."""
     descriptor = os.open(os.path.join(folder, "in-use.lock"), os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
+    _held.append(descriptor)
 
 
 def _sweep(base: str, prefix: str) -> None:
     """Remove the folders of containers that have ended."""
     for name in os.listdir(base):
         folder = os.path.join(base, name)
-        if not name.startswith(prefix) or os.lstat(folder).st_uid != os.getuid():
+        if not name.startswith(prefix):
             continue
         try:
+            if os.lstat(folder).st_uid != os.getuid():
+                continue
             with open(os.path.join(folder, "in-use.lock"), "r+") as lock:
                 if _locked(lock.fileno(), fcntl.LOCK_EX):
                     shutil.rmtree(folder, ignore_errors=True)
@@ -377,61 +351,65 @@ _registry: Registry | None = None
 _making = threading.Lock()
 
 
-def port() -> int:
-    """Return the port that shows the counts."""
-    return int(os.environ.get("OBSTACK_METRICS_PORT", "9464"))
-
-
 def current() -> Registry:
     """Return the registry of this process, and say in it what was done."""
     global _registry
     with _making:
         if _registry is None:
-            _registry = Registry(port())
+            _registry = Registry(int(os.environ.get("OBSTACK_METRICS_PORT", "9464")))
             _registry.describe()
     return _registry
 
 
 def _forked() -> None:
-    global _registry, _making, _serving
+    """Let go of what is the parent's, or it would seem to live as long as we do."""
+    global _registry, _making, _listener, _serving
     if _registry is not None:
-        # Our parent alone holds its file, or it would seem to live as long as we do.
         _obstack.attempt("metrics", _registry.file.close)
-    _registry, _making, _serving = None, threading.Lock(), False
+    if _listener is not None:
+        _obstack.attempt("metrics", _listener.close)
+    while _held:
+        os.close(_held.pop())
+    _registry, _making, _listener, _serving = None, threading.Lock(), None, False
 
 
 os.register_at_fork(after_in_child=_forked)
 
 _serving = False
+_listener: socket.socket | None = None
 
 
 def serve() -> Registry:
-    """Begin to serve the port, which all processes share, and return this one's registry."""
-    global _serving
-    _obstack.states.setdefault("metrics", "port")
+    """Return this process' registry, and begin to serve the port, which all processes share."""
+    if _serving and _registry is not None:
+        return _registry
     registry = current()
     with _making:
-        if _serving:
-            return registry
-        _serving = True
-    try:
-        listener = _listen(registry.port)
-    except OSError as error:
-        _obstack.states["metrics"] = "error"
-        _obstack.debug(f"metrics: port {registry.port}: {error}")
-    else:
-        threading.Thread(
-            target=_accept, args=(listener, registry), name="obstack-metrics", daemon=True
-        ).start()
+        if not _serving:
+            _begin(registry)
     registry.describe()
     return registry
 
 
+def _begin(registry: Registry) -> None:
+    global _serving, _listener
+    _serving = True
+    _obstack.states.setdefault("metrics", "port")
+    # Who has no file shows what the others do not: their port is enough, if there are others.
+    if registry.file.descriptor < 0 and registry.folder and _files(registry.folder):
+        return
+    try:
+        _listener = _listen(registry.port)
+    except OSError as error:
+        _obstack.states["metrics"] = "error"
+        _obstack.debug(f"metrics: port {registry.port}: {error}")
+        return
+    threading.Thread(target=_accept, args=(_listener, registry), name="obstack-metrics", daemon=True).start()
+
+
 def _listen(port: int) -> socket.socket:
     if socket.has_dualstack_ipv6():
-        return socket.create_server(
-            ("", port), family=socket.AF_INET6, reuse_port=True, dualstack_ipv6=True
-        )
+        return socket.create_server(("", port), family=socket.AF_INET6, reuse_port=True, dualstack_ipv6=True)
     return socket.create_server(("", port), reuse_port=True)
 
 
@@ -450,6 +428,16 @@ def _accept(listener: socket.socket, registry: Registry) -> None:
 
 
 _TIMEOUT = 5  # seconds for a request and its response
+_FRESH = 1  # seconds for which a page is served again, so that many readers cost no more than one
+_shown = (-1.0, b"")
+
+
+def _page(registry: Registry) -> bytes:
+    global _shown
+    now = time.monotonic()
+    if now - _shown[0] > _FRESH or not _shown[1]:
+        _shown = now, text(registry.collect()).encode()
+    return _shown[1]
 
 
 def _respond(connection: socket.socket, registry: Registry) -> None:
@@ -466,7 +454,7 @@ def _respond(connection: socket.socket, registry: Registry) -> None:
     if words[0] != b"GET":
         status, body = "405 Method Not Allowed", b"obstack serves GET only\n"
     elif len(words) > 1 and words[1].split(b"?")[0] == b"/metrics":
-        status, body = "200 OK", text(registry.collect()).encode()
+        status, body = "200 OK", _page(registry)
     connection.settimeout(max(end - time.monotonic(), 0.001))
     head = (
         f"HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
@@ -475,97 +463,49 @@ def _respond(connection: socket.socket, registry: Registry) -> None:
     connection.sendall(head.encode() + body)
 
 
+# By the kind of a key: the family's name, its type, its help, its labels, and a histogram's bounds.
+_FAMILIES: dict[str, tuple[str, str, str, tuple[str, ...], tuple[float, ...]]] = {
+    REQUESTS: ("http_requests_total", "counter", "Requests by handler.", ("handler", "method", "status"), ()),
+    DURATION: ("http_request_duration_highr_seconds", "histogram", "Latency of all requests.", (), HIGHR),
+    HANDLER: ("http_request_duration_seconds", "histogram", "Latency by handler.", ("handler", "method"), COARSE),
+    INFO: ("obstack_python_info", "gauge", "Live processes, by what obstack did in them.", (), ()),
+}
+
+
 def text(sums: dict[str, list[float]]) -> str:
     """Write sums in Prometheus' text format, named as prometheus-fastapi-instrumentator does."""
-    lines: dict[str, list[str]] = {
-        name: [f"# HELP {name} {help}", f"# TYPE {name} {kind}"] for name, kind, help in _FAMILIES
-    }
+    lines: dict[str, list[str]] = {kind: [] for kind in _FAMILIES}
     for key, values in sorted(sums.items()):
-        kind, *labels = json.loads(key)
-        if kind == REQUESTS:
-            names = _labels(handler=labels[0], method=labels[1], status=labels[2])
-            lines["http_requests_total"].append(f"http_requests_total{names} {_number(values[0])}")
-        elif kind == DURATION:
-            _histogram(
-                lines["http_request_duration_highr_seconds"],
-                "http_request_duration_highr_seconds",
-                {},
-                HIGHR,
-                values,
-            )
-        elif kind == HANDLER:
-            _histogram(
-                lines["http_request_duration_seconds"],
-                "http_request_duration_seconds",
-                {"handler": labels[0], "method": labels[1]},
-                COARSE,
-                values,
-            )
-        elif kind == SIZES:
-            names = _labels(handler=labels[0])
-            for name, value in (
-                ("http_request_size_bytes", values[1]),
-                ("http_response_size_bytes", values[2]),
-            ):
-                lines[name] += [
-                    f"{name}_count{names} {_number(values[0])}",
-                    f"{name}_sum{names} {_number(value)}",
-                ]
-        elif kind == INFO and values[0]:
-            lines["obstack_python_info"].append(
-                f"obstack_python_info{_labels(**labels[0])} {_number(values[0])}"
-            )
-    return "".join("\n".join(family) + "\n" for family in lines.values() if len(family) > 2)
+        kind, *found = json.loads(key)
+        name, _, _, names, bounds = _FAMILIES[kind]
+        labels = found[0] if kind == INFO else dict(zip(names, found))
+        if bounds:
+            lines[kind] += _histogram(name, labels, bounds, values)
+        elif values[0]:
+            lines[kind].append(f"{name}{_labels(labels)} {values[0]}")
+    out = []
+    for kind, (name, form, help, _, _) in _FAMILIES.items():
+        if lines[kind]:
+            out += [f"# HELP {name} {help}", f"# TYPE {name} {form}", *lines[kind]]
+    return "\n".join([*out, ""])
 
 
-_FAMILIES = (
-    ("http_requests_total", "counter", "Requests by method, status and handler."),
-    ("http_request_size_bytes", "summary", "Content length of requests by handler."),
-    ("http_response_size_bytes", "summary", "Content length of responses by handler."),
-    (
-        "http_request_duration_highr_seconds",
-        "histogram",
-        "Latency of all requests, in many buckets.",
-    ),
-    (
-        "http_request_duration_seconds",
-        "histogram",
-        "Latency by handler and method, in few buckets.",
-    ),
-    ("obstack_python_info", "gauge", "Live processes, by what obstack did in them."),
-)
-
-
-def _histogram(
-    lines: list[str],
-    name: str,
-    labels: dict[str, str],
-    bounds: tuple[float, ...],
-    values: list[float],
-) -> None:
+def _histogram(name: str, labels: dict[str, str], bounds: tuple[float, ...], values: list[float]) -> Iterator[str]:
     count = 0.0
-    for bound, value in zip([*bounds, None], values):
+    for bound, value in zip([*map(float, bounds), "+Inf"], values):
         count += value
-        le = "+Inf" if bound is None else repr(float(bound))
-        lines.append(f"{name}_bucket{_labels(**labels, le=le)} {_number(count)}")
-    lines += [
-        f"{name}_count{_labels(**labels)} {_number(count)}",
-        f"{name}_sum{_labels(**labels)} {_number(values[-1])}",
-    ]
+        yield f"{name}_bucket{_labels({**labels, 'le': str(bound)})} {count}"
+    yield f"{name}_count{_labels(labels)} {count}"
+    yield f"{name}_sum{_labels(labels)} {values[-1]}"
 
 
-def _labels(**labels: str) -> str:
-    if not labels:
-        return ""
-    return "{" + ",".join(f'{name}="{_escape(value)}"' for name, value in labels.items()) + "}"
+def _labels(labels: dict[str, str]) -> str:
+    shown = ",".join(f'{name}="{_escape(value)}"' for name, value in labels.items())
+    return f"{{{shown}}}" if shown else ""
 
 
 def _escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
-
-
-def _number(value: float) -> str:
-    return repr(float(value))
 
 
 if sys.byteorder != "little":

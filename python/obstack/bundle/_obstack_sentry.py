@@ -8,48 +8,20 @@ import os
 import sys
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 import _obstack
 import _obstack_scrub
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-# The integration for a library after whose import we are called, by the first part of its name.
-_FRAMEWORKS = {
-    "starlette": ("StarletteIntegration",),
-    "fastapi": ("StarletteIntegration", "FastApiIntegration"),
-    "flask": ("FlaskIntegration",),
-    "django": ("DjangoIntegration",),
-    "celery": ("CeleryIntegration",),
-    "aiohttp": ("AioHttpIntegration",),
-    "sanic": ("SanicIntegration",),
-    "litestar": ("LitestarIntegration",),
-    "quart": ("QuartIntegration",),
-    "tornado": ("TornadoIntegration",),
-    "rq": ("RqIntegration",),
-    "arq": ("ArqIntegration",),
-    "dramatiq": ("DramatiqIntegration",),
-    "huey": ("HueyIntegration",),
-    "bottle": ("BottleIntegration",),
-    "falcon": ("FalconIntegration",),
-}
-# Those of libraries that are set up too if they are imported by then. One whose library is missing
-# would be marked as done for ever.
-_LIBRARIES = {
-    "redis": "RedisIntegration",
-    "sqlalchemy": "SqlalchemyIntegration",
-    "httpx": "HttpxIntegration",
-    "asyncpg": "AsyncPGIntegration",
-    "loguru": "LoguruIntegration",
-}
+# Integrations of the SDK: of the frameworks after whose import we are called, and of libraries that
+# are set up too if they are imported by then. One whose library is missing would count as done.
+_FRAMEWORKS = (
+    "Starlette FastApi Flask Django Celery AioHttp Sanic Litestar Quart Tornado Rq Arq Dramatiq"
+    " Huey Bottle Falcon".split()
+)
+_LIBRARIES = "Redis Sqlalchemy Httpx AsyncPG Loguru".split()
 # Programs whose errors are shown to whoever runs them.
 _TOOLS = ("pip", "pytest", "py.test", "alembic", "ipython", "flower", "mypy", "ruff")
-_CELERY_TOOLS = frozenset(
-    "amqp call control events graph help inspect list logtool migrate multi purge report result"
-    " shell status upgrade".split()
-)
 
 _sdk_init: Any = None  # the SDK's own function
 _client: Any = None  # of our init
@@ -72,9 +44,9 @@ def _is_tool(argv: list[str]) -> bool:
     program = os.path.basename(argv[0]) if argv else ""
     if program == "__main__.py":  # python -m celery
         program = os.path.basename(os.path.dirname(argv[0]))
-    if program in ("-c", "celery") or program in _TOOLS:
-        return program != "celery" or not _CELERY_TOOLS.isdisjoint(argv[1:])
-    return False
+    if program == "celery":
+        return not {"worker", "beat"} & set(argv)
+    return program == "-c" or program in _TOOLS
 
 
 def _standard_library_changes() -> bool:
@@ -82,14 +54,25 @@ def _standard_library_changes() -> bool:
 
     The SDK must be imported after that, and the next library that is imported asks again.
     """
-    words = " ".join([*sys.argv, os.environ.get("GUNICORN_CMD_ARGS", "")])
-    if "gevent" in words:
+    pool = _pool([*sys.argv, *os.environ.get("GUNICORN_CMD_ARGS", "").split()])
+    if "gevent" in pool:
         monkey = sys.modules.get("gevent.monkey")
         return monkey is None or not monkey.is_module_patched("ssl")
-    if "eventlet" in words:
+    if "eventlet" in pool:
         patcher = sys.modules.get("eventlet.patcher")
         return patcher is None or not patcher.is_monkey_patched("socket")
     return False
+
+
+def _pool(words: list[str]) -> str:
+    """Return what gunicorn's or Celery's command line says of the kind of workers."""
+    for i, word in enumerate(words):
+        option, _, value = word.partition("=")
+        if option in ("-k", "-P", "--worker-class", "--pool"):
+            return value or "".join(words[i + 1 : i + 2])
+        if word.startswith(("-k", "-P")):
+            return word[2:]
+    return ""
 
 
 def _give_way(sdk: Any) -> None:
@@ -121,11 +104,10 @@ def _set_up(framework: str) -> None:
     sdk = import_module("sentry_sdk")
     if _sdk_init is None:  # it was imported before us
         _give_way(sdk)
-    wanted = [
-        integration
-        for name in (*_FRAMEWORKS[framework], *_loaded_libraries())
-        if name not in _integrations and (integration := _integration(name)) is not None
-    ]
+    names = [name for name in _FRAMEWORKS if name.lower() == framework]
+    names += [name for name in _LIBRARIES if name.lower() in sys.modules]
+    found = [_integration(name) for name in names if name not in _integrations]
+    wanted = [integration for integration in found if integration is not None]
     if _client is None:
         if _current_client(sdk) is not None:
             _obstack.states["sentry"] = "own"
@@ -138,15 +120,11 @@ def _set_up(framework: str) -> None:
     _obstack.states["sentry"] = "auto"
 
 
-def _loaded_libraries() -> list[str]:
-    return [name for library, name in _LIBRARIES.items() if library in sys.modules]
-
-
 def _integration(name: str) -> Any:
     """Return an integration of the SDK, None if its version has none of the name."""
     try:
-        module = import_module("sentry_sdk.integrations." + name[: -len("Integration")].lower())
-        integration = getattr(module, name)()
+        module = import_module("sentry_sdk.integrations." + name.lower())
+        integration = getattr(module, name + "Integration")()
     except Exception:  # DidNotEnable, or a version of the library that it does not know
         return None
     _integrations.add(name)

@@ -6,11 +6,12 @@ Python imports this module after sitecustomize, outside virtual environments.
 
 import sys
 
+import _obstack_next
+
 try:
     import _obstack
 
     _obstack.start()
 except Exception:  # whatever is wrong with us, the application starts
     pass
-else:
-    _obstack.import_next(__name__, sys.modules[__name__])
+_obstack_next.import_next(__name__, sys.modules[__name__])
