@@ -177,7 +177,7 @@ func (b *verifyBench) exporter(w http.ResponseWriter) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
-	document := status.Document{Counting: true, BrokerReached: true, InspectedAt: &now, Workers: status.Workers{Live: 2}}
+	document := status.Document{Counting: true, BrokerReached: true, RepliedAt: &now, Workers: status.Workers{Live: 2}}
 	if b.total++; !b.events {
 		document.Workers.EventsOff, document.Workers.EventsOffNames = 1, []string{"celery@worker-1"}
 	}

@@ -76,8 +76,9 @@ func (v *verification) askExporter(
 		if now.StartedAt.After(first.StartedAt) {
 			first = now // Another one, which counts anew.
 		}
-		replied := noInspect || now.InspectedAt != nil &&
-			(first.InspectedAt == nil || now.InspectedAt.After(*first.InspectedAt))
+		// Not all: one that was killed counts as live for some minutes.
+		replied := noInspect || now.RepliedAt != nil &&
+			(first.RepliedAt == nil || now.RepliedAt.After(*first.RepliedAt))
 		judged := judge.Exporters(v.stack, map[string]judge.Exporter{broker.Name: {Status: now}})
 		at := slices.IndexFunc(judged, func(f judge.Finding) bool { return f.Name == broker.Name })
 		switch {
@@ -91,25 +92,25 @@ func (v *verification) askExporter(
 		case now.EventsTotal <= first.EventsTotal:
 			check.Says = "no event has come from a worker since"
 		case !replied:
-			check.Says = "not all workers have replied to the task exporter since"
+			check.Says = "no worker has replied to the task exporter since"
 		default:
 			check.State = metav1.ConditionTrue
-			check.Says = fmt.Sprintf("%s, and events come", alive(now.Workers.Live, noInspect))
+			check.Says = alive(now.Workers.Live, noInspect)
 		}
 		return []Check{check}, false
 	}
 }
 
-// alive is how many workers replied, or gave a sign of life where none is asked.
+// alive is how many workers gave a sign of life, and what comes from them.
 func alive(workers int, noInspect bool) string {
-	text := fmt.Sprintf("%d workers", workers)
+	text := fmt.Sprintf("%d workers live", workers)
 	if workers == 1 {
-		text = "1 worker"
+		text = "1 worker lives"
 	}
 	if noInspect {
-		return text + " alive"
+		return text + ", and events come"
 	}
-	return text + " replied"
+	return text + ", replies and events come"
 }
 
 // exporterTimeout bounds one question to an exporter.

@@ -47,6 +47,7 @@ type Exporter struct {
 	handover      *handover
 	turns         *state // of a group that has to speak over the broker, else nil
 	scrapes       scrapes
+	replied       atomic.Int64 // Unix nanoseconds of the last reply of a worker
 	inspected     atomic.Int64 // Unix nanoseconds of the last round that all workers replied to
 	// greetings wakes the goroutine that asks workers, newQueues the one that reads depths.
 	greetings, newQueues chan struct{}

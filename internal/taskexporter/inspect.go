@@ -162,6 +162,7 @@ func (e *Exporter) reply(r *round, reply broker.Reply) {
 		return
 	}
 	r.read++
+	e.replied.Store(time.Now().UnixNano())
 	for _, node := range nodes {
 		delete(r.waiting[reply.Method], node)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"obstack.dev/obstack/internal/taskexporter/status"
@@ -22,13 +23,18 @@ func (e *Exporter) Status() status.Document {
 			Live: picture.live, EventsOff: picture.off, EventsUnknown: picture.unknown,
 			EventsOffNames: names(e.tracker.workers.eventsOff(status.MaxNames)),
 		},
-		Unconsumed: e.unconsumed(picture),
-	}
-	if at := e.inspected.Load(); at > 0 {
-		inspected := time.Unix(0, at).UTC()
-		document.InspectedAt = &inspected
+		Unconsumed: e.unconsumed(picture), RepliedAt: moment(&e.replied), InspectedAt: moment(&e.inspected),
 	}
 	return document
+}
+
+// moment is nil before something happened for the first time.
+func moment(at *atomic.Int64) *time.Time {
+	nanoseconds := at.Load()
+	if nanoseconds == 0 {
+		return nil
+	}
+	return new(time.Unix(0, nanoseconds).UTC())
 }
 
 func states(readings []reading) []status.State {

@@ -61,12 +61,32 @@ func TestStatusSaysWhatWorks(t *testing.T) {
 		if !got.BrokerReached || got.Unconsumed != nil {
 			t.Errorf("broker reached: %v, unconsumed: %v", got.BrokerReached, got.Unconsumed)
 		}
-		if got.EventsTotal != 1 || got.EventsLastMinute != 1 || got.Workers.Live != 1 || got.InspectedAt != nil {
+		if got.EventsTotal != 1 || got.EventsLastMinute != 1 || got.Workers.Live != 1 || got.RepliedAt != nil ||
+			got.InspectedAt != nil {
 			t.Errorf("status = %+v", got)
 		}
 		time.Sleep(time.Minute)
 		if got := b.status(); got.EventsTotal != 1 || got.EventsLastMinute != 0 {
 			t.Errorf("after a minute: %+v", got)
+		}
+	}, "-Q", "q")
+}
+
+// TestStatusSaysWhenAWorkerReplied, also if another that counts as live does not.
+func TestStatusSaysWhenAWorkerReplied(t *testing.T) {
+	f := &fakeBroker{replies: func(r wire.Request) []broker.Reply {
+		if !r.WantsReply {
+			return nil
+		}
+		return []broker.Reply{{Method: r.Method, Body: []byte(`{"well@host": [{"name": "q"}]}`)}}
+	}}
+	during(t, f, time.Second, func(b *bench) {
+		b.post(func(*tracker) { b.send(beat("well@host", 0, 0), beat("killed@host", 0, 0)) })
+		time.Sleep(time.Minute)
+		got := b.status()
+		// The first round was before the exporter had heard of them.
+		if got.RepliedAt == nil || got.InspectedAt != nil && got.RepliedAt.Sub(*got.InspectedAt) < 30*time.Second {
+			t.Errorf("replied at %v, and all did at %v", got.RepliedAt, got.InspectedAt)
 		}
 	}, "-Q", "q")
 }

@@ -112,7 +112,7 @@ func (c *cluster) testVerify(t *testing.T) {
 	for _, want := range []string{
 		"monitor api: scraped (", "broker main: scraped (", "alerts: its rules are loaded (",
 		"slo api-works: its rules are loaded",
-		"workers of broker main: 1 worker replied, and events come (",
+		"workers of broker main: 1 worker lives, replies and events come (",
 		"test events were accepted twice",
 	} {
 		if !strings.Contains(output, want) {

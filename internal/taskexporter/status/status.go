@@ -46,7 +46,9 @@ type Document struct {
 	// Unconsumed are queues in which messages wait and that nobody consumes, absent where nothing
 	// shows it.
 	Unconsumed *Queues `json:"unconsumed,omitempty"`
-	// InspectedAt is when all live workers last replied, absent before.
+	// RepliedAt is when a worker last replied, and InspectedAt, when all live ones last did; absent
+	// before.
+	RepliedAt   *time.Time `json:"repliedAt,omitempty"`
 	InspectedAt *time.Time `json:"inspectedAt,omitempty"`
 }
 
