@@ -45,10 +45,10 @@ type Bindings struct {
 }
 
 const (
-	// bindingsSample objects are read to find out whether any has a binding.
+	// bindingsSample rules are read to find out whether any has a binding, because rules are large.
+	// ServiceMonitors are small, and all are read: those of the first namespaces may be nobody's.
 	bindingsSample = 20
-	// bindingsPage is small because rules are large.
-	bindingsPage = 200
+	bindingsPage   = 200
 )
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
@@ -116,17 +116,22 @@ func (b *Bindings) round(ctx context.Context) error {
 		}
 		refused[key][part] = why
 	}
-	for kind, empty := range map[schema.GroupVersionKind]func() client.ObjectList{
-		desired.ServiceMonitorKind: func() client.ObjectList { return &monitoringv1.ServiceMonitorList{} },
-		desired.PrometheusRuleKind: func() client.ObjectList { return &monitoringv1.PrometheusRuleList{} },
-	} {
-		if len(stacks) == 0 || !b.Serves(kind) {
-			continue
+	if len(stacks) == 0 {
+		b.set(ctx, stacks, refused)
+		return nil
+	}
+	monitors := func() client.ObjectList { return &monitoringv1.ServiceMonitorList{} }
+	rules := func() client.ObjectList { return &monitoringv1.PrometheusRuleList{} }
+	for _, namespace := range b.Cluster.namespaces() {
+		used, err := false, error(nil)
+		if b.Serves(desired.ServiceMonitorKind) {
+			used, err = b.list(ctx, namespace, monitors, true, visit)
 		}
-		for _, namespace := range b.Cluster.namespaces() {
-			if err := b.list(ctx, namespace, empty, visit); err != nil {
-				return err
-			}
+		if err == nil && b.Serves(desired.PrometheusRuleKind) {
+			_, err = b.list(ctx, namespace, rules, used, visit)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	b.set(ctx, stacks, refused)
@@ -145,19 +150,23 @@ func refusal(stack *obsv1.ObservabilityStack, obj bound) (part judge.Part, why s
 	return child.Part, child.Refused(obj.GetGeneration(), obj.Bindings())
 }
 
-// list the objects of a kind, but no more than a few if none has a binding.
-func (b *Bindings) list(ctx context.Context, namespace string, empty func() client.ObjectList,
-	visit func(bound)) error {
-	next, used := "", false
+// list the objects of a kind and report whether any has a binding. If none of the first has, it
+// ends there, unless all are wanted.
+func (b *Bindings) list(ctx context.Context, namespace string, empty func() client.ObjectList, all bool,
+	visit func(bound)) (used bool, err error) {
+	next := ""
 	for size := client.Limit(bindingsSample); ; size = bindingsPage {
+		if all {
+			size = bindingsPage
+		}
 		if err := b.Cluster.Requests.Wait(ctx); err != nil {
-			return err
+			return used, err
 		}
 		page := empty()
 		err := b.Cluster.Live.List(ctx, page, client.InNamespace(namespace), size, client.Continue(next),
 			client.MatchingLabels{obsv1.LabelManagedBy: obsv1.ManagedBy})
 		if err != nil {
-			return fmt.Errorf("list %T: %w", page, err)
+			return used, fmt.Errorf("list %T: %w", page, err)
 		}
 		_ = meta.EachListItem(page, func(obj runtime.Object) error { // nil
 			if obj, ok := obj.(bound); ok {
@@ -166,8 +175,8 @@ func (b *Bindings) list(ctx context.Context, namespace string, empty func() clie
 			}
 			return nil
 		})
-		if next = page.GetContinue(); next == "" || !used {
-			return nil
+		if next = page.GetContinue(); next == "" || !used && !all {
+			return used, nil
 		}
 	}
 }
