@@ -55,8 +55,8 @@ func start(t *testing.T, options testenv.Options) *plane {
 	return &plane{cp, api}
 }
 
-// run starts an operator that is stopped when the test ends. If that failed, the
-// end of its log is shown.
+// run starts an operator that is stopped when the test ends. If that failed, the end of its log is
+// shown, also of one that has ended by itself.
 func (p *plane) run(t *testing.T, name string, flags ...string) *testenv.Operator {
 	t.Helper()
 	// Who was asked before an operator ended differs between runs.
@@ -66,7 +66,7 @@ func (p *plane) run(t *testing.T, name string, flags ...string) *testenv.Operato
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if running(op) && t.Failed() {
+		if t.Failed() {
 			t.Logf("the end of the log of %s:\n%s", name, op.Tail())
 		}
 		if err := op.Stop(); err != nil {
