@@ -126,7 +126,8 @@ func (c *cluster) failsToVerify(t *testing.T, sentence string) {
 	t.Helper()
 	output, well := c.verify(t, 20*time.Second)
 	// Lines are wrapped within a tree.
-	said := strings.Join(strings.FieldsFunc(output, func(r rune) bool { return strings.ContainsRune(" \n│├└─", r) }), " ")
+	isLayout := func(r rune) bool { return strings.ContainsRune(" \n│├└─", r) }
+	said := strings.Join(strings.FieldsFunc(output, isLayout), " ")
 	if well || !strings.Contains(said, sentence) {
 		t.Errorf("verify (all well: %v) lacks %q:\n%s", well, sentence, output)
 	}
