@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -76,17 +77,20 @@ func (a *actor) addFlags(command *cobra.Command) {
 	addOutput(command, &a.output, "name, json or yaml", "name")
 }
 
-// prepare reads the flags.
-func (a *actor) prepare() (err error) {
+// prepare reads the flags and connects, and returns the namespace.
+func (a *actor) prepare(flags *genericclioptions.ConfigFlags) (namespace string, err error) {
 	if modes := []string{dryRunNone, dryRunClient, dryRunServer}; !slices.Contains(modes, a.dryRun) {
-		return usageError{fmt.Errorf("--dry-run=%s: must be one of %s", a.dryRun, strings.Join(modes, ", "))}
+		return "", usageError{fmt.Errorf("--dry-run=%s: must be one of %s", a.dryRun, strings.Join(modes, ", "))}
 	}
 	a.report = ActionReport{Objects: []Action{}}
 	if a.dryRun != dryRunNone {
 		a.report.DryRun = a.dryRun
 	}
-	a.printer, err = newPrinter(a.streams.Out, a.output, "name")
-	return err
+	if a.printer, err = newPrinter(a.streams.Out, a.output, "name"); err != nil {
+		return "", err
+	}
+	a.api, namespace, err = connect(flags)
+	return namespace, err
 }
 
 // patch merges into an object, unless nothing is to be sent, and returns what became of it; nil if

@@ -113,20 +113,12 @@ func readUntil(ctx context.Context, flags *genericclioptions.ConfigFlags) (*inst
 
 // readInstallation reads what is examined.
 func readInstallation(ctx context.Context, flags *genericclioptions.ConfigFlags) (*installation, error) {
-	api, namespace, err := connect(flags)
+	reader, kubernetes, err := newScopedReader(flags)
 	if err != nil {
 		return nil, err
 	}
-	discovery, err := flags.ToDiscoveryClient()
-	if err != nil {
-		return nil, fmt.Errorf("read the kubeconfig: %w", err)
-	}
-	version, err := discovery.ServerVersion()
-	if err != nil {
-		return nil, fmt.Errorf("ask the cluster for its version: %w", err)
-	}
-	in := &installation{kubernetes: version.GitVersion}
-	in.read(ctx, scopedReader{Reader: api, mapper: api.RESTMapper(), namespace: namespace})
+	in := &installation{kubernetes: kubernetes}
+	in.read(ctx, reader)
 	return in, ctx.Err()
 }
 

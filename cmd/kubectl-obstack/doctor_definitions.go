@@ -9,6 +9,7 @@ import (
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"sigs.k8s.io/yaml"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -19,9 +20,7 @@ import (
 func wantedDefinitions() (wanted []*apiextensionsv1.CustomResourceDefinition) {
 	for _, text := range [][]byte{crd.Stacks, crd.Platforms} {
 		definition := &apiextensionsv1.CustomResourceDefinition{}
-		if err := yaml.Unmarshal(text, definition); err != nil {
-			panic(err) // It is part of this program.
-		}
+		utilruntime.Must(yaml.Unmarshal(text, definition)) // It is part of this program.
 		wanted = append(wanted, definition)
 	}
 	return wanted

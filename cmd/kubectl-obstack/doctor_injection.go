@@ -3,13 +3,14 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 )
 
 const injectionCheck = "injection"
@@ -102,7 +103,7 @@ func wantedPolicies() map[string]*admissionv1.MutatingAdmissionPolicySpec {
 		Items []struct {
 			Kind     string
 			Metadata struct{ Name string }
-			Spec     map[string]any
+			Spec     json.RawMessage
 		}
 	}{}
 	unpack("injection/policies.yaml", &list)
@@ -112,9 +113,7 @@ func wantedPolicies() map[string]*admissionv1.MutatingAdmissionPolicySpec {
 			continue
 		}
 		spec := &admissionv1.MutatingAdmissionPolicySpec{}
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(item.Spec, spec); err != nil {
-			panic(err) // It is part of this program.
-		}
+		utilruntime.Must(json.Unmarshal(item.Spec, spec)) // It is part of this program.
 		wanted[item.Metadata.Name] = spec
 	}
 	return wanted

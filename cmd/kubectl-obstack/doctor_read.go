@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +20,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -80,14 +83,29 @@ type scopedReader struct {
 	namespace string
 }
 
+// newScopedReader connects, and returns the version of Kubernetes too.
+func newScopedReader(flags *genericclioptions.ConfigFlags) (reader scopedReader, kubernetes string, err error) {
+	api, namespace, err := connect(flags)
+	if err != nil {
+		return reader, "", err
+	}
+	discovery, err := flags.ToDiscoveryClient()
+	if err != nil {
+		return reader, "", fmt.Errorf("read the kubeconfig: %w", err)
+	}
+	version, err := discovery.ServerVersion()
+	if err != nil {
+		return reader, "", fmt.Errorf("ask the cluster for its version: %w", err)
+	}
+	return scopedReader{Reader: api, mapper: api.RESTMapper(), namespace: namespace}, version.GitVersion, nil
+}
+
 // installed selects what an installation consists of, and not what the operator made for stacks.
 var installed = selector("app.kubernetes.io/part-of=obstack,!" + obsv1.LabelStack)
 
 func selector(text string) client.MatchingLabelsSelector {
 	parsed, err := labels.Parse(text)
-	if err != nil {
-		panic(err) // It is written above.
-	}
+	utilruntime.Must(err) // It is written above.
 	return client.MatchingLabelsSelector{Selector: parsed}
 }
 

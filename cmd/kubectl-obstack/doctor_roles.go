@@ -11,6 +11,7 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/component-helpers/auth/rbac/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -155,12 +156,8 @@ func rulesOf(file, named string) []rbacv1.PolicyRule {
 // unpack a file that is part of this program.
 func unpack(file string, into any) {
 	text, err := config.Manifests.ReadFile(file)
-	if err == nil {
-		err = yaml.Unmarshal(text, into)
-	}
-	if err != nil {
-		panic(err)
-	}
+	utilruntime.Must(err)
+	utilruntime.Must(yaml.Unmarshal(text, into))
 }
 
 // split rules into those about the whole cluster and those about the namespaces that the operator

@@ -45,12 +45,9 @@ func newSuspend(
 	a := actor{streams: streams}
 	command := &cobra.Command{
 		Args: exactlyOne("STACK", "shop"),
-		RunE: func(command *cobra.Command, args []string) (err error) {
-			if err := a.prepare(); err != nil {
-				return err
-			}
-			var namespace string
-			if a.api, namespace, err = connect(flags); err != nil {
+		RunE: func(command *cobra.Command, args []string) error {
+			namespace, err := a.prepare(flags)
+			if err != nil {
 				return err
 			}
 			stacks, err := findStacks(command.Context(), a.api, namespace, args[0])

@@ -30,18 +30,15 @@ The kinds are deployment, statefulset, daemonset, job and cronjob.`,
 		Example: `  kubectl obstack release deployment/shop-api -n shop
   kubectl obstack release cronjob/report --dry-run`,
 		Args: exactlyOne("KIND/NAME", "deployment/shop-api"),
-		RunE: func(command *cobra.Command, args []string) (err error) {
+		RunE: func(command *cobra.Command, args []string) error {
 			kindName, name, _ := strings.Cut(args[0], "/")
 			kind, ok := workloadKind(kindName)
 			if !ok || name == "" {
 				return usageError{fmt.Errorf("%q names no workload: write KIND/NAME, such as deployment/shop-api; the kinds are "+
 					"deployment, statefulset, daemonset, job and cronjob", args[0])}
 			}
-			if err := a.prepare(); err != nil {
-				return err
-			}
-			var namespace string
-			if a.api, namespace, err = connect(flags); err != nil {
+			namespace, err := a.prepare(flags)
+			if err != nil {
 				return err
 			}
 			key := client.ObjectKey{Namespace: namespace, Name: name}

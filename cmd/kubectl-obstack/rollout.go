@@ -31,12 +31,9 @@ The exit status is 0 once all have the settings, and else 1.`,
   kubectl obstack rollout shop --dry-run    # which would roll out?
   kubectl obstack rollout shop --timeout=10m`,
 		Args: exactlyOne("STACK", "shop"),
-		RunE: func(command *cobra.Command, args []string) (err error) {
-			if err := a.prepare(); err != nil {
-				return err
-			}
-			var namespace string
-			if a.api, namespace, err = connect(flags); err != nil {
+		RunE: func(command *cobra.Command, args []string) error {
+			namespace, err := a.prepare(flags)
+			if err != nil {
 				return err
 			}
 			ctx := command.Context()

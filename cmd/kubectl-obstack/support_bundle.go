@@ -60,23 +60,14 @@ before you give it away all the same: manifest.yaml lists its files and what cou
 
 // collect a bundle.
 func collect(ctx context.Context, flags *genericclioptions.ConfigFlags) (*bundle, error) {
-	api, namespace, err := connect(flags)
+	reader, kubernetes, err := newScopedReader(flags)
 	if err != nil {
 		return nil, err
 	}
-	discovery, err := flags.ToDiscoveryClient()
-	if err != nil {
-		return nil, fmt.Errorf("read the kubeconfig: %w", err)
-	}
-	kubernetes, err := discovery.ServerVersion()
-	if err != nil {
-		return nil, fmt.Errorf("ask the cluster for its version: %w", err)
-	}
 	b := &bundle{
-		manifest: SupportBundle{Plugin: version, Kubernetes: kubernetes.GitVersion},
+		manifest: SupportBundle{Plugin: version, Kubernetes: kubernetes},
 		objects:  map[string][]*unstructured.Unstructured{}, texts: map[string]string{},
 	}
-	reader := scopedReader{Reader: api, mapper: api.RESTMapper(), namespace: namespace}
 	b.collect(ctx, reader)
 	b.logs(ctx, flags)
 	b.reports(ctx, flags, reader, time.Now())
