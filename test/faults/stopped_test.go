@@ -5,7 +5,6 @@ package faults
 import (
 	"context"
 	"fmt"
-	"syscall"
 	"testing"
 	"time"
 
@@ -44,7 +43,7 @@ func (p *plane) gracefulStop(t *testing.T) {
 	}
 
 	asked := time.Now()
-	if err := syscall.Kill(leader.PID(), syscall.SIGTERM); err != nil {
+	if err := leader.Terminate(); err != nil {
 		t.Fatal(err)
 	}
 	select {

@@ -43,6 +43,45 @@ func victim() {
 	select {}
 }
 
+// TestStopSaysThatAProcessEndedByItself, and is content with one that was to end.
+func TestStopSaysThatAProcessEndedByItself(t *testing.T) {
+	guard, err := newGuard()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := guard.release(); err != nil {
+			t.Error(err)
+		}
+	})
+	c := &ControlPlane{guard: guard}
+	p, err := c.StartProcess("crash", exec.Command("sh", "-c", "echo so it ends; exit 3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-p.Done()
+	if err := p.Stop(); err == nil || !strings.Contains(err.Error(), "exit status 3") ||
+		!strings.Contains(err.Error(), "so it ends") {
+		t.Errorf("stop: %v, want its status and log", err)
+	}
+	if err := p.Stop(); err != nil {
+		t.Errorf("stop it again: %v", err)
+	}
+	for name, end := range map[string]func(*Process) error{"asked": (*Process).Terminate, "killed": (*Process).Kill} {
+		p, err := c.StartProcess(name, exec.Command("sleep", "600"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := end(p); err != nil {
+			t.Fatal(err)
+		}
+		<-p.Done()
+		if err := p.Stop(); err != nil {
+			t.Errorf("stop one that was %s to end: %v", name, err)
+		}
+	}
+}
+
 func TestNothingOutlivesAKilledProgram(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), envVictim+"=1")

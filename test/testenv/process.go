@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -25,6 +26,8 @@ type Process struct {
 	Log string
 
 	guard *guard
+	// asked is whether it is to end, or was reported to have ended by itself.
+	asked atomic.Bool
 	cmd   *exec.Cmd
 	done  chan struct{}
 	err   error // how it ended; to be read when done is closed
@@ -65,10 +68,19 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 // Done is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Stop asks the process to end, and kills it if it does not.
+// Stop asks the process to end, and kills it if it does not. It fails if the process has ended by
+// itself before, the first time.
 func (p *Process) Stop() error {
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("stop %s: %w", p.Name, err)
+	select {
+	case <-p.done:
+		if p.asked.Swap(true) {
+			return nil
+		}
+		return fmt.Errorf("%s had ended by itself (%v); the end of its log:\n%s", p.Name, p.err, p.Tail())
+	default:
+	}
+	if err := p.Terminate(); err != nil {
+		return err
 	}
 	select {
 	case <-p.done:
@@ -78,8 +90,18 @@ func (p *Process) Stop() error {
 	}
 }
 
+// Terminate asks the process to end.
+func (p *Process) Terminate() error {
+	p.asked.Store(true)
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("stop %s: %w", p.Name, err)
+	}
+	return nil
+}
+
 // Kill ends the process at once.
 func (p *Process) Kill() error {
+	p.asked.Store(true)
 	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("kill %s: %w", p.Name, err)
 	}
