@@ -148,7 +148,7 @@ func (c *ControlPlane) Dir() string { return c.guard.dir }
 func (c *ControlPlane) Stop() error {
 	var errs []error
 	for _, p := range slices.Backward(c.processes) {
-		errs = append(errs, p.Stop())
+		errs = append(errs, p.end())
 	}
 	c.processes = nil
 	if c.Environment != nil {

@@ -64,9 +64,6 @@ func TestStopSaysThatAProcessEndedByItself(t *testing.T) {
 		!strings.Contains(err.Error(), "so it ends") {
 		t.Errorf("stop: %v, want its status and log", err)
 	}
-	if err := p.Stop(); err != nil {
-		t.Errorf("stop it again: %v", err)
-	}
 	for name, end := range map[string]func(*Process) error{"asked": (*Process).Terminate, "killed": (*Process).Kill} {
 		p, err := c.StartProcess(name, exec.Command("sleep", "600"))
 		if err != nil {

@@ -26,7 +26,7 @@ type Process struct {
 	Log string
 
 	guard *guard
-	// asked is whether it is to end, or was reported to have ended by itself.
+	// asked is whether it is to end.
 	asked atomic.Bool
 	cmd   *exec.Cmd
 	done  chan struct{}
@@ -69,16 +69,20 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 func (p *Process) Done() <-chan struct{} { return p.done }
 
 // Stop asks the process to end, and kills it if it does not. It fails if the process has ended by
-// itself before, the first time.
+// itself before.
 func (p *Process) Stop() error {
 	select {
 	case <-p.done:
-		if p.asked.Swap(true) {
-			return nil
+		if !p.asked.Load() {
+			return fmt.Errorf("%s had ended by itself (%s); the end of its log:\n%s", p.Name, p.cmd.ProcessState, p.Tail())
 		}
-		return fmt.Errorf("%s had ended by itself (%v); the end of its log:\n%s", p.Name, p.err, p.Tail())
 	default:
 	}
+	return p.end()
+}
+
+// end is Stop for one that may have ended.
+func (p *Process) end() error {
 	if err := p.Terminate(); err != nil {
 		return err
 	}
