@@ -27,6 +27,10 @@ type Webhooks struct {
 	clientset        kubernetes.Interface
 }
 
+// webhookTimeout, in seconds, is longer than in a cluster, where a slow webhook must delay nobody.
+// On a busy machine a test's Job or Pod would go without its settings.
+const webhookTimeout int32 = 20
+
 // RegisterWebhooks registers the webhooks at the API server, with a certificate of
 // their own, and keeps all in a folder of the control plane.
 func RegisterWebhooks(plane *ControlPlane) (*Webhooks, error) {
@@ -50,7 +54,16 @@ func RegisterWebhooks(plane *ControlPlane) (*Webhooks, error) {
 		Paths:            []string{filepath.Join(root, "config", "webhook", "manifests.yaml")},
 		LocalServingHost: host, LocalServingPort: number,
 	}
-	if err := options.Install(plane.Config); err != nil {
+	err = options.PrepWithoutInstalling()
+	for _, configuration := range options.MutatingWebhooks {
+		for i := range configuration.Webhooks {
+			configuration.Webhooks[i].TimeoutSeconds = new(webhookTimeout)
+		}
+	}
+	if err == nil {
+		err = options.Install(plane.Config)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("register the webhooks: %w", err), options.Cleanup())
 	}
 	// envtest makes a folder that nobody would remove.
