@@ -38,7 +38,13 @@ func newProxy(flags *genericclioptions.ConfigFlags) (proxy, error) {
 		return proxy{}, fmt.Errorf("read the kubeconfig: %w", err)
 	}
 	made, err := rest.HTTPClientFor(config)
-	return proxy{base, made}, err
+	if err != nil {
+		return proxy{}, fmt.Errorf("read the kubeconfig: %w", err)
+	}
+	client := *made // It may be http.DefaultClient.
+	// Whoever serves behind a Service may name any address, and each request has the caller's token.
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return proxy{base, &client}, nil
 }
 
 func (p proxy) service(scheme, namespace, name string, port int) *url.URL {

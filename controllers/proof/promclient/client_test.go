@@ -139,6 +139,7 @@ func TestFailuresAreInOurWords(t *testing.T) {
 		"forbidden":    {403, secret, Denied},
 		"not served":   {404, secret, NotServed},
 		"unavailable":  {503, secret, Refused},
+		"elsewhere":    {307, secret, Redirected},
 		"error":        {200, `{"status":"error","error":"secret"}`, NotUnderstood},
 		"a page":       {200, "<html>secret</html>", NotUnderstood},
 		"cut":          {200, `{"status":"success","data":{"result":[{"metric":{},`, NotUnderstood},

@@ -34,6 +34,8 @@ const (
 	TooLarge Failure = "its response is too large"
 	// Refused is a query that it does not evaluate now.
 	Refused Failure = "it responds with an error"
+	// Redirected is a response that names another address, for which the credentials are not.
+	Redirected Failure = "it redirects to another address, which is not asked"
 	// TimedOut is no response, or not all of it, in time.
 	TimedOut Failure = "it does not respond in time"
 	// Insecure is a connection without trust.
@@ -78,6 +80,9 @@ func StatusFailure(status int) Failure {
 		return Denied
 	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
 		return NotServed
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect,
+		http.StatusPermanentRedirect:
+		return Redirected
 	default:
 		return Refused
 	}

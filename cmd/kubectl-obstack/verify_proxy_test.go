@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/proof/promclient"
+)
+
+// flagsFor a server, with a token that is sent with each request.
+func flagsFor(t *testing.T, server *httptest.Server) *genericclioptions.ConfigFlags {
+	t.Helper()
+	t.Setenv("KUBECONFIG", "")
+	flags := genericclioptions.NewConfigFlags(true)
+	none, token, insecure := "/dev/null", "marked-secret", true
+	flags.KubeConfig, flags.APIServer, flags.BearerToken, flags.Insecure = &none, &server.URL, &token, &insecure
+	return flags
+}
+
+// TestProxyFollowsNobodyElsewhere because the caller's token would go along.
+func TestProxyFollowsNobodyElsewhere(t *testing.T) {
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		var asked atomic.Int32
+		elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+		defer elsewhere.Close()
+		var tokens atomic.Int32
+		// What the API server passes on from behind a Service.
+		server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") == "Bearer marked-secret" {
+				tokens.Add(1)
+			}
+			http.Redirect(w, r, elsewhere.URL+"/status", status)
+		}))
+		defer server.Close()
+		proxy, err := newProxy(flagsFor(t, server))
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := &verification{proxy: proxy, stack: &obsv1.ObservabilityStack{}}
+		_, exporterErr := v.exporterStatus(t.Context(), "shop-tasks-main")
+		prometheus := promclient.Client{URL: proxy.base, HTTP: proxy.http}
+		queryErr := prometheus.Query(t.Context(), clock, func(promclient.Sample) {})
+		for who, err := range map[string]error{"the exporter": exporterErr, "Prometheus": queryErr} {
+			if err == nil || !strings.Contains(err.Error(), "it redirects to another address, which is not asked") {
+				t.Errorf("%d of %s gives %v", status, who, err)
+			}
+		}
+		if asked.Load() != 0 || tokens.Load() != 2 {
+			t.Errorf("%d: the other server got %d requests, and the API server %d tokens, want 0 and 2", status,
+				asked.Load(), tokens.Load())
+		}
+	}
+}
