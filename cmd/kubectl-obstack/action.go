@@ -124,7 +124,7 @@ func (a *actor) did(kind schema.GroupVersionKind, name types.NamespacedName, don
 	case "":
 		action.tree(a.report.DryRun).print(a.printer)
 	case "name":
-		fmt.Fprintf(a.streams.Out, "%s.%s/%s\n", strings.ToLower(action.Kind), action.group, action.Name)
+		say(a.streams.Out, "%s.%s/%s", strings.ToLower(action.Kind), action.group, action.Name)
 	}
 }
 

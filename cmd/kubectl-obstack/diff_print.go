@@ -33,7 +33,7 @@ func (p printer) unified(diff string) {
 		case strings.HasPrefix(line, "-"):
 			state = metav1.ConditionFalse
 		}
-		fmt.Fprintln(p.out, p.paint(printable(line), state))
+		fmt.Fprintln(p.out, p.paint(line, state))
 	}
 }
 

@@ -85,7 +85,7 @@ func (o *initOptions) run(ctx context.Context, flags *genericclioptions.ConfigFl
 		return err
 	}
 	if d.empty() {
-		fmt.Fprintf(o.streams.ErrOut, "Nothing to observe was found in namespace %s.\n", namespace)
+		say(o.streams.ErrOut, "Nothing to observe was found in namespace %s.", namespace)
 		return errWrong
 	}
 	return nil
@@ -118,7 +118,7 @@ func (o *initOptions) write(d *draft) error {
 	if err := writeNew(o.file, text.Bytes()); err != nil {
 		return err
 	}
-	fmt.Fprintf(o.streams.ErrOut, "%s is written: see it, then kubectl apply -f %s\n", o.file, o.file)
+	say(o.streams.ErrOut, "%s is written: see it, then kubectl apply -f %s", o.file, o.file)
 	return nil
 }
 

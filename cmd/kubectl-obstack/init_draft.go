@@ -111,20 +111,18 @@ func (d *draft) write(out io.Writer) error {
 			&yaml.Node{Kind: yaml.MappingNode})
 	}
 	d.style(root, "")
-	var text bytes.Buffer
-	encoder := yaml.NewEncoder(&text)
-	encoder.SetIndent(2)
-	encoder.CompactSeqIndent()
-	if err := encoder.Encode(&document); err != nil {
+	encoded, err := encodeYAML(&document)
+	if err != nil {
 		return err
 	}
+	text := bytes.NewBuffer(encoded)
 	for _, n := range d.notes {
 		text.WriteByte('\n')
 		for _, line := range wrap(n.says, columns-len("# ")) {
-			fmt.Fprintln(&text, "# "+line)
+			fmt.Fprintln(text, "# "+line)
 		}
 		for _, line := range n.lines {
-			fmt.Fprintln(&text, strings.TrimRight("#   "+printable(line), " "))
+			fmt.Fprintln(text, strings.TrimRight("#   "+printable(line), " "))
 		}
 	}
 	_, err = out.Write(text.Bytes())

@@ -69,10 +69,10 @@ func run(ctx context.Context, args []string, streams genericiooptions.IOStreams)
 		fmt.Fprint(streams.ErrOut, explainUsage(command, usage))
 		return exitUsage
 	case errors.As(err, &failed):
-		fmt.Fprintln(streams.ErrOut, "error:", err)
+		say(streams.ErrOut, "error: %v", err)
 		return exitUnknown
 	default:
-		fmt.Fprintln(streams.ErrOut, "error:", err)
+		say(streams.ErrOut, "error: %v", err)
 		return exitWrong
 	}
 }

@@ -21,7 +21,6 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
-	"sigs.k8s.io/yaml"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/config/crd"
@@ -111,7 +110,7 @@ func (o *renderOptions) run(namespace string) error {
 		rendered := render(stack, desired.Inputs{ExporterImage: o.image, Platform: platform, MissingAPIs: missing}, nil)
 		for _, problem := range rendered.problems {
 			well = false
-			fmt.Fprintf(o.streams.ErrOut, "%s/%s: %s\n", stack.Namespace, stack.Name, problem)
+			say(o.streams.ErrOut, "%s/%s: %s", stack.Namespace, stack.Name, problem)
 		}
 		for _, object := range rendered.objects {
 			if err := printYAML(o.streams.Out, object); err != nil {
@@ -280,7 +279,7 @@ func printYAML(out io.Writer, object client.Object) error {
 	if err != nil {
 		return err
 	}
-	text, err := yaml.Marshal(content)
+	text, err := asYAML(content)
 	if err != nil {
 		return err
 	}

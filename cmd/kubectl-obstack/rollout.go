@@ -146,7 +146,7 @@ func (r *rollout) observe(ctx context.Context, first bool) (policy.State, error)
 	}
 	if first {
 		for _, unread := range reader.unread {
-			fmt.Fprintln(r.streams.ErrOut, "not seen:", unread)
+			say(r.streams.ErrOut, "not seen: %s", unread)
 		}
 	}
 	candidates := state.Candidates

@@ -132,12 +132,9 @@ func markedDeployment(namespace, name string, annotations map[string]string) *ap
 	}
 }
 
-// TestNoCommandShowsASecret runs every command on a cluster full of secrets, and searches all that
-// it writes.
-func TestNoCommandShowsASecret(t *testing.T) {
-	plane, api := testenv.Start(t, testenv.Options{})
-	markSecrets(t, api)
-	dir := t.TempDir()
+// commandLines of every command; their files are in a directory.
+func commandLines(t *testing.T, dir string) map[string][][]string {
+	t.Helper()
 	stack := filepath.Join(dir, "stack.yaml")
 	text, err := os.ReadFile(filepath.Join("testdata", "status", "broken.yaml"))
 	if err == nil {
@@ -146,7 +143,7 @@ func TestNoCommandShowsASecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines := map[string][][]string{
+	return map[string][][]string{
 		"status":         {{"broken"}, {"-o", "wide"}, {"-o", "json"}, {"-A", "-o", "yaml"}},
 		"explain":        {{"api-0"}, {"deployment/api"}, {"deployment/api", "-o", "json"}, {"api-0", "-o", "yaml"}},
 		"render":         {{"-f", stack}},
@@ -162,6 +159,15 @@ func TestNoCommandShowsASecret(t *testing.T) {
 		"completion":     {{}},
 		"help":           {{}},
 	}
+}
+
+// TestNoCommandShowsASecret runs every command on a cluster full of secrets, and searches all that
+// it writes.
+func TestNoCommandShowsASecret(t *testing.T) {
+	plane, api := testenv.Start(t, testenv.Options{})
+	markSecrets(t, api)
+	dir := t.TempDir()
+	lines := commandLines(t, dir)
 	for _, kubeconfig := range []string{plane.Kubeconfig, reader(t, plane, api)} {
 		for _, command := range newCommand(genericiooptions.NewTestIOStreamsDiscard()).Commands() {
 			name := command.Name()

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -12,7 +11,6 @@ import (
 
 	"golang.org/x/term"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/yaml"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
@@ -160,16 +158,9 @@ func coloured(out io.Writer) bool {
 func (p printer) show(found any, trees []node) error {
 	switch p.format {
 	case "json":
-		encoder := json.NewEncoder(p.out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(found)
+		return p.write(asJSON(found))
 	case "yaml":
-		text, err := yaml.Marshal(found)
-		if err != nil {
-			return err
-		}
-		_, err = p.out.Write(text)
-		return err
+		return p.write(asYAML(found))
 	}
 	for i, tree := range trees {
 		if i > 0 {
@@ -178,6 +169,14 @@ func (p printer) show(found any, trees []node) error {
 		tree.print(p)
 	}
 	return nil
+}
+
+// write a text for programs, unless there was an error.
+func (p printer) write(text []byte, err error) error {
+	if err == nil {
+		_, err = p.out.Write(text)
+	}
+	return err
 }
 
 func (n node) print(p printer) { n.printBelow(p, "", "") }
@@ -208,7 +207,9 @@ var colours = map[metav1.ConditionStatus]string{
 	metav1.ConditionTrue: "\x1b[32m", metav1.ConditionFalse: "\x1b[31m", metav1.ConditionUnknown: "\x1b[33m",
 }
 
+// paint a line in the colour of a state, where there are colours.
 func (p printer) paint(text string, state metav1.ConditionStatus) string {
+	text = printable(text)
 	if !p.colour || colours[state] == "" {
 		return text
 	}
@@ -232,14 +233,4 @@ func wrap(text string, width int) (lines []string) {
 		lines = append(lines, line)
 	}
 	return lines
-}
-
-// printable takes out what could steer a terminal.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return ' '
-		}
-		return r
-	}, text)
 }

@@ -16,7 +16,7 @@ type usageError struct{ error }
 
 // explainUsage says what is wrong with a command line, and shows one that is right.
 func explainUsage(command *cobra.Command, err error) string {
-	text := fmt.Sprintf("error: %v\n", err)
+	text := fmt.Sprintf("error: %s\n", printable(err.Error()))
 	if command.HasExample() {
 		text += fmt.Sprintf("Examples:\n%s\n", command.Example)
 	}

@@ -124,8 +124,7 @@ func (t *testEvent) send(ctx context.Context, ids []string) Check {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deleteTimeout)
 		defer cancel()
 		if err := t.api.Delete(ctx, pod); client.IgnoreNotFound(err) != nil {
-			fmt.Fprintf(t.streams.ErrOut, "Pod %s is left: kubectl -n %s delete pod %s (%v)\n", pod.Name, pod.Namespace,
-				pod.Name, err)
+			say(t.streams.ErrOut, "Pod %s is left: kubectl -n %s delete pod %s (%v)", pod.Name, pod.Namespace, pod.Name, err)
 		}
 	}()
 	if err := t.api.Create(ctx, pod.DeepCopy()); err != nil {
