@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
@@ -20,6 +22,9 @@ import (
 type DoctorReport struct {
 	// Stacks is how many were looked at.
 	Stacks int `json:"stacks"`
+	// Seen reports whether it was seen that the cluster serves stacks, and a Deployment of the
+	// operator. Without both nobody knows whether obstack is well, and the exit status is 1.
+	Seen bool `json:"seen"`
 	// Findings are what was looked at, in a fixed order.
 	Findings []DoctorFinding `json:"findings"`
 }
@@ -28,7 +33,7 @@ type DoctorReport struct {
 type DoctorFinding struct {
 	// Name is such as roles or certificate. Several findings may have the same.
 	Name string `json:"name"`
-	// State is ok, warning, problem, or unknown if it could not be read.
+	// State is ok, warning, problem, or unknown if the caller has no right to see it.
 	State FindingState `json:"state"`
 	// Message says what was found.
 	Message string `json:"message"`
@@ -39,8 +44,8 @@ type DoctorFinding struct {
 // FindingState is one of the constants below.
 type FindingState string
 
-// The states of a finding. A problem keeps something from working, and is all that makes the exit
-// status 1.
+// The states of a finding. A problem keeps something from working, or this from seeing whether it
+// does: what the API server fails to say is one, and what the caller may not read is none.
 const (
 	StateOK      FindingState = "ok"
 	StateWarning FindingState = "warning"
@@ -58,9 +63,11 @@ what injects settings and its certificate, the platforms, which Prometheus selec
 have, and what the operator found out about dashboards, Sentry, task events and the stacks.
 
 It says what is wrong and what to do, and nothing of what is well, but with -o wide. What you may
-not read is unknown. Where you may not read all namespaces, it looks at the one of -n.
+not read is unknown, and it says which right you lack. What could not be read for another reason is
+a problem. Where you may not read all namespaces, it looks at the one of -n.
 
-The exit status is 1 if there is a problem, and else 0.`,
+The exit status is 1 if there is a problem, or if you may not even see whether the cluster serves
+stacks and has an operator, and else 0.`,
 		Example: `  kubectl obstack doctor
   kubectl obstack doctor -o wide     # with what is well
   kubectl obstack doctor -o json     # for programs`,
@@ -84,7 +91,7 @@ The exit status is 1 if there is a problem, and else 0.`,
 			if err := printer.show(report, []node{report.tree(output == "wide")}); err != nil {
 				return err
 			}
-			if report.count(StateProblem) > 0 {
+			if report.count(StateProblem) > 0 || !report.Seen {
 				return errWrong
 			}
 			return nil
@@ -118,13 +125,16 @@ func readInstallation(ctx context.Context, flags *genericclioptions.ConfigFlags)
 		return nil, err
 	}
 	in := &installation{kubernetes: kubernetes}
+	if err := in.readServed(reader); err != nil {
+		return nil, fmt.Errorf("ask the cluster what it serves: %w", err)
+	}
 	in.read(ctx, reader)
 	return in, ctx.Err()
 }
 
 // examine what was read.
 func examine(in *installation, now time.Time) *DoctorReport {
-	report := &DoctorReport{Stacks: len(in.stacks), Findings: []DoctorFinding{}}
+	report := &DoctorReport{Stacks: len(in.stacks), Seen: in.seen(), Findings: []DoctorFinding{}}
 	for _, check := range []func(*installation) []DoctorFinding{
 		checkVersions, checkDefinitions, checkOperators, checkRoles, checkInjection,
 		func(in *installation) []DoctorFinding { return checkCertificates(in, now) },
@@ -139,18 +149,42 @@ func ok(name, message string, args ...any) DoctorFinding {
 	return DoctorFinding{Name: name, State: StateOK, Message: fmt.Sprintf(message, args...)}
 }
 
-// unread is a finding that something could not be read, if it is so.
-func (in *installation) unread(name, what string) []DoctorFinding {
-	err := in.failed[what]
-	if err == nil {
-		return nil
+// unread are the findings that something could not be read, if it is so.
+func (in *installation) unread(name, what string) (findings []DoctorFinding) {
+	var refused []string
+	for _, err := range in.failed[what] {
+		if apierrors.IsForbidden(err) {
+			refused = append(refused, right(what, err))
+			continue
+		}
+		findings = append(findings, DoctorFinding{Name: name, State: StateProblem,
+			Message: readError(what, metav1.NamespaceAll, err).Error(),
+			Remedy:  "kubectl get --raw '/readyz?verbose' says whether the API server is well; run this again when it is",
+		})
 	}
-	if apierrors.IsForbidden(err) {
-		return []DoctorFinding{{Name: name, State: StateUnknown, Message: "you may not get and list " + what,
-			Remedy: "ask for a role that lets you, or somebody who has it"}}
+	slices.SortFunc(findings, func(a, b DoctorFinding) int { return strings.Compare(a.Message, b.Message) })
+	findings = slices.Compact(findings)
+	if len(refused) > 0 {
+		slices.Sort(refused)
+		findings = append(findings, DoctorFinding{Name: name, State: StateUnknown,
+			Message: "you may not " + strings.Join(slices.Compact(refused), ", nor "),
+			Remedy:  "ask for a role that lets you, or somebody who has it"})
 	}
-	message := readError(what, metav1.NamespaceAll, err).Error()
-	return []DoctorFinding{{Name: name, State: StateUnknown, Message: message}}
+	return findings
+}
+
+// right that was refused when something was read, such as list deployments.apps.
+func right(what string, err error) string {
+	status, ok := errors.AsType[*apierrors.StatusError](err)
+	if !ok || status.ErrStatus.Details == nil || status.ErrStatus.Details.Kind == "" {
+		return "get and list " + what
+	}
+	of := status.ErrStatus.Details
+	verb := "get "
+	if of.Name == "" {
+		verb = "list "
+	}
+	return verb + schema.GroupResource{Group: of.Group, Resource: of.Kind}.String()
 }
 
 // orOK is a finding that all is well, if there is no other.
@@ -174,7 +208,7 @@ func (r *DoctorReport) count(state FindingState) int {
 // tree shows what is not well; wide, all.
 func (r *DoctorReport) tree(wide bool) node {
 	root := node{text: r.summary(), state: metav1.ConditionTrue}
-	if r.count(StateProblem) > 0 {
+	if r.count(StateProblem) > 0 || !r.Seen {
 		root.state = metav1.ConditionFalse
 	} else if r.count(StateOK) < len(r.Findings) {
 		root.state = metav1.ConditionUnknown
@@ -193,7 +227,7 @@ func (r *DoctorReport) tree(wide bool) node {
 // summary is one line.
 func (r *DoctorReport) summary() string {
 	looked := fmt.Sprintf("%d checks, %s", len(r.Findings), plural(r.Stacks, "stack"))
-	if r.count(StateOK) == len(r.Findings) {
+	if r.count(StateOK) == len(r.Findings) && r.Seen {
 		return "obstack is well: " + looked
 	}
 	var counts []string
@@ -205,7 +239,11 @@ func (r *DoctorReport) summary() string {
 	if n := r.count(StateUnknown); n > 0 {
 		counts = append(counts, fmt.Sprintf("%d unknown", n))
 	}
-	return "obstack has " + strings.Join(counts, ", ") + ": " + looked
+	has := "obstack has "
+	if !r.Seen && r.count(StateProblem) == 0 {
+		has = "obstack was not seen, and has "
+	}
+	return has + strings.Join(counts, ", ") + ": " + looked
 }
 
 func (f DoctorFinding) node() node {

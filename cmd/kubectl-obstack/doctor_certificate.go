@@ -10,7 +10,6 @@ import (
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 // checkCertificates says whether those of the webhooks are there, valid, and signed by whom the API
@@ -25,13 +24,9 @@ func checkCertificates(in *installation, now time.Time) (findings []DoctorFindin
 			continue
 		}
 		served = true
-		if err := in.failed[ofCertificate]; err != nil {
-			message := fmt.Sprintf("read Secret %s with the certificate of the webhooks: %v", key, err)
-			if apierrors.IsForbidden(err) {
-				message = fmt.Sprintf("you may not read Secret %s with the certificate of the webhooks", key)
-			}
-			findings = append(findings, DoctorFinding{Name: name, State: StateUnknown, Message: message})
-			continue
+		if findings := in.unread(name, ofCertificate); findings != nil {
+			findings[0].Message += fmt.Sprintf(": Secret %s has the certificate of the webhooks", key)
+			return findings
 		}
 		state, message := in.wrongCertificate(o, in.certificates[key], now)
 		if message == "" {

@@ -12,8 +12,10 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/desired"
 )
 
 // TestDoctorFindsTheRolesOfEveryInstallation: whatever the chart's values are, the operator has
@@ -116,6 +118,7 @@ func TestDoctorSaysWhatStacksNeed(t *testing.T) {
 	if found := checkDefinitions(without); found[len(found)-1].Name != "definitions" {
 		t.Errorf("without stacks: %+v, want prometheus-operator not to be missed", found)
 	}
+	without.unserved = map[schema.GroupKind]bool{desired.ServiceMonitorKind.GroupKind(): true}
 	without.stacks = []*obsv1.ObservabilityStack{
 		{Spec: obsv1.ObservabilityStackSpec{Alerts: &obsv1.AlertsSpec{}}},
 	}

@@ -14,6 +14,7 @@ import (
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/config/crd"
+	"obstack.dev/obstack/controllers/desired"
 )
 
 // wantedDefinitions are those of this version.
@@ -30,7 +31,11 @@ func wantedDefinitions() (wanted []*apiextensionsv1.CustomResourceDefinition) {
 func checkDefinitions(in *installation) (findings []DoctorFinding) {
 	const name = "definitions"
 	findings = in.unread(name, ofDefinitions)
-	if findings == nil {
+	if len(in.failed[ofDefinitions]) > 0 && in.unserved[stacksKind.GroupKind()] {
+		findings = append(findings, DoctorFinding{Name: name, State: StateProblem,
+			Message: "the cluster does not serve ObservabilityStacks", Remedy: install})
+	}
+	if len(findings) == 0 {
 		for _, want := range wantedDefinitions() {
 			state, message := compareDefinition(want, in.definitions[want.Name])
 			if message == "" {
@@ -42,7 +47,7 @@ func checkDefinitions(in *installation) (findings []DoctorFinding) {
 		}
 	}
 	findings = orOK(findings, ok(name, "both are served and those of this version"))
-	if !in.monitoringServed && slices.ContainsFunc(in.stacks, needsMonitoring) {
+	if in.unserved[desired.ServiceMonitorKind.GroupKind()] && slices.ContainsFunc(in.stacks, needsMonitoring) {
 		return append(findings, DoctorFinding{Name: "prometheus-operator", State: StateProblem,
 			Message: "the cluster does not serve ServiceMonitors, which stacks ask for",
 			Remedy:  "install prometheus-operator; obstack notices when it comes"})

@@ -44,22 +44,25 @@ type installation struct {
 	// roles are the rules of those that are bound to an operator.
 	roles map[roleKey][]rbacv1.PolicyRule
 
-	webhooks         []*admissionv1.MutatingWebhookConfiguration
-	mutating         map[string]*admissionv1.MutatingAdmissionPolicySpec
-	mutatingBound    map[string]bool
-	validating       []*admissionv1.ValidatingAdmissionPolicy
-	validatingBound  map[string]bool
-	certificates     map[types.NamespacedName]*corev1.Secret
-	platforms        []*obsv1.ObservabilityPlatform
-	stacks           []*obsv1.ObservabilityStack
-	namespaces       map[string]map[string]string
-	prometheuses     []judge.Prometheus
-	children         []*metav1.PartialObjectMetadata
-	monitoringServed bool
+	webhooks        []*admissionv1.MutatingWebhookConfiguration
+	mutating        map[string]*admissionv1.MutatingAdmissionPolicySpec
+	mutatingBound   map[string]bool
+	validating      []*admissionv1.ValidatingAdmissionPolicy
+	validatingBound map[string]bool
+	certificates    map[types.NamespacedName]*corev1.Secret
+	platforms       []*obsv1.ObservabilityPlatform
+	stacks          []*obsv1.ObservabilityStack
+	namespaces      map[string]map[string]string
+	prometheuses    []judge.Prometheus
+	children        []*metav1.PartialObjectMetadata
+	// unserved are the kinds that the cluster is known not to serve: ours, and ServiceMonitors.
+	unserved map[schema.GroupKind]bool
 	// operatorsIn and stacksIn are the only namespaces that were looked at; empty if all were.
 	operatorsIn, stacksIn string
 	// failed are the errors by what could not be read.
-	failed map[string]error
+	failed map[string][]error
+	// lock guards failed and what several steps of parallel write.
+	lock sync.Mutex
 }
 
 // What is read, as messages call it.
@@ -109,43 +112,66 @@ func selector(text string) client.MatchingLabelsSelector {
 	return client.MatchingLabelsSelector{Selector: parsed}
 }
 
-// read all: what does not depend on other things first, and at the same time.
-func (in *installation) read(ctx context.Context, api scopedReader) {
-	in.failed = map[string]error{}
-	in.parallel(map[string]func() error{
-		ofDefinitions: func() error { return in.readDefinitions(ctx, api) },
-		ofOperators:   func() error { return in.readOperators(ctx, api) },
-		ofRoles:       func() error { return in.readBindings(ctx, api) },
-		ofWebhooks:    func() error { return in.readWebhooks(ctx, api) },
-		ofMutating:    func() error { return in.readMutating(ctx, api) },
-		ofValidating:  func() error { return in.readValidating(ctx, api) },
-		ofPlatforms:   func() error { return in.readPlatforms(ctx, api) },
-		ofStacks:      func() error { return in.readStacks(ctx, api) },
-		ofSelecting:   func() error { return in.readSelecting(ctx, api) },
-	})
-	_, err := api.mapper.RESTMapping(desired.ServiceMonitorKind.GroupKind())
-	in.monitoringServed = err == nil
-	steps := map[string]func() error{ofCertificate: func() error { return in.readCertificates(ctx, api) }}
-	if in.failed[ofRoles] == nil {
-		steps[ofRoles] = func() error { return in.readRoles(ctx, api) }
-	}
-	in.parallel(steps)
+// step of the reading.
+type step struct {
+	// what it reads, as messages call it.
+	what string
+	read func(context.Context, scopedReader) error
 }
 
-// parallel reads several things at a time, of which none writes what another does.
-func (in *installation) parallel(steps map[string]func() error) {
+// read all: what does not depend on other things first, and at the same time.
+func (in *installation) read(ctx context.Context, api scopedReader) {
+	in.failed = map[string][]error{}
+	in.definitions = map[string]*apiextensionsv1.CustomResourceDefinition{}
+	steps := []step{
+		{ofDefinitions, in.readMonitoring}, {ofOperators, in.readOperators},
+		{ofRoles, in.readClusterBindings}, {ofRoles, in.readBindings}, {ofWebhooks, in.readWebhooks},
+		{ofMutating, in.readMutating}, {ofMutating, in.readMutatingBindings},
+		{ofValidating, in.readValidating}, {ofValidating, in.readValidatingBindings},
+		{ofPlatforms, in.readPlatforms}, {ofStacks, in.readStacks},
+	}
+	for _, kind := range selection.Kinds() {
+		steps = append(steps, step{ofSelecting, in.prometheusReader(kind)})
+	}
+	for _, want := range wantedDefinitions() {
+		steps = append(steps, step{ofDefinitions, in.definitionReader(want.Name)})
+	}
+	in.parallel(ctx, api, steps)
+	steps = in.certificateSteps()
+	if len(in.failed[ofRoles]) == 0 {
+		steps = append(steps, in.roleSteps()...)
+	}
+	if len(in.prometheuses) > 0 {
+		steps = append(steps, step{ofSelecting, in.readNamespaces},
+			step{ofSelecting, in.childReader(desired.ServiceMonitorKind)},
+			step{ofSelecting, in.childReader(desired.PrometheusRuleKind)})
+	}
+	in.parallel(ctx, api, steps)
+}
+
+// parallel takes several steps at a time. What more than one of them writes is written with the
+// lock.
+func (in *installation) parallel(ctx context.Context, api scopedReader, steps []step) {
 	var wait sync.WaitGroup
-	var lock sync.Mutex
-	for what, step := range steps {
+	for _, step := range steps {
 		wait.Go(func() {
-			if err := step(); err != nil {
-				lock.Lock()
-				defer lock.Unlock()
-				in.failed[what] = err
+			if err := step.read(ctx, api); err != nil {
+				in.lock.Lock()
+				defer in.lock.Unlock()
+				in.failed[step.what] = append(in.failed[step.what], err)
 			}
 		})
 	}
 	wait.Wait()
+}
+
+// serves reports whether the cluster has a kind. Not to know is an error.
+func (r scopedReader) serves(kind schema.GroupVersionKind) (bool, error) {
+	_, err := r.mapper.RESTMapping(kind.GroupKind(), kind.Version)
+	if meta.IsNoMatchError(err) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // confined reads all namespaces or, where the caller may not, his own, which it returns.
@@ -162,18 +188,43 @@ func (r scopedReader) confined(
 	return r.namespace, nil
 }
 
-func (in *installation) readDefinitions(ctx context.Context, api scopedReader) error {
-	in.definitions = map[string]*apiextensionsv1.CustomResourceDefinition{}
-	for _, want := range wantedDefinitions() {
-		live := &apiextensionsv1.CustomResourceDefinition{}
-		err := api.Get(ctx, client.ObjectKeyFromObject(want), live)
-		if client.IgnoreNotFound(err) != nil {
+// stacksKind is what an installation is for.
+var stacksKind = obsv1.GroupVersion.WithKind("ObservabilityStack")
+
+// readServed asks whether the cluster serves stacks and ServiceMonitors, which everybody may.
+func (in *installation) readServed(api scopedReader) error {
+	in.unserved = map[schema.GroupKind]bool{}
+	for _, kind := range []schema.GroupVersionKind{stacksKind, desired.ServiceMonitorKind} {
+		serves, err := api.serves(kind)
+		if err != nil {
 			return err
 		}
-		if err == nil {
-			in.definitions[want.Name] = live
-		}
+		in.unserved[kind.GroupKind()] = !serves
 	}
+	return nil
+}
+
+// seen reports whether the cluster is known to serve stacks, and to have an operator.
+func (in *installation) seen() bool {
+	return len(in.operators) > 0 && !in.unserved[stacksKind.GroupKind()]
+}
+
+// definitionReader reads one of that name, if it is there.
+func (in *installation) definitionReader(name string) func(context.Context, scopedReader) error {
+	return func(ctx context.Context, api scopedReader) error {
+		live := &apiextensionsv1.CustomResourceDefinition{}
+		if err := api.Get(ctx, client.ObjectKey{Name: name}, live); err != nil {
+			return client.IgnoreNotFound(err)
+		}
+		in.lock.Lock()
+		defer in.lock.Unlock()
+		in.definitions[name] = live
+		return nil
+	}
+}
+
+// readMonitoring reads the version of prometheus-operator's definitions.
+func (in *installation) readMonitoring(ctx context.Context, api scopedReader) error {
 	monitors := metadata.Of(metadata.Definition)
 	err := api.Get(ctx, client.ObjectKey{Name: "servicemonitors.monitoring.coreos.com"}, monitors)
 	in.monitoring = monitors.Annotations["operator.prometheus.io/version"]
@@ -197,32 +248,37 @@ func (in *installation) readWebhooks(ctx context.Context, api scopedReader) erro
 	}, installed)
 }
 
-// readMutating reads nothing where the cluster has no such policies.
+// readMutating and readMutatingBindings read nothing where the cluster has no such policies.
 func (in *installation) readMutating(ctx context.Context, api scopedReader) error {
-	in.mutating, in.mutatingBound = map[string]*admissionv1.MutatingAdmissionPolicySpec{}, map[string]bool{}
-	err := each(ctx, api, &admissionv1.MutatingAdmissionPolicyList{}, func(object client.Object) {
+	in.mutating = map[string]*admissionv1.MutatingAdmissionPolicySpec{}
+	return ignoreNoMatch(each(ctx, api, &admissionv1.MutatingAdmissionPolicyList{}, func(object client.Object) {
 		policy := object.(*admissionv1.MutatingAdmissionPolicy)
 		in.mutating[policy.Name] = &policy.Spec
-	}, installed)
+	}, installed))
+}
+
+func (in *installation) readMutatingBindings(ctx context.Context, api scopedReader) error {
+	in.mutatingBound = map[string]bool{}
+	return ignoreNoMatch(each(ctx, api, &admissionv1.MutatingAdmissionPolicyBindingList{}, func(object client.Object) {
+		in.mutatingBound[object.(*admissionv1.MutatingAdmissionPolicyBinding).Spec.PolicyName] = true
+	}))
+}
+
+func ignoreNoMatch(err error) error {
 	if meta.IsNoMatchError(err) {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	return each(ctx, api, &admissionv1.MutatingAdmissionPolicyBindingList{}, func(object client.Object) {
-		in.mutatingBound[object.(*admissionv1.MutatingAdmissionPolicyBinding).Spec.PolicyName] = true
-	})
+	return err
 }
 
 func (in *installation) readValidating(ctx context.Context, api scopedReader) error {
-	in.validatingBound = map[string]bool{}
-	err := each(ctx, api, &admissionv1.ValidatingAdmissionPolicyList{}, func(object client.Object) {
+	return each(ctx, api, &admissionv1.ValidatingAdmissionPolicyList{}, func(object client.Object) {
 		in.validating = append(in.validating, object.(*admissionv1.ValidatingAdmissionPolicy))
 	}, installed)
-	if err != nil {
-		return err
-	}
+}
+
+func (in *installation) readValidatingBindings(ctx context.Context, api scopedReader) error {
+	in.validatingBound = map[string]bool{}
 	return each(ctx, api, &admissionv1.ValidatingAdmissionPolicyBindingList{}, func(object client.Object) {
 		spec := object.(*admissionv1.ValidatingAdmissionPolicyBinding).Spec
 		if slices.Contains(spec.ValidationActions, admissionv1.Deny) {
@@ -231,24 +287,26 @@ func (in *installation) readValidating(ctx context.Context, api scopedReader) er
 	})
 }
 
-// readCertificates reads the Secrets that the operators serve the webhooks with.
-func (in *installation) readCertificates(ctx context.Context, api scopedReader) error {
+// certificateSteps read the Secrets that the operators serve the webhooks with.
+func (in *installation) certificateSteps() (steps []step) {
 	in.certificates = map[types.NamespacedName]*corev1.Secret{}
 	for _, o := range in.operators {
 		key := o.certificate()
 		if key.Name == "" {
 			continue
 		}
-		secret := &corev1.Secret{}
-		err := api.Get(ctx, key, secret)
-		if client.IgnoreNotFound(err) != nil {
-			return err
-		}
-		if err == nil {
+		steps = append(steps, step{ofCertificate, func(ctx context.Context, api scopedReader) error {
+			secret := &corev1.Secret{}
+			if err := api.Get(ctx, key, secret); err != nil {
+				return client.IgnoreNotFound(err)
+			}
+			in.lock.Lock()
+			defer in.lock.Unlock()
 			in.certificates[key] = secret
-		}
+			return nil
+		}})
 	}
-	return nil
+	return steps
 }
 
 func (in *installation) readPlatforms(ctx context.Context, api scopedReader) error {
@@ -268,28 +326,42 @@ func (in *installation) readStacks(ctx context.Context, api scopedReader) error 
 	return err
 }
 
-// readSelecting reads the metadata of what is selected, and what selects.
-func (in *installation) readSelecting(ctx context.Context, api scopedReader) (err error) {
-	in.namespaces = map[string]map[string]string{}
-	serves := func(kind schema.GroupVersionKind) bool {
-		_, err := api.mapper.RESTMapping(kind.GroupKind(), kind.Version)
-		return err == nil
-	}
-	if in.prometheuses, err = selection.Prometheuses(ctx, api, serves); err != nil || len(in.prometheuses) == 0 {
+// prometheusReader reads what selects, of one kind, if the cluster serves it.
+func (in *installation) prometheusReader(kind schema.GroupVersionKind) func(context.Context, scopedReader) error {
+	return func(ctx context.Context, api scopedReader) error {
+		serves, err := api.serves(kind)
+		if err != nil {
+			return err
+		}
+		found, err := selection.Prometheuses(ctx, api, func(one schema.GroupVersionKind) bool {
+			return serves && one == kind
+		})
+		in.lock.Lock()
+		defer in.lock.Unlock()
+		in.prometheuses = append(in.prometheuses, found...)
 		return err
 	}
-	err = each(ctx, api, metadata.ListOf(metadata.Namespace), func(object client.Object) {
+}
+
+// readNamespaces and childReader read the metadata of what is selected.
+func (in *installation) readNamespaces(ctx context.Context, api scopedReader) error {
+	in.namespaces = map[string]map[string]string{}
+	return each(ctx, api, metadata.ListOf(metadata.Namespace), func(object client.Object) {
 		in.namespaces[object.GetName()] = object.GetLabels()
 	})
-	for _, kind := range []schema.GroupVersionKind{desired.ServiceMonitorKind, desired.PrometheusRuleKind} {
-		if err != nil || !serves(kind) {
-			continue
-		}
-		_, err = api.confined(ctx, metadata.ListOf(kind), func(object client.Object) {
+}
+
+func (in *installation) childReader(kind schema.GroupVersionKind) func(context.Context, scopedReader) error {
+	return func(ctx context.Context, api scopedReader) error {
+		var found []*metav1.PartialObjectMetadata
+		_, err := api.confined(ctx, metadata.ListOf(kind), func(object client.Object) {
 			child := object.(*metav1.PartialObjectMetadata)
 			child.SetGroupVersionKind(kind)
-			in.children = append(in.children, child)
+			found = append(found, child)
 		}, client.MatchingLabels{obsv1.LabelManagedBy: obsv1.ManagedBy}, client.HasLabels{obsv1.LabelStack})
+		in.lock.Lock()
+		defer in.lock.Unlock()
+		in.children = append(in.children, found...)
+		return ignoreNoMatch(err) // A Prometheus that takes no rules comes without this kind.
 	}
-	return err
 }

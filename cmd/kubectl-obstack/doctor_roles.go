@@ -51,47 +51,67 @@ func (b *binding) grants(o *operator) (granted, itself bool) {
 	return granted, itself
 }
 
-func (in *installation) readBindings(ctx context.Context, api scopedReader) error {
+func (in *installation) readClusterBindings(ctx context.Context, api scopedReader) error {
+	var found []binding
 	err := each(ctx, api, &rbacv1.ClusterRoleBindingList{}, func(object client.Object) {
 		b := object.(*rbacv1.ClusterRoleBinding)
-		in.bindings = append(in.bindings, binding{role: roleKey{name: b.RoleRef.Name}, subjects: b.Subjects})
+		found = append(found, binding{role: roleKey{name: b.RoleRef.Name}, subjects: b.Subjects})
 	})
-	if err != nil {
-		return err
-	}
-	return each(ctx, api, &rbacv1.RoleBindingList{}, func(object client.Object) {
+	in.bind(found)
+	return err
+}
+
+func (in *installation) readBindings(ctx context.Context, api scopedReader) error {
+	var found []binding
+	err := each(ctx, api, &rbacv1.RoleBindingList{}, func(object client.Object) {
 		b := object.(*rbacv1.RoleBinding)
 		role := roleKey{name: b.RoleRef.Name}
 		if b.RoleRef.Kind == "Role" {
 			role.namespace = b.Namespace
 		}
-		in.bindings = append(in.bindings, binding{namespace: b.Namespace, role: role, subjects: b.Subjects})
+		found = append(found, binding{namespace: b.Namespace, role: role, subjects: b.Subjects})
 	})
+	in.bind(found)
+	return err
 }
 
-// readRoles reads those that are bound to an operator. One that does not exist grants nothing.
-func (in *installation) readRoles(ctx context.Context, api scopedReader) error {
+func (in *installation) bind(found []binding) {
+	in.lock.Lock()
+	defer in.lock.Unlock()
+	in.bindings = append(in.bindings, found...)
+}
+
+// roleSteps read the roles that are bound to an operator.
+func (in *installation) roleSteps() (steps []step) {
 	in.roles = map[roleKey][]rbacv1.PolicyRule{}
 	for _, b := range in.bindings {
 		granted := slices.ContainsFunc(in.operators, func(o operator) bool { granted, _ := b.grants(&o); return granted })
-		if _, known := in.roles[b.role]; known || !granted {
-			continue
-		}
-		var err error
-		if b.role.namespace == "" {
-			role := &rbacv1.ClusterRole{}
-			err = api.Get(ctx, client.ObjectKey{Name: b.role.name}, role)
-			in.roles[b.role] = role.Rules
-		} else {
-			role := &rbacv1.Role{}
-			err = api.Get(ctx, client.ObjectKey{Namespace: b.role.namespace, Name: b.role.name}, role)
-			in.roles[b.role] = role.Rules
-		}
-		if client.IgnoreNotFound(err) != nil {
-			return err
+		if _, known := in.roles[b.role]; granted && !known {
+			in.roles[b.role] = nil // One that does not exist grants nothing.
+			steps = append(steps, step{ofRoles, in.roleReader(b.role)})
 		}
 	}
-	return nil
+	return steps
+}
+
+func (in *installation) roleReader(key roleKey) func(context.Context, scopedReader) error {
+	return func(ctx context.Context, api scopedReader) error {
+		var rules []rbacv1.PolicyRule
+		var err error
+		if key.namespace == "" {
+			role := &rbacv1.ClusterRole{}
+			err = api.Get(ctx, client.ObjectKey{Name: key.name}, role)
+			rules = role.Rules
+		} else {
+			role := &rbacv1.Role{}
+			err = api.Get(ctx, client.ObjectKey{Namespace: key.namespace, Name: key.name}, role)
+			rules = role.Rules
+		}
+		in.lock.Lock()
+		defer in.lock.Unlock()
+		in.roles[key] = rules
+		return client.IgnoreNotFound(err)
+	}
 }
 
 // need is what an operator must be allowed in a namespace, or in all.

@@ -59,6 +59,8 @@ func TestDoctor(t *testing.T) {
 			t.Run(name, func(t *testing.T) { tc.show(t, p) })
 		}
 		p.limited(t, limited)
+		p.blind(t)
+		p.toNobody(t)
 		p.broken(t)
 	})
 	if p.servesPolicies() {
@@ -159,7 +161,8 @@ func (p *patient) limited(t *testing.T, kubeconfig string) {
 		t.Fatal(err)
 	}
 	out, _, code = kubectlObstack(t, joe, "doctor", "-n", "shop")
-	if code != exitWell || !strings.Contains(flat(out), "in namespace shop alone") ||
+	if code != exitWrong || !strings.Contains(flat(out), "in namespace shop alone") ||
+		!strings.HasPrefix(out, "obstack was not seen") ||
 		!strings.Contains(out, ", 1 stack\n") {
 		t.Errorf("confined to a namespace, it ends with %d and says:\n%s", code, out)
 	}
