@@ -130,7 +130,7 @@ func newManager(restConfig *rest.Config, opts *options) (ctrl.Manager, error) {
 		HealthProbeBindAddress:  opts.healthAddress,
 		PprofBindAddress:        opts.pprofAddress,
 		LeaderElection:          opts.leaderElect,
-		LeaderElectionID:        "obstack.obstack.dev",
+		LeaderElectionID:        obsv1.LeaderLease,
 		LeaderElectionNamespace: opts.leaderElectionNamespace,
 		// The process ends right after the manager, so the lease may go at once.
 		LeaderElectionReleaseOnCancel: true,

@@ -5,6 +5,10 @@ package v1alpha1
 // FieldManager is the name under which obstack applies every field it owns.
 const FieldManager = "obstack"
 
+// LeaderLease is the name of the Lease that the operator at work renews every few seconds, in its
+// own namespace.
+const LeaderLease = "obstack.obstack.dev"
+
 // Labels on every object that obstack owns.
 const (
 	// LabelManagedBy has the value ManagedBy; the operator watches no child without it.

@@ -83,9 +83,9 @@ event gets from this namespace to Sentry. The event is sent by a short-lived Pod
 image, which takes the stack's settings as your workloads do, and which is deleted at the end and on
 Ctrl-C. The event is of level debug and has an issue of its own.
 
-What you may not ask is taken from the stack's status, after the operator's next round. The rights
-that it wants are printed first. For CI: the exit status is 0 if everything was seen to work within
---timeout, and else 1.`,
+What you may not ask is taken from the stack's status, after the operator's next round, and if the
+operator is seen to work. The rights that it wants are printed first. For CI: the exit status is 0
+if everything was seen to work within --timeout, and else 1.`,
 		Example: `  kubectl obstack verify shop -n shop
   kubectl obstack verify shop -n shop --no-pod    # sends no test event
   kubectl obstack verify shop -n shop --timeout 5m -o json`,
@@ -113,7 +113,7 @@ that it wants are printed first. For CI: the exit status is 0 if everything was 
 	command.Flags().StringVar(&o.image, "image", "", "obstack's image for the Pod; that of what runs in the cluster "+
 		"without it")
 	command.Flags().StringVar(&o.operatorNamespace, "operator-namespace", "obstack-system",
-		"namespace of the operator, which has the token for Sentry")
+		"namespace of the operator, which has its Lease and the token for Sentry")
 	return command
 }
 
@@ -128,11 +128,15 @@ func (o *verifyOptions) run(
 	if err != nil {
 		return err
 	}
-	v := &verification{verifyOptions: *o, api: api, stack: &stacks[0], began: time.Now(), round: operatorRound}
+	v := &verification{verifyOptions: *o, api: api, stack: &stacks[0], began: time.Now()}
+	v.findOperator = sync.OnceValue(func() *operator { return v.readOperator(ctx) })
 	if v.proxy, err = newProxy(flags); err != nil {
 		return err
 	}
 	sources := v.prepare(ctx)
+	if v.failed != nil {
+		return v.failed
+	}
 	if o.output == "" {
 		v.rightsTree().print(printer)
 		fmt.Fprintln(o.streams.Out)
@@ -150,10 +154,6 @@ func (o *verifyOptions) run(
 	return nil
 }
 
-// operatorRound is how long the operator's next round of proofs takes to come and to be written, at
-// its default interval.
-const operatorRound = 75 * time.Second
-
 // pauseBetweenLooks is short for those who wait, and long for those who are asked.
 const pauseBetweenLooks = 2 * time.Second
 
@@ -166,22 +166,31 @@ type verification struct {
 	stack    *obsv1.ObservabilityStack
 	platform *obsv1.ObservabilityPlatform
 	// noPlatform says why there is none.
-	noPlatform string
+	noPlatform error
 	rights     []Right
-	began      time.Time
-	round      time.Duration
+	// failed is set if nobody says which rights the caller has.
+	failed error
+	began  time.Time
+
+	// mu is for what the sources have in common.
+	mu           sync.Mutex
+	leader       leader
+	findOperator func() *operator
 }
 
-// source is asked again and again about some checks.
-type source struct {
-	// look returns the checks, and whether they will not change any more.
-	look func(context.Context) (checks []Check, final bool)
-	// soonest is when what it says counts, after the start.
-	soonest time.Duration
-}
+// cannotAsk is why somebody is not asked from here, so that what the operator saw counts.
+type cannotAsk string
+
+// Error implements error.
+func (c cannotAsk) Error() string { return string(c) }
+
+// source is asked again and again about some checks, and returns whether they will not change any
+// more.
+type source func(context.Context) (checks []Check, final bool)
 
 // prepare finds out whom to ask, and with which rights.
 func (v *verification) prepare(ctx context.Context) []source {
+	v.may(ctx, "get", leases, v.operatorNamespace, obsv1.LeaderLease, "what the operator saw does not count")
 	v.findPlatform(ctx)
 	sources := []source{v.ready()}
 	sources = append(sources, v.metrics(ctx)...)
@@ -193,15 +202,15 @@ func (v *verification) prepare(ctx context.Context) []source {
 func (v *verification) findPlatform(ctx context.Context) {
 	name := cmp.Or(v.stack.Spec.Platform, obsv1.DefaultPlatform)
 	if !v.may(ctx, "get", "observabilityplatforms.obstack.dev", "", name, "what the operator saw counts") {
-		v.noPlatform = "you may not get ObservabilityPlatforms"
+		v.noPlatform = cannotAsk("you may not get ObservabilityPlatforms")
 		return
 	}
 	found, err := platform.Resolver{Reader: v.api}.For(ctx, v.stack)
 	switch {
 	case err != nil:
-		v.noPlatform = err.Error()
+		v.noPlatform = fmt.Errorf("read the ObservabilityPlatform of the stack: %w", err)
 	case found.Spec == nil:
-		v.noPlatform = "the stack has no ObservabilityPlatform"
+		v.noPlatform = cannotAsk("the stack has no ObservabilityPlatform")
 	default:
 		v.platform = &obsv1.ObservabilityPlatform{ObjectMeta: metav1.ObjectMeta{Name: found.Name}, Spec: *found.Spec}
 	}
@@ -236,7 +245,7 @@ func (v *verification) seconds() float64 {
 func (v *verification) follow(ctx context.Context, s source) (last []Check) {
 	passed := map[string]float64{}
 	for {
-		checks, final := s.look(ctx)
+		checks, final := s(ctx)
 		if ctx.Err() != nil && !final && last != nil {
 			return last
 		}
@@ -244,7 +253,7 @@ func (v *verification) follow(ctx context.Context, s source) (last []Check) {
 		for i := range last {
 			last[i].took(passed, v.seconds())
 		}
-		if final || !slices.ContainsFunc(checks, notTrue) && time.Since(v.began) >= s.soonest {
+		if final || !slices.ContainsFunc(checks, notTrue) {
 			return last
 		}
 		if !pause(ctx, pauseBetweenLooks) {

@@ -18,11 +18,14 @@ import (
 	"time"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/internal/taskexporter/status"
@@ -38,6 +41,8 @@ type verifyBench struct {
 	mu sync.Mutex
 	// down is whether the targets are, and events whether workers send any.
 	down, events bool
+	// closed is whether nothing is behind Services, and dead whether the operator is.
+	closed, dead bool
 	total        uint64
 	// sent are the IDs of events, and shown how often Sentry has been asked for one.
 	sent  []string
@@ -75,11 +80,16 @@ func newVerifyBench(t *testing.T) *verifyBench {
 		TokenFrom: &obsv1.PlatformSecretSource{SecretKeyRef: obsv1.SecretKeySelector{Name: "sentry", Key: "token"}},
 	}
 	testenv.Create(t, api, platform)
+	b.operator(t, "5s")
 	ctx, stop := context.WithCancel(t.Context())
 	kubelet := make(chan struct{})
 	go func() {
 		defer close(kubelet)
-		b.kubelet(ctx)
+		for ctx.Err() == nil {
+			b.kubelet(ctx)
+			b.lead(ctx)
+			pause(ctx, 50*time.Millisecond)
+		}
 	}()
 	t.Cleanup(func() { stop(); <-kubelet })
 	return b
@@ -90,6 +100,7 @@ func (b *verifyBench) reset() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.down, b.events, b.ends, b.shown, b.pod = false, true, &corev1.ContainerStateTerminated{}, 0, nil
+	b.closed, b.dead = false, false
 }
 
 // kubeconfig leads to the API server by way of the test, which serves what Services would.
@@ -114,6 +125,8 @@ func (b *verifyBench) kubeconfig(t *testing.T, from string) string {
 		switch _, path, proxied := strings.Cut(r.URL.Path, "/proxy/"); {
 		case !proxied:
 			forward.ServeHTTP(w, r)
+		case b.isClosed():
+			http.Error(w, "no endpoints available", http.StatusServiceUnavailable)
 		case strings.Contains(r.URL.Path, "/monitoring/services/http:prometheus-operated:9090/"):
 			b.prometheus(w, r, path)
 		case strings.HasSuffix(r.URL.Path, "/shop/services/http:shop-tasks-main:9808/proxy/status"):
@@ -202,16 +215,53 @@ func (b *verifyBench) sentry(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(w, "{}")
 }
 
+func (b *verifyBench) isClosed() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closed
+}
+
+// operator is a Deployment of one that asks Prometheus so often.
+func (b *verifyBench) operator(t *testing.T, interval string) {
+	t.Helper()
+	labels := map[string]string{"app.kubernetes.io/part-of": "obstack"}
+	operator := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "obstack-system", Name: "obstack", Labels: labels,
+	}}
+	if err := b.api.Delete(t.Context(), operator.DeepCopy()); client.IgnoreNotFound(err) != nil {
+		t.Fatal(err)
+	}
+	operator.Spec.Selector = &metav1.LabelSelector{MatchLabels: labels}
+	operator.Spec.Template.Labels = labels
+	operator.Spec.Template.Spec.Containers = []corev1.Container{
+		{Name: "cache", Image: "proxy:1"},
+		{Name: "manager", Image: "obstack:test", Args: []string{"--leader-elect", "--proof-interval=" + interval}},
+	}
+	testenv.Create(t, b.api, operator)
+}
+
+// lead renews the Lease of the operator.
+func (b *verifyBench) lead(ctx context.Context) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "obstack-system", Name: obsv1.LeaderLease}}
+	if b.dead {
+		return
+	}
+	_, _ = controllerutil.CreateOrUpdate(ctx, b.api, lease, func() error { // It is tried again.
+		lease.Spec.HolderIdentity, lease.Spec.LeaseDurationSeconds = new("obstack-0"), new(int32(15))
+		lease.Spec.RenewTime = new(metav1.NowMicro())
+		return nil
+	})
+}
+
 // kubelet marks Pods as obstack would, and ends them.
 func (b *verifyBench) kubelet(ctx context.Context) {
-	for ctx.Err() == nil {
-		pods := &corev1.PodList{}
-		if err := b.api.List(ctx, pods, client.InNamespace("shop")); err == nil {
-			for i := range pods.Items {
-				b.run(ctx, &pods.Items[i])
-			}
+	pods := &corev1.PodList{}
+	if err := b.api.List(ctx, pods, client.InNamespace("shop")); err == nil {
+		for i := range pods.Items {
+			b.run(ctx, &pods.Items[i])
 		}
-		pause(ctx, 50*time.Millisecond)
 	}
 }
 

@@ -31,13 +31,13 @@ func (v *verification) events(ctx context.Context) (sources []source) {
 	}
 	for _, verb := range []string{"create", "get", "delete"} {
 		if !v.may(ctx, verb, "pods", v.stack.Namespace, "", "no test event: write --no-pod for the rest") {
-			return []source{{look: func(context.Context) (checks []Check, final bool) {
+			return []source{func(context.Context) (checks []Check, final bool) {
 				for _, part := range parts {
 					checks = append(checks, Check{Name: partName(part), State: metav1.ConditionUnknown, Source: sourcePod,
 						Says: mayNot(verb, "Pods", v.stack.Namespace) + ", so no test event is sent: write --no-pod for the rest"})
 				}
 				return checks, true
-			}}}
+			}}
 		}
 	}
 	image, err := v.findImage(ctx)
@@ -50,12 +50,12 @@ func (v *verification) events(ctx context.Context) (sources []source) {
 		}
 		asked = append(asked, part.Name)
 		event := testEvent{verification: v, part: part, project: ref.Project, image: image, reader: reader, why: why}
-		sources = append(sources, source{look: func(ctx context.Context) ([]Check, bool) {
+		sources = append(sources, func(ctx context.Context) ([]Check, bool) {
 			if err != nil {
 				return []Check{event.check(metav1.ConditionUnknown, sourcePod, err.Error())}, true
 			}
 			return []Check{event.try(ctx)}, true
-		}})
+		})
 	}
 	return sources
 }
@@ -104,20 +104,40 @@ func (t *testEvent) try(ctx context.Context) Check {
 
 // awaitSettings waits until a Pod can have them; a check with a state says why none is sent.
 func (t *testEvent) awaitSettings(ctx context.Context) Check {
+	last := "the stack has no settings yet for a Pod to send with"
 	for {
 		stack, err := t.now(ctx)
-		off := slices.ContainsFunc(stack.Status.Parts, func(p obsv1.PartStatus) bool {
-			return p.Kind == t.part.Kind && p.Name == t.part.Name && p.Reason == obsv1.ReasonDisabled
-		})
-		switch {
-		case off:
+		switch off, old := t.off(ctx, stack); {
+		case err != nil:
+			last = err.Error()
+		case off && old == nil:
 			return t.check(metav1.ConditionTrue, sourceStatus, "Sentry is off: the DSN is empty")
-		case err == nil && stack.Status.ConfigHash != "" && stack.Status.ObservedGeneration == stack.Generation:
+		case off && ctx.Err() == nil:
+			last = old.says("Sentry is off: the DSN is empty")
+			if old.final {
+				return t.check(metav1.ConditionUnknown, sourceStatus, last)
+			}
+		case off:
+		case stack.Status.ConfigHash != "" && stack.Status.ObservedGeneration == stack.Generation:
 			return Check{}
-		case !pause(ctx, pauseBetweenLooks):
-			return t.check(metav1.ConditionUnknown, sourceStatus, "the stack has no settings yet for a Pod to send with")
+		}
+		if !pause(ctx, pauseBetweenLooks) {
+			return t.check(metav1.ConditionUnknown, sourceStatus, last)
 		}
 	}
+}
+
+// off reports whether the stack's status says that the DSN is empty, and why that does not count if
+// it does not. A pass reads the DSNs itself; of one among several the status says it after a round.
+func (t *testEvent) off(ctx context.Context, stack *obsv1.ObservabilityStack) (bool, *outdated) {
+	if all := verdict(&stack.Status, obsv1.SentryReady); all != nil && all.Reason == obsv1.ReasonDisabled {
+		return true, t.outdated(ctx, stack, 0)
+	}
+	part := partOf(stack, t.part)
+	if part == nil || part.Reason != obsv1.ReasonDisabled {
+		return false, nil
+	}
+	return true, t.outdated(ctx, stack, t.round())
 }
 
 // maxWait is the longest between two attempts to read an event back.
@@ -146,7 +166,7 @@ type sentryReader struct {
 func (v *verification) sentryReader(ctx context.Context) (*sentryReader, string) {
 	switch {
 	case v.platform == nil:
-		return nil, v.noPlatform
+		return nil, v.noPlatform.Error()
 	case v.platform.Spec.Sentry == nil || v.platform.Spec.Sentry.TokenFrom == nil:
 		return nil, "the ObservabilityPlatform has no token for Sentry"
 	case v.platform.Spec.Sentry.Organization == "":

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -58,17 +59,17 @@ func (v *verification) metrics(ctx context.Context) []source {
 	if len(parts) == 0 {
 		return nil
 	}
-	server, why := v.prometheus(ctx)
-	if server != nil {
-		// A NetworkPolicy may keep the API server out.
-		if err := server.Query(ctx, clock, func(promclient.Sample) {}); err != nil {
-			server, why = nil, "Prometheus was asked by way of the API server: "+err.Error()
-		}
-	}
-	if server == nil {
+	var why cannotAsk
+	if _, err := v.prometheus(ctx); errors.As(err, &why) {
 		return []source{v.fromStatus(parts, why)}
 	}
-	return []source{{look: v.askPrometheus(*server)}}
+	return []source{v.askPrometheus()}
+}
+
+// byProxy says of whom there was no response, and why. It may not run, or a NetworkPolicy may keep
+// the API server out.
+func byProxy(whom string, err error) string {
+	return whom + " was asked by way of the API server: " + err.Error()
 }
 
 // clock is what time it is for Prometheus.
@@ -82,49 +83,48 @@ func (v *verification) parts(kinds ...obsv1.PartKind) []judge.Part {
 // prometheusPort is that of the governing Service of a Prometheus object.
 const prometheusPort = 9090
 
-// prometheus returns the platform's, or says why it cannot be asked from here.
-func (v *verification) prometheus(ctx context.Context) (*promclient.Client, string) {
+// prometheus returns the platform's; the error is a cannotAsk if it is never asked from here.
+func (v *verification) prometheus(ctx context.Context) (*promclient.Client, error) {
 	const without = "what the operator saw counts"
+	if v.platform == nil { // It could not be read before.
+		v.findPlatform(ctx)
+	}
 	switch {
 	case v.platform == nil:
 		return nil, v.noPlatform
 	case v.platform.Spec.Prometheus == nil:
-		return nil, "the ObservabilityPlatform names no Prometheus"
+		return nil, cannotAsk("the ObservabilityPlatform names no Prometheus")
 	case v.platform.Spec.Prometheus.Ref == nil:
-		return nil, "only the operator asks the Prometheus that the ObservabilityPlatform names by its url"
+		return nil, cannotAsk("only the operator asks the Prometheus that the ObservabilityPlatform names by its url")
 	}
 	ref := v.platform.Spec.Prometheus.Ref
 	if !v.may(ctx, "get", "prometheuses.monitoring.coreos.com", ref.Namespace, ref.Name, without) {
-		return nil, mayNot("get", "Prometheus objects", ref.Namespace)
+		return nil, cannotAsk(mayNot("get", "Prometheus objects", ref.Namespace))
 	}
 	object := &monitoringv1.Prometheus{}
 	if err := v.api.Get(ctx, client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}, object); err != nil {
-		return nil, readError("Prometheus objects", ref.Namespace, err).Error()
+		return nil, readError("Prometheus objects", ref.Namespace, err)
 	}
 	if shards := object.Spec.Shards; shards != nil && *shards > 1 {
-		return nil, fmt.Sprintf("the Prometheus has %d shards, which only the operator asks", *shards)
+		return nil, cannotAsk(fmt.Sprintf("the Prometheus has %d shards, which only the operator asks", *shards))
 	}
 	name := "prometheus-operated"
 	if object.Spec.ServiceName != nil {
 		name = *object.Spec.ServiceName
 	}
 	if !v.may(ctx, "get", "services/proxy", ref.Namespace, name, without) {
-		return nil, mayNot("get", "services/proxy", ref.Namespace)
+		return nil, cannotAsk(mayNot("get", "services/proxy", ref.Namespace))
 	}
 	scheme := strings.ToLower(object.Spec.PrometheusURIScheme())
 	address := v.proxy.service(scheme, ref.Namespace, name, prometheusPort)
-	return &promclient.Client{URL: address.JoinPath(object.Spec.WebRoutePrefix()), HTTP: v.proxy.http}, ""
+	return &promclient.Client{URL: address.JoinPath(object.Spec.WebRoutePrefix()), HTTP: v.proxy.http}, nil
 }
 
 // askPrometheus about scrapes that came after the first look, by its own clock, and about rules.
-func (v *verification) askPrometheus(server promclient.Client) func(context.Context) ([]Check, bool) {
+func (v *verification) askPrometheus() source {
 	began := 0.0
 	return func(ctx context.Context) (checks []Check, final bool) {
-		scrapes, now, err := v.lastScrapes(ctx, server)
-		series := judge.Series{}
-		if err == nil {
-			series, err = proof.Ask(ctx, v.stack, v.platform.Spec.Cluster, server)
-		}
+		scrapes, now, series, err := v.series(ctx)
 		if began == 0 {
 			began = now
 		}
@@ -142,11 +142,29 @@ func (v *verification) askPrometheus(server promclient.Client) func(context.Cont
 		for i := range checks {
 			if err != nil {
 				checks[i].State = metav1.ConditionUnknown
-				checks[i].Says = "Prometheus was asked by way of the API server: " + err.Error()
+				checks[i].Says = err.Error()
 			}
 		}
 		return checks, false
 	}
+}
+
+// series are what Prometheus has of the stack, when each part was last scraped well, and what time
+// it is, by Prometheus' clock.
+func (v *verification) series(
+	ctx context.Context,
+) (scrapes map[judge.Part]float64, now float64, series judge.Series, err error) {
+	server, err := v.prometheus(ctx)
+	if err != nil {
+		return nil, 0, series, err
+	}
+	if scrapes, now, err = v.lastScrapes(ctx, *server); err == nil {
+		series, err = proof.Ask(ctx, v.stack, v.platform.Spec.Cluster, *server)
+	}
+	if err != nil {
+		err = errors.New(byProxy("Prometheus", err))
+	}
+	return scrapes, now, series, err
 }
 
 // lastScrapes are when each part was last scraped well, and what time it is, by Prometheus' clock.

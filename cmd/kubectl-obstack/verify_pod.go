@@ -45,11 +45,8 @@ func (v *verification) findImage(ctx context.Context) (runnable, error) {
 			}
 		}
 	}
-	operators := &appsv1.DeploymentList{}
-	err := v.api.List(ctx, operators, client.InNamespace(v.operatorNamespace),
-		client.MatchingLabels{"app.kubernetes.io/component": "controller-manager"})
-	if err == nil && len(operators.Items) == 1 {
-		return runnable{image: operators.Items[0].Spec.Template.Spec.Containers[0].Image}, nil
+	if o := v.findOperator(); o != nil {
+		return runnable{image: o.container.Image}, nil
 	}
 	if version == "dev" {
 		return runnable{}, errors.New("obstack's image is not known: write --image, such as ghcr.io/obstack/obstack:TAG")

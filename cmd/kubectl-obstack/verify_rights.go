@@ -4,9 +4,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -24,9 +26,16 @@ type Right struct {
 	Without string `json:"without"`
 }
 
-// may reports whether the caller has a right, and notes it. A resource is, as for kubectl auth
+// may reports whether the caller has a right, and notes it once. A resource is, as for kubectl auth
 // can-i, RESOURCE/SUBRESOURCE.GROUP.
 func (v *verification) may(ctx context.Context, verb, resource, namespace, name, without string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, known := range v.rights {
+		if known.Verb == verb && known.Resource == resource && known.Namespace == namespace && known.Name == name {
+			return known.Allowed
+		}
+	}
 	right := Right{Verb: verb, Resource: resource, Namespace: namespace, Name: name, Without: without}
 	resource, group, _ := strings.Cut(resource, ".")
 	resource, subresource, _ := strings.Cut(resource, "/")
@@ -35,8 +44,12 @@ func (v *verification) may(ctx context.Context, verb, resource, namespace, name,
 			Verb: verb, Group: group, Resource: resource, Subresource: subresource, Namespace: namespace, Name: name,
 		},
 	}}
-	// Whoever cannot even ask has the right to nothing.
-	right.Allowed = v.api.Create(ctx, review) == nil && review.Status.Allowed
+	err := v.api.Create(ctx, review)
+	if err != nil && !apierrors.IsForbidden(err) && v.failed == nil {
+		v.failed = fmt.Errorf("ask which rights you have: %w", err)
+	}
+	// Whoever may not even ask has the right to nothing.
+	right.Allowed = err == nil && review.Status.Allowed
 	v.rights = append(v.rights, right)
 	return right.Allowed
 }

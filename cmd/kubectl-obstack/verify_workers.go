@@ -33,47 +33,39 @@ func (v *verification) workers(ctx context.Context) (sources []source) {
 		if broker.Image != "" {
 			continue // Another program's: whether it is scraped is all that is known of it.
 		}
-		why := mayNot("get", "services/proxy", v.stack.Namespace)
 		if allowed {
-			first, err := v.exporterStatus(ctx, name)
-			if err == nil {
-				sources = append(sources, source{look: v.askExporter(broker, name, first)})
-				continue
-			}
-			// It may not run yet, or a NetworkPolicy may keep the API server out.
-			why = "the task exporter was asked by way of the API server: " + err.Error()
+			sources = append(sources, v.askExporter(broker, name))
+		} else {
+			sources = append(sources, v.workersFromStatus(broker))
 		}
-		sources = append(sources, v.workersFromStatus(broker, why))
 	}
 	return sources
 }
 
 func workersOf(broker string) string { return "workers of broker " + broker }
 
-func (v *verification) workersFromStatus(broker *obsv1.Broker, why string) source {
-	s := v.fromStatus([]judge.Part{{Kind: obsv1.PartBroker, Name: broker.Name}}, why)
-	look := s.look
-	s.look = func(ctx context.Context) ([]Check, bool) {
+func (v *verification) workersFromStatus(broker *obsv1.Broker) source {
+	look := v.fromStatus([]judge.Part{{Kind: obsv1.PartBroker, Name: broker.Name}},
+		cannotAsk(mayNot("get", "services/proxy", v.stack.Namespace)))
+	return func(ctx context.Context) ([]Check, bool) {
 		checks, final := look(ctx)
 		checks[0].Name = workersOf(broker.Name)
 		return checks, final
 	}
-	return s
 }
 
 // askExporter whether workers replied, and events came, after the first look.
-func (v *verification) askExporter(
-	broker *obsv1.Broker, service string, first *status.Document,
-) func(context.Context) ([]Check, bool) {
+func (v *verification) askExporter(broker *obsv1.Broker, service string) source {
+	var first *status.Document
 	noInspect := slices.ContainsFunc(broker.Args, func(arg string) bool { return strings.HasPrefix(arg, "--no-inspect") })
 	return func(ctx context.Context) ([]Check, bool) {
 		check := Check{Name: workersOf(broker.Name), State: metav1.ConditionUnknown, Source: sourceExporter}
 		now, err := v.exporterStatus(ctx, service)
 		if err != nil {
-			check.Says = "the task exporter was asked by way of the API server: " + err.Error()
+			check.Says = byProxy("the task exporter", err)
 			return []Check{check}, false
 		}
-		if now.StartedAt.After(first.StartedAt) {
+		if first == nil || now.StartedAt.After(first.StartedAt) {
 			first = now // Another one, which counts anew.
 		}
 		// Not all: one that was killed counts as live for some minutes.
