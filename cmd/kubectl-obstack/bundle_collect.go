@@ -174,7 +174,7 @@ func (b *bundle) log(ctx context.Context, api typedcorev1.PodsGetter, pod *unstr
 
 // reports are those of doctor and status.
 func (b *bundle) reports(ctx context.Context, flags *genericclioptions.ConfigFlags, api scopedReader, now time.Time) {
-	in, err := readInstallation(ctx, flags)
+	in, err := readInstallation(ctx, flags, "")
 	if err != nil {
 		b.unread(err)
 		return

@@ -54,7 +54,7 @@ const (
 )
 
 func newDoctor(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOStreams) *cobra.Command {
-	var output string
+	var output, operatorNamespace string
 	command := &cobra.Command{
 		Use:   "doctor",
 		Short: "Look for what is wrong with the installation",
@@ -64,7 +64,11 @@ have, and what the operator found out about dashboards, Sentry, task events and 
 
 It says what is wrong and what to do, and nothing of what is well, but with -o wide. What you may
 not read is unknown, and it says which right you lack. What could not be read for another reason is
-a problem. Where you may not read all namespaces, it looks at the one of -n.
+a problem. Where you may not read the stacks of all namespaces, it looks at those of the one of -n.
+
+Whoever may make Deployments may make one that looks like the operator. It is believed where
+webhooks, bindings or policies of the cluster lead to it, which teams may not write, and else in
+the namespace obstack-system, or that of --operator-namespace.
 
 The exit status is 1 if there is a problem, or if you may not even see whether the cluster serves
 stacks and has an operator, and else 0.`,
@@ -83,7 +87,7 @@ stacks and has an operator, and else 0.`,
 			if err != nil {
 				return err
 			}
-			in, err := readUntil(command.Context(), flags)
+			in, err := readUntil(command.Context(), flags, operatorNamespace)
 			if err != nil {
 				return err
 			}
@@ -98,17 +102,20 @@ stacks and has an operator, and else 0.`,
 		},
 	}
 	addOutput(command, &output, "json, yaml, or wide: with what is well", "wide")
+	command.Flags().StringVar(&operatorNamespace, "operator-namespace", "", "the `NAMESPACE` of the operator, if no "+
+		"webhook, binding or policy of the cluster leads there")
 	return command
 }
 
 // readUntil reads until the context ends, although discovery knows no context.
-func readUntil(ctx context.Context, flags *genericclioptions.ConfigFlags) (*installation, error) {
+func readUntil(ctx context.Context, flags *genericclioptions.ConfigFlags, operatorNamespace string) (
+	*installation, error) {
 	var in *installation
 	var err error
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		in, err = readInstallation(ctx, flags)
+		in, err = readInstallation(ctx, flags, operatorNamespace)
 	}()
 	select {
 	case <-ctx.Done():
@@ -118,13 +125,15 @@ func readUntil(ctx context.Context, flags *genericclioptions.ConfigFlags) (*inst
 	}
 }
 
-// readInstallation reads what is examined.
-func readInstallation(ctx context.Context, flags *genericclioptions.ConfigFlags) (*installation, error) {
+// readInstallation reads what is examined. The namespace of the operator is empty if it is not
+// known.
+func readInstallation(ctx context.Context, flags *genericclioptions.ConfigFlags, operatorNamespace string) (
+	*installation, error) {
 	reader, kubernetes, err := newScopedReader(flags)
 	if err != nil {
 		return nil, err
 	}
-	in := &installation{kubernetes: kubernetes}
+	in := &installation{kubernetes: kubernetes, operatorsIn: operatorNamespace, operatorsGiven: operatorNamespace != ""}
 	if err := in.readServed(reader); err != nil {
 		return nil, fmt.Errorf("ask the cluster what it serves: %w", err)
 	}

@@ -10,10 +10,7 @@ import (
 	"testing"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
-
-	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
 
 // BenchmarkDoctor is how long it takes with one stack and with 1,000 more, of four objects each.
@@ -59,19 +56,14 @@ func (p *patient) crowd(b *testing.B, name string) error {
 	if err := p.Status().Update(b.Context(), stack); err != nil {
 		return err
 	}
-	meta := func(child, component string) metav1.ObjectMeta {
-		return metav1.ObjectMeta{Namespace: "shop", Name: name + "-" + child, Labels: map[string]string{
-			obsv1.LabelManagedBy: obsv1.ManagedBy, obsv1.LabelStack: name, obsv1.LabelStackNamespace: "shop",
-			obsv1.LabelComponent: component,
-		}}
-	}
 	for i := range 2 {
-		err := p.Create(b.Context(), &monitoringv1.ServiceMonitor{ObjectMeta: meta(fmt.Sprint("monitor-", i), "metrics"),
-			Spec: monitoringv1.ServiceMonitorSpec{Endpoints: []monitoringv1.Endpoint{}}})
+		err := p.Create(b.Context(), &monitoringv1.ServiceMonitor{
+			ObjectMeta: childOf(stack, fmt.Sprint(name, "-monitor-", i), "metrics"),
+			Spec:       monitoringv1.ServiceMonitorSpec{Endpoints: []monitoringv1.Endpoint{}}})
 		if err != nil {
 			return err
 		}
-		rule := &monitoringv1.PrometheusRule{ObjectMeta: meta(fmt.Sprint("slo-", i), "slos")}
+		rule := &monitoringv1.PrometheusRule{ObjectMeta: childOf(stack, fmt.Sprint(name, "-slo-", i), "slos")}
 		if err := p.Create(b.Context(), rule); err != nil {
 			return err
 		}

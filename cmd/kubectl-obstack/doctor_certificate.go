@@ -19,6 +19,11 @@ func checkCertificates(in *installation, now time.Time) (findings []DoctorFindin
 	served := false
 	for i := range in.operators {
 		o := &in.operators[i]
+		if flag := o.flags["webhook-cert-secret"]; o.malformed() {
+			findings = append(findings, DoctorFinding{Name: name, State: StateProblem,
+				Message: fmt.Sprintf("operator %s has --webhook-cert-secret=%s, which is no NAMESPACE/NAME", o, flag),
+				Remedy:  "correct the flag, such as obstack-system/obstack-webhook-cert"})
+		}
 		key := o.certificate()
 		if key.Name == "" {
 			continue

@@ -8,10 +8,13 @@ import (
 	"slices"
 	"strings"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	utilversion "k8s.io/apimachinery/pkg/util/version"
+
+	"obstack.dev/obstack/controllers/metadata"
 )
 
 // install is the remedy for what is missing.
@@ -34,14 +37,62 @@ func operatorOf(deployment *appsv1.Deployment) (operator, bool) {
 		return operator{}, false
 	}
 	o := operator{deployment: deployment, container: &pod.Containers[index], flags: map[string]string{}}
-	for _, arg := range o.container.Args {
+	args := o.container.Args
+	for i, arg := range args {
 		name, value, found := strings.Cut(strings.TrimLeft(arg, "-"), "=")
-		if !found {
+		switch {
+		case !strings.HasPrefix(arg, "-"):
+			continue
+		case !found && i+1 < len(args) && !strings.HasPrefix(args[i+1], "-"):
+			value = args[i+1]
+		case !found:
 			value = "true"
 		}
 		o.flags[name] = strings.ReplaceAll(value, "$(POD_NAMESPACE)", deployment.Namespace)
 	}
 	return o, true
+}
+
+// usualNamespace is where the operator is looked for if nothing says where it is.
+const usualNamespace = "obstack-system"
+
+// recognize which of the Deployments that claim to be the operator are: whoever may make
+// Deployments may make one that claims to be. Without the flag for the namespace, what only
+// administrators of the cluster write says where they are: webhooks, bindings and policies.
+func (in *installation) recognize(claim []operator) {
+	trusted := in.trusts
+	switch {
+	case in.operatorsIn != "":
+		trusted = func(o *operator) bool { return o.deployment.Namespace == in.operatorsIn }
+	case !slices.ContainsFunc(claim, func(o operator) bool { return in.trusts(&o) }):
+		trusted = func(o *operator) bool { return o.deployment.Namespace == usualNamespace }
+	}
+	for i := range claim {
+		if trusted(&claim[i]) {
+			in.operators = append(in.operators, claim[i])
+		} else {
+			in.pretenders = append(in.pretenders, claim[i].String())
+		}
+	}
+}
+
+// trusts reports whether what has no namespace leads to an operator, or grants it something.
+func (in *installation) trusts(o *operator) bool {
+	leads := func(webhook admissionv1.MutatingWebhook) bool {
+		return webhook.ClientConfig.Service != nil && webhook.ClientConfig.Service.Namespace == o.deployment.Namespace
+	}
+	names := func(condition admissionv1.MatchCondition) bool {
+		return strings.Contains(condition.Expression,
+			"'system:serviceaccount:"+o.deployment.Namespace+":"+o.account()+"'")
+	}
+	return slices.ContainsFunc(in.webhooks, func(configuration *admissionv1.MutatingWebhookConfiguration) bool {
+		return slices.ContainsFunc(configuration.Webhooks, leads)
+	}) || slices.ContainsFunc(in.validating, func(policy *admissionv1.ValidatingAdmissionPolicy) bool {
+		return slices.ContainsFunc(policy.Spec.MatchConditions, names)
+	}) || slices.ContainsFunc(in.bindings, func(b binding) bool {
+		_, itself := b.grants(o)
+		return itself && b.installed && b.namespace == ""
+	})
 }
 
 func (o *operator) String() string { return o.deployment.Namespace + "/" + o.deployment.Name }
@@ -76,13 +127,19 @@ func (o *operator) makesCertificate() bool {
 	return o.servesWebhooks() && o.flags["webhook-cert-secret"] != ""
 }
 
+// malformed reports whether its flag for that Secret names none.
+func (o *operator) malformed() bool {
+	_, ok := metadata.ParseName(o.flags["webhook-cert-secret"], "")
+	return o.makesCertificate() && !ok
+}
+
 // certificate names the Secret with that of the webhooks; none if it serves none, or not from one.
 func (o *operator) certificate() types.NamespacedName {
 	if !o.servesWebhooks() {
 		return types.NamespacedName{}
 	}
-	if namespace, name, found := strings.Cut(o.flags["webhook-cert-secret"], "/"); found {
-		return types.NamespacedName{Namespace: namespace, Name: name}
+	if name, ok := metadata.ParseName(o.flags["webhook-cert-secret"], ""); ok {
+		return name
 	}
 	for _, mount := range o.container.VolumeMounts {
 		for _, volume := range o.deployment.Spec.Template.Spec.Volumes {
@@ -126,21 +183,45 @@ func checkVersions(in *installation) (findings []DoctorFinding) {
 	return orOK(findings, ok(name, "%s, plugin %s", strings.Join(says, ", "), version))
 }
 
+// pretending says which Deployments were not believed.
+func (in *installation) pretending() []DoctorFinding {
+	if len(in.pretenders) == 0 {
+		return nil
+	}
+	return []DoctorFinding{{Name: "operator", State: StateWarning,
+		Message: "not looked at, as no webhook, binding or policy of the cluster leads there, though it has the labels of " +
+			"the operator: Deployment " + some(in.pretenders),
+		Remedy: "if that is the operator, write --operator-namespace; if not, see who made it"}}
+}
+
+// noOperator says what is known where none was found.
+func (in *installation) noOperator() DoctorFinding {
+	switch {
+	case in.operatorsIn != "" && !in.operatorsGiven:
+		return DoctorFinding{Name: "operator", State: StateUnknown,
+			Message: "the operator is not in namespace " + in.operatorsIn + ", and you may not look for it elsewhere",
+			Remedy:  "write --operator-namespace, or ask for a role that lets you list Deployments"}
+	case in.operatorsIn != "":
+		return DoctorFinding{Name: "operator", State: StateProblem, Remedy: install,
+			Message: "there is no Deployment of the operator in namespace " + in.operatorsIn}
+	case len(in.pretenders) > 0 && len(in.failed[ofWebhooks])+len(in.failed[ofRoles]) > 0:
+		return DoctorFinding{Name: "operator", State: StateUnknown,
+			Message: "the operator is not in namespace " + usualNamespace + ", and you may not see what leads to it",
+			Remedy:  "write --operator-namespace, or ask for a role that lets you list webhooks and bindings"}
+	}
+	return DoctorFinding{Name: "operator", State: StateProblem, Remedy: install,
+		Message: "there is no Deployment of the operator: nothing keeps the stacks"}
+}
+
 // checkOperators says whether one runs.
 func checkOperators(in *installation) (findings []DoctorFinding) {
 	const name = "operator"
 	if findings := in.unread(name, ofOperators); findings != nil {
 		return findings
 	}
-	if len(in.operators) == 0 && in.operatorsIn != "" {
-		return []DoctorFinding{{Name: name, State: StateUnknown,
-			Message: "the operator is not in namespace " + in.operatorsIn + ", and you may not look for it elsewhere",
-			Remedy:  "write -n with its namespace, or ask for a role that lets you list Deployments",
-		}}
-	}
+	findings = in.pretending()
 	if len(in.operators) == 0 {
-		return []DoctorFinding{{Name: name, State: StateProblem,
-			Message: "there is no Deployment of the operator: nothing keeps the stacks", Remedy: install}}
+		return append(findings, in.noOperator())
 	}
 	var names []string
 	for i := range in.operators {

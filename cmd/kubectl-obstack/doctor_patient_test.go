@@ -47,13 +47,7 @@ func newPatient(t testing.TB) *patient {
 		testenv.Create(t, api, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	}
 	createStack(t, api, "healthy")
-	testenv.Create(t, api, &monitoringv1.ServiceMonitor{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "healthy-api", Labels: map[string]string{
-			obsv1.LabelManagedBy: obsv1.ManagedBy, obsv1.LabelStack: "healthy", obsv1.LabelStackNamespace: "shop",
-			obsv1.LabelComponent: "metrics",
-		}},
-		Spec: monitoringv1.ServiceMonitorSpec{Endpoints: []monitoringv1.Endpoint{}},
-	})
+	testenv.Create(t, api, healthyMonitor(t, api))
 	everything := &metav1.LabelSelector{}
 	testenv.Create(t, api, &monitoringv1.Prometheus{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "monitoring", Name: "k8s"},
@@ -63,6 +57,28 @@ func newPatient(t testing.TB) *patient {
 			}},
 	})
 	return &patient{Client: api, plane: plane}
+}
+
+// healthyMonitor is the ServiceMonitor of the healthy stack.
+func healthyMonitor(t testing.TB, api client.Client) *monitoringv1.ServiceMonitor {
+	t.Helper()
+	stack := &obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "healthy"}}
+	testenv.Read(t, api, stack)
+	return &monitoringv1.ServiceMonitor{
+		ObjectMeta: childOf(stack, "healthy-api", "metrics"),
+		Spec:       monitoringv1.ServiceMonitorSpec{Endpoints: []monitoringv1.Endpoint{}},
+	}
+}
+
+// childOf a stack, as the operator makes it for a component.
+func childOf(stack *obsv1.ObservabilityStack, name, component string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: stack.Namespace, Name: name,
+		Labels: map[string]string{
+			obsv1.LabelManagedBy: obsv1.ManagedBy, obsv1.LabelStack: stack.Name, obsv1.LabelStackNamespace: stack.Namespace,
+			obsv1.LabelComponent: component,
+		},
+		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(stack, stacksKind)},
+	}
 }
 
 // kustomized is what a folder below config renders to, and charted the chart with some values.

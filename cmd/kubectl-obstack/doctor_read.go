@@ -39,6 +39,8 @@ type installation struct {
 	// monitoring is the version of prometheus-operator's definitions; empty if it is not known.
 	monitoring string
 	operators  []operator
+	// pretenders are Deployments that only claim to be one.
+	pretenders []string
 
 	bindings []binding
 	// roles are the rules of those that are bound to an operator.
@@ -59,6 +61,8 @@ type installation struct {
 	unserved map[schema.GroupKind]bool
 	// operatorsIn and stacksIn are the only namespaces that were looked at; empty if all were.
 	operatorsIn, stacksIn string
+	// operatorsGiven reports whether operatorsIn is from the command line.
+	operatorsGiven bool
 	// failed are the errors by what could not be read.
 	failed map[string][]error
 	// lock guards failed and what several steps of parallel write.
@@ -123,8 +127,9 @@ type step struct {
 func (in *installation) read(ctx context.Context, api scopedReader) {
 	in.failed = map[string][]error{}
 	in.definitions = map[string]*apiextensionsv1.CustomResourceDefinition{}
+	var claim []operator
 	steps := []step{
-		{ofDefinitions, in.readMonitoring}, {ofOperators, in.readOperators},
+		{ofDefinitions, in.readMonitoring}, {ofOperators, in.operatorReader(&claim)},
 		{ofRoles, in.readClusterBindings}, {ofRoles, in.readBindings}, {ofWebhooks, in.readWebhooks},
 		{ofMutating, in.readMutating}, {ofMutating, in.readMutatingBindings},
 		{ofValidating, in.readValidating}, {ofValidating, in.readValidatingBindings},
@@ -137,6 +142,7 @@ func (in *installation) read(ctx context.Context, api scopedReader) {
 		steps = append(steps, step{ofDefinitions, in.definitionReader(want.Name)})
 	}
 	in.parallel(ctx, api, steps)
+	in.recognize(claim)
 	steps = in.certificateSteps()
 	if len(in.failed[ofRoles]) == 0 {
 		steps = append(steps, in.roleSteps()...)
@@ -231,15 +237,24 @@ func (in *installation) readMonitoring(ctx context.Context, api scopedReader) er
 	return client.IgnoreNotFound(err)
 }
 
-func (in *installation) readOperators(ctx context.Context, api scopedReader) error {
-	var err error
-	in.operatorsIn, err = api.confined(ctx, &appsv1.DeploymentList{}, func(object client.Object) {
-		if o, ok := operatorOf(object.(*appsv1.Deployment)); ok {
-			in.operators = append(in.operators, o)
+// operatorReader reads the Deployments that claim to be the operator: those of the namespace of the
+// command line, or of all, or of the usual one.
+func (in *installation) operatorReader(claim *[]operator) func(context.Context, scopedReader) error {
+	return func(ctx context.Context, api scopedReader) error {
+		read := func(namespace string) error {
+			return each(ctx, api, &appsv1.DeploymentList{}, func(object client.Object) {
+				if o, ok := operatorOf(object.(*appsv1.Deployment)); ok {
+					*claim = append(*claim, o)
+				}
+			}, installed, client.InNamespace(namespace))
 		}
-	}, installed)
-	slices.SortFunc(in.operators, func(a, b operator) int { return strings.Compare(a.String(), b.String()) })
-	return err
+		err := read(in.operatorsIn)
+		if apierrors.IsForbidden(err) && !in.operatorsGiven && read(usualNamespace) == nil {
+			in.operatorsIn, err = usualNamespace, nil
+		}
+		slices.SortFunc(*claim, func(a, b operator) int { return strings.Compare(a.String(), b.String()) })
+		return err
+	}
 }
 
 func (in *installation) readWebhooks(ctx context.Context, api scopedReader) error {

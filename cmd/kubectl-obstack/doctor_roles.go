@@ -11,6 +11,7 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/component-helpers/auth/rbac/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -34,6 +35,8 @@ type binding struct {
 	namespace string
 	role      roleKey
 	subjects  []rbacv1.Subject
+	// installed reports whether it has the labels of an installation.
+	installed bool
 }
 
 // grants reports whether the binding is for an operator: for itself, or for all accounts.
@@ -55,7 +58,8 @@ func (in *installation) readClusterBindings(ctx context.Context, api scopedReade
 	var found []binding
 	err := each(ctx, api, &rbacv1.ClusterRoleBindingList{}, func(object client.Object) {
 		b := object.(*rbacv1.ClusterRoleBinding)
-		found = append(found, binding{role: roleKey{name: b.RoleRef.Name}, subjects: b.Subjects})
+		found = append(found, binding{role: roleKey{name: b.RoleRef.Name}, subjects: b.Subjects,
+			installed: installed.Matches(labels.Set(b.Labels))})
 	})
 	in.bind(found)
 	return err

@@ -158,6 +158,16 @@ func sicknesses() map[string]sickness {
 				c.Webhooks[0].ClientConfig.CABundle = authority
 			})
 		}, "certificate: problem", "is not one that MutatingWebhookConfiguration obstack-webhook has the API server trust"},
+		"certificate of no Secret": {func(t *testing.T, p *patient) {
+			change(t, p, deployment(), func(d *appsv1.Deployment) {
+				args := d.Spec.Template.Spec.Containers[0].Args
+				for i, arg := range args {
+					if strings.HasPrefix(arg, "--webhook-cert-secret=") {
+						args[i] = "--webhook-cert-secret=obstack-system/obstack-webhook-cert/x"
+					}
+				}
+			})
+		}, "certificate: problem", "has --webhook-cert-secret=obstack-system/obstack-webhook-cert/x, which is no"},
 		"nothing bounds": {func(t *testing.T, p *patient) {
 			without(t, p, &admissionv1.ValidatingAdmissionPolicy{ObjectMeta: thePolicy})
 		}, "admission policy: warning", "bounds what the operator may write"},

@@ -104,6 +104,9 @@ func (in *installation) selected(
 ) []judge.Finding {
 	var judged []judge.Child
 	for _, object := range children[client.ObjectKeyFromObject(stack)] {
+		if !metav1.IsControlledBy(object, stack) { // Anybody may set the labels.
+			continue
+		}
 		if child := judge.ChildOf(stack, object); child != nil {
 			judged = append(judged, *child)
 		}
@@ -112,12 +115,16 @@ func (in *installation) selected(
 		judge.Cluster{Prometheuses: by, Labels: in.namespaces[stack.Namespace]})
 }
 
-// childrenByStack are the ServiceMonitors and PrometheusRules of each stack.
+// childrenByStack are the ServiceMonitors and PrometheusRules of each stack, which are in its own
+// namespace.
 func (in *installation) childrenByStack() map[types.NamespacedName][]client.Object {
 	children := map[types.NamespacedName][]client.Object{}
 	for _, child := range in.children {
 		of := child.Labels
-		stack := types.NamespacedName{Namespace: of[obsv1.LabelStackNamespace], Name: of[obsv1.LabelStack]}
+		stack := types.NamespacedName{Namespace: child.Namespace, Name: of[obsv1.LabelStack]}
+		if of[obsv1.LabelStackNamespace] != child.Namespace {
+			continue
+		}
 		var object client.Object = &monitoringv1.ServiceMonitor{ObjectMeta: child.ObjectMeta}
 		if child.Kind == desired.PrometheusRuleKind.Kind {
 			object = &monitoringv1.PrometheusRule{ObjectMeta: child.ObjectMeta}

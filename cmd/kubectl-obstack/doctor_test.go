@@ -29,6 +29,7 @@ func TestDoctor(t *testing.T) {
 		if !strings.Contains(out, "there is no Deployment of the operator") || code != exitWrong {
 			t.Errorf("it ends with %d and says:\n%s", code, out)
 		}
+		p.elsewhere(t)
 	})
 	t.Run("healthy", func(t *testing.T) {
 		for name, objects := range map[string][]*unstructured.Unstructured{
@@ -61,6 +62,7 @@ func TestDoctor(t *testing.T) {
 		p.limited(t, limited)
 		p.blind(t)
 		p.toNobody(t)
+		t.Run("foreign", p.foreign)
 		p.broken(t)
 	})
 	if p.servesPolicies() {
