@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -17,6 +18,7 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/config/crd"
 	"obstack.dev/obstack/controllers/desired"
+	"obstack.dev/obstack/internal/viewer"
 )
 
 // dashboard is what the test needs of a dashboard.
@@ -30,37 +32,19 @@ type dashboard struct {
 		}
 	}
 	Panels []panel
+
+	// drawn is the same for the viewer.
+	drawn *viewer.Dashboard
 }
 
 type panel struct {
-	Type, Title string
-	GridPos     struct{ X, Y, W, H int }
-	Options     struct{ Content string }
-	FieldConfig struct {
-		Defaults struct {
-			Unit, NoValue string
-			Color         struct{ Mode, FixedColor string }
-			Custom        struct{ Stacking struct{ Mode string } }
-			Thresholds    struct {
-				Steps []struct {
-					Color string
-					Value *float64
-				}
-			}
-		}
-		Overrides []struct {
-			Matcher    struct{ Options string }
-			Properties []struct {
-				ID    string
-				Value any
-			}
-		}
-	}
-	Targets         []struct{ RefID, Expr, LegendFormat, Format string }
-	Transformations []struct {
-		Options struct{ RenameByName map[string]string }
-	}
+	Title   string
+	Options struct{ Content string }
+	Targets []struct{ Expr string }
 }
+
+// interval of the dashboards' queries. The services are scraped every second here.
+var interval = regexp.MustCompile(`"interval": ?"[0-9]+s"`)
 
 // readStack reads testdata/stack.yaml with all defaults.
 func readStack(t *testing.T) *obsv1.ObservabilityStack {
@@ -141,6 +125,10 @@ func derive(t *testing.T, stack *obsv1.ObservabilityStack) ([]dashboard, []monit
 				for _, content := range object.Data {
 					b := dashboard{Name: strings.TrimPrefix(object.Name, stack.Name+"-dashboard-")}
 					if err := json.Unmarshal([]byte(content), &b); err != nil {
+						t.Fatalf("%s: %v", object.Name, err)
+					}
+					var err error
+					if b.drawn, err = viewer.Parse(interval.ReplaceAll([]byte(content), []byte(`"interval":"5s"`))); err != nil {
 						t.Fatalf("%s: %v", object.Name, err)
 					}
 					dashboards = append(dashboards, b)

@@ -7,6 +7,7 @@
 package promclient
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -19,7 +20,7 @@ import (
 const (
 	timeout   = 30 * time.Second
 	bodyLimit = 256 << 20
-	// valueLimit bounds what is in memory at a time: one sample, target or rule.
+	// valueLimit bounds what is in memory at a time, if the client does not: one sample, target or rule.
 	valueLimit = 4 << 20
 )
 
@@ -29,6 +30,8 @@ type Client struct {
 	URL *url.URL
 	// HTTP has the credentials.
 	HTTP *http.Client
+	// ValueLimit is how many bytes one sample, series, target or rule may have; 4 MiB if it is 0.
+	ValueLimit int
 }
 
 // Sample of an instant query.
@@ -196,5 +199,5 @@ func (c Client) read(
 	if response.StatusCode != http.StatusOK {
 		return false, StatusFailure(response.StatusCode)
 	}
-	return newDecoder(response.Body).response(data)
+	return newDecoder(response.Body, cmp.Or(c.ValueLimit, valueLimit)).response(data)
 }

@@ -8,21 +8,22 @@ import (
 	"io"
 )
 
-// decoder reads JSON value by value, each of which may take valueLimit and all together bodyLimit.
+// decoder reads JSON value by value, each of which may take its limit and all together bodyLimit.
 type decoder struct {
 	json *json.Decoder
 	body *budget
 }
 
-func newDecoder(body io.Reader) decoder {
-	b := &budget{Reader: body, total: bodyLimit}
+func newDecoder(body io.Reader, limit int) decoder {
+	b := &budget{Reader: body, limit: limit, total: bodyLimit}
 	return decoder{json.NewDecoder(b), b}
 }
 
 // budget is a reader that fails where more is read than may be.
 type budget struct {
 	io.Reader
-	value, total int
+	// limit of a value, and what is left of it and of all.
+	limit, value, total int
 	// failed is why it could not be read to its end.
 	failed error
 }
@@ -47,13 +48,13 @@ func (b *budget) Read(p []byte) (int, error) {
 
 // Decode the value that comes next.
 func (d decoder) Decode(value any) error {
-	d.body.value = valueLimit
+	d.body.value = d.body.limit
 	return d.json.Decode(value)
 }
 
 // token that comes next.
 func (d decoder) token() (json.Token, error) {
-	d.body.value = valueLimit
+	d.body.value = d.body.limit
 	return d.json.Token()
 }
 

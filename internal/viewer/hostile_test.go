@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package viewer
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// attack is what a label may hold.
+const attack = `<script>alert("x")</script>'"` + "`]]>&{{.}}\x00\u202e"
+
+// hostile responses to a range query, and to the others.
+func hostile(series int, value func(series, point int) string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/values") {
+			values := make([]string, 2000)
+			for i := range values {
+				values[i] = fmt.Sprintf("%s %d", attack, i)
+			}
+			_ = json.NewEncoder(w).Encode(map[string]any{"status": "success", "data": values})
+			return
+		}
+		labels, _ := json.Marshal(map[string]string{
+			"name": attack, "le": "NUMBER", "alertname": attack, "queue_name": attack + "NUMBER",
+		})
+		times := samplesOf(r.URL.Query(), 0)
+		_, _ = io.WriteString(w, `{"status":"success","data":{"result":[{"metric":{},"value":[0,"1"],"values":[]}`)
+		for i := range series {
+			var samples []string
+			for j := range times {
+				samples = append(samples, fmt.Sprintf("[%.0f,%q]", times[j].([]any)[0], value(i, j)))
+			}
+			if _, err := fmt.Fprintf(w, `,{"metric":%s,"value":[0,%q],"values":[%s]}`,
+				strings.ReplaceAll(string(labels), "NUMBER", strconv.Itoa(i)), value(i, 0), strings.Join(samples, ",")); err != nil {
+				return
+			}
+		}
+		_, _ = io.WriteString(w, `]}}`)
+	}
+}
+
+// TestHostileValues: whatever labels and values Prometheus has, each page is drawn within 2 seconds
+// and 64 MiB, no text becomes markup, and no coordinate is not a number.
+func TestHostileValues(t *testing.T) {
+	wild := []string{"NaN", "+Inf", "-Inf", "0", "-1", "1e308", "-1e308", "5e-324", "1e-9", "12345678.9"}
+	for name, respond := range map[string]http.HandlerFunc{
+		"10,000 series": hostile(10_000, func(i, j int) string { return fmt.Sprint(i + j) }),
+		"wild values":   hostile(40, func(i, j int) string { return wild[(i+j)%len(wild)] }),
+		"no number":     hostile(3, func(int, int) string { return "NaN" }),
+		"one value":     hostile(3, func(i, _ int) string { return wild[i+3] }),
+		"huge labels": func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = fmt.Fprintf(w, `{"status":"success","data":{"result":[{"metric":{"name":%q},"value":[1,"1"],"values":[[1,"1"]]}]}}`,
+				strings.Repeat(attack[:8], 200_000))
+		},
+		"no JSON":  func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") },
+		"no end":   endless(`{"status":"success","data":{"result":[`, `{"metric":{},"values":[[1,"1"]],"value":[1,"1"]},`),
+		"one word": endless(`{"status":"success","data":{"result":[{"metric":{"a":"`, strings.Repeat("x", 1000)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t)
+			f.respond = respond
+			for _, d := range stackDashboards(t) {
+				if !slices.Contains([]string{"Stack overview", "HTTP (fastapi)", "Tasks"}, strings.Split(d.Title, ":")[0]) {
+					continue // The others are like that of FastAPI.
+				}
+				v := newViewer(t, f, d)
+				began, before := time.Now(), heap()
+				body := get(t, v, d.path()+"?from=now-6h&var-queue="+url.QueryEscape(attack)).Body.String()
+				took, grown := time.Since(began), int64(heap()-before)
+				if took > 2*time.Second || grown > 64<<20 {
+					t.Errorf("%s took %v and keeps %d bytes, want at most 2 s and 64 MiB", d.Title, took, grown)
+				}
+				wantNoMarkup(t, d, body)
+				runtime.KeepAlive(v)
+			}
+		})
+	}
+}
+
+func endless(begins, goesOn string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		_, err := io.WriteString(w, begins)
+		for err == nil && r.Context().Err() == nil {
+			_, err = io.WriteString(w, goesOn)
+		}
+	}
+}
+
+func heap() uint64 {
+	var stats runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&stats)
+	return stats.HeapAlloc
+}
+
+func wantNoMarkup(t *testing.T, d *Dashboard, body string) {
+	t.Helper()
+	if n := strings.Count(body, "<script"); n != 1 {
+		t.Errorf("%s: %d scripts, want the page's own", d.Title, n)
+	}
+	for _, bad := range []string{`="NaN`, `="+Inf`, `="-Inf`, "MNaN", "LNaN", " NaN", "\x00", "javascript:"} {
+		if at := strings.Index(body, bad); at >= 0 {
+			t.Errorf("%s has %q in it: %s", d.Title, bad, body[max(0, at-200):min(len(body), at+100)])
+		}
+	}
+	if !strings.HasSuffix(strings.TrimSpace(body), "</html>") {
+		t.Errorf("%s has no end", d.Title)
+	}
+}
+
+// TestParseRefuses what is no dashboard, with a reason.
+func TestParseRefuses(t *testing.T) {
+	for content, want := range map[string]string{
+		`{`: "unexpected end", `[]`: "cannot unmarshal array", `{"title":"T"}`: "no uid", `{"uid":"u"}`: "no title",
+		`{"uid":"u","title":"T","panels":[` + strings.Repeat(`{},`, 200) + `{}]}`:                                 "201 panels",
+		`{"uid":"u","title":"T","panels":[{"targets":[` + strings.Repeat(`{},`, 26) + `{}]}]}`:                    "27 queries",
+		`{"uid":"u","title":"T","templating":{"list":[` + strings.Repeat(`{},`, 100) + `{}]}}`:                    "101 variables",
+		`{"uid":"u","title":"T","panels":[{"gridPos":{"x":"left"}}]}`:                                             "cannot unmarshal",
+		`{"uid":"u","title":"` + strings.Repeat("x", maxBytes) + `"}`:                                             "bytes, at most",
+		`{"uid":"u","title":"T","templating":{"list":[{"name":"n","type":"custom","current":{"value":{}}}]}}`:     "cannot unmarshal",
+		`{"uid":"u","title":"T","panels":[{"type":"timeseries","fieldConfig":{"defaults":{"decimals":"many"}}}]}`: "cannot unmarshal",
+	} {
+		if _, err := Parse([]byte(content)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want %s", cut(content, 100), err, want)
+		}
+	}
+}
+
+// FuzzDashboard: whatever parses is served, with whatever Prometheus has.
+func FuzzDashboard(f *testing.F) {
+	for _, name := range []string{"overview", "http", "tasks"} {
+		content, err := os.ReadFile("../../controllers/desired/dashboards/" + name + ".json")
+		if err != nil {
+			f.Fatal(err)
+		}
+		var whole map[string]any
+		if err := json.Unmarshal(content, &whole); err != nil {
+			f.Fatal(err)
+		}
+		for _, p := range whole["panels"].([]any) {
+			one, _ := json.Marshal(map[string]any{
+				"uid": "u", "title": "T", "panels": []any{p}, "templating": whole["templating"],
+			})
+			f.Add(one, "now-1h", attack)
+		}
+	}
+	f.Add([]byte(`{"uid":"u/../x","title":"$x","panels":[{"type":"row","panels":[{}]}]}`), "now-0s", "$__all")
+	f.Add([]byte(`{"uid":"u","title":"T","panels":[{"type":"timeseries","fieldConfig":{"defaults":{"min":1e308,
+		"max":-1e308,"unit":"s"}},"targets":[{"interval":"-1s"},{"interval":"9999h"}]}]}`), "0", "")
+	server := newFake(f)
+	wild := []string{"1", "NaN", "+Inf", "-3", "1e308", "0.2"}
+	server.respond = hostile(7, func(i, j int) string { return wild[(i*j)%len(wild)] })
+	f.Fuzz(func(t *testing.T, content []byte, from, chosen string) {
+		d, err := Parse(content)
+		if err != nil {
+			return
+		}
+		v := newViewer(t, server, d)
+		query := url.Values{"from": {from}, "var-queue": {chosen}, "refresh": {chosen}, "width": {chosen}}
+		response := get(t, v, d.path()+"?"+query.Encode())
+		if response.Code == http.StatusNotFound { // A path that ServeMux cleans.
+			return
+		}
+		body := response.Body.String()
+		if n := strings.Count(body, "<script"); response.Code == http.StatusOK && (n != 1 || strings.Contains(body, `="NaN`)) {
+			t.Errorf("status %d, %d scripts:\n%s", response.Code, n, body)
+		}
+	})
+}
