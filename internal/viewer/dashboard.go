@@ -23,8 +23,8 @@ const (
 	maxVariables = 100
 )
 
-// Dashboard is what is drawn of Grafana's JSON, in its classic schema. Fields that change nothing of
-// a drawing are there to be known.
+// Dashboard is what is drawn of Grafana's JSON, in its classic schema. Fields that change nothing
+// of a drawing are there to be known.
 type Dashboard struct {
 	UID, Title, Description, Refresh string
 	Tags                             []string

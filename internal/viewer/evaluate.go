@@ -55,18 +55,18 @@ func (p *Panel) evaluate(ctx context.Context, s *source, in scope) evaluated {
 	if !slices.Contains(panelTypes, p.Type) {
 		return e
 	}
-	answers := make([]answer, len(p.Targets))
+	replies := make([]reply, len(p.Targets))
 	var asking sync.WaitGroup
 	for i := range p.Targets {
 		q := p.question(&p.Targets[i], in)
 		if q.kind == ranged {
 			e.window, e.step = window{q.from, q.to}, q.step
 		}
-		asking.Go(func() { answers[i] = s.ask(ctx, q) })
+		asking.Go(func() { replies[i] = s.ask(ctx, q) })
 	}
 	asking.Wait()
-	for i := range answers {
-		e.add(i, &answers[i], in)
+	for i := range replies {
+		e.add(i, &replies[i], in)
 	}
 	e.bound()
 	return e
@@ -94,7 +94,7 @@ func (p *Panel) question(t *target, in scope) question {
 }
 
 // add what Prometheus says to a target.
-func (e *evaluated) add(i int, a *answer, in scope) {
+func (e *evaluated) add(i int, a *reply, in scope) {
 	if a.err != nil {
 		e.note("Prometheus: " + a.err.Error())
 	}

@@ -5,6 +5,7 @@ package viewer
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"obstack.dev/obstack/controllers/proof/promclient"
@@ -161,7 +162,7 @@ func (c *canvas) line(plot box, s scale, e *evaluated, i int, class string, f *f
 		*at = append(*at, spot{e.x(plot, point), s.y(plot, value), s.y(plot, base)})
 	}
 	if f.Custom.DrawStyle == "bars" {
-		c.bars(runs, class, max(plot.w*e.step.Seconds()/e.window.length().Seconds()-1, 1))
+		c.bars(plot, runs, class, max(plot.w*e.step.Seconds()/e.window.length().Seconds()-1, 1))
 		return
 	}
 	for _, run := range runs {
@@ -191,8 +192,8 @@ func (c *canvas) run(run []spot, class string, f *field) {
 	}
 	if f.Custom.FillOpacity > 0 {
 		var base strings.Builder
-		for i := len(run) - 1; i >= 0; i-- {
-			fmt.Fprintf(&base, "L%.1f %.1f", run[i].x, run[i].base)
+		for _, at := range slices.Backward(run) {
+			fmt.Fprintf(&base, "L%.1f %.1f", at.x, at.base)
 		}
 		fmt.Fprintf(c, `<path class="%s f" fill-opacity="%.2f" d="%s%sZ"/>`+"\n", class,
 			min(f.Custom.FillOpacity, 100)/100, path.String(), base.String())
@@ -201,11 +202,12 @@ func (c *canvas) run(run []spot, class string, f *field) {
 }
 
 // bars end at the time of their point.
-func (c *canvas) bars(runs [][]spot, class string, width float64) {
+func (c *canvas) bars(plot box, runs [][]spot, class string, width float64) {
 	for _, run := range runs {
 		for _, at := range run {
+			left := max(at.x-width, plot.x)
 			fmt.Fprintf(c, `<rect class="%s f" fill-opacity="0.7" x="%.1f" y="%.1f" width="%.1f" height="%.1f"/>`+"\n", class,
-				at.x-width, min(at.y, at.base), width, math.Abs(at.base-at.y))
+				left, min(at.y, at.base), at.x-left, math.Abs(at.base-at.y))
 		}
 	}
 }

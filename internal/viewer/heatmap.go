@@ -73,8 +73,9 @@ func (c *canvas) heatmap(b box, e *evaluated) *readings {
 			if point.Value > nothing {
 				x := e.x(plot, point)
 				left := max(x-width, plot.x)
-				fmt.Fprintf(c, `<rect class="k-dark-orange f" x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill-opacity="%.2f"/>`+"\n",
-					left, y, max(x-left-0.5, 0), max(height-0.5, 0.5), 0.15+0.85*math.Sqrt(point.Value/highest))
+				fmt.Fprintf(c, `<rect class="k-dark-orange f" x="%.1f" y="%.1f" width="%.1f" height="%.1f"`+
+					` fill-opacity="%.2f"/>`+"\n", left, y, max(x-left-0.5, 0), max(height-0.5, 0.5),
+					0.15+0.85*math.Sqrt(point.Value/highest))
 				seen = append(seen, point)
 			}
 		}

@@ -41,8 +41,9 @@ func hostile(series int, value func(series, point int) string) http.HandlerFunc 
 			for j := range times {
 				samples = append(samples, fmt.Sprintf("[%.0f,%q]", times[j].([]any)[0], value(i, j)))
 			}
-			if _, err := fmt.Fprintf(w, `,{"metric":%s,"value":[0,%q],"values":[%s]}`,
-				strings.ReplaceAll(string(labels), "NUMBER", strconv.Itoa(i)), value(i, 0), strings.Join(samples, ",")); err != nil {
+			metric := strings.ReplaceAll(string(labels), "NUMBER", strconv.Itoa(i))
+			if _, err := fmt.Fprintf(w, `,{"metric":%s,"value":[0,%q],"values":[%s]}`, metric, value(i, 0),
+				strings.Join(samples, ",")); err != nil {
 				return
 			}
 		}
@@ -60,8 +61,8 @@ func TestHostileValues(t *testing.T) {
 		"no number":     hostile(3, func(int, int) string { return "NaN" }),
 		"one value":     hostile(3, func(i, _ int) string { return wild[i+3] }),
 		"huge labels": func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = fmt.Fprintf(w, `{"status":"success","data":{"result":[{"metric":{"name":%q},"value":[1,"1"],"values":[[1,"1"]]}]}}`,
-				strings.Repeat(attack[:8], 200_000))
+			_, _ = fmt.Fprintf(w, `{"status":"success","data":{"result":[
+				{"metric":{"name":%q},"value":[1,"1"],"values":[[1,"1"]]}]}}`, strings.Repeat(attack[:8], 200_000))
 		},
 		"no JSON":  func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") },
 		"no end":   endless(`{"status":"success","data":{"result":[`, `{"metric":{},"values":[[1,"1"]],"value":[1,"1"]},`),
@@ -121,15 +122,16 @@ func wantNoMarkup(t *testing.T, d *Dashboard, body string) {
 
 // TestParseRefuses what is no dashboard, with a reason.
 func TestParseRefuses(t *testing.T) {
+	of := func(rest string) string { return `{"uid":"u","title":"T",` + rest + `}` }
 	for content, want := range map[string]string{
 		`{`: "unexpected end", `[]`: "cannot unmarshal array", `{"title":"T"}`: "no uid", `{"uid":"u"}`: "no title",
-		`{"uid":"u","title":"T","panels":[` + strings.Repeat(`{},`, 200) + `{}]}`:                                 "201 panels",
-		`{"uid":"u","title":"T","panels":[{"targets":[` + strings.Repeat(`{},`, 26) + `{}]}]}`:                    "27 queries",
-		`{"uid":"u","title":"T","templating":{"list":[` + strings.Repeat(`{},`, 100) + `{}]}}`:                    "101 variables",
-		`{"uid":"u","title":"T","panels":[{"gridPos":{"x":"left"}}]}`:                                             "cannot unmarshal",
-		`{"uid":"u","title":"` + strings.Repeat("x", maxBytes) + `"}`:                                             "bytes, at most",
-		`{"uid":"u","title":"T","templating":{"list":[{"name":"n","type":"custom","current":{"value":{}}}]}}`:     "cannot unmarshal",
-		`{"uid":"u","title":"T","panels":[{"type":"timeseries","fieldConfig":{"defaults":{"decimals":"many"}}}]}`: "cannot unmarshal",
+		of(`"panels":[` + strings.Repeat(`{},`, 200) + `{}]`):              "201 panels",
+		of(`"panels":[{"targets":[` + strings.Repeat(`{},`, 26) + `{}]}]`): "27 queries",
+		of(`"templating":{"list":[` + strings.Repeat(`{},`, 100) + `{}]}`): "101 variables",
+		of(`"panels":[{"gridPos":{"x":"left"}}]`):                          "cannot unmarshal",
+		of(`"description":"` + strings.Repeat("x", maxBytes) + `"`):        "bytes, at most",
+		of(`"templating":{"list":[{"current":{"value":{}}}]}`):             "cannot unmarshal",
+		of(`"panels":[{"fieldConfig":{"defaults":{"decimals":"many"}}}]`):  "cannot unmarshal",
 	} {
 		if _, err := Parse([]byte(content)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %s", cut(content, 100), err, want)
@@ -173,7 +175,8 @@ func FuzzDashboard(f *testing.F) {
 			return
 		}
 		body := response.Body.String()
-		if n := strings.Count(body, "<script"); response.Code == http.StatusOK && (n != 1 || strings.Contains(body, `="NaN`)) {
+		n := strings.Count(body, "<script")
+		if response.Code == http.StatusOK && (n != 1 || strings.Contains(body, `="NaN`)) {
 			t.Errorf("status %d, %d scripts:\n%s", response.Code, n, body)
 		}
 	})

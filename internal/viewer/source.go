@@ -49,47 +49,47 @@ type question struct {
 	limit       int
 }
 
-// answer of Prometheus.
-type answer struct {
+// reply of Prometheus.
+type reply struct {
 	series []promclient.Series
 	values []string
 	partly promclient.Partly
 	err    error
 }
 
-// size of an answer in points; labels and values count as well.
-func (a *answer) size() int {
-	size := len(a.values) + 1
-	for _, s := range a.series {
+// size of a reply in points; labels and values count as well.
+func (r *reply) size() int {
+	size := len(r.values) + 1
+	for _, s := range r.series {
 		size += len(s.Points) + maxLabels
 	}
 	return size
 }
 
-// source asks a Prometheus, and keeps the answers of the last questions for whoever has the same.
+// source asks a Prometheus, and keeps the replies of the last questions for whoever has the same.
 type source struct {
 	client promclient.Client
-	slots  chan struct{}
+	places chan struct{}
 
 	mu    sync.Mutex
 	kept  map[question]*pending
-	order []question // those that are answered, the oldest first
+	order []question // those that are replied to, the oldest first
 	size  int
 }
 
-// pending is an answer that is there when done is closed.
+// pending is a reply that is there when done is closed.
 type pending struct {
-	done   chan struct{}
-	answer answer
+	done  chan struct{}
+	reply reply
 }
 
 func newSource(client promclient.Client) *source {
 	client.ValueLimit = maxSeriesBytes
-	return &source{client: client, slots: make(chan struct{}, parallel), kept: map[question]*pending{}}
+	return &source{client: client, places: make(chan struct{}, parallel), kept: map[question]*pending{}}
 }
 
 // ask once, however many ask the same. Whoever leaves takes nothing from the others.
-func (s *source) ask(ctx context.Context, q question) answer {
+func (s *source) ask(ctx context.Context, q question) reply {
 	s.mu.Lock()
 	p, known := s.kept[q]
 	if !known {
@@ -100,62 +100,62 @@ func (s *source) ask(ctx context.Context, q question) answer {
 	s.mu.Unlock()
 	select {
 	case <-p.done:
-		return p.answer
+		return p.reply
 	case <-ctx.Done():
-		return answer{err: promclient.TimedOut}
+		return reply{err: promclient.TimedOut}
 	}
 }
 
-// fill an answer, and drop the oldest while there are too many. A failure is not kept.
+// fill a reply, and drop the oldest while there are too many. A failure is not kept.
 func (s *source) fill(ctx context.Context, q question, p *pending) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	select {
-	case s.slots <- struct{}{}:
-		p.answer = s.send(ctx, q)
-		<-s.slots
+	case s.places <- struct{}{}:
+		p.reply = s.send(ctx, q)
+		<-s.places
 	case <-ctx.Done():
-		p.answer = answer{err: promclient.TimedOut}
+		p.reply = reply{err: promclient.TimedOut}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	close(p.done)
-	if p.answer.err != nil {
+	if p.reply.err != nil {
 		delete(s.kept, q)
 		return
 	}
 	s.order = append(s.order, q)
-	s.size += p.answer.size()
+	s.size += p.reply.size()
 	for len(s.order) > 1 && s.size > maxKept {
-		s.size -= s.kept[s.order[0]].answer.size()
+		s.size -= s.kept[s.order[0]].reply.size()
 		delete(s.kept, s.order[0])
 		s.order = s.order[1:]
 	}
 }
 
-func (s *source) send(ctx context.Context, q question) (a answer) {
+func (s *source) send(ctx context.Context, q question) (r reply) {
 	switch q.kind {
 	case instant:
-		a.partly, a.err = s.client.QueryAt(ctx, q.expr, q.to, q.limit, func(sample promclient.Sample) {
+		r.partly, r.err = s.client.QueryAt(ctx, q.expr, q.to, q.limit, func(sample promclient.Sample) {
 			point := promclient.Point{At: float64(q.to.Unix()), Value: sample.Value}
-			a.series = append(a.series, promclient.Series{
+			r.series = append(r.series, promclient.Series{
 				Labels: bounded(sample.Labels), Points: []promclient.Point{point},
 			})
 		})
 	case ranged:
-		r := promclient.Range{From: q.from, To: q.to, Step: q.step}
-		a.partly, a.err = s.client.QueryRange(ctx, q.expr, r, q.limit, func(series promclient.Series) {
+		over := promclient.Range{From: q.from, To: q.to, Step: q.step}
+		r.partly, r.err = s.client.QueryRange(ctx, q.expr, over, q.limit, func(series promclient.Series) {
 			series.Labels = bounded(series.Labels)
 			series.Points = slices.Clone(series.Points[:min(len(series.Points), maxPoints+1)])
-			a.series = append(a.series, series)
+			r.series = append(r.series, series)
 		})
 	case values:
-		r := promclient.Range{From: q.from, To: q.to}
-		a.partly, a.err = s.client.LabelValues(ctx, q.label, q.expr, r, q.limit, func(value string) {
-			a.values = append(a.values, strings.Clone(cut(value, maxLabel)))
+		over := promclient.Range{From: q.from, To: q.to}
+		r.partly, r.err = s.client.LabelValues(ctx, q.label, q.expr, over, q.limit, func(value string) {
+			r.values = append(r.values, strings.Clone(cut(value, maxLabel)))
 		})
 	}
-	return a
+	return r
 }
 
 // bounded labels: a server may send any.

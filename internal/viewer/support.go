@@ -26,7 +26,8 @@ var (
 	properties    = []string{"unit", "decimals", "color", "thresholds", "custom.cellOptions", "links"}
 )
 
-// labelValues is the only query of a variable: label_values(SELECTOR, LABEL), or without a selector.
+// labelValues is the only query of a variable: label_values(SELECTOR, LABEL), or without a
+// selector.
 var labelValues = regexp.MustCompile(`^\s*label_values\((?:(.+),)?\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*\)\s*$`)
 
 // Undrawn are the things in a dashboard that the viewer does not draw; none in ours.

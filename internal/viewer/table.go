@@ -63,11 +63,12 @@ func (e *evaluated) merge() (rows []row, names []string) {
 	known := map[string]row{}
 	for i := range e.lines {
 		l := &e.lines[i]
-		key := ""
+		var of strings.Builder
 		for _, name := range slices.Sorted(maps.Keys(l.labels)) {
-			key += name + "\x00" + l.labels[name] + "\x00"
+			fmt.Fprintf(&of, "%q=%q", name, l.labels[name])
 			labels[name] = true
 		}
+		key := of.String()
 		r, ok := known[key]
 		if !ok {
 			r = row{}

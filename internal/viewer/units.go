@@ -11,7 +11,7 @@ import (
 // units that are written as Grafana writes them.
 var units = []string{"", "none", "short", "s", "reqps", "ops", "percentunit", "bytes"}
 
-// number writes a value in a unit. Without decimals there are as many as tell values apart.
+// number writes a value in a unit. Without decimals there are as many as distinguish values.
 func number(value float64, unit string, decimals *int) string {
 	switch {
 	case math.IsNaN(value):

@@ -89,8 +89,7 @@ func (c *chosen) offer(ctx context.Context, s *source, in scope) {
 func (c *chosen) take(wanted []string) {
 	var taken []string
 	for _, value := range wanted[:min(len(wanted), maxChosen)] {
-		offered := slices.ContainsFunc(c.Choices, func(o choice) bool { return o.Value == value })
-		if value == allChoices && c.IncludeAll || offered || c.Type == "query" && value != "" {
+		if c.admits(value) {
 			taken = append(taken, cut(value, maxLabel))
 		}
 	}
@@ -105,17 +104,29 @@ func (c *chosen) take(wanted []string) {
 		taken = taken[:1]
 	}
 	c.values = taken
-	for i := range c.Choices {
-		c.Choices[i].Chosen = slices.Contains(taken, c.Choices[i].Value)
-	}
-	for _, value := range taken {
-		if value != allChoices && !slices.ContainsFunc(c.Choices, func(o choice) bool { return o.Value == value }) {
-			c.Choices = append(c.Choices, choice{Value: value, Text: value, Chosen: true})
+	c.mark()
+}
+
+func (c *chosen) admits(value string) bool {
+	return value == allChoices && c.IncludeAll || c.offers(value) || c.Type == "query" && value != ""
+}
+
+func (c *chosen) offers(value string) bool {
+	return slices.ContainsFunc(c.Choices, func(o choice) bool { return o.Value == value })
+}
+
+// mark what is taken in the menu, which has all of it.
+func (c *chosen) mark() {
+	for _, value := range c.values {
+		if value != allChoices && !c.offers(value) {
+			c.Choices = append(c.Choices, choice{Value: value, Text: value})
 		}
 	}
 	if c.IncludeAll {
-		all := choice{Value: allChoices, Text: "All", Chosen: slices.Contains(taken, allChoices)}
-		c.Choices = append([]choice{all}, c.Choices...)
+		c.Choices = append([]choice{{Value: allChoices, Text: "All"}}, c.Choices...)
+	}
+	for i := range c.Choices {
+		c.Choices[i].Chosen = slices.Contains(c.values, c.Choices[i].Value)
 	}
 }
 

@@ -32,7 +32,8 @@ type Viewer struct {
 	location   *time.Location
 }
 
-// New serves dashboards, at least one, with what a Prometheus says. Times are those of this machine.
+// New serves dashboards, at least one, with what a Prometheus says. Times are those of this
+// machine.
 func New(dashboards []*Dashboard, client promclient.Client) (*Viewer, error) {
 	if len(dashboards) == 0 {
 		return nil, errors.New("there is no dashboard to serve")

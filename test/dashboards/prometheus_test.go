@@ -79,9 +79,7 @@ func write(t *testing.T, file string, content any) {
 // series is one series of a response.
 type series struct {
 	Metric map[string]string `json:"metric"`
-	// Value of an instant query, Values of a range query.
-	Value  sample   `json:"value"`
-	Values []sample `json:"values"`
+	Value  sample            `json:"value"`
 }
 
 // sample is a time, in seconds, and a value.
@@ -98,10 +96,11 @@ func (s *sample) UnmarshalJSON(content []byte) error {
 	return err
 }
 
-// ask sends a query; one that Prometheus refuses fails the test.
-func (p prometheus) ask(t *testing.T, path string, parameters url.Values) []series {
+// at evaluates an expression and leaves out what is not a number. One that Prometheus refuses fails
+// the test.
+func (p prometheus) at(t *testing.T, expr string, when time.Time) []series {
 	t.Helper()
-	response, err := http.PostForm(p.url+path, parameters)
+	response, err := http.PostForm(p.url+"/api/v1/query", url.Values{"query": {expr}, "time": {seconds(when)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,17 +110,10 @@ func (p prometheus) ask(t *testing.T, path string, parameters url.Values) []seri
 		Data  struct{ Result []series }
 	}
 	if err := json.NewDecoder(response.Body).Decode(&body); err != nil || body.Error != "" {
-		t.Errorf("%s: %v %s", parameters.Get("query"), err, body.Error)
+		t.Errorf("%s: %v %s", expr, err, body.Error)
 	}
-	return body.Data.Result
-}
-
-// at evaluates an expression and leaves out what is not a number.
-func (p prometheus) at(t *testing.T, expr string, when time.Time) []series {
-	t.Helper()
-	found := p.ask(t, "/api/v1/query", url.Values{"query": {expr}, "time": {seconds(when)}})
 	var numbers []series
-	for _, s := range found {
+	for _, s := range body.Data.Result {
 		if !math.IsNaN(s.Value.value) {
 			numbers = append(numbers, s)
 		}

@@ -20,7 +20,8 @@ import (
 const (
 	timeout   = 30 * time.Second
 	bodyLimit = 256 << 20
-	// valueLimit bounds what is in memory at a time, if the client does not: one sample, target or rule.
+	// valueLimit bounds what is in memory at a time, if the client does not: one sample, target or
+	// rule.
 	valueLimit = 4 << 20
 )
 

@@ -57,8 +57,8 @@ func (c Client) QueryAt(
 	})
 }
 
-// QueryRange evaluates an expression, which must give a vector, at each step of a range. It reads at
-// most limit series, and accepts a response that lacks what a server behind another has.
+// QueryRange evaluates an expression, which must give a vector, at each step of a range. It reads
+// at most limit series, and accepts a response that lacks what a server behind another has.
 func (c Client) QueryRange(
 	ctx context.Context, expr string, r Range, limit int, each func(Series),
 ) (Partly, error) {
@@ -109,7 +109,7 @@ func (c Client) LabelValues(
 	return enough(n > limit, warned, err)
 }
 
-// some elements of a result. Newer servers are told how many, and send no more.
+// some elements of a result. Newer servers know the parameter limit, and send no more.
 func (c Client) some(
 	ctx context.Context, path string, params url.Values, limit int, element func(decoder) error,
 ) (Partly, error) {

@@ -74,8 +74,8 @@ func TestRangesThatAreNone(t *testing.T) {
 }
 
 func TestClientsBoundValues(t *testing.T) {
-	server, _ := fake(t, 200, fmt.Sprintf(`{"status":"success","data":{"result":[{"metric":{"a":%q},"values":[[1,"2"]]}]}}`,
-		strings.Repeat("x", 100_000)))
+	server, _ := fake(t, 200, fmt.Sprintf(
+		`{"status":"success","data":{"result":[{"metric":{"a":%q},"values":[[1,"2"]]}]}}`, strings.Repeat("x", 100_000)))
 	for limit, want := range map[int]error{0: nil, 10_000: TooLarge, 200_000: nil} {
 		server.ValueLimit = limit
 		_, err := server.QueryRange(t.Context(), "up", anHour, 9, func(Series) {})
