@@ -39,25 +39,34 @@ func findStacks(ctx context.Context, api client.Reader, namespace, name string) 
 	if err := api.List(ctx, list, client.InNamespace(namespace)); err != nil {
 		return nil, readError("ObservabilityStacks", namespace, err)
 	}
-	slices.SortFunc(list.Items, func(a, b obsv1.ObservabilityStack) int {
+	sortStacks(list.Items)
+	return list.Items, nil
+}
+
+func sortStacks(stacks []obsv1.ObservabilityStack) {
+	slices.SortFunc(stacks, func(a, b obsv1.ObservabilityStack) int {
 		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
 	})
-	return list.Items, nil
+}
+
+// where something was read.
+func where(namespace string) string {
+	if namespace == metav1.NamespaceAll {
+		return "all namespaces"
+	}
+	return "namespace " + namespace
 }
 
 // readError says what could not be read, and which right is missing.
 func readError(what, namespace string, err error) error {
-	where := "namespace " + namespace
-	if namespace == metav1.NamespaceAll {
-		where = "all namespaces"
-	}
 	switch {
 	case meta.IsNoMatchError(err):
 		return fmt.Errorf("the cluster does not serve %s: install obstack first", what)
 	case apierrors.IsForbidden(err):
-		return fmt.Errorf("you may not read %s in %s: ask for a role that lets you get and list them", what, where)
+		return fmt.Errorf("you may not read %s in %s: ask for a role that lets you get and list them", what,
+			where(namespace))
 	default:
-		return fmt.Errorf("read %s in %s: %w", what, where, err)
+		return fmt.Errorf("read %s in %s: %w", what, where(namespace), err)
 	}
 }
 

@@ -4,8 +4,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -104,64 +104,39 @@ The exit status is 0 if every stack shown is ready and no part is known to be wr
 			if o.watch {
 				return o.follow(command.Context(), api, namespace, name)
 			}
-			return o.show(command.Context(), api, namespace, name)
+			_, err = o.show(command.Context(), api, namespace, name)
+			return err
 		},
 		ValidArgsFunction: completeStacks(flags),
 	}
 	command.Flags().BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "show the stacks of all namespaces")
 	addOutput(command, &o.output, "json, yaml, or wide: with every object that obstack made", "wide")
-	command.Flags().BoolVarP(&o.watch, "watch", "w", false, "show again whenever something changes, until Ctrl-C")
+	command.Flags().BoolVarP(&o.watch, "watch", "w", false, "show again whenever what is shown changes, until Ctrl-C")
 	return command
 }
 
-// show prints once.
-func (o *statusOptions) show(ctx context.Context, api client.Reader, namespace, name string) error {
+// show prints once, and returns what it showed.
+func (o *statusOptions) show(ctx context.Context, api client.Reader, namespace, name string) (StatusReport, error) {
 	stacks, err := findStacks(ctx, api, namespace, name)
 	if err != nil {
-		return err
+		return StatusReport{}, err
 	}
-	report := StatusReport{Stacks: []StackReport{}}
-	well := true
-	for i := range stacks {
-		report.Stacks = append(report.Stacks, newReport(ctx, api, &stacks[i]))
-		well = well && report.Stacks[i].well()
-	}
-	if len(stacks) == 0 {
+	report := newReports(ctx, api, stacks)
+	return report, o.display(report)
+}
+
+// display prints a report.
+func (o *statusOptions) display(report StatusReport) error {
+	if len(report.Stacks) == 0 {
 		fmt.Fprintln(o.streams.ErrOut, "No ObservabilityStacks found: see docs/install.md for the first one.")
 	}
 	if err := o.print.show(report, report.trees(o.output == "wide")); err != nil {
 		return err
 	}
-	if !well {
+	if slices.ContainsFunc(report.Stacks, func(r StackReport) bool { return !r.well() }) {
 		return errWrong
 	}
 	return nil
-}
-
-// follow prints again whenever a stack changes.
-func (o *statusOptions) follow(ctx context.Context, api client.WithWatch, namespace, name string) error {
-	opts := []client.ListOption{client.InNamespace(namespace)}
-	if name != "" {
-		opts = append(opts, client.MatchingFields{"metadata.name": name})
-	}
-	watch, err := api.Watch(ctx, &obsv1.ObservabilityStackList{}, opts...)
-	if err != nil {
-		return fmt.Errorf("watch ObservabilityStacks: %w", err)
-	}
-	defer watch.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case _, open := <-watch.ResultChan():
-			if !open {
-				return fmt.Errorf("the API server ended the watch: start it again")
-			}
-			if err := o.show(ctx, api, namespace, name); err != nil && !errors.Is(err, errWrong) {
-				return err
-			}
-		}
-	}
 }
 
 // trees of the stacks; wide, with every object.
@@ -171,6 +146,15 @@ func (r StatusReport) trees(wide bool) []node {
 		trees = append(trees, r.Stacks[i].tree(wide))
 	}
 	return trees
+}
+
+// newReports say what is known of stacks.
+func newReports(ctx context.Context, api client.Reader, stacks []obsv1.ObservabilityStack) StatusReport {
+	report := StatusReport{Stacks: []StackReport{}}
+	for i := range stacks {
+		report.Stacks = append(report.Stacks, newReport(ctx, api, &stacks[i]))
+	}
+	return report
 }
 
 // newReport says what is known of a stack.

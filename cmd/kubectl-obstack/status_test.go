@@ -148,8 +148,8 @@ func TestStatus(t *testing.T) {
 	})
 }
 
-// createStack with its status, a dashboard, and a Secret that nobody may see.
-func createStack(t testing.TB, api client.Client, name string) {
+// createBareStack with its status, and without objects.
+func createBareStack(t testing.TB, api client.Client, name string) {
 	t.Helper()
 	stack := stackFile(t, name)
 	status := stack.Status
@@ -159,6 +159,12 @@ func createStack(t testing.TB, api client.Client, name string) {
 	if err := api.Status().Update(t.Context(), stack); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// createStack with its status, a dashboard, and a Secret that nobody may see.
+func createStack(t testing.TB, api client.Client, name string) {
+	t.Helper()
+	createBareStack(t, api, name)
 	labels := map[string]string{
 		obsv1.LabelManagedBy: obsv1.ManagedBy, obsv1.LabelStack: name, obsv1.LabelStackNamespace: "shop",
 		obsv1.LabelComponent: "dashboards",
