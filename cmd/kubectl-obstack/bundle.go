@@ -10,12 +10,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/yaml"
 )
 
 // Bounds of a bundle, before it is compressed.
@@ -50,9 +50,12 @@ type BundleFile struct {
 type bundle struct {
 	manifest SupportBundle
 	redactor redactor
-	// objects are in a file for each kind; texts are other files.
-	objects map[string][]*unstructured.Unstructured
-	texts   map[string]string
+	// objects are in a file for each kind; contents are files of JSON, and texts all others.
+	objects  map[string][]*unstructured.Unstructured
+	contents map[string]any
+	texts    map[string]string
+	// leftOut says what is not in it because it might hold secrets.
+	leftOut string
 }
 
 // unread notes what could not be read.
@@ -78,33 +81,11 @@ func (b *bundle) names() map[string]bool {
 // things.
 func (b *bundle) pack() ([]byte, error) {
 	b.redactor.ready(b.names())
-	files := map[string][]byte{}
-	for name, text := range b.texts {
-		files[name] = b.bounded(name, []byte(b.redactor.text(text)))
+	files, err := b.files()
+	if err != nil {
+		return nil, err
 	}
-	for kind, objects := range b.objects {
-		name := "objects/" + strings.ToLower(kind) + ".yaml"
-		content, err := b.documents(name, objects)
-		if err != nil {
-			return nil, err
-		}
-		files[name] = content
-	}
-	names := make([]string, 0, len(files))
-	for name := range files {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	total := 0
-	for _, name := range names {
-		if total += len(files[name]); total > maxBundle {
-			b.cut("%s: the bundle is full", name)
-			delete(files, name)
-			continue
-		}
-		sum := sha256.Sum256(files[name])
-		b.manifest.Files = append(b.manifest.Files, BundleFile{name, len(files[name]), hex.EncodeToString(sum[:])})
-	}
+	b.keep(files)
 	for _, list := range []*[]string{&b.manifest.Unread, &b.manifest.Cut} {
 		for i := range *list {
 			(*list)[i] = b.redactor.text((*list)[i])
@@ -112,12 +93,71 @@ func (b *bundle) pack() ([]byte, error) {
 		slices.Sort(*list)
 		*list = slices.Compact(*list)
 	}
-	manifest, err := yaml.Marshal(b.manifest)
+	if b.leftOut != "" {
+		b.manifest.Unread = slices.Insert(b.manifest.Unread, 0, b.leftOut)
+	}
+	manifest, err := asYAML(b.manifest)
 	if err != nil {
 		return nil, err
 	}
 	return archive(b.manifest.Files, files, manifest)
 }
+
+// files are all that was collected, redacted.
+func (b *bundle) files() (map[string][]byte, error) {
+	files := map[string][]byte{}
+	for name, text := range b.texts {
+		files[name] = b.bounded(name, []byte(b.redactor.text(text)))
+	}
+	for name, content := range b.contents {
+		text, err := asJSON(walk(content, b.redactor.text))
+		if err != nil {
+			return nil, err
+		}
+		if len(text) > maxBundleFile { // The rest of it would be no JSON.
+			b.cut("%s: it has %d bytes", name, len(text))
+			continue
+		}
+		files[name] = text
+	}
+	for kind, objects := range b.objects {
+		name := objectsFile(kind)
+		content, err := b.documents(name, objects)
+		if err != nil {
+			return nil, err
+		}
+		files[name] = content
+	}
+	return files, nil
+}
+
+// keep the files that find room in the list of the manifest.
+func (b *bundle) keep(files map[string][]byte) {
+	byImportance := func(a, b string) int { return cmp.Or(importance(a)-importance(b), strings.Compare(a, b)) }
+	total := 0
+	for _, name := range slices.SortedFunc(maps.Keys(files), byImportance) {
+		if total+len(files[name]) > maxBundle {
+			b.cut("%s: the bundle is full", name)
+			continue
+		}
+		total += len(files[name])
+		sum := sha256.Sum256(files[name])
+		b.manifest.Files = append(b.manifest.Files, BundleFile{name, len(files[name]), hex.EncodeToString(sum[:])})
+	}
+}
+
+// importance of a file, the most important first: reports, objects, logs.
+func importance(name string) int {
+	switch {
+	case strings.HasPrefix(name, "logs/"):
+		return 2
+	case strings.HasPrefix(name, "objects/"):
+		return 1
+	}
+	return 0
+}
+
+func objectsFile(kind string) string { return "objects/" + strings.ToLower(kind) + ".yaml" }
 
 func (b *bundle) cut(format string, args ...any) {
 	b.manifest.Cut = append(b.manifest.Cut, fmt.Sprintf(format, args...))
@@ -141,7 +181,7 @@ func (b *bundle) documents(file string, objects []*unstructured.Unstructured) ([
 	var out bytes.Buffer
 	for i, object := range objects {
 		walk(object.Object, b.redactor.text)
-		text, err := yaml.Marshal(object.Object)
+		text, err := asYAML(object.Object)
 		if err != nil {
 			return nil, err
 		}

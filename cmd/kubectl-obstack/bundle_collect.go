@@ -4,9 +4,10 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -102,14 +103,22 @@ func (b *bundle) list(ctx context.Context, api scopedReader, c collected, prefix
 	reduce func(*unstructured.Unstructured)) {
 	list := &unstructured.UnstructuredList{}
 	list.SetGroupVersionKind(c.kind.GroupVersion().WithKind(c.kind.Kind + "List"))
+	size, more := 0, 0
 	only, err := api.confined(ctx, list, func(object client.Object) {
 		one := object.(*unstructured.Unstructured)
 		if c.wanted == nil || c.wanted(one) {
 			one.SetGroupVersionKind(c.kind)
 			reduce(one)
+			if size += sizeOf(one); size > maxBundleFile {
+				more++ // Whatever comes next would not find room.
+				return
+			}
 			b.objects[prefix+c.kind.Kind] = append(b.objects[prefix+c.kind.Kind], one)
 		}
 	}, c.opts...)
+	if more > 0 {
+		b.cut("%s: %d objects", objectsFile(prefix+c.kind.Kind), more)
+	}
 	what := c.kind.Kind + "s"
 	if kind, ok := strings.CutSuffix(c.kind.Kind, "y"); ok {
 		what = kind + "ies"
@@ -125,14 +134,81 @@ func (b *bundle) list(ctx context.Context, api scopedReader, c collected, prefix
 	b.unread(err)
 }
 
-// logLines and logBytes bound the log of a container.
+// sizeOf an object in a file, nearly.
+func sizeOf(object *unstructured.Unstructured) int {
+	text, err := object.MarshalJSON()
+	if err != nil {
+		return maxBundleFile // It cannot be written either.
+	}
+	return len(text)
+}
+
+// Bounds of the logs: lines and bytes of one, how many there are, and the bytes of all.
 const (
 	logLines = 5000
 	logBytes = 1 << 20
+	maxLogs  = 200
+	allLogs  = 16 << 20
 )
 
-// logs of the operator's containers, those before the last restart too.
-func (b *bundle) logs(ctx context.Context, flags *genericclioptions.ConfigFlags) {
+// logged is a log that may be read.
+type logged struct {
+	// rank is 0 in a namespace of the operator, and place its place among those of a namespace.
+	rank, place int
+	pod         *unstructured.Unstructured
+	container   string
+	previous    bool
+}
+
+func (l *logged) file() string {
+	end := ".log"
+	if l.previous {
+		end = ".previous.log"
+	}
+	return fmt.Sprintf("logs/%s/%s/%s%s", l.pod.GetNamespace(), l.pod.GetName(), l.container, end)
+}
+
+// logged finds the logs of the operator's containers, those before the last restart too. Whoever
+// may make Pods can label them like the operator's: only its own namespaces count, and after them
+// those of stacks, in turns, so that none takes the place of another one.
+func (b *bundle) logged(in *installation) (found []logged) {
+	ranks := map[string]int{}
+	if in != nil {
+		for _, stack := range in.stacks {
+			ranks[stack.Namespace] = 1
+		}
+		for i := range in.operators {
+			ranks[in.operators[i].deployment.Namespace] = 0
+		}
+	}
+	if in == nil || len(in.operators) == 0 {
+		ranks[usualNamespace] = 0
+	}
+	places := map[string]int{}
+	for _, pod := range b.objects[podKind.Kind] {
+		rank, ok := ranks[pod.GetNamespace()]
+		if !ok {
+			continue
+		}
+		statuses, _, _ := unstructured.NestedSlice(pod.Object, "status", "containerStatuses")
+		for _, item := range statuses {
+			status, _ := item.(map[string]any)
+			name, _ := status["name"].(string)
+			one := logged{rank: rank, place: places[pod.GetNamespace()], pod: pod, container: name}
+			places[pod.GetNamespace()]++
+			found = append(found, one)
+			if restarts, _ := status["restartCount"].(int64); restarts > 0 {
+				one.previous = true
+				found = append(found, one)
+			}
+		}
+	}
+	slices.SortStableFunc(found, func(a, b logged) int { return cmp.Or(a.rank-b.rank, a.place-b.place) })
+	return found
+}
+
+// logs reads those that are wanted.
+func (b *bundle) logs(ctx context.Context, flags *genericclioptions.ConfigFlags, wanted []logged) {
 	config, err := flags.ToRESTConfig()
 	if err != nil {
 		b.unread(err)
@@ -143,41 +219,62 @@ func (b *bundle) logs(ctx context.Context, flags *genericclioptions.ConfigFlags)
 		b.unread(err)
 		return
 	}
-	for _, pod := range b.objects[podKind.Kind] {
-		statuses, _, _ := unstructured.NestedSlice(pod.Object, "status", "containerStatuses")
-		for _, item := range statuses {
-			status, _ := item.(map[string]any)
-			name, _ := status["name"].(string)
-			file := fmt.Sprintf("logs/%s/%s/%s", pod.GetNamespace(), pod.GetName(), name)
-			b.log(ctx, api, pod, corev1.PodLogOptions{Container: name}, file+".log")
-			if restarts, _ := status["restartCount"].(int64); restarts > 0 {
-				b.log(ctx, api, pod, corev1.PodLogOptions{Container: name, Previous: true}, file+".previous.log")
-			}
+	b.readLogs(wanted, func(pod *unstructured.Unstructured, opts *corev1.PodLogOptions) ([]byte, error) {
+		return api.Pods(pod.GetNamespace()).GetLogs(pod.GetName(), opts).DoRaw(ctx)
+	})
+}
+
+// readLogs until there is enough of them.
+func (b *bundle) readLogs(wanted []logged,
+	read func(*unstructured.Unstructured, *corev1.PodLogOptions) ([]byte, error)) {
+	total := 0
+	for i := range wanted {
+		one := &wanted[i]
+		limit := min(logBytes, allLogs-total)
+		if i == maxLogs || limit <= 0 {
+			b.cut("logs: %d of %d", len(wanted)-i, len(wanted))
+			break
+		}
+		text, err := read(one.pod, &corev1.PodLogOptions{
+			Container: one.container, Previous: one.previous, TailLines: new(int64(logLines)), LimitBytes: new(int64(limit)),
+		})
+		if err != nil {
+			b.unread(readError("the log of Pod "+one.pod.GetName(), one.pod.GetNamespace(), err))
+			continue
+		}
+		if len(text) >= limit { // The last line may be cut in the middle of a secret.
+			b.cut("%s: all after %d bytes", one.file(), limit)
+			text = text[:bytes.LastIndexByte(text[:limit], '\n')+1]
+		}
+		b.texts[one.file()] = string(text)
+		total += len(text)
+	}
+}
+
+// leaveOut the logs and events of all namespaces, or of all but one: only what is searched for
+// secrets is given away.
+func (b *bundle) leaveOut(but string) {
+	for file := range b.texts {
+		if strings.HasPrefix(file, "logs/") && (but == "" || !strings.HasPrefix(file, "logs/"+but+"/")) {
+			delete(b.texts, file)
 		}
 	}
+	b.objects[eventKind.Kind] = slices.DeleteFunc(b.objects[eventKind.Kind], func(event *unstructured.Unstructured) bool {
+		return but == "" || event.GetNamespace() != but
+	})
+	if len(b.objects[eventKind.Kind]) == 0 {
+		delete(b.objects, eventKind.Kind)
+	}
 }
 
-func (b *bundle) log(ctx context.Context, api typedcorev1.PodsGetter, pod *unstructured.Unstructured,
-	opts corev1.PodLogOptions, file string) {
-	opts.TailLines, opts.LimitBytes = new(int64(logLines)), new(int64(logBytes))
-	text, err := api.Pods(pod.GetNamespace()).GetLogs(pod.GetName(), &opts).DoRaw(ctx)
-	if err != nil {
-		b.unread(readError("the log of Pod "+pod.GetName(), pod.GetNamespace(), err))
-		return
-	}
-	if len(text) >= logBytes { // The last line may be cut in the middle of a secret.
-		b.cut("%s: all after %d bytes", file, logBytes)
-		text = text[:bytes.LastIndexByte(text, '\n')+1]
-	}
-	b.texts[file] = string(text)
-}
-
-// reports are those of doctor and status.
-func (b *bundle) reports(ctx context.Context, flags *genericclioptions.ConfigFlags, api scopedReader, now time.Time) {
+// reports are those of doctor and status. What was read of the installation is returned; nil if
+// nothing was.
+func (b *bundle) reports(ctx context.Context, flags *genericclioptions.ConfigFlags, api scopedReader,
+	now time.Time) *installation {
 	in, err := readInstallation(ctx, flags, "")
 	if err != nil {
 		b.unread(err)
-		return
+		return nil
 	}
 	b.report("doctor", examine(in, now))
 	status := StatusReport{Stacks: []StackReport{}}
@@ -189,16 +286,17 @@ func (b *bundle) reports(ctx context.Context, flags *genericclioptions.ConfigFla
 		status.Stacks = append(status.Stacks, newReport(ctx, api, stack))
 	}
 	b.report("status", status)
+	return in
 }
 
 // maxReports bounds the stacks whose status is made: each takes several requests.
 const maxReports = 100
 
 func (b *bundle) report(name string, report any) {
-	text, err := json.MarshalIndent(report, "", "  ")
+	_, content, err := generic(report)
 	if err != nil {
 		b.unread(err)
 		return
 	}
-	b.texts[name+".json"] = string(text) + "\n"
+	b.contents[name+".json"] = content
 }

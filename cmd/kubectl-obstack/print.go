@@ -45,29 +45,37 @@ func hidden(r rune) bool {
 
 // asJSON is indented, with escapes for what is hidden.
 func asJSON(content any) ([]byte, error) {
-	text, err := json.MarshalIndent(content, "", "  ")
-	if err != nil {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false) // People read it too.
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(content); err != nil {
 		return nil, err
 	}
-	return append(escapeHidden(text, func(r rune) string {
+	return escapeHidden(text.Bytes(), func(r rune) string {
 		if r > 0xffff { // JSON has no escape for these: UTF-16 takes two.
 			r -= 0x10000
 			return fmt.Sprintf(`\u%04x\u%04x`, 0xd800+r>>10, 0xdc00+r&0x3ff)
 		}
 		return fmt.Sprintf(`\u%04x`, r)
-	}), '\n'), nil
+	}), nil
+}
+
+// generic is a content as JSON, and as what JSON is read into.
+func generic(content any) (text []byte, plain any, err error) {
+	if text, err = json.Marshal(content); err != nil {
+		return nil, nil, err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	err = decoder.Decode(&plain)
+	return text, plain, err
 }
 
 // asYAML has escapes for what is hidden.
 func asYAML(content any) ([]byte, error) {
-	text, err := json.Marshal(content)
+	text, plain, err := generic(content)
 	if err != nil {
-		return nil, err
-	}
-	var generic any
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.UseNumber()
-	if err := decoder.Decode(&generic); err != nil {
 		return nil, err
 	}
 	// Only quoted texts can have escapes, and the libraries refuse some of these characters: a mark
@@ -76,10 +84,10 @@ func asYAML(content any) ([]byte, error) {
 	for bytes.ContainsRune(text, mark) {
 		mark++
 	}
-	generic = walk(generic, func(text string) string {
+	plain = walk(plain, func(text string) string {
 		return string(escapeHidden([]byte(text), func(r rune) string { return fmt.Sprintf("%c%08x", mark, r) }))
 	})
-	text, err = yaml.Marshal(generic)
+	text, err = yaml.Marshal(plain)
 	if err != nil || !bytes.ContainsRune(text, mark) {
 		return text, err
 	}

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -66,20 +65,23 @@ func collect(ctx context.Context, flags *genericclioptions.ConfigFlags) (*bundle
 	}
 	b := &bundle{
 		manifest: SupportBundle{Plugin: version, Kubernetes: kubernetes},
-		objects:  map[string][]*unstructured.Unstructured{}, texts: map[string]string{},
+		objects:  map[string][]*unstructured.Unstructured{}, contents: map[string]any{}, texts: map[string]string{},
 	}
 	b.collect(ctx, reader)
-	b.logs(ctx, flags)
-	b.reports(ctx, flags, reader, time.Now())
+	in := b.reports(ctx, flags, reader, time.Now())
+	b.logs(ctx, flags, b.logged(in))
 	// The last, so that a Secret which is made meanwhile is known.
 	only, err := b.redactor.learn(ctx, reader)
 	b.manifest.SearchedSecrets = b.redactor.secrets
 	switch {
 	case err != nil:
-		err = readError("Secrets", metav1.NamespaceAll, err)
-		b.unread(fmt.Errorf("the values of Secrets were not searched for: %w", err))
+		b.leaveOut("")
+		b.leftOut = fmt.Sprintf("logs and events are left out, because the values of Secrets were not searched for: %v",
+			readError("Secrets", metav1.NamespaceAll, err))
 	case only != "":
-		b.unread(errors.New("only the values of the Secrets of namespace " + only + " were searched for"))
+		b.leaveOut(only)
+		b.leftOut = fmt.Sprintf("logs and events of other namespaces than %s are left out, because only the values of its "+
+			"Secrets were searched for", only)
 	}
 	return b, ctx.Err()
 }
