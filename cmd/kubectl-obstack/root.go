@@ -63,6 +63,7 @@ func newCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		newRelease(flags, streams),
 		newRollout(flags, streams),
 		newVerify(flags, streams),
+		newDashboard(flags, streams),
 		newCompletion(),
 	)
 	return root

@@ -151,6 +151,7 @@ func commandLines(t *testing.T, dir string) map[string][][]string {
 		"doctor":         {{}, {"-o", "wide"}, {"-o", "json"}},
 		"verify":         {{"broken", "--no-pod", "--timeout=10s"}},
 		"init":           {{"--from-cluster"}},
+		"dashboard":      {{"broken", "--no-open"}, {"broken", "--no-open", "--url", "http://127.0.0.1:1"}},
 		"support-bundle": {{"-o", filepath.Join(dir, "bundle.tar.gz")}},
 		"pause":          {{"broken", "--dry-run=server"}, {"broken"}},
 		"resume":         {{"broken"}},

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/desired"
+	"obstack.dev/obstack/controllers/platform"
+	"obstack.dev/obstack/controllers/proof/promclient"
+	"obstack.dev/obstack/internal/viewer"
+)
+
+type dashboardOptions struct {
+	streams genericiooptions.IOStreams
+	url     string
+	noOpen  bool
+}
+
+func newDashboard(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOStreams) *cobra.Command {
+	o := dashboardOptions{streams: streams}
+	command := &cobra.Command{
+		Use:   "dashboard [STACK]",
+		Short: "Show a stack's dashboards in a browser, without Grafana",
+		Long: `Show the dashboards of a stack in a browser, live, without Grafana: the same panels, queries and
+colours, drawn by this command from what Prometheus says. It serves them on a free port of this
+machine's loopback address until Ctrl-C.
+
+Prometheus is that of the stack's ObservabilityPlatform, or the only Prometheus object of the
+cluster, and is asked with your rights by way of the API server, for which you need to get
+services/proxy in its namespace; or what --url names. Nothing is written, and only queries are sent.`,
+		Example: `  kubectl obstack dashboard                     # the only stack of a namespace
+  kubectl obstack dashboard shop -n shop
+  kubectl obstack dashboard shop --url http://127.0.0.1:9090  # a port-forward`,
+		Args: atMostOne("STACK"),
+		RunE: func(command *cobra.Command, args []string) error {
+			if err := o.check(); err != nil {
+				return usageError{err}
+			}
+			name := ""
+			if len(args) > 0 {
+				name = args[0]
+			}
+			return o.run(command.Context(), flags, name)
+		},
+		ValidArgsFunction: completeStacks(flags),
+	}
+	command.Flags().StringVar(&o.url, "url", "", "address of a Prometheus, or of what serves its queries, which is asked "+
+		"without credentials")
+	command.Flags().BoolVar(&o.noOpen, "no-open", false, "print the address, and open no browser")
+	return command
+}
+
+// check refuses an address that is none, or that has a password in it, which others could read in
+// the list of processes.
+func (o *dashboardOptions) check() error {
+	if o.url == "" {
+		return nil
+	}
+	parsed, err := url.Parse(o.url)
+	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.User != nil ||
+		parsed.RawQuery != "" || parsed.Fragment != "" {
+		return errors.New("--url is not an address without credentials and query: write for example " +
+			"http://127.0.0.1:9090")
+	}
+	return nil
+}
+
+func (o *dashboardOptions) run(ctx context.Context, flags *genericclioptions.ConfigFlags, name string) error {
+	api, namespace, err := connect(flags)
+	if err != nil {
+		return err
+	}
+	stack, err := theStack(ctx, api, namespace, name)
+	if err != nil {
+		return err
+	}
+	behind := o.platform(ctx, api, stack)
+	dashboards, err := dashboardsOf(stack, behind)
+	if err != nil {
+		return err
+	}
+	server, err := o.prometheus(ctx, flags, api, behind)
+	if err != nil {
+		return err
+	}
+	// Whoever sees an empty page would look for the fault in the application.
+	if err := server.client.Query(ctx, clock, func(promclient.Sample) {}); err != nil {
+		return fmt.Errorf("ask %s: %w: name another with --url", server.name, err)
+	}
+	handler, err := viewer.New(dashboards, server.client)
+	if err != nil {
+		return err
+	}
+	return o.serve(ctx, handler, fmt.Sprintf("%d dashboards of %s/%s\n%s", len(dashboards), stack.Namespace,
+		stack.Name, server.name))
+}
+
+// theStack of that name, or the only one of a namespace.
+func theStack(ctx context.Context, api client.Reader, namespace, name string) (*obsv1.ObservabilityStack, error) {
+	stacks, err := findStacks(ctx, api, namespace, name)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for i := range stacks {
+		names = append(names, stacks[i].Name)
+	}
+	switch len(stacks) {
+	case 0:
+		return nil, fmt.Errorf("namespace %s has no ObservabilityStack: kubectl get obs -A lists all", namespace)
+	case 1:
+		return &stacks[0], nil
+	default:
+		return nil, fmt.Errorf("namespace %s has several stacks, write one of %s", namespace, strings.Join(names, ", "))
+	}
+}
+
+// platform behind the stack. Without it, the dashboards lack its defaults.
+func (o *dashboardOptions) platform(
+	ctx context.Context, api client.Reader, stack *obsv1.ObservabilityStack,
+) desired.Platform {
+	found, err := platform.Resolver{Reader: api}.For(ctx, stack)
+	if err != nil {
+		why := err.Error()
+		if apierrors.IsForbidden(err) {
+			why = "you may not read ObservabilityPlatforms and Namespaces"
+		}
+		fmt.Fprintf(o.streams.ErrOut, "The stack is shown without its platform: %s.\n", why)
+	}
+	return found
+}
+
+// dashboardsOf a stack, as obstack makes them, whether or not the stack asks for any.
+func dashboardsOf(stack *obsv1.ObservabilityStack, behind desired.Platform) ([]*viewer.Dashboard, error) {
+	asking := stack.DeepCopy()
+	if asking.Spec.Dashboards == nil {
+		asking.Spec.Dashboards = &obsv1.DashboardsSpec{}
+	}
+	effective := desired.Effective(asking, behind.Spec)
+	i := slices.IndexFunc(desired.Components, func(c desired.Component) bool {
+		return c.Condition == obsv1.DashboardsReady
+	})
+	var all []*viewer.Dashboard
+	for _, object := range desired.Components[i].Build(effective, desired.Inputs{Platform: behind}).Objects {
+		configMap, ok := object.(*corev1.ConfigMap)
+		if !ok {
+			continue
+		}
+		for _, content := range configMap.Data {
+			dashboard, err := viewer.Parse([]byte(content))
+			if err != nil {
+				return nil, fmt.Errorf("dashboard %s: %w", configMap.Name, err)
+			}
+			all = append(all, dashboard)
+		}
+	}
+	return all, nil
+}
+
+// Limits of the server, which only one person uses.
+const (
+	headerTimeout = 5 * time.Second
+	idleTimeout   = 2 * time.Minute
+	closeTimeout  = time.Second
+)
+
+// serve until the context ends.
+func (o *dashboardOptions) serve(ctx context.Context, handler http.Handler, what string) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("listen on this machine: %w", err)
+	}
+	server := &http.Server{
+		Handler: viewer.Guard(handler, listener.Addr()), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: 64 << 10,
+		BaseContext:    func(net.Listener) context.Context { return ctx },
+	}
+	address := "http://" + listener.Addr().String()
+	fmt.Fprintf(o.streams.Out, "%s\n%s until Ctrl-C\n", what, address)
+	if !o.noOpen {
+		openBrowser(ctx, address)
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve the dashboards: %w", err)
+	case <-ctx.Done():
+	}
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	if server.Shutdown(closing) != nil {
+		_ = server.Close() // It ends in any case.
+	}
+	return nil
+}
+
+// openBrowser where there is one; the address is printed in any case.
+func openBrowser(ctx context.Context, address string) {
+	command := []string{"xdg-open"}
+	switch runtime.GOOS {
+	case "darwin":
+		command = []string{"open"}
+	case "windows":
+		command = []string{"rundll32", "url.dll,FileProtocolHandler"}
+	}
+	// #nosec G204 -- one of the commands above, with our own address
+	opening := exec.CommandContext(ctx, command[0], append(command[1:], address)...)
+	if opening.Start() == nil {
+		go func() { _ = opening.Wait() }()
+	}
+}

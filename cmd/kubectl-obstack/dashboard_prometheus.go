@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/desired"
+	"obstack.dev/obstack/controllers/proof/promclient"
+)
+
+// promServer is a Prometheus with its name for people.
+type promServer struct {
+	name   string
+	client promclient.Client
+}
+
+// writeURL is what to do where no Prometheus is found.
+const writeURL = "write --url, for example of what kubectl port-forward serves"
+
+// prometheus of --url, of the platform, or the only one of the cluster.
+func (o *dashboardOptions) prometheus(
+	ctx context.Context, flags *genericclioptions.ConfigFlags, api client.Reader, behind desired.Platform,
+) (promServer, error) {
+	if o.url != "" {
+		parsed, err := url.Parse(o.url)
+		return promServer{o.url, promclient.Client{URL: parsed, HTTP: queriesOnly(http.DefaultTransport, parsed)}}, err
+	}
+	through, err := newProxy(flags)
+	if err != nil {
+		return promServer{}, err
+	}
+	object, err := prometheusObject(ctx, api, behind)
+	if err != nil {
+		return promServer{}, err
+	}
+	if shards := object.Spec.Shards; shards != nil && *shards > 1 {
+		return promServer{}, fmt.Errorf("the Prometheus %s/%s has %d shards: %s and asks them all", object.Namespace,
+			object.Name, *shards, writeURL)
+	}
+	service := "prometheus-operated"
+	if object.Spec.ServiceName != nil {
+		service = *object.Spec.ServiceName
+	}
+	scheme := strings.ToLower(object.Spec.PrometheusURIScheme())
+	address := through.service(scheme, object.Namespace, service, prometheusPort).JoinPath(object.Spec.WebRoutePrefix())
+	return promServer{
+		fmt.Sprintf("Prometheus %s/%s by way of the API server", object.Namespace, object.Name),
+		promclient.Client{URL: address, HTTP: queriesOnly(through.http.Transport, address)},
+	}, nil
+}
+
+// prometheusObject is the one that the platform names, or the only one.
+func prometheusObject(
+	ctx context.Context, api client.Reader, behind desired.Platform,
+) (*monitoringv1.Prometheus, error) {
+	if behind.Spec != nil && behind.Spec.Prometheus != nil {
+		return namedPrometheus(ctx, api, behind.Spec.Prometheus)
+	}
+	list := &monitoringv1.PrometheusList{}
+	err := api.List(ctx, list, client.Limit(2))
+	switch {
+	case meta.IsNoMatchError(err):
+		return nil, errors.New("no ObservabilityPlatform names a Prometheus, and the cluster has no Prometheus objects: " +
+			writeURL)
+	case err != nil:
+		return nil, fmt.Errorf("no ObservabilityPlatform names a Prometheus: %s: %w", writeURL,
+			readError("Prometheus objects", "", err))
+	case len(list.Items) != 1:
+		return nil, errors.New("no ObservabilityPlatform names a Prometheus, and the cluster has not exactly one: " +
+			writeURL)
+	}
+	return &list.Items[0], nil
+}
+
+func namedPrometheus(
+	ctx context.Context, api client.Reader, named *obsv1.PlatformPrometheus,
+) (*monitoringv1.Prometheus, error) {
+	if named.Ref == nil {
+		return nil, errors.New("only the operator asks the Prometheus that the ObservabilityPlatform names by its url, " +
+			"with a token of its own: " + writeURL)
+	}
+	object := &monitoringv1.Prometheus{}
+	err := api.Get(ctx, client.ObjectKey{Namespace: named.Ref.Namespace, Name: named.Ref.Name}, object)
+	if apierrors.IsNotFound(err) {
+		return nil, fmt.Errorf("there is no Prometheus %s/%s, which the ObservabilityPlatform names: %s",
+			named.Ref.Namespace, named.Ref.Name, writeURL)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w; or %s", readError("Prometheus objects", named.Ref.Namespace, err), writeURL)
+	}
+	return object, nil
+}
+
+// queryTimeout bounds a query with its response.
+const queryTimeout = 30 * time.Second
+
+// queriesOnly lets nothing pass but queries of one server, and follows nobody to another: what is
+// sent has the caller's credentials.
+func queriesOnly(next http.RoundTripper, server *url.URL) *http.Client {
+	if next == nil {
+		next = http.DefaultTransport // As http.Client has it.
+	}
+	return &http.Client{
+		Transport: queries{next, server}, Timeout: queryTimeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// queries of a server.
+type queries struct {
+	next   http.RoundTripper
+	server *url.URL
+}
+
+var errNoQuery = errors.New("only queries are sent to Prometheus")
+
+// RoundTrip implements http.RoundTripper.
+func (q queries) RoundTrip(request *http.Request) (*http.Response, error) {
+	prefix := "/" + strings.TrimPrefix(q.server.JoinPath("api/v1").EscapedPath()+"/", "/")
+	path, below := strings.CutPrefix(request.URL.EscapedPath(), prefix)
+	label, ofLabel := strings.CutPrefix(path, "label/")
+	label, isValues := strings.CutSuffix(label, "/values")
+	asks := path == "query" || path == "query_range" || ofLabel && isValues && !strings.Contains(label, "/")
+	if request.Method != http.MethodGet || request.URL.Host != q.server.Host || request.URL.Scheme != q.server.Scheme ||
+		!below || !asks {
+		return nil, errNoQuery
+	}
+	return q.next.RoundTrip(request)
+}
