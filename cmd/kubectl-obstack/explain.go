@@ -53,6 +53,8 @@ consent of the stack, the stamp on its template, the mark on its Pods, and the v
 container that win over the settings. The kinds are pod, deployment, statefulset, daemonset, job
 and cronjob.
 
+Pods that ended or are being deleted count for no workload.
+
 The exit status is 0 if it has the settings that it should have, and else 1.`,
 		Example: `  kubectl obstack explain deployment/shop-api -n shop
   kubectl obstack explain shop-api-7d4b9c6f5-x2x8z -o json`,

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -25,6 +26,9 @@ func markStep(pod *corev1.Pod, want string) Step {
 	case mark == "":
 		step.State, step.Says = metav1.ConditionFalse, "it started without settings: restart it, and see the operator's "+
 			"metrics and the stack's InjectionReady if that does not help"
+		if goes(pod) {
+			step.Says = "it started without settings, and has ended or is being deleted: see what comes after it"
+		}
 	case want != "" && mark != want:
 		step.State = metav1.ConditionFalse
 		step.Says += ", which is not the stack's newest: it keeps what its template names until it is replaced"
@@ -36,8 +40,9 @@ func explainPod(ctx context.Context, api client.Reader, name client.ObjectKey) (
 	pod := &corev1.Pod{}
 	if err := api.Get(ctx, name, pod); err != nil {
 		if apierrors.IsNotFound(err) {
-			return nil, fmt.Errorf("namespace %s has no Pod %s: for a workload write KIND/NAME, such as deployment/%s",
-				name.Namespace, name.Name, name.Name)
+			return nil, cmp.Or(noNamespace(ctx, api, name.Namespace),
+				fmt.Errorf("namespace %s has no Pod %s: for a workload write KIND/NAME, such as deployment/%s",
+					name.Namespace, name.Name, name.Name))
 		}
 		return nil, readError("Pods", name.Namespace, err)
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -50,6 +52,46 @@ func TestExplain(t *testing.T) {
 		{[]string{"explain", "nobody"}, "namespace default has no Pod nobody", exitWrong},
 		{[]string{"explain", "cj/nobody"}, "namespace default has no CronJob nobody", exitWrong},
 	})
+}
+
+// TestExplainCountsNoPodThatGoes: nobody can give it settings any more.
+func TestExplainCountsNoPodThatGoes(t *testing.T) {
+	plane, api := testenv.Start(t, testenv.Options{})
+	createObjects(t, api)
+	missed := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "api-7d4b-missed"}}
+	for _, phase := range []corev1.PodPhase{corev1.PodFailed, corev1.PodSucceeded} {
+		testenv.Read(t, api, missed)
+		missed.Status.Phase = phase
+		if err := api.Status().Update(t.Context(), missed); err != nil {
+			t.Fatal(err)
+		}
+		wantNotCounted(t, plane.Kubeconfig, string(phase))
+	}
+	missed.Status.Phase = corev1.PodRunning
+	if err := api.Status().Update(t.Context(), missed); err != nil {
+		t.Fatal(err)
+	}
+	if out, _, code := kubectlObstack(t, plane.Kubeconfig, "explain", "deploy/api", "-n", "shop"); code != exitWrong {
+		t.Errorf("with a Pod that runs without settings, it ends with %d and says:\n%s", code, out)
+	}
+	testenv.Change(t, api, missed, func(pod *corev1.Pod) { pod.Finalizers = []string{"example.com/stays"} })
+	if err := api.Delete(t.Context(), missed); err != nil {
+		t.Fatal(err)
+	}
+	wantNotCounted(t, plane.Kubeconfig, "deleted")
+}
+
+// wantNotCounted is a Pod of two, in that state.
+func wantNotCounted(t *testing.T, kubeconfig, state string) {
+	t.Helper()
+	out, _, code := kubectlObstack(t, kubeconfig, "explain", "deployment/api", "-n", "shop")
+	if code != exitWell || !strings.Contains(flat(out), "1 of 1 Pods have these settings; not counted: 1 Pod, ended") {
+		t.Errorf("%s: it ends with %d and says:\n%s", state, code, out)
+	}
+	out, _, code = kubectlObstack(t, kubeconfig, "explain", "api-7d4b-missed", "-n", "shop")
+	if code != exitWrong || !strings.Contains(flat(out), "has ended or is being deleted") {
+		t.Errorf("%s: of the Pod, it ends with %d and says:\n%s", state, code, out)
+	}
 }
 
 // createObjects of testdata, and the status of the stack among them.

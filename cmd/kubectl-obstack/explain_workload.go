@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -25,7 +26,8 @@ func readWorkload(ctx context.Context, api client.Reader, kind policy.Kind,
 	whole.SetGroupVersionKind(kind.GroupVersionKind)
 	if err := api.Get(ctx, name, whole); err != nil {
 		if apierrors.IsNotFound(err) {
-			return nil, fmt.Errorf("namespace %s has no %s %s", name.Namespace, kind.Kind, name.Name)
+			return nil, cmp.Or(noNamespace(ctx, api, name.Namespace),
+				fmt.Errorf("namespace %s has no %s %s", name.Namespace, kind.Kind, name.Name))
 		}
 		return nil, readError(kind.Kind+"s", name.Namespace, err)
 	}
@@ -78,7 +80,13 @@ func stampStep(w *policy.Workload, want string) Step {
 	return step
 }
 
-// podsStep is about the Pods of a workload.
+// goes reports whether a Pod runs no more, or is about to: whatever it has, nobody can change it.
+func goes(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded ||
+		!pod.DeletionTimestamp.IsZero()
+}
+
+// podsStep is about the Pods of a workload that run or will.
 func podsStep(ctx context.Context, api client.Reader, w *policy.Workload, want string) Step {
 	step := Step{Name: "pods", State: metav1.ConditionTrue}
 	pods := &corev1.PodList{}
@@ -86,10 +94,14 @@ func podsStep(ctx context.Context, api client.Reader, w *policy.Workload, want s
 		step.State, step.Says = metav1.ConditionUnknown, readError("Pods", w.Namespace, err).Error()
 		return step
 	}
-	total, injected := 0, 0
+	total, injected, ended := 0, 0, 0
 	for i := range pods.Items {
 		pod := &pods.Items[i]
 		if owner := policy.OwnerOf(&pod.ObjectMeta); owner.Kind != w.Kind || owner.Name != w.Name {
+			continue
+		}
+		if goes(pod) {
+			ended++
 			continue
 		}
 		total++
@@ -102,6 +114,9 @@ func podsStep(ctx context.Context, api client.Reader, w *policy.Workload, want s
 	}
 	slices.SortFunc(step.Details, func(a, b Step) int { return strings.Compare(a.Name, b.Name) })
 	step.Says = fmt.Sprintf("%d of %d Pods have these settings", injected, total)
+	if ended > 0 {
+		step.Says += fmt.Sprintf("; not counted: %s, ended or being deleted", plural(ended, "Pod"))
+	}
 	if injected < total {
 		step.State = metav1.ConditionFalse
 	}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -28,7 +29,8 @@ func findStacks(ctx context.Context, api client.Reader, namespace, name string) 
 		stack := &obsv1.ObservabilityStack{}
 		err := api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, stack)
 		if apierrors.IsNotFound(err) {
-			return nil, fmt.Errorf("namespace %s has no ObservabilityStack %s: kubectl get obs -A lists all", namespace, name)
+			return nil, cmp.Or(noNamespace(ctx, api, namespace),
+				fmt.Errorf("namespace %s has no ObservabilityStack %s: kubectl get obs -A lists all", namespace, name))
 		}
 		if err != nil {
 			return nil, readError("ObservabilityStacks", namespace, err)
@@ -40,7 +42,19 @@ func findStacks(ctx context.Context, api client.Reader, namespace, name string) 
 		return nil, readError("ObservabilityStacks", namespace, err)
 	}
 	sortStacks(list.Items)
+	if len(list.Items) == 0 && namespace != metav1.NamespaceAll {
+		return nil, noNamespace(ctx, api, namespace)
+	}
 	return list.Items, nil
+}
+
+// noNamespace is an error if the cluster has no namespace of that name. Whoever may not read it
+// cannot know.
+func noNamespace(ctx context.Context, api client.Reader, namespace string) error {
+	if apierrors.IsNotFound(api.Get(ctx, client.ObjectKey{Name: namespace}, metadata.Of(metadata.Namespace))) {
+		return fmt.Errorf("there is no namespace %s", namespace)
+	}
+	return nil
 }
 
 func sortStacks(stacks []obsv1.ObservabilityStack) {

@@ -140,11 +140,40 @@ func TestStatus(t *testing.T) {
 	wantResults(t, plane.Kubeconfig, []result{
 		{[]string{"status", "shop"}, "namespace default has no ObservabilityStack shop", exitWrong},
 		{[]string{"status"}, "No ObservabilityStacks found", exitWell},
+		{[]string{"status", "-n", "shp"}, "error: there is no namespace shp", exitWrong},
+		{[]string{"status", "-w", "-n", "shp"}, "error: there is no namespace shp", exitWrong},
+		{[]string{"status", "healthy", "-n", "shp"}, "error: there is no namespace shp", exitWrong},
+		{[]string{"explain", "api", "-n", "shp"}, "error: there is no namespace shp", exitWrong},
+		{[]string{"explain", "deployment/api", "-n", "shp"}, "error: there is no namespace shp", exitWrong},
 		{[]string{"status", "a", "b"}, "at most one STACK", exitUsage},
 		{[]string{"status", "a", "-A"}, "exclude each other", exitUsage},
 		{[]string{"status", "-o", "xml"}, "must be one of wide, json, yaml", exitUsage},
 		{[]string{"status", "--colour"}, "unknown flag", exitUsage},
 		{[]string{"statsu"}, `no command "statsu"`, exitUsage},
+	})
+}
+
+// TestStatusOfANamespaceThatMayNotBeRead is what it was: who may not read the Namespace cannot know
+// whether it is there.
+func TestStatusOfANamespaceThatMayNotBeRead(t *testing.T) {
+	plane, api := testenv.Start(t, testenv.Options{})
+	testenv.Create(t, api, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "stacks"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "stacks"},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "joe"}},
+	})
+	testenv.Create(t, api, &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: "stacks"},
+		Rules: []rbacv1.PolicyRule{{APIGroups: []string{obsv1.GroupVersion.Group}, Verbs: []string{"get", "list"},
+			Resources: []string{"observabilitystacks"}}},
+	})
+	joe, err := plane.User("joe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantResults(t, joe, []result{
+		{[]string{"status", "-n", "shp"}, "No ObservabilityStacks found", exitWell},
+		{[]string{"status", "shop", "-n", "shp"}, "namespace shp has no ObservabilityStack shop", exitWrong},
 	})
 }
 
