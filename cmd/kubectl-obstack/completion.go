@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -42,21 +43,29 @@ kubectl_complete-obstack on the PATH. See kubectl completion --help for kubectl'
 	}
 }
 
+// completionTimeout is how long a shell waits for names.
+const completionTimeout = 2 * time.Second
+
 // completeNames offers the names of objects of a kind to a shell; those of the namespace of the
 // command line, if the kind has namespaces.
 func completeNames(
 	ctx context.Context, flags *genericclioptions.ConfigFlags, kind schema.GroupVersionKind, prefix string,
 ) (names []string) {
-	api, namespace, err := connect(flags)
+	ctx, cancel := context.WithTimeout(ctx, completionTimeout)
+	defer cancel()
+	list := metadata.ListOf(kind)
+	err := within(ctx, 0, func(ctx context.Context) error {
+		api, namespace, err := connect(flags)
+		if err != nil {
+			return err
+		}
+		if kind == metadata.Namespace {
+			namespace = ""
+		}
+		return api.List(ctx, list, client.InNamespace(namespace))
+	})
 	if err != nil {
 		return nil // A shell has no place for errors.
-	}
-	if kind == metadata.Namespace {
-		namespace = ""
-	}
-	list := metadata.ListOf(kind)
-	if err := api.List(ctx, list, client.InNamespace(namespace)); err != nil {
-		return nil
 	}
 	for i := range list.Items {
 		names = append(names, prefix+list.Items[i].Name)

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -77,15 +76,9 @@ The exit status is that of kubectl diff: 0 if nothing would change, 1 if somethi
 if it could not be found out (2: the command line cannot be meant, 3: anything else).`,
 		Example: `  kubectl obstack diff -f stack.yaml
   kubectl obstack diff -f stack.yaml --platform platform.yaml -o json`,
-		Args: noArguments,
-		RunE: func(command *cobra.Command, _ []string) error {
-			err := o.run(command.Context(), flags)
-			var usage usageError
-			if err == nil || errors.Is(err, errWrong) || errors.As(err, &usage) {
-				return err
-			}
-			return failedError{err}
-		},
+		Args:        noArguments,
+		Annotations: exitsUnknown,
+		RunE:        func(command *cobra.Command, _ []string) error { return o.run(command.Context(), flags) },
 	}
 	command.Flags().StringVarP(&o.file, "filename", "f", "", "file with the stacks, - for the standard input")
 	command.Flags().StringVar(&o.platform, "platform", "",

@@ -87,7 +87,7 @@ stacks and has an operator, and else 0.`,
 			if err != nil {
 				return err
 			}
-			in, err := readUntil(command.Context(), flags, operatorNamespace)
+			in, err := readInstallation(command.Context(), flags, operatorNamespace)
 			if err != nil {
 				return err
 			}
@@ -105,24 +105,6 @@ stacks and has an operator, and else 0.`,
 	command.Flags().StringVar(&operatorNamespace, "operator-namespace", "", "the `NAMESPACE` of the operator, if no "+
 		"webhook, binding or policy of the cluster leads there")
 	return command
-}
-
-// readUntil reads until the context ends, although discovery knows no context.
-func readUntil(ctx context.Context, flags *genericclioptions.ConfigFlags, operatorNamespace string) (
-	*installation, error) {
-	var in *installation
-	var err error
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		in, err = readInstallation(ctx, flags, operatorNamespace)
-	}()
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-done:
-		return in, err
-	}
 }
 
 // readInstallation reads what is examined. The namespace of the operator is empty if it is not

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"syscall"
@@ -40,8 +41,8 @@ func main() {
 // errWrong ends the process after it was said what is wrong.
 var errWrong = errors.New("something is wrong")
 
-// failedError ends a command whose exit status 1 means something else.
-type failedError struct{ error }
+// exitsUnknown annotates a command whose exit status 1 means something else than an error.
+var exitsUnknown = map[string]string{"exit status of errors": "3"}
 
 // run the command line, and return what the process ends with.
 func run(ctx context.Context, args []string, streams genericiooptions.IOStreams) int {
@@ -50,7 +51,10 @@ func run(ctx context.Context, args []string, streams genericiooptions.IOStreams)
 		do := command.RunE
 		command.RunE = func(command *cobra.Command, args []string) error {
 			started = true
-			return do(command, args)
+			return within(command.Context(), grace, func(ctx context.Context) error {
+				command.SetContext(ctx)
+				return do(command, args)
+			})
 		}
 	})
 	root.SetArgs(args)
@@ -58,8 +62,10 @@ func run(ctx context.Context, args []string, streams genericiooptions.IOStreams)
 	if err != nil && !started {
 		err = usageError{err} // Whatever ends a command before it starts is wrong with its arguments.
 	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted")
+	}
 	var usage usageError
-	var failed failedError
 	switch {
 	case err == nil:
 		return exitWell
@@ -68,11 +74,10 @@ func run(ctx context.Context, args []string, streams genericiooptions.IOStreams)
 	case errors.As(err, &usage):
 		fmt.Fprint(streams.ErrOut, explainUsage(command, usage))
 		return exitUsage
-	case errors.As(err, &failed):
-		say(streams.ErrOut, "error: %v", err)
-		return exitUnknown
-	default:
-		say(streams.ErrOut, "error: %v", err)
-		return exitWrong
 	}
+	say(streams.ErrOut, "error: %v", err)
+	if maps.Equal(command.Annotations, exitsUnknown) {
+		return exitUnknown
+	}
+	return exitWrong
 }

@@ -32,34 +32,33 @@ The exit status is 0 once all have the settings, and else 1.`,
   kubectl obstack rollout shop --timeout=10m`,
 		Args: exactlyOne("STACK", "shop"),
 		RunE: func(command *cobra.Command, args []string) error {
-			namespace, err := a.prepare(flags)
-			if err != nil {
-				return err
-			}
-			ctx := command.Context()
-			if timeout > 0 {
-				var cancel context.CancelFunc
-				ctx, cancel = context.WithTimeout(ctx, timeout)
-				defer cancel()
-			}
-			stacks, err := findStacks(ctx, a.api, namespace, args[0])
-			if err != nil {
-				return err
-			}
-			rollout, err := newRolloutOf(&a, &stacks[0])
-			if err != nil {
-				return err
-			}
-			if err := rollout.run(ctx); err != nil {
-				return err
-			}
-			return a.finish()
+			return limited(command.Context(), timeout, func(ctx context.Context) error { return a.rollOut(ctx, flags, args[0]) })
 		},
 		ValidArgsFunction: completeStacks(flags),
 	}
 	a.addFlags(command)
 	command.Flags().DurationVar(&timeout, "timeout", 0, "how long to wait; without it until Ctrl-C")
 	return command
+}
+
+// rollOut brings the settings of a stack to its workloads.
+func (a *actor) rollOut(ctx context.Context, flags *genericclioptions.ConfigFlags, name string) error {
+	namespace, err := a.prepare(flags)
+	if err != nil {
+		return err
+	}
+	stacks, err := findStacks(ctx, a.api, namespace, name)
+	if err != nil {
+		return err
+	}
+	rollout, err := newRolloutOf(a, &stacks[0])
+	if err != nil {
+		return err
+	}
+	if err := rollout.run(ctx); err != nil {
+		return err
+	}
+	return a.finish()
 }
 
 // rolloutPoll is the time between two looks at the workloads.

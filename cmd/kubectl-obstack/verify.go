@@ -103,7 +103,9 @@ if everything was seen to work within --timeout, and else 1.`,
 			if err != nil {
 				return err
 			}
-			return o.run(command.Context(), flags, printer, args[0])
+			return limited(command.Context(), o.timeout, func(ctx context.Context) error {
+				return o.run(ctx, flags, printer, args[0])
+			})
 		},
 		ValidArgsFunction: completeStacks(flags),
 	}
@@ -120,6 +122,7 @@ if everything was seen to work within --timeout, and else 1.`,
 func (o *verifyOptions) run(
 	ctx context.Context, flags *genericclioptions.ConfigFlags, printer printer, name string,
 ) error {
+	began := time.Now()
 	api, namespace, err := connect(flags)
 	if err != nil {
 		return err
@@ -128,7 +131,7 @@ func (o *verifyOptions) run(
 	if err != nil {
 		return err
 	}
-	v := &verification{verifyOptions: *o, api: api, stack: &stacks[0], began: time.Now()}
+	v := &verification{verifyOptions: *o, api: api, stack: &stacks[0], began: began}
 	v.findOperator = sync.OnceValue(func() *operator { return v.readOperator(ctx) })
 	if v.proxy, err = newProxy(flags); err != nil {
 		return err
@@ -142,8 +145,8 @@ func (o *verifyOptions) run(
 		fmt.Fprintln(o.streams.Out)
 	}
 	report := v.verify(ctx, sources)
-	if ctx.Err() != nil {
-		return errors.New("interrupted")
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return ctx.Err()
 	}
 	if err := printer.show(report, []node{report.tree(o.timeout)}); err != nil {
 		return err
@@ -218,8 +221,6 @@ func (v *verification) findPlatform(ctx context.Context) {
 
 // verify asks all sources until each says that all is well, or the time is over.
 func (v *verification) verify(ctx context.Context, sources []source) VerifyReport {
-	ctx, cancel := context.WithDeadline(ctx, v.began.Add(v.timeout))
-	defer cancel()
 	found := make([][]Check, len(sources))
 	var asking sync.WaitGroup
 	for i := range sources {

@@ -124,6 +124,9 @@ func (b *verifyBench) kubeconfig(t *testing.T, from string) string {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch _, path, proxied := strings.Cut(r.URL.Path, "/proxy/"); {
 		case !proxied:
+			if r.Method == http.MethodDelete { // A busy API server takes longer than the grace of a command.
+				pause(r.Context(), grace+time.Second)
+			}
 			forward.ServeHTTP(w, r)
 		case b.isClosed():
 			http.Error(w, "no endpoints available", http.StatusServiceUnavailable)

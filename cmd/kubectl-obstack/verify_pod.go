@@ -117,6 +117,7 @@ const deleteTimeout = 10 * time.Second
 // send runs the Pod until it ends, and deletes it whatever happens.
 func (t *testEvent) send(ctx context.Context, ids []string) Check {
 	pod := t.pod(ids)
+	defer undoes(ctx)()
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deleteTimeout)
 		defer cancel()
