@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package shop
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Rate of the requests, per second.
+const Rate = 10
+
+// Load sends requests to servers in turns until the context ends, and returns the first failure.
+// A response of any status is none.
+func Load(ctx context.Context, servers []*Server) error {
+	client := &http.Client{Timeout: stopTimeout}
+	defer client.CloseIdleConnections()
+	ticker := time.NewTicker(time.Second / Rate)
+	defer ticker.Stop()
+	var pending sync.WaitGroup
+	var once sync.Once
+	var failure error
+	for n := 0; ctx.Err() == nil; n++ {
+		// After each round of ten, another server gets the same.
+		server := servers[(n+n/10)%len(servers)]
+		pending.Go(func() {
+			if err := ask(ctx, client, server, n); err != nil && ctx.Err() == nil {
+				once.Do(func() { failure = err })
+			}
+		})
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+		}
+	}
+	pending.Wait()
+	return failure
+}
+
+// ask sends the request of that number. Of ten, four are orders.
+func ask(ctx context.Context, client *http.Client, server *Server, n int) error {
+	method, path := http.MethodGet, "/items"
+	switch n % 10 {
+	case 1, 3, 6, 8:
+		method, path = http.MethodPost, "/orders"
+	case 2, 5:
+		path = "/items/" + strconv.Itoa(n%7)
+	case 7:
+		path = "/search"
+	case 9:
+		if n%50 == 9 {
+			path = "/items/unknown"
+		}
+	}
+	request, err := http.NewRequestWithContext(ctx, method, "http://"+server.Address+path, http.NoBody)
+	if err != nil {
+		return fmt.Errorf("ask the shop: %w", err)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return fmt.Errorf("ask the shop: %w", err)
+	}
+	return response.Body.Close()
+}
