@@ -26,7 +26,7 @@ help: ## List the targets.
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: ## Show obstack at work on a control plane of this machine; ONCE=1 ends by itself, ROTATE=1 changes the DSN.
+demo: ## Show obstack at work on this machine; ONCE=1 ends by itself, ROTATE=1 changes the DSN, LIVE=1 shows graphs.
 	go run ./hack/demo
 
 .PHONY: build
@@ -75,10 +75,11 @@ test-integration: ## Test the task exporter on real Redis, RabbitMQ and Celery, 
 	@$(call gate,exporter,cover.exporter.out)
 
 .PHONY: test-dashboards
-test-dashboards: ## Try proofs and dashboards on a real Prometheus, these under a known load; UPDATE=1 keeps what the frameworks expose.
+test-dashboards: ## Try proofs, dashboards and the live demo on a real Prometheus; UPDATE=1 keeps what the frameworks expose.
 	@parts=$$(hack/integration/dashboards.sh) && export OBSTACK_INTEGRATION=$$parts && \
 	npm --prefix hack/grafana-schema ci --silent --no-audit --no-fund && \
 	go test -timeout 30m -count=1 -run RealPrometheus ./controllers/proof && \
+	go test -timeout 30m -count=1 -run DemoLive ./hack/demo && \
 	go test -timeout 30m -count=1 ./test/dashboards $(if $(UPDATE),-args -update)
 
 .PHONY: test-python

@@ -3,9 +3,11 @@
 // Command demo shows obstack at work on this machine, without a cluster: it starts
 // a control plane with simulated nodes, the operator of this checkout and the
 // application of config/samples/shop, and says what became of it. With ROTATE=1 it
-// then changes the application's Sentry DSN and shows how the workloads get it. It
-// stays until it is interrupted; with ONCE=1 it ends by itself, with an exit status
-// that reports whether all that it showed went well.
+// then changes the application's Sentry DSN and shows how the workloads get it. With
+// LIVE=1 it also starts a Prometheus and something to scrape, serves the dashboards,
+// and waits until an alert fires. It stays until it is interrupted; with ONCE=1 it
+// ends by itself, with an exit status that reports whether all that it showed went
+// well.
 package main
 
 import (
@@ -31,7 +33,10 @@ func main() {
 		"end by itself; the exit status reports whether all went well (the default can be set by ONCE=1)")
 	flag.BoolVar(&o.rotate, "rotate", o.rotate,
 		"change the Sentry DSN when the stack is Ready, and show the rollout (the default can be set by ROTATE=1)")
+	flag.BoolVar(&o.live, "live", o.live,
+		"start a Prometheus and what it scrapes, and serve the dashboards (the default can be set by LIVE=1)")
 	flag.Parse()
+	o.open = o.live && !o.once
 	ctx, stop := interruptible()
 	defer stop()
 	err = run(ctx, os.Stdout, o)
@@ -47,13 +52,15 @@ func main() {
 
 // options say what the demo does beside showing the stack.
 type options struct {
-	once, rotate bool
+	once, rotate, live bool
+	// open is whether a browser is to show the dashboards.
+	open bool
 }
 
-// defaults reads the variables ONCE and ROTATE; empty means no.
+// defaults reads the variables ONCE, ROTATE and LIVE; empty means no.
 func defaults(getenv func(string) string) (options, error) {
 	var o options
-	for name, option := range map[string]*bool{"ONCE": &o.once, "ROTATE": &o.rotate} {
+	for name, option := range map[string]*bool{"ONCE": &o.once, "ROTATE": &o.rotate, "LIVE": &o.live} {
 		value := getenv(name)
 		if value == "" {
 			continue

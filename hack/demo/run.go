@@ -38,7 +38,8 @@ type demo struct {
 	operator *testenv.Operator
 	started  time.Time
 	options
-	step int
+	step  int
+	parts liveParts
 }
 
 // run is the whole demo. Whatever it started has ended when it returns.
@@ -57,7 +58,7 @@ func run(ctx context.Context, out io.Writer, o options) (err error) {
 	}
 	defer func() {
 		say(out, "\nstopping everything")
-		err = errors.Join(err, d.cp.Stop())
+		err = errors.Join(err, d.parts.stop(), d.cp.Stop())
 	}()
 	if d.api, err = connect(d.cp.Config); err != nil {
 		return err
@@ -73,7 +74,7 @@ func run(ctx context.Context, out io.Writer, o options) (err error) {
 }
 
 // observe starts the operator, applies the application, waits until its stack is
-// ready and shows it; then it rotates the DSN, if asked.
+// ready and shows it; then it rotates the DSN and shows the dashboards, if asked.
 func (d *demo) observe(ctx context.Context) error {
 	d.says("building and starting the operator, with the rights of config/rbac and no others")
 	if err := d.startOperator(ctx); err != nil {
@@ -91,10 +92,19 @@ func (d *demo) observe(ctx context.Context) error {
 		return err
 	}
 	say(d.out, "      Ready, %s after the start of the demo\n", time.Since(d.started).Round(time.Second))
-	if err := d.report(ctx, stack); err != nil || !d.rotate {
+	if err := d.report(ctx, stack); err != nil {
 		return err
 	}
-	return d.rotateDSN(ctx, stack)
+	if d.rotate {
+		if err := d.rotateDSN(ctx, stack); err != nil {
+			return err
+		}
+	}
+	if d.live {
+		return d.goLive(ctx, stack)
+	}
+	say(d.out, "\nmake demo LIVE=1 also shows the dashboards with numbers that move, and an alert that fires.")
+	return nil
 }
 
 // says prints that a step begins.
@@ -102,6 +112,9 @@ func (d *demo) says(format string, args ...any) {
 	steps := 4
 	if d.rotate {
 		steps++
+	}
+	if d.live {
+		steps += 3
 	}
 	d.step++
 	say(d.out, "[%d/%d] %s", d.step, steps, fmt.Sprintf(format, args...))

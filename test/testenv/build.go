@@ -28,6 +28,7 @@ type buildable struct {
 	Program
 	pkg   string
 	takes string // measured on two cores, with an empty build cache
+	tags  string // for go build
 }
 
 // The folders of the go.mod files, below the checkout: one for each version of Kubernetes, and one
@@ -40,12 +41,12 @@ const (
 // sources are in the order in which they are built: kube-apiserver compiles most
 // of what the ones after it need.
 var sources = []buildable{
-	{Etcd, "go.etcd.io/etcd/server/v3", "1 minute"},
-	{APIServer, kubernetesModule + "/cmd/kube-apiserver", "5 minutes"},
-	{Kubectl, kubernetesModule + "/cmd/kubectl", "half a minute"},
-	{ControllerManager, kubernetesModule + "/cmd/kube-controller-manager", "1 minute"},
-	{Scheduler, kubernetesModule + "/cmd/kube-scheduler", "half a minute"},
-	{KWOK, kwokModule + "/cmd/kwok", "1.5 minutes"},
+	{Program: Etcd, pkg: "go.etcd.io/etcd/server/v3", takes: "1 minute"},
+	{Program: APIServer, pkg: kubernetesModule + "/cmd/kube-apiserver", takes: "5 minutes"},
+	{Program: Kubectl, pkg: kubernetesModule + "/cmd/kubectl", takes: "half a minute"},
+	{Program: ControllerManager, pkg: kubernetesModule + "/cmd/kube-controller-manager", takes: "1 minute"},
+	{Program: Scheduler, pkg: kubernetesModule + "/cmd/kube-scheduler", takes: "half a minute"},
+	{Program: KWOK, pkg: kwokModule + "/cmd/kwok", takes: "1.5 minutes"},
 }
 
 // builder fills the folder of the cache that belongs to one version of Kubernetes.
@@ -66,20 +67,27 @@ func newBuilder(root string, log io.Writer) (*builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	hash := sha256.New()
-	for _, file := range []string{module + "/go.mod", module + "/go.sum", kwokDir + "/go.mod", kwokDir + "/go.sum"} {
-		content, err := os.ReadFile(filepath.Join(root, file))
-		if err != nil {
-			return nil, fmt.Errorf("read the versions of the control plane: %w", err)
-		}
-		hash.Write(content)
-	}
-	cache, err := cacheDir()
+	dir, err := versionDir(root, version, module, kwokDir)
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(cache, version+"-"+hex.EncodeToString(hash.Sum(nil)[:4]))
 	return &builder{root: root, dir: dir, module: module, version: version, log: log}, nil
+}
+
+// versionDir is the folder of the cache for what these modules, folders of the checkout, require.
+func versionDir(root, version string, modules ...string) (string, error) {
+	hash := sha256.New()
+	for _, module := range modules {
+		for _, file := range []string{"go.mod", "go.sum"} {
+			content, err := os.ReadFile(filepath.Join(root, module, file))
+			if err != nil {
+				return "", fmt.Errorf("read the versions of what is to be built: %w", err)
+			}
+			hash.Write(content)
+		}
+	}
+	cache, err := cacheDir()
+	return filepath.Join(cache, version+"-"+hex.EncodeToString(hash.Sum(nil)[:4])), err
 }
 
 // build builds the programs into the folder, one after the other.
@@ -111,7 +119,8 @@ func (b *builder) buildOne(ctx context.Context, s buildable) error {
 	start := time.Now()
 	temporary := filepath.Join(b.dir, "."+string(s.Program))
 	output := &progress{}
-	cmd := exec.CommandContext(ctx, "go", "build", "-v", "-trimpath", "-ldflags", b.ldflags(s), "-o", temporary, s.pkg)
+	cmd := exec.CommandContext(ctx, "go", "build", "-v", "-trimpath", "-tags", s.tags, "-ldflags", b.ldflags(s),
+		"-o", temporary, s.pkg)
 	cmd.Dir = filepath.Join(b.root, b.module)
 	if s.Program == KWOK {
 		cmd.Dir = filepath.Join(b.root, kwokDir)

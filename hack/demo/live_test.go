@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"html"
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestDemoLive takes two minutes, so make test-dashboards runs it and make test does not.
+func TestDemoLive(t *testing.T) {
+	if os.Getenv("OBSTACK_INTEGRATION") == "" {
+		t.Skip("OBSTACK_INTEGRATION names no folder: make test-dashboards sets it")
+	}
+	temporary := t.TempDir()
+	t.Setenv("TMPDIR", temporary)
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	out, ended := &output{}, make(chan error, 1)
+	go func() { ended <- run(ctx, out, options{live: true}) }()
+
+	const burning = `fires ObstackErrorBudgetBurnFast \(critical\): SLO api-availability of stack shop/shop`
+	address := out.await(t, ended, `http://127\.0\.0\.1:\d+/d/\S+`)
+	out.await(t, ended, burning)
+	out.await(t, ended, `Of the error budget of api-availability -1[45]\d\d % is left`)
+	out.await(t, ended, `until you press Ctrl-C`)
+	origin, _, _ := strings.Cut(address, "/d/")
+	// The page moves in steps of five seconds, as its refresh does.
+	eventually(t, "the page shows the alert", func() bool {
+		return strings.Contains(fetch(t, address), ">ObstackErrorBudgetBurnFast<")
+	})
+	links := regexp.MustCompile(`<a href="(/d/[^"]+)"`).FindAllStringSubmatch(fetch(t, address), -1)
+	if len(links) != 3 {
+		t.Errorf("the page leads to %d dashboards, want the overview, one of HTTP and one of tasks", len(links))
+	}
+	for _, link := range links {
+		wantDrawn(t, fetch(t, origin+html.UnescapeString(link[1])))
+	}
+
+	interrupt()
+	if err := <-ended; err != nil {
+		t.Errorf("after an interrupt: %v", err)
+	}
+	if _, err := http.Get(address); err == nil {
+		t.Error("the page is served after the end")
+	}
+	left, err := os.ReadDir(temporary)
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v (%v)", left, err)
+	}
+	t.Log(out)
+}
+
+// wantDrawn checks that each panel of a page has data, or a text.
+func wantDrawn(t *testing.T, page string) {
+	t.Helper()
+	title := regexp.MustCompile(`<h1>([^<]+)`).FindStringSubmatch(page)
+	panels := regexp.MustCompile(`(?s)<section id="panel-\d+".*?</section>`).FindAllString(page, -1)
+	if title == nil || len(panels) < 10 {
+		t.Fatalf("a page with %d panels:\n%s", len(panels), page)
+	}
+	for _, panel := range panels {
+		name := regexp.MustCompile(`aria-label="([^"]*)"`).FindStringSubmatch(panel)[1]
+		if why := regexp.MustCompile(`class="(?:empty|note)">([^<]*)`).FindStringSubmatch(panel); why != nil {
+			t.Errorf("%s, %s: %s", title[1], name, why[1])
+		}
+	}
+}
+
+func fetch(t *testing.T, url string) string {
+	t.Helper()
+	response, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	content, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s, %v", url, response.Status, err)
+	}
+	return string(content)
+}
+
+// output is what a demo that runs has said so far.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// await returns what matches a pattern once it was said. It fails when the demo ends before.
+func (o *output) await(t *testing.T, ended <-chan error, pattern string) string {
+	t.Helper()
+	said, found := regexp.MustCompile(pattern), ""
+	eventually(t, "the demo says "+pattern, func() bool {
+		select {
+		case err := <-ended:
+			t.Fatalf("the demo ended (%v):\n%s", err, o)
+		default:
+		}
+		found = said.FindString(o.String())
+		return found != ""
+	})
+	return found
+}
+
+// eventually polls until the condition holds.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for end := time.Now().Add(15 * time.Minute); !condition(); time.Sleep(200 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not in time", what)
+		}
+	}
+}
