@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -54,7 +55,12 @@ func size(kind string, value any) int {
 	return len(text)
 }
 
-// reduceAnnotations keeps the values of our own, at any depth.
+// forOthers are annotations of others that obstack sets, on the Secrets with settings.
+var forOthers = []string{
+	"argocd.argoproj.io/compare-options", "argocd.argoproj.io/sync-options", "kustomize.toolkit.fluxcd.io/prune",
+}
+
+// reduceAnnotations keeps the values of those that obstack sets, at any depth.
 func reduceAnnotations(content any) {
 	switch content := content.(type) {
 	case []any:
@@ -71,7 +77,7 @@ func reduceAnnotations(content any) {
 			delete(annotations, corev1.LastAppliedConfigAnnotation)
 			for name := range annotations {
 				domain, _, _ := strings.Cut(name, "/")
-				if domain != "obstack.dev" && !strings.HasSuffix(domain, ".obstack.dev") {
+				if domain != "obstack.dev" && !strings.HasSuffix(domain, ".obstack.dev") && !slices.Contains(forOthers, name) {
 					annotations[name] = leftOut
 				}
 			}

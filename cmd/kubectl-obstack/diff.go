@@ -48,7 +48,8 @@ type Change struct {
 	Kind      string `json:"kind"`
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
-	// Diff is a unified diff of YAML, without values of Secrets.
+	// Diff is a unified diff of YAML, without values of Secrets. Of what differs in too much it has
+	// the sizes alone.
 	Diff string `json:"diff"`
 }
 

@@ -10,14 +10,13 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pmezard/go-difflib/difflib"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/metadata"
@@ -229,7 +228,7 @@ func newChange(verb string, before, after *unstructured.Unstructured) (Change, e
 			continue
 		}
 		named = object
-		text, err := yaml.Marshal(compared(object).Object)
+		text, err := asYAML(compared(object).Object)
 		if err != nil {
 			return Change{}, err
 		}
@@ -237,16 +236,10 @@ func newChange(verb string, before, after *unstructured.Unstructured) (Change, e
 	}
 	change := Change{Verb: verb, Kind: named.GetKind(), Namespace: named.GetNamespace(), Name: named.GetName()}
 	name := change.Kind + "/" + change.Namespace + "/" + change.Name
-	unified := difflib.UnifiedDiff{
-		A: lines(texts[0]), B: lines(texts[1]), FromFile: "live/" + name, ToFile: "wanted/" + name, Context: 3,
-	}
 	var err error
-	change.Diff, err = difflib.GetUnifiedDiffString(unified)
+	change.Diff, err = unifiedDiff(name, texts[0], texts[1])
 	return change, err
 }
-
-// lines of a text, each with its end.
-func lines(text string) []string { return slices.Collect(strings.Lines(text)) }
 
 // compared is what users see of an object: without the bookkeeping of the API server and of
 // obstack, and without what a Secret holds.
@@ -259,6 +252,7 @@ func compared(object *unstructured.Unstructured) *unstructured.Unstructured {
 	}
 	for _, annotation := range []string{
 		obsv1.AnnotationApplied, obsv1.AnnotationSources, obsv1.AnnotationContent, "deployment.kubernetes.io/revision",
+		corev1.LastAppliedConfigAnnotation,
 	} {
 		unstructured.RemoveNestedField(object.Object, "metadata", "annotations", annotation)
 	}
@@ -266,7 +260,12 @@ func compared(object *unstructured.Unstructured) *unstructured.Unstructured {
 		unstructured.RemoveNestedField(object.Object, "metadata", "annotations")
 	}
 	delete(object.Object, "status")
-	if data, ok := object.Object["data"].(map[string]any); ok && object.GetKind() == metadata.Secret.Kind {
+	if object.GetKind() != metadata.Secret.Kind {
+		return object
+	}
+	reduceAnnotations(object.Object) // Tools write down there what they applied.
+	for _, field := range []string{"data", "stringData"} {
+		data, _ := object.Object[field].(map[string]any)
 		for key := range data {
 			data[key] = "***"
 		}
