@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -113,31 +114,100 @@ var childKinds = []schema.GroupVersionKind{
 	metadata.Deployment, metadata.Service, metadata.NetworkPolicy, metadata.Secret,
 }
 
-// children of a stack by their component, as KIND/NAME, and which of them the caller may not read.
-func children(ctx context.Context, api client.Reader, stack *obsv1.ObservabilityStack) (map[string][]string, []string) {
-	byComponent := map[string][]string{}
-	var unread []string
-	for _, kind := range childKinds {
-		list := metadata.ListOf(kind)
-		err := api.List(ctx, list, client.InNamespace(stack.Namespace), client.MatchingLabels{
-			obsv1.LabelManagedBy: obsv1.ManagedBy, obsv1.LabelStack: stack.Name, obsv1.LabelStackNamespace: stack.Namespace,
-		})
-		if meta.IsNoMatchError(err) {
-			continue
+// madeObjects are what obstack made for stacks.
+type madeObjects struct {
+	// byComponent are KIND/NAME by stack and component.
+	byComponent map[client.ObjectKey]map[string][]string
+	// unread says by namespace which of them the caller could not read, and why.
+	unread map[string][]string
+}
+
+// children of stacks, read at once: a cluster may have thousands.
+func children(ctx context.Context, api client.Reader, stacks []obsv1.ObservabilityStack) madeObjects {
+	found := make([]madeObjects, len(childKinds))
+	var wait sync.WaitGroup
+	for i, kind := range childKinds {
+		wait.Go(func() { found[i].read(ctx, api, kind, stacks) })
+	}
+	wait.Wait()
+	all := newMadeObjects()
+	for _, of := range found {
+		for stack, byComponent := range of.byComponent {
+			for component, names := range byComponent {
+				all.add(stack, component, names...)
+			}
 		}
-		if err != nil {
-			unread = append(unread, readError(kind.Kind+"s", stack.Namespace, err).Error())
-			continue
-		}
-		for i := range list.Items {
-			component := list.Items[i].Labels[obsv1.LabelComponent]
-			byComponent[component] = append(byComponent[component], kind.Kind+"/"+list.Items[i].Name)
+		for namespace, says := range of.unread {
+			all.unread[namespace] = append(all.unread[namespace], says...)
 		}
 	}
-	for _, names := range byComponent {
-		slices.Sort(names)
+	for _, byComponent := range all.byComponent {
+		for _, names := range byComponent {
+			slices.Sort(names)
+		}
 	}
-	return byComponent, unread
+	return all
+}
+
+func newMadeObjects() madeObjects {
+	return madeObjects{byComponent: map[client.ObjectKey]map[string][]string{}, unread: map[string][]string{}}
+}
+
+func (m *madeObjects) add(stack client.ObjectKey, component string, names ...string) {
+	if m.byComponent[stack] == nil {
+		m.byComponent[stack] = map[string][]string{}
+	}
+	m.byComponent[stack][component] = append(m.byComponent[stack][component], names...)
+}
+
+// maxApart is in how many namespaces objects are looked for one by one, where the caller may not
+// look into all at once.
+const maxApart = 20
+
+// read those of one kind: in all namespaces at once, if there are several.
+func (m *madeObjects) read(ctx context.Context, api client.Reader, kind schema.GroupVersionKind,
+	stacks []obsv1.ObservabilityStack) {
+	*m = newMadeObjects()
+	opts := []client.ListOption{client.MatchingLabels{obsv1.LabelManagedBy: obsv1.ManagedBy},
+		client.HasLabels{obsv1.LabelStack}}
+	if len(stacks) == 1 {
+		opts = []client.ListOption{client.MatchingLabels{obsv1.LabelManagedBy: obsv1.ManagedBy,
+			obsv1.LabelStack: stacks[0].Name, obsv1.LabelStackNamespace: stacks[0].Namespace}}
+	}
+	list := func(namespace string) error {
+		return ignoreNoMatch(each(ctx, api, metadata.ListOf(kind), func(object client.Object) {
+			if of := object.GetLabels(); of[obsv1.LabelStackNamespace] == object.GetNamespace() {
+				m.add(client.ObjectKey{Namespace: object.GetNamespace(), Name: of[obsv1.LabelStack]},
+					of[obsv1.LabelComponent], kind.Kind+"/"+object.GetName())
+			}
+		}, append(opts, client.InNamespace(namespace))...))
+	}
+	namespaces := namespacesOf(stacks)
+	if len(namespaces) > 1 {
+		err := list(metav1.NamespaceAll)
+		if err == nil {
+			return
+		}
+		if !apierrors.IsForbidden(err) || len(namespaces) > maxApart {
+			for _, namespace := range namespaces {
+				m.unread[namespace] = []string{readError(kind.Kind+"s", metav1.NamespaceAll, err).Error()}
+			}
+			return
+		}
+	}
+	for _, namespace := range namespaces {
+		if err := list(namespace); err != nil {
+			m.unread[namespace] = []string{readError(kind.Kind+"s", namespace, err).Error()}
+		}
+	}
+}
+
+func namespacesOf(stacks []obsv1.ObservabilityStack) (namespaces []string) {
+	for i := range stacks {
+		namespaces = append(namespaces, stacks[i].Namespace)
+	}
+	slices.Sort(namespaces)
+	return slices.Compact(namespaces)
 }
 
 func atMostOne(what string) cobra.PositionalArgs {

@@ -150,22 +150,27 @@ func (r StatusReport) trees(wide bool) []node {
 
 // newReports say what is known of stacks.
 func newReports(ctx context.Context, api client.Reader, stacks []obsv1.ObservabilityStack) StatusReport {
-	report := StatusReport{Stacks: []StackReport{}}
+	report, made := StatusReport{Stacks: []StackReport{}}, children(ctx, api, stacks)
 	for i := range stacks {
-		report.Stacks = append(report.Stacks, newReport(ctx, api, &stacks[i]))
+		report.Stacks = append(report.Stacks, reportOf(&stacks[i], made))
 	}
 	return report
 }
 
-// newReport says what is known of a stack.
+// newReport says what is known of one stack.
 func newReport(ctx context.Context, api client.Reader, stack *obsv1.ObservabilityStack) StackReport {
+	return newReports(ctx, api, []obsv1.ObservabilityStack{*stack}).Stacks[0]
+}
+
+// reportOf a stack, with what was made for it.
+func reportOf(stack *obsv1.ObservabilityStack, made madeObjects) StackReport {
 	status := &stack.Status
 	report := StackReport{
 		Namespace: stack.Namespace, Name: stack.Name, Stale: status.ObservedGeneration < stack.Generation,
 		Ready: verdict(status, obsv1.Ready), Verified: verdict(status, obsv1.Verified), Workloads: status.Workloads,
 	}
-	objects, unread := children(ctx, api, stack)
-	report.Unread = unread
+	report.Unread = made.unread[stack.Namespace]
+	objects := made.byComponent[client.ObjectKeyFromObject(stack)]
 	for _, component := range desired.Components {
 		v := verdict(status, component.Condition)
 		if v == nil {
