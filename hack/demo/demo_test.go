@@ -41,6 +41,7 @@ func TestDemo(t *testing.T) {
 		"1 of 1 available",
 		"KUBECONFIG=",
 		"get obs,servicemonitors,",
+		"make demo LIVE=1",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the demo does not say %q", want)
@@ -111,7 +112,7 @@ func wantRotation(t *testing.T, out string) {
 
 func TestDefaultsRefuseWhatIsNeitherYesNorNo(t *testing.T) {
 	for value, want := range map[string]bool{"": false, "1": true, "0": false, "true": true} {
-		for name, wanted := range map[string]options{"ONCE": {once: want}, "ROTATE": {rotate: want}} {
+		for name, wanted := range map[string]options{"ONCE": {once: want}, "ROTATE": {rotate: want}, "LIVE": {live: want}} {
 			got, err := defaults(func(of string) string { return map[string]string{name: value}[of] })
 			if err != nil || got != wanted {
 				t.Errorf("%s=%s: %+v, %v, want %+v", name, value, got, err, wanted)
