@@ -75,11 +75,13 @@ test-integration: ## Test the task exporter on real Redis, RabbitMQ and Celery, 
 	@$(call gate,exporter,cover.exporter.out)
 
 .PHONY: test-dashboards
-test-dashboards: ## Try proofs, dashboards and the live demo on a real Prometheus; UPDATE=1 keeps what the frameworks expose.
+test-dashboards: ## Try proofs, dashboards and the live demo on a real Prometheus and in Chromium; UPDATE=1 keeps what the frameworks expose.
 	@parts=$$(hack/integration/dashboards.sh) && export OBSTACK_INTEGRATION=$$parts && \
+	npm --prefix hack/axe ci --silent --no-audit --no-fund && \
 	npm --prefix hack/grafana-schema ci --silent --no-audit --no-fund && \
 	go test -timeout 30m -count=1 -run RealPrometheus ./controllers/proof && \
 	go test -timeout 30m -count=1 -run DemoLive ./hack/demo && \
+	go test -count=1 -run Browser ./internal/viewer && \
 	go test -timeout 30m -count=1 ./test/dashboards $(if $(UPDATE),-args -update)
 
 .PHONY: test-python

@@ -47,6 +47,7 @@ func TestDashboardsShowWhatHappened(t *testing.T) {
 	t.Run("requests", w.requestsAreRight)
 	t.Run("tasks", w.tasksAreRight)
 	t.Run("SLOs", w.slosAreRight)
+	t.Run("pages", w.pagesAreWhole)
 	if *pictures != "" {
 		t.Run("pictures", w.drawPictures)
 	}

@@ -5,9 +5,11 @@ package dashboards
 import (
 	"flag"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,6 +31,29 @@ func (p prometheus) client(t *testing.T) promclient.Client {
 		t.Fatal(err)
 	}
 	return promclient.Client{URL: address, HTTP: http.DefaultClient}
+}
+
+// pagesAreWhole: the viewer draws every panel, and has nothing to say of any.
+func (w world) pagesAreWhole(t *testing.T) {
+	var all []*viewer.Dashboard
+	for _, b := range w.dashboards {
+		all = append(all, b.drawn)
+	}
+	v, err := viewer.New(all, w.client(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range all {
+		recorder := httptest.NewRecorder()
+		v.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/d/"+d.UID+"?from=now-5m", nil))
+		body := recorder.Body.String()
+		empty := strings.Count(body, `class="empty"`) + strings.Count(body, ": No data\"")
+		panels := strings.Count(body, `<section id="panel-`)
+		if recorder.Code != http.StatusOK || panels != len(d.Panels) || strings.Contains(body, `class="note"`) || empty > 0 {
+			t.Errorf("%s: status %d, %d of %d panels, %d of them without data:\n%s", d.Title, recorder.Code, panels,
+				len(d.Panels), empty, body)
+		}
+	}
 }
 
 // drawPictures draws some dashboards as Grafana lays them out at 1440 pixels, from the responses of
