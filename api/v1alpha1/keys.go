@@ -53,7 +53,7 @@ const (
 	// AnnotationInject with the value "false" opts a workload or Pod out.
 	AnnotationInject = "obstack.dev/inject"
 	// AnnotationAccept on a Namespace lists what its workloads take of stacks of other namespaces
-	// beside plain settings, such as "env".
+	// beside plain settings: "env", "python", or both with a comma between them.
 	AnnotationAccept = "obstack.dev/accept"
 	// AnnotationSentryProject chooses an entry of spec.sentry.projects.
 	AnnotationSentryProject = "obstack.dev/sentry-project"
@@ -63,6 +63,20 @@ const (
 	// AnnotationSentryRelease with the value "false" keeps spec.sentry.release: FromImage
 	// from setting SENTRY_RELEASE, for containers that get it elsewhere.
 	AnnotationSentryRelease = "obstack.dev/sentry-release"
+	// AnnotationPython with the value "false" keeps spec.python from a workload. With "true" a Job,
+	// CronJob or Pod of no workload gets it, which it does not without.
+	AnnotationPython = "obstack.dev/python"
+	// AnnotationPythonPath repeats the PYTHONPATH of the image, which nobody sees from outside and
+	// which the one that names the bundle hides.
+	AnnotationPythonPath = "obstack.dev/python-path"
+)
+
+// What AnnotationAccept lists.
+const (
+	// AcceptEnv: spec.injection.env and the URLs of brokers.
+	AcceptEnv = "env"
+	// AcceptPython: the code of spec.python. Consent to a DSN is none to code.
+	AcceptPython = "python"
 )
 
 // Labels on a Namespace: its workloads use that stack, unless they say otherwise. They are
@@ -91,6 +105,13 @@ const (
 	StampConfigHash = "inject.obstack.dev/config-hash"
 	// StampContainers is the annotation with the workload's choice of containers.
 	StampContainers = "inject.obstack.dev/containers"
+	// StampPython is the label with the hash of the bundle for Python, which names its ConfigMap. It
+	// is not part of the configuration's hash: an operator with another bundle changes no template.
+	StampPython = "inject.obstack.dev/python"
+	// StampPythonPath is the annotation with the workload's PYTHONPATH.
+	StampPythonPath = "inject.obstack.dev/python-path"
+	// StampMetricsPort is the annotation with the port of the metrics in the first container.
+	StampMetricsPort = "inject.obstack.dev/metrics-port"
 	// StampAttempt is the annotation that counts how often the workload was rolled out
 	// again because Pods had missed the webhook.
 	StampAttempt = "inject.obstack.dev/attempt"
@@ -144,3 +165,6 @@ const AnnotationRestored = "obstack.dev/restored"
 func SettingsName(stackNamespace, stackName, hash string) string {
 	return "obstack." + stackNamespace + "." + stackName + "." + hash
 }
+
+// PythonName is the name of the ConfigMap with a bundle for Python.
+func PythonName(hash string) string { return "obstack-python-" + hash }

@@ -116,6 +116,11 @@ type ObservabilityStackSpec struct {
 	// +optional
 	Logging *LoggingSpec `json:"logging,omitempty"`
 
+	// python brings Sentry, logs, metrics and Celery events to applications in Python without a line
+	// of code in them. Absent: nothing is added to Pods but settings.
+	// +optional
+	Python *PythonSpec `json:"python,omitempty"`
+
 	// injection says which workloads may take environment, sentry and logging as
 	// environment variables, and how changes reach them. Absent: the annotated
 	// workloads of the stack's own namespace, restarted automatically.
@@ -154,6 +159,10 @@ type ObservabilityStackStatus struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=100
 	Projects []SentryProjectStatus `json:"projects,omitempty"`
+
+	// python is what is mounted into applications in Python. Absent: nothing is.
+	// +optional
+	Python *PythonStatus `json:"python,omitempty"`
 
 	// workloads counts those that take their settings from this stack. Absent
 	// while the stack has none to give.
