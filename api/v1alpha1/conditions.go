@@ -210,6 +210,9 @@ const (
 	ReasonNothingToInject = "NothingToInject"
 	// ReasonJobNotInjected: the Job started without, and a Job's template cannot be changed.
 	ReasonJobNotInjected = "JobNotInjected"
+	// ReasonPythonBundleRestored: the ConfigMap with the bundle for Python was deleted or altered, and
+	// is written again. The event is on the stack.
+	ReasonPythonBundleRestored = "PythonBundleRestored"
 	// ReasonInjectionFailed: writing the workload failed; obstack tries again.
 	ReasonInjectionFailed = "InjectionFailed"
 )

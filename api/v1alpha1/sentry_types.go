@@ -81,7 +81,7 @@ func (s *SentrySpec) ReleasesFromImage() bool {
 
 // HasSettings reports whether there is anything for workloads; env is whether they accept env.
 func (s *ObservabilityStackSpec) HasSettings(env bool) bool {
-	return s.Sentry != nil || s.Logging != nil || s.Environment != "" || env && s.HasEnv()
+	return s.Sentry != nil || s.Logging != nil || s.Python != nil || s.Environment != "" || env && s.HasEnv()
 }
 
 // HasEnv reports whether there is anything for those workloads alone that accept env.

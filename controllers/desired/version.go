@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -101,5 +102,34 @@ func settingsData(spec *obsv1.ObservabilityStackSpec, dsn string) map[string][]b
 		set("LOG_LEVEL", spec.Logging.Level)
 		set("LOG_FORMAT", spec.Logging.Format)
 	}
+	for name, value := range pythonData(spec.Python) {
+		set(name, value)
+	}
 	return data
+}
+
+// pythonData are the switches of the bundle for Python, and what it is to filter.
+func pythonData(spec *obsv1.PythonSpec) map[string]string {
+	if spec == nil {
+		return nil
+	}
+	names := func(all []obsv1.ScrubName) string {
+		var words []string
+		for _, name := range all {
+			words = append(words, string(name))
+		}
+		return strings.Join(words, ",")
+	}
+	return map[string]string{
+		"OBSTACK_SENTRY": onOff(spec.Sentry != obsv1.PythonDisabled), "OBSTACK_LOGGING": onOff(spec.Logging != obsv1.PythonDisabled),
+		"OBSTACK_METRICS": onOff(spec.MetricsPort() > 0), "OBSTACK_CELERY": onOff(spec.SendsEvents()),
+		"OBSTACK_SCRUB_HEADERS": names(spec.Scrub.Headers), "OBSTACK_SCRUB_FIELDS": names(spec.Scrub.Fields),
+	}
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
 }

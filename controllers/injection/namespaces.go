@@ -27,7 +27,9 @@ func (r *Reader) asking(ctx context.Context, stack *obsv1.ObservabilityStack, st
 	for _, namespace := range list.Items {
 		if r.Watched(namespace.Name) && namespace.DeletionTimestamp.IsZero() &&
 			policy.Admits(stack, namespace.Name, namespace.Labels) {
-			state.Need(namespace.Name, policy.NamespaceClaim(&namespace).Variant)
+			claim := policy.NamespaceClaim(&namespace)
+			state.Need(namespace.Name, claim.Variant)
+			state.NeedPython(namespace.Name, claim.WantsPython(stack))
 		}
 	}
 	return nil

@@ -43,6 +43,7 @@ func (i *Injector) Observe(ctx context.Context, stack *obsv1.ObservabilityStack)
 	}
 	for _, c := range others {
 		state.Need(c.Namespace, c.Variant)
+		state.NeedPython(c.Namespace, c.Python)
 	}
 	state.Refused = append(state.Refused, refused...)
 	if err := i.Reader.asking(ctx, stack, &state); err != nil {
@@ -79,16 +80,19 @@ func (i *Injector) otherPods(ctx context.Context, stack *obsv1.ObservabilityStac
 		}
 		w := &policy.Workload{}
 		w.Kind, w.Namespace, w.Name = key.Kind, key.Namespace, key.Name
-		variant := policy.Variant{Project: of[0].Project, Env: key.Namespace == stack.Namespace}
-		if !variant.Env {
-			variant.Env, _ = policy.AcceptsEnv(namespace)
+		accepts := policy.Acceptance{Env: true, Python: true}
+		if key.Namespace != stack.Namespace {
+			accepts, _ = policy.AcceptedBy(namespace)
 		}
-		claim := policy.Claim{Stack: want.Stack, Variant: variant}
+		variant := policy.Variant{Project: of[0].Project, Env: accepts.Env}
+		claim := policy.Claim{Stack: want.Stack, Variant: variant, Python: accepts.Python}
 		if decision := policy.Decide(claim, key.Namespace, namespace.Labels, stack); !decision.Granted {
 			refused = append(refused, policy.Refusal{Namespace: key.Namespace, Reason: decision.Reason})
 			continue
 		}
-		others = append(others, policy.Candidate{Workload: w, Want: want, Variant: variant, Pods: of})
+		others = append(others, policy.Candidate{
+			Workload: w, Want: want, Variant: variant, Python: claim.WantsPython(stack), Pods: of,
+		})
 	}
 	return others, refused, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -51,6 +52,29 @@ func (u Uses) Running(ctx context.Context, version settings.Version) (bool, erro
 	return false, nil
 }
 
+// NamesBundle reports whether the template of a workload that has not ended, or a live Pod, names the
+// bundle for Python of that hash in a namespace, of whatever stack.
+func (u Uses) NamesBundle(ctx context.Context, namespace, hash string) (named bool, err error) {
+	err = u.each(ctx, func(w *policy.Workload) {
+		stamp, _ := w.Stamp()
+		named = named || !w.Finished() && stamp.Python == hash
+	}, client.InNamespace(namespace))
+	if named || err != nil {
+		return named, err
+	}
+	list := metadata.ListOf(metadata.Pod)
+	err = u.Main.List(ctx, list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return false, fmt.Errorf("list Pods: %w", err)
+	}
+	for i := range list.Items {
+		if list.Items[i].Labels[obsv1.StampPython] == hash {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 func names(stamp policy.Stamp, version settings.Version) bool {
 	return stamp.Stack == version.Stack && stamp.ConfigHash == version.Hash
 }
@@ -71,8 +95,8 @@ func (u Uses) Accepts(ctx context.Context, namespace string) (bool, error) {
 	if err != nil || meta.Name == "" {
 		return true, err
 	}
-	accepts, _ := policy.AcceptsEnv(meta)
-	return accepts, nil
+	accepts, _ := policy.AcceptedBy(meta)
+	return accepts.Env, nil
 }
 
 // Watched reports whether the caches hold the objects of a namespace.
@@ -111,9 +135,15 @@ func namedByWorkload(_ context.Context, obj client.Object) []reconcile.Request {
 }
 
 func versionNamed(stamp policy.Stamp, by metav1.Object) []reconcile.Request {
-	if stamp.ConfigHash == "" {
-		return nil
+	var requests []reconcile.Request
+	if stamp.ConfigHash != "" {
+		version := settings.Version{Stack: stamp.Stack, Namespace: by.GetNamespace(), Hash: stamp.ConfigHash}
+		requests = append(requests, reconcile.Request{NamespacedName: version.Secret()})
 	}
-	version := settings.Version{Stack: stamp.Stack, Namespace: by.GetNamespace(), Hash: stamp.ConfigHash}
-	return []reconcile.Request{{NamespacedName: version.Secret()}}
+	if stamp.Python != "" {
+		requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{
+			Namespace: by.GetNamespace(), Name: obsv1.PythonName(stamp.Python),
+		}})
+	}
+	return requests
 }

@@ -31,6 +31,9 @@ type Uses interface {
 	Revoked(ctx context.Context, stack *obsv1.ObservabilityStack, namespace string) (bool, error)
 	// Accepts reports whether a namespace that exists accepts the variables of others' stacks.
 	Accepts(ctx context.Context, namespace string) (bool, error)
+	// NamesBundle reports whether the Pod template of a workload, or a live Pod, names the bundle for
+	// Python of that hash in a namespace.
+	NamesBundle(ctx context.Context, namespace, hash string) (bool, error)
 	// Watched reports whether the caches hold the objects of a namespace.
 	Watched(namespace string) bool
 }
@@ -63,9 +66,12 @@ func (c *Collector) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resul
 }
 
 func (c *Collector) reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	secret := metadata.Of(metadata.Secret)
-	if err := c.Cache.Get(ctx, req.NamespacedName, secret); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+	if hash, ok := BundleOf(req.Name); ok {
+		return c.reconcileBundle(ctx, req.NamespacedName, hash)
+	}
+	secret, err := c.cached(ctx, req.NamespacedName)
+	if secret == nil || err != nil {
+		return ctrl.Result{}, err
 	}
 	version, ok := VersionOf(secret)
 	if !ok || !secret.DeletionTimestamp.IsZero() || !c.Uses.Watched(version.Stack.Namespace) {
@@ -158,17 +164,26 @@ func (c *Collector) collectUnused(ctx context.Context, secret *metav1.PartialObj
 	if exists && !passed {
 		return ctrl.Result{}, nil // The stack's first pass asks again.
 	}
-	left, err := c.left(ctx, secret, obsv1.AnnotationUnusedSince, unusedGrace)
+	return c.collect(ctx, secret, map[string]string{
+		obsv1.StampStack: version.Stack.Name, obsv1.StampNamespace: version.Stack.Namespace, obsv1.StampVersion: version.Hash,
+	})
+}
+
+// collect deletes what nothing names, after its grace, unless what has these labels may make Pods
+// that name it.
+func (c *Collector) collect(ctx context.Context, unused *metav1.PartialObjectMetadata,
+	named map[string]string) (ctrl.Result, error) {
+	left, err := c.left(ctx, unused, obsv1.AnnotationUnusedSince, unusedGrace)
 	if err != nil || left > 0 {
 		return ctrl.Result{RequeueAfter: left}, err
 	}
-	if kept, err := c.kept(ctx, version); kept || err != nil {
+	if kept, err := c.kept(ctx, unused.Namespace, named); kept || err != nil {
 		return ctrl.Result{RequeueAfter: unusedGrace}, err
 	}
-	if err := c.delete(ctx, secret); err != nil {
+	if err := c.delete(ctx, unused); err != nil {
 		return ctrl.Result{}, err
 	}
-	c.forget(client.ObjectKeyFromObject(secret))
+	c.forget(client.ObjectKeyFromObject(unused))
 	return ctrl.Result{}, nil
 }
 
@@ -214,10 +229,8 @@ func (c *Collector) mark(ctx context.Context, secret *metav1.PartialObjectMetada
 // kept asks the API server what caches do not hold, which may bring Pods back: ReplicaSets with
 // replicas, and the revision from which a StatefulSet with a partition makes its Pods. A
 // DaemonSet makes them from its template alone.
-func (c *Collector) kept(ctx context.Context, version Version) (bool, error) {
-	named := []client.ListOption{client.InNamespace(version.Namespace), client.MatchingLabels{
-		obsv1.StampStack: version.Stack.Name, obsv1.StampNamespace: version.Stack.Namespace, obsv1.StampVersion: version.Hash,
-	}}
+func (c *Collector) kept(ctx context.Context, namespace string, labels map[string]string) (bool, error) {
+	named := []client.ListOption{client.InNamespace(namespace), client.MatchingLabels(labels)}
 	replicaSets := &appsv1.ReplicaSetList{}
 	if err := c.Live.List(ctx, replicaSets, named...); err != nil {
 		return false, fmt.Errorf("list ReplicaSets: %w", err)

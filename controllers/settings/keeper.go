@@ -22,7 +22,6 @@ import (
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/apply"
-	"obstack.dev/obstack/controllers/metadata"
 )
 
 // Keeper makes the versions exist that stacks want. Use one for all passes; it is safe for
@@ -36,7 +35,8 @@ type Keeper struct {
 	Now func() time.Time
 
 	mu sync.Mutex
-	// known is the last that was seen of each version that a pass wanted.
+	// known is the last that was seen of each version or bundle that a pass wanted. Their names tell
+	// them apart.
 	known map[types.NamespacedName]identity
 	// refused are the versions that could not be written and will not be before somebody changes
 	// something.
@@ -54,38 +54,76 @@ type Wanted struct {
 	Stack   types.NamespacedName
 	Secrets []*corev1.Secret
 	Exist   []metav1.PartialObjectMetadata
+	// Bundles are those for Python.
+	Bundles []*corev1.ConfigMap
 	// Held keeps all that exist.
 	Held bool
 	// Named are the hashes in the status before the pass: a former process may have written them.
 	Named []string
 }
 
-// Keep writes what is missing or was replaced, and returns what failed by Secret: the trouble of
-// one is no other's.
-func (k *Keeper) Keep(ctx context.Context, want Wanted) map[types.NamespacedName]error {
-	k.want(want)
-	exist, failures := want.exist(), map[types.NamespacedName]error{}
-	for _, secret := range want.Secrets {
-		name := client.ObjectKeyFromObject(secret)
-		if err := k.tryToKeep(ctx, secret, exist[name]); err != nil {
-			failures[name] = err
-		}
-	}
-	return failures
+// Kept is what became of what a pass wanted.
+type Kept struct {
+	// Failures are by name of the object: the trouble of one is no other's.
+	Failures map[types.NamespacedName]error
+	// Restored are the bundles that were deleted, or held something else.
+	Restored []types.NamespacedName
 }
 
-// tryToKeep writes a version, unless that was refused just now.
-func (k *Keeper) tryToKeep(ctx context.Context, want *corev1.Secret, found *metav1.PartialObjectMetadata) error {
+// Keep writes what is missing or was replaced.
+func (k *Keeper) Keep(ctx context.Context, want Wanted) Kept {
+	k.want(want)
+	exist, kept := want.exist(), Kept{Failures: map[types.NamespacedName]error{}}
+	for _, secret := range want.Secrets {
+		name := client.ObjectKeyFromObject(secret)
+		if _, err := k.tryToKeep(ctx, secret, exist[name]); err != nil {
+			kept.Failures[name] = err
+		}
+	}
+	for _, bundle := range want.Bundles {
+		name := client.ObjectKeyFromObject(bundle)
+		_, known := k.knows(name)
+		found, err := k.cached(ctx, name)
+		wrote := false
+		if err == nil {
+			wrote, err = k.tryToKeep(ctx, bundle, found)
+		}
+		if err != nil {
+			kept.Failures[name] = err
+		} else if wrote && (known || found != nil) {
+			kept.Restored = append(kept.Restored, name)
+		}
+	}
+	return kept
+}
+
+// cached reads the metadata of an object from the cache; nil if it is not there.
+func (k *Keeper) cached(ctx context.Context, name types.NamespacedName) (*metav1.PartialObjectMetadata, error) {
+	found := kindOf(name.Name)
+	kind := found.Kind
+	if err := k.Cache.Get(ctx, name, found); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("read metadata of %s %s: %w", kind, name, err)
+	}
+	return found, nil
+}
+
+// tryToKeep writes a version, unless that was refused just now, and reports whether its content was
+// written.
+func (k *Keeper) tryToKeep(ctx context.Context, want client.Object,
+	found *metav1.PartialObjectMetadata) (wrote bool, err error) {
 	name := client.ObjectKeyFromObject(want)
 	k.mu.Lock()
 	last := k.refused[name]
 	k.mu.Unlock()
 	if k.Now().Before(last.until) {
-		return last.err
+		return false, last.err
 	}
-	err := k.keep(ctx, want, found)
+	wrote, err = k.keep(ctx, want, found)
 	if err != nil {
-		err = fmt.Errorf("write Secret %s: %w", name, err)
+		err = fmt.Errorf("write %s %s: %w", kindOf(name.Name).Kind, name, err)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -95,20 +133,41 @@ func (k *Keeper) tryToKeep(ctx context.Context, want *corev1.Secret, found *meta
 	} else {
 		delete(k.refused, name)
 	}
-	return err
+	return wrote, err
 }
 
 // Missing are the changes that Keep would make.
-func (k *Keeper) Missing(want Wanted) []apply.Change {
+func (k *Keeper) Missing(ctx context.Context, want Wanted) ([]apply.Change, error) {
 	k.want(want)
 	exist := want.exist()
 	var changes []apply.Change
-	for _, secret := range want.Secrets {
-		if exist[client.ObjectKeyFromObject(secret)] == nil {
-			changes = append(changes, apply.Change{Verb: "create", Kind: "Secret", Name: secret.Namespace + "/" + secret.Name})
+	for _, object := range want.objects() {
+		name := client.ObjectKeyFromObject(object)
+		if _, bundle := BundleOf(name.Name); bundle {
+			found, err := k.cached(ctx, name)
+			if err != nil {
+				return nil, err
+			}
+			exist[name] = found
+		}
+		if exist[name] == nil {
+			changes = append(changes, apply.Change{
+				Verb: "create", Kind: kindOf(name.Name).Kind, Name: name.String(),
+			})
 		}
 	}
-	return changes
+	return changes, nil
+}
+
+// objects are all that should exist.
+func (w *Wanted) objects() (all []client.Object) {
+	for _, secret := range w.Secrets {
+		all = append(all, secret)
+	}
+	for _, bundle := range w.Bundles {
+		all = append(all, bundle)
+	}
+	return all
 }
 
 // exist are the versions that exist, by name.
@@ -122,72 +181,100 @@ func (w *Wanted) exist() map[types.NamespacedName]*metav1.PartialObjectMetadata 
 
 // keep makes one version be as wanted. Immutable data cannot be changed, but somebody may have
 // deleted the Secret and made another of its name: one with another UID is read.
-func (k *Keeper) keep(ctx context.Context, want *corev1.Secret, found *metav1.PartialObjectMetadata) error {
+//
+// What a bundle holds is run, so one that this process has not seen is read whatever it says of itself.
+func (k *Keeper) keep(ctx context.Context, want client.Object,
+	found *metav1.PartialObjectMetadata) (wrote bool, err error) {
 	if found == nil {
 		return k.create(ctx, want)
 	}
 	known, ok := k.knows(client.ObjectKeyFromObject(want))
-	if found.Annotations[obsv1.AnnotationContent] != want.Annotations[obsv1.AnnotationContent] ||
-		ok && known.uid != found.UID {
+	_, bundle := want.(*corev1.ConfigMap)
+	if found.Annotations[obsv1.AnnotationContent] != want.GetAnnotations()[obsv1.AnnotationContent] ||
+		ok && known.uid != found.UID || !ok && bundle {
 		return k.takeOver(ctx, want)
 	}
 	k.know(found)
-	return k.keepMetadata(ctx, want, found)
+	return false, k.keepMetadata(ctx, want, found)
 }
 
-func (k *Keeper) create(ctx context.Context, want *corev1.Secret) error {
-	err := k.write(ctx, want)
+func (k *Keeper) create(ctx context.Context, want client.Object) (wrote bool, err error) {
+	err = k.write(ctx, want)
 	if apierrors.IsAlreadyExists(err) {
 		return k.takeOver(ctx, want)
 	}
-	return err
+	return err == nil, err
 }
 
 // write a version that is not there, or not any more.
-func (k *Keeper) write(ctx context.Context, want *corev1.Secret) error {
-	secret := want.DeepCopy()
-	if !k.isFresh(client.ObjectKeyFromObject(want)) {
+func (k *Keeper) write(ctx context.Context, want client.Object) error {
+	object := want.DeepCopyObject().(client.Object)
+	if secret, ok := object.(*corev1.Secret); ok && !k.isFresh(client.ObjectKeyFromObject(want)) {
 		metav1.SetMetaDataAnnotation(&secret.ObjectMeta, obsv1.AnnotationRestored, "true")
 	}
-	if err := k.Client.Create(ctx, secret, client.FieldOwner(obsv1.FieldManager)); err != nil {
+	if err := k.Client.Create(ctx, object, client.FieldOwner(obsv1.FieldManager)); err != nil {
 		return err
 	}
-	k.know(secret)
+	k.know(object)
 	return nil
 }
 
-// takeOver makes a version of the Secret that has its name. One that holds the same becomes it;
-// of another, only one of ours is replaced.
-func (k *Keeper) takeOver(ctx context.Context, want *corev1.Secret) error {
-	found := &corev1.Secret{}
-	if err := k.Live.Get(ctx, client.ObjectKeyFromObject(want), found); err != nil {
-		return err
+// takeOver makes a version of the object that has its name. One that holds the same becomes it; of
+// another, only one of ours is replaced.
+func (k *Keeper) takeOver(ctx context.Context, want client.Object) (wrote bool, err error) {
+	found, same, ours, err := k.read(ctx, want)
+	if err != nil {
+		return false, err
 	}
-	immutable := found.Immutable != nil && *found.Immutable
-	if immutable && found.Type == want.Type && maps.EqualFunc(found.Data, want.Data, bytes.Equal) {
-		return k.takeEqual(ctx, want, found)
+	if same {
+		return false, k.takeEqual(ctx, want, found)
 	}
-	if _, ours := VersionOf(found); !ours || !found.DeletionTimestamp.IsZero() { // A finalizer may keep it for ever.
-		return &apply.NameTakenError{Kind: "Secret", Name: found.Namespace + "/" + found.Name}
+	taken := &apply.NameTakenError{Kind: kindOf(want.GetName()).Kind, Name: found.Namespace + "/" + found.Name}
+	if !ours || !found.DeletionTimestamp.IsZero() { // A finalizer may keep it for ever.
+		return false, taken
 	}
 	if err := k.Client.Delete(ctx, found, client.Preconditions{UID: &found.UID}); client.IgnoreNotFound(err) != nil {
-		return err
+		return false, err
 	}
-	err := k.write(ctx, want)
+	err = k.write(ctx, want)
 	if apierrors.IsAlreadyExists(err) {
-		return &apply.NameTakenError{Kind: "Secret", Name: found.Namespace + "/" + found.Name}
+		return false, taken
 	}
-	return err
+	return err == nil, err
 }
 
-// takeEqual makes a version of a Secret that holds the same. Unless this process wrote that, Pods
-// may have had the same of the one before.
-func (k *Keeper) takeEqual(ctx context.Context, want, found *corev1.Secret) error {
-	if known, ok := k.knows(client.ObjectKeyFromObject(want)); !ok || known.uid != found.UID {
-		want = want.DeepCopy()
-		metav1.SetMetaDataAnnotation(&want.ObjectMeta, obsv1.AnnotationRestored, "true")
+// read what has the name of a version, whether it holds the same, and whether obstack made it.
+func (k *Keeper) read(ctx context.Context, want client.Object) (found *metav1.PartialObjectMetadata, same, ours bool,
+	err error) {
+	found = kindOf(want.GetName())
+	switch want := want.(type) {
+	case *corev1.Secret:
+		secret := &corev1.Secret{}
+		err = k.Live.Get(ctx, client.ObjectKeyFromObject(want), secret)
+		found.ObjectMeta = secret.ObjectMeta
+		_, ours = VersionOf(secret)
+		same = isTrue(secret.Immutable) && secret.Type == want.Type && maps.EqualFunc(secret.Data, want.Data, bytes.Equal)
+	case *corev1.ConfigMap:
+		bundle := &corev1.ConfigMap{}
+		err = k.Live.Get(ctx, client.ObjectKeyFromObject(want), bundle)
+		found.ObjectMeta, ours = bundle.ObjectMeta, isBundle(bundle)
+		same = isTrue(bundle.Immutable) && len(bundle.BinaryData) == 0 && maps.Equal(bundle.Data, want.Data)
 	}
-	err := k.keepMetadata(ctx, want, &metav1.PartialObjectMetadata{ObjectMeta: found.ObjectMeta})
+	return found, same, ours, err
+}
+
+func isTrue(value *bool) bool { return value != nil && *value }
+
+// takeEqual makes a version of an object that holds the same. Unless this process wrote that, Pods
+// may have had the same of the one before.
+func (k *Keeper) takeEqual(ctx context.Context, want client.Object, found *metav1.PartialObjectMetadata) error {
+	known, ok := k.knows(client.ObjectKeyFromObject(want))
+	if secret, is := want.(*corev1.Secret); is && (!ok || known.uid != found.UID) {
+		secret = secret.DeepCopy()
+		metav1.SetMetaDataAnnotation(&secret.ObjectMeta, obsv1.AnnotationRestored, "true")
+		want = secret
+	}
+	err := k.keepMetadata(ctx, want, found)
 	if known, ok := k.knows(client.ObjectKeyFromObject(want)); err == nil && (!ok || known.uid != found.UID) {
 		k.know(found)
 	}
@@ -196,20 +283,20 @@ func (k *Keeper) takeEqual(ctx context.Context, want, found *corev1.Secret) erro
 
 // keepMetadata gives a version its labels and annotations. That it was to be deleted is taken
 // back before anything relies on it: the collector deletes no version that was written since.
-func (k *Keeper) keepMetadata(ctx context.Context, want *corev1.Secret, found *metav1.PartialObjectMetadata) error {
+func (k *Keeper) keepMetadata(ctx context.Context, want client.Object, found *metav1.PartialObjectMetadata) error {
 	annotations := map[string]*string{}
 	for _, key := range obsv1.DeletionMarks {
 		if _, set := found.Annotations[key]; set {
 			annotations[key] = nil
 		}
 	}
-	for key, value := range want.Annotations {
+	for key, value := range want.GetAnnotations() {
 		if found.Annotations[key] != value {
 			annotations[key] = &value
 		}
 	}
 	labels := map[string]*string{}
-	for key, value := range want.Labels {
+	for key, value := range want.GetLabels() {
 		if found.Labels[key] != value {
 			labels[key] = &value
 		}
@@ -220,14 +307,14 @@ func (k *Keeper) keepMetadata(ctx context.Context, want *corev1.Secret, found *m
 	return k.patch(ctx, found, map[string]any{"annotations": annotations, "labels": labels})
 }
 
-// patch changes the metadata of a Secret as it was found.
+// patch changes the metadata of an object as it was found.
 func (k *Keeper) patch(ctx context.Context, found *metav1.PartialObjectMetadata, change map[string]any) error {
 	change["uid"], change["resourceVersion"] = found.UID, found.ResourceVersion
 	body, err := json.Marshal(map[string]any{"metadata": change})
 	if err != nil {
 		return fmt.Errorf("encode: %w", err)
 	}
-	response := metadata.Of(metadata.Secret)
+	response := kindOf(found.Name)
 	response.Namespace, response.Name = found.Namespace, found.Name
 	if err := k.Client.Patch(ctx, response, client.RawPatch(types.MergePatchType, body),
 		client.FieldOwner(obsv1.FieldManager)); err != nil {

@@ -17,7 +17,7 @@ import (
 
 // wanted is what a pass wants of the versions of a stack.
 type wanted struct {
-	secrets map[types.NamespacedName]bool
+	objects map[types.NamespacedName]bool
 	// all reports whether bad input left it open, so that every version stays.
 	all bool
 }
@@ -41,9 +41,9 @@ const refusedFor = 30 * time.Second
 // want notes what a pass wants before it relies on it, and has the collector look at what that
 // changes.
 func (k *Keeper) want(want Wanted) {
-	now := wanted{secrets: map[types.NamespacedName]bool{}, all: want.Held}
-	for _, secret := range want.Secrets {
-		now.secrets[client.ObjectKeyFromObject(secret)] = true
+	now := wanted{objects: map[types.NamespacedName]bool{}, all: want.Held}
+	for _, object := range want.objects() {
+		now.objects[client.ObjectKeyFromObject(object)] = true
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -54,12 +54,13 @@ func (k *Keeper) want(want Wanted) {
 	before, passed := k.wanted[want.Stack]
 	k.wanted[want.Stack] = now
 	k.findFresh(&want, before, passed)
-	if passed && before.all == now.all && maps.Equal(before.secrets, now.secrets) {
+	if passed && before.all == now.all && maps.Equal(before.objects, now.objects) {
 		return
 	}
 	for i := range want.Exist {
 		k.enqueue(client.ObjectKeyFromObject(&want.Exist[i]))
 	}
+	k.enqueueBundles(before)
 }
 
 // findFresh notes which of the versions that are not there never were: no pass wanted them, of this
@@ -69,8 +70,8 @@ func (k *Keeper) findFresh(want *Wanted, before wanted, passed bool) {
 	for _, secret := range want.Secrets {
 		name := client.ObjectKeyFromObject(secret)
 		_, known := k.known[name]
-		isNew := passed && !before.all && !before.secrets[name] ||
-			!before.secrets[name] && !slices.Contains(want.Named, secret.Labels[obsv1.StampVersion])
+		isNew := passed && !before.all && !before.objects[name] ||
+			!before.objects[name] && !slices.Contains(want.Named, secret.Labels[obsv1.StampVersion])
 		if isNew && !known && exist[name] == nil {
 			k.fresh[name] = true
 		}
@@ -81,6 +82,15 @@ func (k *Keeper) isFresh(secret types.NamespacedName) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.fresh[secret]
+}
+
+// enqueueBundles has the collector look at the bundles that a pass wanted.
+func (k *Keeper) enqueueBundles(before wanted) {
+	for name := range before.objects {
+		if _, ok := BundleOf(name.Name); ok {
+			k.enqueue(name)
+		}
+	}
 }
 
 func (k *Keeper) enqueue(secret types.NamespacedName) {
@@ -94,14 +104,16 @@ func (k *Keeper) isWanted(version Version) (wanted, passed bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	last, passed := k.wanted[version.Stack]
-	return last.all || last.secrets[version.Secret()], passed
+	return last.all || last.objects[version.Secret()], passed
 }
 
 // Forget drops what is stored of a stack that is gone.
 func (k *Keeper) Forget(stack types.NamespacedName) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	before := k.wanted[stack]
 	delete(k.wanted, stack)
+	k.enqueueBundles(before)
 	gone := func(secret types.NamespacedName) bool {
 		of, _ := StackOf(&metav1.ObjectMeta{Name: secret.Name})
 		return of == stack

@@ -31,6 +31,8 @@ func (c *Collector) SetupWithManager(mgr ctrl.Manager) (controller.Controller, e
 				_, ok := VersionOf(obj)
 				return ok
 			}))).
+		WatchesMetadata(metadata.Of(metadata.ConfigMap), &handler.EnqueueRequestForObject{},
+			builder.WithPredicates(predicate.NewPredicateFuncs(func(obj client.Object) bool { return isBundle(obj) }))).
 		Watches(&obsv1.ObservabilityStack{}, handler.EnqueueRequestsFromMapFunc(c.ofStack),
 			builder.WithPredicates(stackChanged)).
 		WatchesRawSource(source.Func(c.start)).

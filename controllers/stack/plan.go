@@ -41,7 +41,9 @@ func newPlan(stack *obsv1.ObservabilityStack, observed observation, settings wri
 	in := observed.inputs
 	in.Settings = settings.Settings
 	if observed.workloads != nil {
-		workloads := policy.NewPlan(stack, *observed.workloads, settings.version(observed))
+		state := *observed.workloads
+		state.Bundles = settings.bundles
+		workloads := policy.NewPlan(stack, state, settings.version(observed))
 		for needed, err := range settings.failures {
 			reason, _, _ := explain(err)
 			workloads.Because(needed.namespace, reason)

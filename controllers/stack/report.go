@@ -86,6 +86,7 @@ func setStatus(stack *obsv1.ObservabilityStack, plan plan, done outcome, now tim
 		status.ConfigHashWithoutEnv = plan.settings.Hash(desired.Variant{})
 		status.Projects = plan.settings.Projects()
 		status.Discovered = plan.discovered
+		status.Python = pythonStatus(stack, plan)
 	}
 	status.Workloads = nil
 	if plan.workloads == nil {
@@ -94,6 +95,14 @@ func setStatus(stack *obsv1.ObservabilityStack, plan plan, done outcome, now tim
 	if status.ConfigHash != "" || plan.workloads.Status.Annotated+plan.workloads.Status.Refused > 0 {
 		status.Workloads = &plan.workloads.Status
 	}
+}
+
+// pythonStatus names the bundle for Python; nil if there is none.
+func pythonStatus(stack *obsv1.ObservabilityStack, plan plan) *obsv1.PythonStatus {
+	if stack.Spec.Python == nil || plan.workloads == nil || plan.settings.bundles.New == "" {
+		return nil
+	}
+	return &obsv1.PythonStatus{Bundle: plan.settings.bundles.New}
 }
 
 // setParts says of each part how much is known.

@@ -6,8 +6,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -30,6 +32,8 @@ type written struct {
 	others bool
 	// changes are those that a suspended stack would need.
 	changes []apply.Change
+	// bundles for Python that workloads may have.
+	bundles policy.Bundles
 }
 
 // need is a variant that something in a namespace needs.
@@ -43,15 +47,72 @@ func (r *Reconciler) writeSettings(ctx context.Context, stack *obsv1.Observabili
 	made, needed := desired.NewSettings(stack, observed.inputs.Values, observed.inputs.Versions), observed.variants()
 	want := settings.Wanted{
 		Stack: client.ObjectKeyFromObject(stack), Secrets: made.Secrets(needed),
-		Exist: observed.versions, Held: made.Held(), Named: named(&stack.Status),
+		Exist: observed.versions, Held: made.Held(), Named: named(&stack.Status), Bundles: observed.bundles(stack),
 	}
 	done := written{Settings: made}
 	if stack.Spec.Suspend {
-		done.changes = r.Settings.Missing(want)
-	} else {
-		done.note(stack.Namespace, needed, r.Settings.Keep(ctx, want))
+		done.changes, done.own = r.Settings.Missing(ctx, want)
+		done.noteBundles(stack, nil)
+		return done
+	}
+	kept := r.Settings.Keep(ctx, want)
+	done.note(stack.Namespace, needed, kept.Failures)
+	done.noteBundles(stack, kept.Failures)
+	for _, bundle := range kept.Restored {
+		r.Events.Eventf(stack, nil, corev1.EventTypeWarning, obsv1.ReasonPythonBundleRestored, "Restore",
+			"ConfigMap %s was deleted or held something else, and is as it was: see who may write ConfigMaps there, "+
+				"because Pods run what it holds", bundle)
 	}
 	return done
+}
+
+// bundles are the ConfigMaps for Python that workloads have or are to have, in every namespace that
+// has such workloads, and in the stack's own.
+func (o *observation) bundles(stack *obsv1.ObservabilityStack) (all []*corev1.ConfigMap) {
+	if o.workloads == nil || stack.Spec.Python == nil {
+		return nil
+	}
+	wanted := map[types.NamespacedName]bool{{Namespace: stack.Namespace, Name: settings.CurrentBundle()}: true}
+	for namespace, needed := range o.workloads.Python {
+		if needed {
+			wanted[types.NamespacedName{Namespace: namespace, Name: settings.CurrentBundle()}] = true
+		}
+	}
+	for i := range o.workloads.Candidates {
+		c := &o.workloads.Candidates[i]
+		stamp, _ := c.Stamp()
+		if o.workloads.Python[c.Namespace] && c.Python && settings.CarriesBundle(stamp.Python) {
+			wanted[types.NamespacedName{Namespace: c.Namespace, Name: stamp.Python}] = true
+		}
+	}
+	for _, bundle := range slices.SortedFunc(maps.Keys(wanted), func(a, b types.NamespacedName) int {
+		return cmp.Compare(a.String(), b.String())
+	}) {
+		all = append(all, settings.Bundle(bundle.Namespace, bundle.Name))
+	}
+	return all
+}
+
+// noteBundles says which bundles workloads may have. Where one could not be written, their templates
+// stay as they are; in the stack's own namespace, so does what new ones get.
+func (w *written) noteBundles(stack *obsv1.ObservabilityStack, failed map[types.NamespacedName]error) {
+	if stack.Spec.Python == nil {
+		return
+	}
+	w.bundles = policy.Bundles{New: settings.CurrentBundle(), Carried: settings.CarriesBundle, Unwritten: map[string]bool{}}
+	own := failed[types.NamespacedName{Namespace: stack.Namespace, Name: obsv1.PythonName(w.bundles.New)}]
+	for name, err := range failed {
+		if _, bundle := settings.BundleOf(name.Name); bundle && err != nil {
+			w.bundles.Unwritten[name.Namespace] = true
+		}
+	}
+	if own != nil || stack.Spec.Suspend {
+		w.bundles.New = ""
+		if stack.Status.Python != nil {
+			w.bundles.New = stack.Status.Python.Bundle
+		}
+	}
+	w.own = errors.Join(w.own, own)
 }
 
 // note what failed. A version is needed where its workloads are, and in the stack's own namespace,

@@ -45,6 +45,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts Options) (controlle
 		WatchesMetadata(metadata.Of(metadata.ConfigMap), stacksReferringTo(mgr.GetClient(), metadata.ConfigMap)).
 		WatchesMetadata(metadata.Of(metadata.Secret), handler.EnqueueRequestsFromMapFunc(r.stackOfVersion),
 			builder.WithPredicates(unexpected(r.Settings.Expected))).
+		WatchesMetadata(metadata.Of(metadata.ConfigMap), handler.EnqueueRequestsFromMapFunc(r.stacksOfBundle),
+			builder.WithPredicates(unexpected(r.Settings.Expected))).
 		WithOptions(controller.Options{MaxConcurrentReconciles: opts.MaxConcurrentReconciles})
 	for _, requests := range opts.Requests {
 		b = b.WatchesRawSource(source.Channel(requests, &handler.EnqueueRequestForObject{}))
@@ -141,6 +143,18 @@ func (r *Reconciler) stackOfVersion(ctx context.Context, secret client.Object) [
 		return nil
 	}
 	return []reconcile.Request{{NamespacedName: name}}
+}
+
+// stacksOfBundle maps a ConfigMap that has the name of a bundle for Python to the stacks that want it.
+func (r *Reconciler) stacksOfBundle(_ context.Context, bundle client.Object) []reconcile.Request {
+	if _, ok := settings.BundleOf(bundle.GetName()); !ok {
+		return nil
+	}
+	var requests []reconcile.Request
+	for _, stack := range r.Settings.Wanting(client.ObjectKeyFromObject(bundle)) {
+		requests = append(requests, reconcile.Request{NamespacedName: stack})
+	}
+	return requests
 }
 
 // stacksReferringTo maps a Secret or ConfigMap to the stacks that refer to it.

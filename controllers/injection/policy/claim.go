@@ -29,7 +29,11 @@ type Claim struct {
 	Inherited bool
 	// Variant is what of the stack's settings is asked for.
 	Variant Variant
-	// Warning is what the Namespace should not accept, because it is not known.
+	// Python reports whether the bundle for Python may be mounted, if the stack has one to give.
+	Python bool
+	// PythonPath is that of the image, as an annotation repeats it.
+	PythonPath string
+	// Warning is what somebody should not have written, because it is not known.
 	Warning string
 	// Problem is a wrong annotation, and what to write instead. With one, Stack is zero.
 	Problem string
@@ -57,7 +61,10 @@ func ClaimOf(w *Workload, namespace *metav1.PartialObjectMetadata) Claim {
 	if namespace == nil {
 		namespace = &metav1.PartialObjectMetadata{}
 	}
-	return claim(w.Namespace, []map[string]string{w.PodTemplate().Metadata.Annotations, w.Annotations}, namespace)
+	sources := []map[string]string{w.PodTemplate().Metadata.Annotations, w.Annotations}
+	claimed := claim(w.Namespace, sources, namespace)
+	claimed.choosePython(sources, w.Kind != KindJob && w.Kind != KindCronJob)
+	return claimed
 }
 
 // NamespaceClaim reads the labels of a Namespace.
@@ -78,7 +85,10 @@ func PodClaim(pod *corev1.Pod, namespace string, meta metav1.Object) Claim {
 		if hasWorkload(pod) {
 			return Claim{}
 		}
-		return claim(namespace, []map[string]string{pod.Annotations}, meta)
+		sources := []map[string]string{pod.Annotations}
+		claimed := claim(namespace, sources, meta)
+		claimed.choosePython(sources, false)
+		return claimed
 	}
 	// Written by hand, the label may stand alone, and names a stack beside the Pod.
 	stamp.Stack.Namespace = cmp.Or(stamp.Stack.Namespace, namespace)
@@ -86,7 +96,12 @@ func PodClaim(pod *corev1.Pod, namespace string, meta metav1.Object) Claim {
 	if stamp.Containers != "" {
 		stamped[obsv1.AnnotationContainers] = stamp.Containers
 	}
-	claimed := claim(namespace, []map[string]string{pod.Annotations, stamped}, meta)
+	if stamp.PythonPath != "" {
+		stamped[obsv1.AnnotationPythonPath] = stamp.PythonPath
+	}
+	sources := []map[string]string{pod.Annotations, stamped}
+	claimed := claim(namespace, sources, meta)
+	claimed.choosePython(sources, stamp.Complete())
 	// An annotation that came after the stamp, which a webhook or the operator will change too.
 	if claimed.Made() && claimed.Stack != stamp.Stack {
 		return Claim{}
@@ -136,31 +151,55 @@ func claim(namespace string, sources []map[string]string, meta metav1.Object) Cl
 		}
 	}
 	claimed.Variant.Project, _ = first(sources, obsv1.AnnotationSentryProject)
-	claimed.Variant.Env = reference.Namespace == namespace
-	if !claimed.Variant.Env {
-		claimed.Variant.Env, claimed.Warning = AcceptsEnv(meta)
+	claimed.Variant.Env, claimed.Python = true, true
+	if reference.Namespace != namespace {
+		var accepts Acceptance
+		accepts, claimed.Warning = AcceptedBy(meta)
+		claimed.Variant.Env, claimed.Python = accepts.Env, accepts.Python
 	}
 	return claimed
 }
 
-// AcceptsEnv reports whether a Namespace has its workloads take the variables of other namespaces'
-// stacks, and what is wrong with what it accepts. Its consent to a DSN is none to code.
-func AcceptsEnv(namespace metav1.Object) (env bool, wrong string) {
+// choosePython adds what annotations say of the bundle for Python, and what it is if they say
+// nothing.
+func (c *Claim) choosePython(sources []map[string]string, otherwise bool) {
+	if !c.Made() {
+		return
+	}
+	c.PythonPath, _ = first(sources, obsv1.AnnotationPythonPath)
+	value, set := first(sources, obsv1.AnnotationPython)
+	c.Python = c.Python && (otherwise && !set || value == "true")
+	if set && value != "true" && value != "false" {
+		c.Warning = cmp.Or(c.Warning, problem("annotation "+obsv1.AnnotationPython, value,
+			`write "true" or "false", or remove it`))
+	}
+}
+
+// Acceptance is what a Namespace has its workloads take of other namespaces' stacks beside plain
+// settings. Its consent to a DSN is none to variables, and none to code.
+type Acceptance struct {
+	// Env reports whether they take spec.injection.env and the URLs of brokers.
+	Env bool
+	// Python reports whether they take the bundle for Python.
+	Python bool
+}
+
+// AcceptedBy reads what a Namespace accepts, and what is wrong with that.
+func AcceptedBy(namespace metav1.Object) (accepts Acceptance, wrong string) {
 	value, set := namespace.GetAnnotations()[obsv1.AnnotationAccept]
 	for word := range strings.SplitSeq(value, ",") {
 		switch word = strings.TrimSpace(word); {
-		case word == acceptEnv:
-			env = true
+		case word == obsv1.AcceptEnv:
+			accepts.Env = true
+		case word == obsv1.AcceptPython:
+			accepts.Python = true
 		case set && wrong == "":
 			wrong = problem("annotation "+obsv1.AnnotationAccept+" of the Namespace", word,
-				fmt.Sprintf("write %q, or remove it", acceptEnv))
+				fmt.Sprintf("write %q, %q or both with a comma between them, or remove it", obsv1.AcceptEnv, obsv1.AcceptPython))
 		}
 	}
-	return env, wrong
+	return accepts, wrong
 }
-
-// acceptEnv is what a Namespace accepts.
-const acceptEnv = "env"
 
 // optedOut reports whether any source opts out, or what is wrong with how it tries to.
 func optedOut(sources []map[string]string) (out bool, wrong string) {

@@ -58,12 +58,12 @@ func decideVariant(claim Claim, stack *obsv1.ObservabilityStack) Decision {
 			Message: problem("annotation "+obsv1.AnnotationSentryProject, project, projectsToWrite(stack))}
 	case !stack.Spec.HasSettings(true):
 		return Decision{Reason: obsv1.ReasonNothingToInject, Message: fmt.Sprintf(
-			"ObservabilityStack %s has no settings for workloads: add spec.environment, spec.sentry, spec.logging or "+
-				"spec.injection.env to it", claim.Stack)}
+			"ObservabilityStack %s has no settings for workloads: add spec.environment, spec.sentry, spec.logging, "+
+				"spec.python or spec.injection.env to it", claim.Stack)}
 	case !stack.Spec.HasSettings(claim.Variant.Env):
 		return Decision{Reason: obsv1.ReasonNothingToInject, Message: fmt.Sprintf(
 			"ObservabilityStack %s has variables alone, which this namespace does not accept: annotate the Namespace with "+
-				"%s: %s", claim.Stack, obsv1.AnnotationAccept, acceptEnv)}
+				"%s: %s", claim.Stack, obsv1.AnnotationAccept, obsv1.AcceptEnv)}
 	case claim.Warning != "":
 		return Decision{Granted: true, Reason: obsv1.ReasonInvalidAnnotation, Message: claim.Warning}
 	default:
@@ -76,7 +76,7 @@ func decideVariant(claim Claim, stack *obsv1.ObservabilityStack) Decision {
 func EnvNotAccepted(stamp Stamp) Decision {
 	return Decision{Reason: obsv1.ReasonNothingToInject, Message: fmt.Sprintf(
 		"the settings of ObservabilityStack %s that the Pod's template names hold variables, which this namespace does "+
-			"not accept: annotate the Namespace with %s: %s", stamp.Stack, obsv1.AnnotationAccept, acceptEnv)}
+			"not accept: annotate the Namespace with %s: %s", stamp.Stack, obsv1.AnnotationAccept, obsv1.AcceptEnv)}
 }
 
 // projectsToWrite lists the projects of a stack, as far as a message has room.

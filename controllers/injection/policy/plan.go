@@ -75,6 +75,7 @@ func NewPlan(stack *obsv1.ObservabilityStack, state State, version func(*Candida
 				plan.count(c, Outdated)
 				continue
 			}
+			c.Want = c.Want.withBundle(state.Bundles.Of(c))
 		}
 		progress := c.Progress(state.Now)
 		plan.count(c, progress)

@@ -35,6 +35,11 @@ func DecidePod(pod *corev1.Pod, claim Claim, namespace string, labels map[string
 			"ObservabilityStack %s has no settings yet: see its status", claim.Stack)}
 	case decision.Granted:
 		stamp.Stack, stamp.ConfigHash = claim.Stack, version
+		stamp.Python = claim.bundle(stack)
+		stamp.MetricsPort = stack.Spec.Python.MetricsPort()
+	}
+	if !claim.Python {
+		stamp.Python = ""
 	}
 	names := make([]string, 0, len(pod.Spec.Containers))
 	for i := range pod.Spec.Containers {
@@ -48,23 +53,23 @@ func DecidePod(pod *corev1.Pod, claim Claim, namespace string, labels map[string
 // is missing keeps nothing from starting. Repeated on its own result it is empty.
 // config/injection/policies.yaml does the same.
 func PodPatch(pod *corev1.Pod, stamp Stamp, claim Claim) []webhook.JSONPatchOp {
-	var ops []webhook.JSONPatchOp
+	ops := addBundle(pod, stamp)
 	secret := obsv1.SettingsName(stamp.Stack.Namespace, stamp.Stack.Name, stamp.ConfigHash)
 	for i := range pod.Spec.Containers {
-		container := &pod.Spec.Containers[i]
-		if !claim.chosen(container.Name) {
+		if !claim.chosen(pod.Spec.Containers[i].Name) {
 			continue
 		}
-		path := "/spec/containers/" + strconv.Itoa(i)
+		container, path := new(pod.Spec.Containers[i]), "/spec/containers/"+strconv.Itoa(i)
+		container.Env = slices.Clip(container.Env) // What is added is not the Pod's yet.
 		if !readsFrom(container, secret) {
 			ops = append(ops, addEnvFrom(path, container, secret))
 		}
-		if stamp.Workload == "" || claim.OwnRelease || setsVariable(container, obsv1.VariableRelease) {
-			continue
+		if release := claim.release(container, stamp); release != "" {
+			ops = append(ops, addEnv(path, container, corev1.EnvVar{Name: obsv1.VariableRelease, Value: release}))
 		}
-		if version := versionOf(container.Image); version != "" {
-			release := corev1.EnvVar{Name: obsv1.VariableRelease, Value: stamp.Workload + "@" + version}
-			ops = append(ops, addEnv(path, container, release))
+		if stamp.Python != "" {
+			ops = append(ops, addPython(path, container, claim.PythonPath)...)
+			ops = append(ops, addMetricsPort(path, container, i, pod.Spec.HostNetwork, stamp.MetricsPort)...)
 		}
 	}
 	marks := map[string]string{obsv1.MarkInjected: stamp.ConfigHash}
@@ -74,6 +79,15 @@ func PodPatch(pod *corev1.Pod, stamp Stamp, claim Claim) []webhook.JSONPatchOp {
 		marks[obsv1.StampConfigHash] = stamp.ConfigHash
 	}
 	return append(ops, setKeys("/metadata/annotations", pod.Annotations, marks, slices.Sorted(maps.Keys(marks)))...)
+}
+
+// release of a container that has none of its own; empty if it gets none.
+func (c Claim) release(container *corev1.Container, stamp Stamp) string {
+	version := versionOf(container.Image)
+	if stamp.Workload == "" || c.OwnRelease || version == "" || setsVariable(container, obsv1.VariableRelease) {
+		return ""
+	}
+	return stamp.Workload + "@" + version
 }
 
 // StartedBefore reports whether a container of a Pod runs that reads a Secret and started before
@@ -117,8 +131,10 @@ func addEnvFrom(path string, container *corev1.Container, secret string) webhook
 	return add(path+"/envFrom/0", source)
 }
 
+// addEnv adds a variable to a container, which knows it then.
 func addEnv(path string, container *corev1.Container, env corev1.EnvVar) webhook.JSONPatchOp {
-	if len(container.Env) == 0 {
+	container.Env = append(container.Env, env)
+	if len(container.Env) == 1 {
 		return add(path+"/env", []corev1.EnvVar{env})
 	}
 	return add(path+"/env/-", env)

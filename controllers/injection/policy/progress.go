@@ -6,6 +6,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
 
 // Candidate is a workload whose claim was granted, and its Pods; or one that carries the
@@ -14,13 +16,22 @@ type Candidate struct {
 	*Workload
 	// Want is the stamp that its template should have, whatever the attempt; a plan adds the hash.
 	Want Stamp
-	// Variant is what of the settings it gets.
+	// Variant is what of the settings it gets, and Python reports whether it gets the bundle.
 	Variant Variant
+	Python  bool
 	// Release reports whether the owner took the annotation away, so that no stamp is wanted.
 	Release bool
 	// Pods are those that carry a stamp.
 	Pods []Pod
 	History
+}
+
+// NewCandidate is a workload whose claim is granted.
+func NewCandidate(w *Workload, claim Claim, stack *obsv1.ObservabilityStack, pods []Pod) Candidate {
+	return Candidate{
+		Workload: w, Want: StampFor(claim, stack, w.Name, ""), Variant: claim.Variant, Pods: pods,
+		Python: claim.WantsPython(stack),
+	}
 }
 
 // Pod is a stamped Pod.
@@ -126,7 +137,7 @@ func (c *Candidate) outdated() bool {
 	want := c.Want
 	want.Attempt = stamp.Attempt
 	if c.Kind == KindJob {
-		want.ConfigHash, want.Containers, want.Workload = stamp.ConfigHash, stamp.Containers, stamp.Workload
+		return stamp.Stack != want.Stack
 	}
 	return stamp != want
 }

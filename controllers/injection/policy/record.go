@@ -32,13 +32,19 @@ type stampRecord struct {
 	Version    string `json:"version,omitempty"`
 	Containers string `json:"containers,omitempty"`
 	Workload   string `json:"workload,omitempty"`
+	Python     string `json:"python,omitempty"`
+	PythonPath string `json:"pythonPath,omitempty"`
+	Port       int32  `json:"port,omitempty"`
 }
 
 func recordedStamp(s Stamp) stampRecord {
 	if s.ConfigHash == "" {
 		return stampRecord{}
 	}
-	return stampRecord{Stack: s.Stack.String(), Version: s.ConfigHash, Containers: s.Containers, Workload: s.Workload}
+	return stampRecord{
+		Stack: s.Stack.String(), Version: s.ConfigHash, Containers: s.Containers, Workload: s.Workload,
+		Python: s.Python, PythonPath: s.PythonPath, Port: s.MetricsPort,
+	}
 }
 
 const (

@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,15 +24,22 @@ type Stamp struct {
 	Containers string
 	// Workload begins SENTRY_RELEASE; empty if that is not made from the image.
 	Workload string
+	// Python is the hash of the bundle for Python; empty if it is not mounted.
+	Python string
+	// PythonPath is that of the image, and MetricsPort that of the metrics in the first container; 0
+	// if there are none.
+	PythonPath  string
+	MetricsPort int32
 	// Attempt counts how often the injection was retried for Pods that missed the webhook.
 	Attempt int
 }
 
 // StampKeys are the labels and annotations of a stamp.
 var (
-	StampLabels      = []string{obsv1.StampStack, obsv1.StampNamespace, obsv1.StampVersion}
+	StampLabels      = []string{obsv1.StampStack, obsv1.StampNamespace, obsv1.StampVersion, obsv1.StampPython}
 	StampAnnotations = []string{
-		obsv1.StampConfigHash, obsv1.StampContainers, obsv1.StampWorkload, obsv1.StampAttempt,
+		obsv1.StampConfigHash, obsv1.StampContainers, obsv1.StampWorkload, obsv1.StampPythonPath, obsv1.StampMetricsPort,
+		obsv1.StampAttempt,
 	}
 )
 
@@ -41,7 +49,31 @@ func StampFor(claim Claim, stack *obsv1.ObservabilityStack, workload, configHash
 	if stack.Spec.Sentry.ReleasesFromImage() && !claim.OwnRelease {
 		stamp.Workload = workload
 	}
+	if claim.WantsPython(stack) {
+		stamp.PythonPath, stamp.MetricsPort = claim.PythonPath, stack.Spec.Python.MetricsPort()
+	}
 	return stamp
+}
+
+// withBundle is the stamp with that bundle for Python, or without any.
+func (s Stamp) withBundle(hash string) Stamp {
+	if s.Python = hash; hash == "" {
+		s.PythonPath, s.MetricsPort = "", 0
+	}
+	return s
+}
+
+// WantsPython reports whether a stack has a bundle for Python mounted where it is claimed.
+func (c Claim) WantsPython(stack *obsv1.ObservabilityStack) bool {
+	return c.Python && stack.Spec.Python != nil
+}
+
+// bundle is the one that new workloads of a stack get; empty if there is none yet.
+func (c Claim) bundle(stack *obsv1.ObservabilityStack) string {
+	if !c.WantsPython(stack) || stack.Status.Python == nil {
+		return ""
+	}
+	return stack.Status.Python.Bundle
 }
 
 // version is that of the settings that a claim is for; empty if there is none yet.
@@ -63,7 +95,27 @@ func StampOf(labels, annotations map[string]string) (stamp Stamp, ok bool) {
 		Workload:   annotations[obsv1.StampWorkload],
 		Attempt:    attempt,
 	}
+	if hash := labels[obsv1.StampPython]; bundles.MatchString(hash) {
+		stamp.Python, stamp.PythonPath = hash, annotations[obsv1.StampPythonPath]
+		stamp.MetricsPort = portOf(annotations[obsv1.StampMetricsPort])
+	}
 	return stamp, len(stampOnly(labels, StampLabels))+len(stampOnly(annotations, StampAnnotations)) > 0
+}
+
+// bundles is the form of a bundle's hash, and ports that of a port: what is another cannot be part of
+// a Pod that the API server takes.
+var (
+	bundles = regexp.MustCompile(`^[0-9a-f]+$`)
+	ports   = regexp.MustCompile(`^[1-9][0-9]{3,4}$`)
+)
+
+// portOf reads a port; 0 if it is none.
+func portOf(text string) int32 {
+	port, err := strconv.ParseInt(text, 10, 32)
+	if err != nil || port > maxPort || !ports.MatchString(text) {
+		return 0
+	}
+	return int32(port)
 }
 
 // stampOnly returns what of labels or annotations belongs to a stamp.
@@ -99,9 +151,13 @@ func (w *Workload) Stamp() (Stamp, bool) {
 
 // Labels that make the stamp.
 func (s Stamp) Labels() map[string]string {
-	return map[string]string{
+	labels := map[string]string{
 		obsv1.StampStack: s.Stack.Name, obsv1.StampNamespace: s.Stack.Namespace, obsv1.StampVersion: s.ConfigHash,
 	}
+	if s.Python != "" {
+		labels[obsv1.StampPython] = s.Python
+	}
+	return labels
 }
 
 // Annotations that make the stamp.
@@ -112,6 +168,12 @@ func (s Stamp) Annotations() map[string]string {
 	}
 	if s.Workload != "" {
 		annotations[obsv1.StampWorkload] = s.Workload
+	}
+	if s.PythonPath != "" {
+		annotations[obsv1.StampPythonPath] = s.PythonPath
+	}
+	if s.MetricsPort > 0 {
+		annotations[obsv1.StampMetricsPort] = strconv.Itoa(int(s.MetricsPort))
 	}
 	if s.Attempt > 0 {
 		annotations[obsv1.StampAttempt] = strconv.Itoa(s.Attempt)

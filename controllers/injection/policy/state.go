@@ -20,6 +20,10 @@ type State struct {
 	Candidates []Candidate
 	// Namespaces have what of the settings is asked for in each, but for those that are being deleted.
 	Namespaces map[string][]Variant
+	// Bundles are those for Python.
+	Bundles Bundles
+	// Python reports of namespaces whether that of new workloads is needed there.
+	Python map[string]bool
 	// Refused are the workloads whose claim is not granted.
 	Refused []Refusal
 	// RetryAfter is how long it is until more is known; 0 if an event comes.
@@ -33,6 +37,37 @@ func (s *State) Need(namespace string, variant Variant) {
 	}
 	if !slices.Contains(s.Namespaces[namespace], variant) {
 		s.Namespaces[namespace] = append(s.Namespaces[namespace], variant)
+	}
+}
+
+// NeedPython notes whether the bundle for Python is needed in a namespace.
+func (s *State) NeedPython(namespace string, needed bool) {
+	if s.Python == nil {
+		s.Python = map[string]bool{}
+	}
+	s.Python[namespace] = s.Python[namespace] || needed
+}
+
+// Bundles are those for Python.
+type Bundles struct {
+	// New is the hash of that of new workloads; empty if there is none.
+	New string
+	// Carried reports whether the operator carries one. A template keeps it as long.
+	Carried func(hash string) bool
+	// Unwritten are the namespaces in which one could not be written: their templates stay as they are.
+	Unwritten map[string]bool
+}
+
+// Of is the hash of the bundle that a candidate should have.
+func (b *Bundles) Of(c *Candidate) string {
+	had, _ := c.Stamp()
+	switch {
+	case !c.Python:
+		return ""
+	case b.New == "", b.Unwritten[c.Namespace], had.Python != "" && b.Carried(had.Python):
+		return had.Python
+	default:
+		return b.New
 	}
 }
 
@@ -65,10 +100,9 @@ func (s *State) Add(stack *obsv1.ObservabilityStack, w *Workload, claim Claim,
 	// A namespace that is being deleted takes no more objects.
 	if namespace.DeletionTimestamp.IsZero() {
 		s.Need(w.Namespace, claim.Variant)
+		s.NeedPython(w.Namespace, claim.WantsPython(stack))
 	}
-	s.Candidates = append(s.Candidates, Candidate{
-		Workload: w, Want: StampFor(claim, stack, w.Name, ""), Variant: claim.Variant, Pods: pods,
-	})
+	s.Candidates = append(s.Candidates, NewCandidate(w, claim, stack, pods))
 }
 
 // Refusal is a workload whose claim is not granted, and why.

@@ -36,7 +36,7 @@ func (c *TemplateChange) Decide(w *Workload, claim Claim, labels map[string]stri
 	c.Claimed = claim.Made()
 	if version := claim.version(stack); decision.Granted && version != "" {
 		// A name that is to be generated is not known yet.
-		c.Want = new(StampFor(claim, stack, w.Name, version))
+		c.Want = new(StampFor(claim, stack, w.Name, version).withBundle(claim.bundle(stack)))
 	} else {
 		// A new stack has no settings yet, and an owner corrects what is mistyped: neither costs a
 		// stamp.
