@@ -32,6 +32,7 @@ func namespaceMeta(labels map[string]string) *metav1.PartialObjectMetadata {
 func named(namespace, name string) Claim {
 	return Claim{
 		Stack: types.NamespacedName{Namespace: namespace, Name: name}, Variant: Variant{Env: namespace == "shop"},
+		Python: namespace == "shop",
 	}
 }
 
