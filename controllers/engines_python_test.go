@@ -44,8 +44,8 @@ func pythonStamp(more ...string) map[string]string {
 	return wholeStamp(append([]string{obsv1.StampStack, "py", obsv1.StampPython, bundleHash}, more...)...)
 }
 
-func ownEnv(container int, env ...corev1.EnvVar) func(*corev1.Pod) {
-	return func(pod *corev1.Pod) { pod.Spec.Containers[container].Env = env }
+func ownEnv(env ...corev1.EnvVar) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) { pod.Spec.Containers[0].Env = env }
 }
 
 var (
@@ -59,8 +59,8 @@ func withPorts(more ...string) map[string]string {
 	return keys(append([]string{obsv1.StampMetricsPort, "9464"}, more...)...)
 }
 
-// pythonCases are Pods, and what of the bundle for Python comes into them: the name of its ConfigMap,
-// and for each container that has it PYTHONPATH and the port that it declares.
+// pythonCases are Pods, and what of the bundle for Python comes into them: the name of its
+// ConfigMap, and for each container that has it PYTHONPATH and the port that it declares.
 var pythonCases = map[string]injectionCase{
 	"a stamp without": {labels: wholeStamp()},
 	"stamped": {
@@ -85,25 +85,25 @@ var pythonCases = map[string]injectionCase{
 	},
 	"the container's own path": {
 		labels: pythonStamp(), annotations: keys(pathKey, "/app", choice, "api"),
-		edit: ownEnv(0, corev1.EnvVar{Name: "PYTHONPATH", Value: "/src"}, corev1.EnvVar{Name: "B", Value: "2"}),
+		edit: ownEnv(corev1.EnvVar{Name: "PYTHONPATH", Value: "/src"}, corev1.EnvVar{Name: "B", Value: "2"}),
 		want: bundleHash + " api=/obstack/python:/src",
 	},
 	"the container's last path counts": {
 		labels: pythonStamp(), annotations: keys(choice, "api"),
-		edit: ownEnv(0, corev1.EnvVar{Name: "PYTHONPATH", Value: "/one"}, corev1.EnvVar{Name: "PYTHONPATH", Value: "/two"}),
+		edit: ownEnv(corev1.EnvVar{Name: "PYTHONPATH", Value: "/one"}, corev1.EnvVar{Name: "PYTHONPATH", Value: "/two"}),
 		want: bundleHash + " api=/one;/obstack/python:/two",
 	},
 	"an empty path": {
-		labels: pythonStamp(), annotations: keys(choice, "api"), edit: ownEnv(0, corev1.EnvVar{Name: "PYTHONPATH"}),
+		labels: pythonStamp(), annotations: keys(choice, "api"), edit: ownEnv(corev1.EnvVar{Name: "PYTHONPATH"}),
 		want: bundleHash + " api=/obstack/python",
 	},
 	"OpenTelemetry's in front": {
 		labels: pythonStamp(), annotations: keys(choice, "api"),
-		edit: ownEnv(0, corev1.EnvVar{Name: "PYTHONPATH", Value: "/otel:/src"}),
+		edit: ownEnv(corev1.EnvVar{Name: "PYTHONPATH", Value: "/otel:/src"}),
 		want: bundleHash + " api=/obstack/python:/otel:/src",
 	},
 	"the path from elsewhere": {
-		labels: pythonStamp(), annotations: keys(choice, "api"), edit: ownEnv(0, fromField, corev1.EnvVar{Name: "B"}),
+		labels: pythonStamp(), annotations: keys(choice, "api"), edit: ownEnv(fromField, corev1.EnvVar{Name: "B"}),
 		want: bundleHash + " api=/obstack/python:$(OBSTACK_APP_PYTHONPATH)<metadata.annotations['path']",
 	},
 	"what is mounted already": {
@@ -169,7 +169,8 @@ func mountedAlready(pod *corev1.Pod) {
 }
 
 func mountedByOthers(pod *corev1.Pod) {
-	pod.Spec.Volumes = []corev1.Volume{{Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
+	empty := corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}
+	pod.Spec.Volumes = []corev1.Volume{{Name: "tmp", VolumeSource: empty}}
 	pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "tmp", MountPath: "/tmp"}}
 	pod.Spec.Containers[0].Ports = []corev1.ContainerPort{{Name: "http", ContainerPort: 80}}
 }

@@ -107,7 +107,8 @@ func TestKeeperRestoresTheBundleAndSaysSo(t *testing.T) {
 			remove(t, bundle)
 			if tc.forge != nil {
 				forged := bundleIn(stack.Namespace)
-				forged.Labels, forged.Annotations, forged.Data, forged.Immutable = bundle.Labels, bundle.Annotations, bundle.Data, new(true)
+				forged.Labels, forged.Annotations = bundle.Labels, bundle.Annotations
+				forged.Data, forged.Immutable = bundle.Data, new(true)
 				tc.forge(forged)
 				create(t, forged)
 			}
@@ -130,7 +131,7 @@ func TestKeeperRestoresTheBundleAndSaysSo(t *testing.T) {
 	}
 }
 
-// What somebody else made is never overwritten, and nothing is told to run it.
+// What somebody else made is never overwritten, and nothing new runs it.
 func TestPassMountsNoBundleOfSomebodyElse(t *testing.T) {
 	f := newInjecting(t)
 	home := namespace(t)
@@ -183,7 +184,8 @@ func (f *injecting) collectBundle(t *testing.T, bundle *corev1.ConfigMap) time.D
 	return result.RequeueAfter
 }
 
-// Two stacks of a namespace share a bundle, which stays while one of them, a template or a Pod needs it.
+// Two stacks of a namespace share a bundle, which stays while one of them, a template or a Pod
+// needs it.
 func TestCollectorDeletesABundleThatNothingNames(t *testing.T) {
 	f := newInjecting(t)
 	stack := settingsStack(t, namespace(t), withPython)

@@ -19,17 +19,18 @@ const (
 )
 
 // PythonSpec says what obstack does in applications in Python that have no code for it: it mounts a
-// bundle of modules into their containers and names it in PYTHONPATH. In other namespaces only those
-// get it whose Namespace has the annotation obstack.dev/accept: python. Jobs, CronJobs and Pods of no
-// workload get it by the annotation obstack.dev/python: "true" alone; "false" opts a workload out.
+// bundle of modules into their containers and names it in PYTHONPATH. In other namespaces only
+// those get it whose Namespace has the annotation obstack.dev/accept: python. Jobs, CronJobs and
+// Pods of no workload get it by the annotation obstack.dev/python: "true" alone; "false" opts a
+// workload out.
 type PythonSpec struct {
 	// sentry is Auto (the application's own sentry_sdk is initialised with the stack's DSN, unless
 	// the application does so itself) or Disabled. Absent: Auto.
 	// +optional
 	Sentry PythonMode `json:"sentry,omitempty"`
 
-	// logging is Auto (with spec.logging.format, what plain formatters and structlog write gets that
-	// format, unless the application has one of its own) or Disabled. Absent: Auto.
+	// logging is Auto (with spec.logging.format, what plain formatters and structlog write gets
+	// that format, unless the application has one of its own) or Disabled. Absent: Auto.
 	// +optional
 	Logging PythonMode `json:"logging,omitempty"`
 

@@ -44,6 +44,9 @@ var ownVariables = map[string]string{
 	VariableDSN: "spec.sentry.dsnFrom", "SENTRY_RELEASE": "spec.sentry.release",
 	"SENTRY_TRACES_SAMPLE_RATE": "spec.sentry.tracesSampleRate",
 	"LOG_LEVEL":                 "spec.logging.level", "LOG_FORMAT": "spec.logging.format",
+	"OBSTACK_SENTRY": "spec.python.sentry", "OBSTACK_LOGGING": "spec.python.logging",
+	"OBSTACK_METRICS": "spec.python.metrics", "OBSTACK_CELERY": "spec.python.celeryEvents",
+	"OBSTACK_SCRUB_HEADERS": "spec.python.scrub", "OBSTACK_SCRUB_FIELDS": "spec.python.scrub",
 }
 
 // refusal says why a stack must not set a variable; it is empty if it may. The API server refuses

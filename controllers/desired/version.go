@@ -121,7 +121,8 @@ func pythonData(spec *obsv1.PythonSpec) map[string]string {
 		return strings.Join(words, ",")
 	}
 	return map[string]string{
-		"OBSTACK_SENTRY": onOff(spec.Sentry != obsv1.PythonDisabled), "OBSTACK_LOGGING": onOff(spec.Logging != obsv1.PythonDisabled),
+		"OBSTACK_SENTRY":  onOff(spec.Sentry != obsv1.PythonDisabled),
+		"OBSTACK_LOGGING": onOff(spec.Logging != obsv1.PythonDisabled),
 		"OBSTACK_METRICS": onOff(spec.MetricsPort() > 0), "OBSTACK_CELERY": onOff(spec.SendsEvents()),
 		"OBSTACK_SCRUB_HEADERS": names(spec.Scrub.Headers), "OBSTACK_SCRUB_FIELDS": names(spec.Scrub.Fields),
 	}

@@ -52,8 +52,8 @@ func (u Uses) Running(ctx context.Context, version settings.Version) (bool, erro
 	return false, nil
 }
 
-// NamesBundle reports whether the template of a workload that has not ended, or a live Pod, names the
-// bundle for Python of that hash in a namespace, of whatever stack.
+// NamesBundle reports whether the template of a workload that has not ended, or a live Pod, names
+// the bundle for Python of that hash in a namespace, of whatever stack.
 func (u Uses) NamesBundle(ctx context.Context, namespace, hash string) (named bool, err error) {
 	err = u.each(ctx, func(w *policy.Workload) {
 		stamp, _ := w.Stamp()

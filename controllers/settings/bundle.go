@@ -16,8 +16,8 @@ import (
 	"obstack.dev/obstack/python"
 )
 
-// Bundle is the ConfigMap with the bundle for Python of that hash, which must be carried. It belongs
-// to all stacks whose workloads name it, and is found by what it is called.
+// Bundle is the ConfigMap with the bundle for Python of that hash, which must be carried. It
+// belongs to all stacks whose workloads name it, and is found by what it is called.
 func Bundle(namespace, hash string) *corev1.ConfigMap {
 	return &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{
@@ -48,7 +48,9 @@ func isBundle(found metav1.Object) bool {
 }
 
 // reconcileBundle looks at one ConfigMap with a bundle.
-func (c *Collector) reconcileBundle(ctx context.Context, name types.NamespacedName, hash string) (ctrl.Result, error) {
+func (c *Collector) reconcileBundle(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	name := req.NamespacedName
+	hash, _ := BundleOf(name.Name)
 	found, err := c.cached(ctx, name)
 	if found == nil || err != nil || !isBundle(found) || !found.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, err

@@ -54,7 +54,11 @@ const (
 
 // Reconcile looks at one version.
 func (c *Collector) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	result, err := c.reconcile(ctx, req)
+	look := c.reconcile
+	if _, bundle := BundleOf(req.Name); bundle {
+		look = c.reconcileBundle
+	}
+	result, err := look(ctx, req)
 	switch {
 	case apierrors.IsConflict(err): // Somebody wrote it meanwhile, of which an event comes.
 		return ctrl.Result{}, nil
@@ -66,9 +70,6 @@ func (c *Collector) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resul
 }
 
 func (c *Collector) reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	if hash, ok := BundleOf(req.Name); ok {
-		return c.reconcileBundle(ctx, req.NamespacedName, hash)
-	}
 	secret, err := c.cached(ctx, req.NamespacedName)
 	if secret == nil || err != nil {
 		return ctrl.Result{}, err

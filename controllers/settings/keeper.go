@@ -35,8 +35,8 @@ type Keeper struct {
 	Now func() time.Time
 
 	mu sync.Mutex
-	// known is the last that was seen of each version or bundle that a pass wanted. Their names tell
-	// them apart.
+	// known is the last that was seen of each version or bundle that a pass wanted. They differ in
+	// their names.
 	known map[types.NamespacedName]identity
 	// refused are the versions that could not be written and will not be before somebody changes
 	// something.
@@ -182,7 +182,8 @@ func (w *Wanted) exist() map[types.NamespacedName]*metav1.PartialObjectMetadata 
 // keep makes one version be as wanted. Immutable data cannot be changed, but somebody may have
 // deleted the Secret and made another of its name: one with another UID is read.
 //
-// What a bundle holds is run, so one that this process has not seen is read whatever it says of itself.
+// What a bundle holds is run, so one that this process has not seen is read whatever it says of
+// itself.
 func (k *Keeper) keep(ctx context.Context, want client.Object,
 	found *metav1.PartialObjectMetadata) (wrote bool, err error) {
 	if found == nil {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package settings keeps the settings of stacks by version, and bundles for Python by their content: each configuration is an immutable
-// Secret, in the namespace of its stack and in those of its workloads, named by the stamps of the
-// workloads. A version belongs to no stack: it is deleted when nothing that lives names it.
+// Package settings keeps the settings of stacks by version, and bundles for Python by their
+// content: each configuration is an immutable Secret, in the namespace of its stack and in those of
+// its workloads, named by the stamps of the workloads. A version belongs to no stack: it is deleted
+// when nothing that lives names it.
 package settings
 
 import (

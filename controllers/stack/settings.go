@@ -93,13 +93,15 @@ func (o *observation) bundles(stack *obsv1.ObservabilityStack) (all []*corev1.Co
 	return all
 }
 
-// noteBundles says which bundles workloads may have. Where one could not be written, their templates
-// stay as they are; in the stack's own namespace, so does what new ones get.
+// noteBundles says which bundles workloads may have. Where one could not be written, their
+// templates stay as they are; in the stack's own namespace, so does what new ones get.
 func (w *written) noteBundles(stack *obsv1.ObservabilityStack, failed map[types.NamespacedName]error) {
 	if stack.Spec.Python == nil {
 		return
 	}
-	w.bundles = policy.Bundles{New: settings.CurrentBundle(), Carried: settings.CarriesBundle, Unwritten: map[string]bool{}}
+	w.bundles = policy.Bundles{
+		New: settings.CurrentBundle(), Carried: settings.CarriesBundle, Unwritten: map[string]bool{},
+	}
 	own := failed[types.NamespacedName{Namespace: stack.Namespace, Name: obsv1.PythonName(w.bundles.New)}]
 	for name, err := range failed {
 		if _, bundle := settings.BundleOf(name.Name); bundle && err != nil {

@@ -145,7 +145,8 @@ func (r *Reconciler) stackOfVersion(ctx context.Context, secret client.Object) [
 	return []reconcile.Request{{NamespacedName: name}}
 }
 
-// stacksOfBundle maps a ConfigMap that has the name of a bundle for Python to the stacks that want it.
+// stacksOfBundle maps a ConfigMap that has the name of a bundle for Python to the stacks that want
+// it.
 func (r *Reconciler) stacksOfBundle(_ context.Context, bundle client.Object) []reconcile.Request {
 	if _, ok := settings.BundleOf(bundle.GetName()); !ok {
 		return nil

@@ -13,7 +13,8 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
 
-// PythonFolder is where the bundle for Python is mounted. config/injection/policies.yaml has it too.
+// PythonFolder is where the bundle for Python is mounted. config/injection/policies.yaml has it
+// too.
 const PythonFolder = "/obstack/python"
 
 const (
@@ -57,8 +58,8 @@ func addPython(path string, container *corev1.Container, ofImage string) (ops []
 }
 
 // addPythonPath puts the bundle in front of what a container has in PYTHONPATH. What the image has
-// nobody sees: an annotation may repeat it, and where there is none, $(PYTHONPATH) takes what envFrom
-// has of it, or stays as it is, which the bundle knows how to read.
+// nobody sees: an annotation may repeat it, and where there is none, $(PYTHONPATH) takes what
+// envFrom has of it, or stays as it is, which the bundle knows how to read.
 func addPythonPath(path string, container *corev1.Container, ofImage string) []webhook.JSONPatchOp {
 	last := -1
 	for i := range container.Env {
@@ -92,11 +93,15 @@ func addPythonPath(path string, container *corev1.Container, ofImage string) []w
 // maxPort is the greatest port of a first container.
 const maxPort = 65000
 
-// addMetricsPort gives the container with that index a port of its own among those of its Pod. On the
-// host's network it gets none, which would be one of the node's.
+// addMetricsPort gives the container with that index a port of its own among those of its Pod. On
+// the host's network it gets none, which would be one of the node's.
 func addMetricsPort(path string, container *corev1.Container, index int, host bool, first int32) []webhook.JSONPatchOp {
+	variable := variableMetricsPort
+	if host {
+		variable = variableMetrics
+	}
 	switch {
-	case first == 0, !host && setsVariable(container, variableMetricsPort), host && setsVariable(container, variableMetrics):
+	case first == 0 || setsVariable(container, variable):
 		return nil
 	case host:
 		return []webhook.JSONPatchOp{addEnv(path, container, corev1.EnvVar{Name: variableMetrics, Value: "off"})}
@@ -109,7 +114,9 @@ func addMetricsPort(path string, container *corev1.Container, index int, host bo
 	if slices.ContainsFunc(container.Ports, declared) {
 		return ops
 	}
-	port := corev1.ContainerPort{Name: "obstack-py-" + strconv.Itoa(index), ContainerPort: number, Protocol: corev1.ProtocolTCP}
+	port := corev1.ContainerPort{
+		Name: "obstack-py-" + strconv.Itoa(index), ContainerPort: number, Protocol: corev1.ProtocolTCP,
+	}
 	if len(container.Ports) == 0 {
 		return append(ops, add(path+"/ports", []corev1.ContainerPort{port}))
 	}

@@ -26,8 +26,8 @@ type Stamp struct {
 	Workload string
 	// Python is the hash of the bundle for Python; empty if it is not mounted.
 	Python string
-	// PythonPath is that of the image, and MetricsPort that of the metrics in the first container; 0
-	// if there are none.
+	// PythonPath is that of the image, and MetricsPort that of the metrics in the first container;
+	// 0 if there are none.
 	PythonPath  string
 	MetricsPort int32
 	// Attempt counts how often the injection was retried for Pods that missed the webhook.
@@ -102,8 +102,8 @@ func StampOf(labels, annotations map[string]string) (stamp Stamp, ok bool) {
 	return stamp, len(stampOnly(labels, StampLabels))+len(stampOnly(annotations, StampAnnotations)) > 0
 }
 
-// bundles is the form of a bundle's hash, and ports that of a port: what is another cannot be part of
-// a Pod that the API server takes.
+// bundles is the form of a bundle's hash, and ports that of a port: what is another cannot be part
+// of a Pod that the API server takes.
 var (
 	bundles = regexp.MustCompile(`^[0-9a-f]+$`)
 	ports   = regexp.MustCompile(`^[1-9][0-9]{3,4}$`)

@@ -18,7 +18,8 @@ type State struct {
 	Now time.Time
 	// Candidates are the workloads whose claim is granted, and those to release.
 	Candidates []Candidate
-	// Namespaces have what of the settings is asked for in each, but for those that are being deleted.
+	// Namespaces have what of the settings is asked for in each, but for those that are being
+	// deleted.
 	Namespaces map[string][]Variant
 	// Bundles are those for Python.
 	Bundles Bundles
@@ -54,7 +55,8 @@ type Bundles struct {
 	New string
 	// Carried reports whether the operator carries one. A template keeps it as long.
 	Carried func(hash string) bool
-	// Unwritten are the namespaces in which one could not be written: their templates stay as they are.
+	// Unwritten are the namespaces in which one could not be written: their templates stay as they
+	// are.
 	Unwritten map[string]bool
 }
 
@@ -81,8 +83,8 @@ func (s *State) Add(stack *obsv1.ObservabilityStack, w *Workload, claim Claim,
 		return // What a Namespace says that is not known yet is not known either.
 	case !claim.Made() && claim.Problem == "" && stamp.Stack == key && w.Kind != KindJob:
 		// Its owner took the annotation away. Nothing else removes a stamp: neither a stack that
-		// goes, nor one that refuses. A stamp can be written by anybody, so those of namespaces that
-		// are not admitted do not count.
+		// goes, nor one that refuses. A stamp can be written by anybody, so those of namespaces
+		// that are not admitted do not count.
 		if Admits(stack, w.Namespace, namespace.Labels) {
 			s.Candidates = append(s.Candidates, Candidate{Workload: w, Release: true, Pods: pods})
 		}

@@ -200,7 +200,8 @@ const deadlineExceeded = "ProgressDeadlineExceeded"
 // that anybody may write in its domain, no more is kept in memory.
 var read = sets.New(slices.Concat(StampLabels, StampAnnotations, []string{
 	obsv1.AnnotationStack, obsv1.AnnotationInject, obsv1.AnnotationContainers, obsv1.AnnotationSentryProject,
-	obsv1.AnnotationSentryRelease, obsv1.AnnotationPython, obsv1.AnnotationPythonPath, obsv1.AnnotationAccept, obsv1.AnnotationRecord, obsv1.MarkInjected,
+	obsv1.AnnotationSentryRelease, obsv1.AnnotationPython, obsv1.AnnotationPythonPath,
+	obsv1.AnnotationAccept, obsv1.AnnotationRecord, obsv1.MarkInjected,
 })...)
 
 // maxValue is how much is kept of a value, in bytes. The names of 250 containers are less.
