@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -96,17 +97,16 @@ const maxPort = 65000
 // addMetricsPort gives the container with that index a port of its own among those of its Pod. On
 // the host's network it gets none, which would be one of the node's.
 func addMetricsPort(path string, container *corev1.Container, index int, host bool, first int32) []webhook.JSONPatchOp {
-	variable := variableMetricsPort
+	number, variable := first+int32(index), variableMetricsPort
 	if host {
 		variable = variableMetrics
 	}
 	switch {
-	case first == 0 || setsVariable(container, variable):
+	case first == 0 || number > math.MaxUint16 || setsVariable(container, variable):
 		return nil
 	case host:
 		return []webhook.JSONPatchOp{addEnv(path, container, corev1.EnvVar{Name: variableMetrics, Value: "off"})}
 	}
-	number := first + int32(index)
 	ops := []webhook.JSONPatchOp{
 		addEnv(path, container, corev1.EnvVar{Name: variableMetricsPort, Value: strconv.Itoa(int(number))}),
 	}
