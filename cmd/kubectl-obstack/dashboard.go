@@ -144,7 +144,7 @@ func (o *dashboardOptions) platform(
 		if apierrors.IsForbidden(err) {
 			why = "you may not read ObservabilityPlatforms and Namespaces"
 		}
-		fmt.Fprintf(o.streams.ErrOut, "The stack is shown without its platform: %s.\n", why)
+		say(o.streams.ErrOut, "The stack is shown without its platform: %s.", why)
 	}
 	return found
 }

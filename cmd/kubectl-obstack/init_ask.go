@@ -146,6 +146,6 @@ func askFor(ctx context.Context, lines <-chan string, out io.Writer, d *draft, q
 		if problem == "" {
 			return nil
 		}
-		fmt.Fprintln(out, problem)
+		say(out, "%s", problem)
 	}
 }
