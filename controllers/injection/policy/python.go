@@ -97,7 +97,7 @@ const maxPort = 65000
 // addMetricsPort gives the container with that index a port of its own among those of its Pod. On
 // the host's network it gets none, which would be one of the node's.
 func addMetricsPort(path string, container *corev1.Container, index int, host bool, first int32) []webhook.JSONPatchOp {
-	number, variable := first+int32(index), variableMetricsPort
+	number, variable := first+int32(index), variableMetricsPort // #nosec G115 -- A Pod has few containers.
 	if host {
 		variable = variableMetrics
 	}
