@@ -51,12 +51,10 @@ func (o *dashboardOptions) prometheus(
 		return promServer{}, fmt.Errorf("the Prometheus %s/%s has %d shards: %s and asks them all", object.Namespace,
 			object.Name, *shards, writeURL)
 	}
-	service := "prometheus-operated"
-	if object.Spec.ServiceName != nil {
-		service = *object.Spec.ServiceName
+	address, err := through.prometheus(object)
+	if err != nil {
+		return promServer{}, fmt.Errorf("%w; or %s", err, writeURL)
 	}
-	scheme := strings.ToLower(object.Spec.PrometheusURIScheme())
-	address := through.service(scheme, object.Namespace, service, prometheusPort).JoinPath(object.Spec.WebRoutePrefix())
 	return promServer{
 		fmt.Sprintf("Prometheus %s/%s by way of the API server", object.Namespace, object.Name),
 		promclient.Client{URL: address, HTTP: queriesOnly(through.http.Transport, address)},

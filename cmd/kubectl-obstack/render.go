@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -140,13 +141,18 @@ func (o *renderOptions) missing() (map[schema.GroupKind]bool, error) {
 	return missing, nil
 }
 
-// readStacks reads those of a file. One without a namespace is in the given one.
+// readStacks reads those of a file. One without a namespace is in the given one. The
+// definition checks the name of a stack, and not the namespace, which gets into texts and paths.
 func readStacks(in io.Reader, file, namespace string) ([]*obsv1.ObservabilityStack, error) {
 	stacks, err := readObjects(in, file, "ObservabilityStack", crd.Stacks,
 		func() *obsv1.ObservabilityStack { return &obsv1.ObservabilityStack{} })
 	for _, stack := range stacks {
 		if stack.Namespace == "" {
 			stack.Namespace = namespace
+		}
+		if problems := validation.IsDNS1123Label(stack.Namespace); len(problems) > 0 {
+			return nil, fmt.Errorf("%s: %q of ObservabilityStack %q is not the name of a namespace: %s", file,
+				stack.Namespace, stack.Name, strings.Join(problems, "; "))
 		}
 	}
 	return stacks, err

@@ -8,13 +8,16 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -51,6 +54,31 @@ func newProxy(flags *genericclioptions.ConfigFlags) (proxy, error) {
 func (p proxy) service(scheme, namespace, name string, port int) *url.URL {
 	of := fmt.Sprintf("%s:%s:%d", scheme, name, port)
 	return p.base.JoinPath("api/v1/namespaces", namespace, "services", of, "proxy")
+}
+
+// governing is the Service of a Prometheus.
+func governing(object *monitoringv1.Prometheus) string {
+	return ptr.Deref(object.Spec.ServiceName, "prometheus-operated")
+}
+
+// aPath has no character that is decoded on its way.
+var aPath = regexp.MustCompile(`^[/A-Za-z0-9._~-]*$`)
+
+// prometheus is where the API of a Prometheus is. Whoever may write the object chooses a part of
+// the path below the Service: with .. in it, it would be another one of the API server.
+func (p proxy) prometheus(object *monitoringv1.Prometheus) (*url.URL, error) {
+	name, prefix := governing(object), object.Spec.WebRoutePrefix()
+	if problems := validation.IsDNS1123Label(name); len(problems) > 0 {
+		return nil, fmt.Errorf("serviceName of Prometheus %s/%s is %q: must be the name of a Service: %s",
+			object.Namespace, object.Name, name, strings.Join(problems, "; "))
+	}
+	dots := func(segment string) bool { return segment == "." || segment == ".." }
+	if !aPath.MatchString(prefix) || slices.ContainsFunc(strings.Split(prefix, "/"), dots) {
+		return nil, fmt.Errorf("routePrefix of Prometheus %s/%s is %q: must be a path such as /prometheus, of letters, "+
+			"digits and -._~, in which no segment is . or .. alone", object.Namespace, object.Name, prefix)
+	}
+	scheme := strings.ToLower(object.Spec.PrometheusURIScheme())
+	return p.service(scheme, object.Namespace, name, prometheusPort).JoinPath(prefix), nil
 }
 
 // metrics are the checks of what Prometheus scrapes and evaluates.
@@ -108,16 +136,14 @@ func (v *verification) prometheus(ctx context.Context) (*promclient.Client, erro
 	if shards := object.Spec.Shards; shards != nil && *shards > 1 {
 		return nil, cannotAsk(fmt.Sprintf("the Prometheus has %d shards, which only the operator asks", *shards))
 	}
-	name := "prometheus-operated"
-	if object.Spec.ServiceName != nil {
-		name = *object.Spec.ServiceName
+	address, err := v.proxy.prometheus(object)
+	if err != nil {
+		return nil, err
 	}
-	if !v.may(ctx, "get", "services/proxy", ref.Namespace, name, without) {
+	if !v.may(ctx, "get", "services/proxy", ref.Namespace, governing(object), without) {
 		return nil, cannotAsk(mayNot("get", "services/proxy", ref.Namespace))
 	}
-	scheme := strings.ToLower(object.Spec.PrometheusURIScheme())
-	address := v.proxy.service(scheme, ref.Namespace, name, prometheusPort)
-	return &promclient.Client{URL: address.JoinPath(object.Spec.WebRoutePrefix()), HTTP: v.proxy.http}, nil
+	return &promclient.Client{URL: address, HTTP: v.proxy.http}, nil
 }
 
 // askPrometheus about scrapes that came after the first look, by its own clock, and about rules.

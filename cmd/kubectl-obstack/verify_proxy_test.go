@@ -5,10 +5,13 @@ package main
 import (
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
 
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -56,6 +59,37 @@ func TestProxyFollowsNobodyElsewhere(t *testing.T) {
 		if asked.Load() != 0 || tokens.Load() != 2 {
 			t.Errorf("%d: the other server got %d requests, and the API server %d tokens, want 0 and 2", status,
 				asked.Load(), tokens.Load())
+		}
+	}
+}
+
+// TestProxyStaysBelowTheService whatever somebody writes into a Prometheus object.
+func TestProxyStaysBelowTheService(t *testing.T) {
+	base, err := url.Parse("https://cluster.example.com/behind")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct{ service, prefix, path, says string }{
+		{"web", "/prometheus/", "/behind/api/v1/namespaces/monitoring/services/http:web:9090/proxy/prometheus/", ""},
+		{"web", "", "/behind/api/v1/namespaces/monitoring/services/http:web:9090/proxy/", ""},
+		{"web", "/../../../../../secrets", "", `routePrefix of Prometheus monitoring/k8s is "/../../../../../secrets"`},
+		{"web", "/a/./b", "", "routePrefix"},
+		{"web", "/%2e%2e/%2e%2e", "", "routePrefix"},
+		{"web", `/..\..`, "", "routePrefix"},
+		{"web", "/a?b#c", "", "routePrefix"},
+		{"../../secrets", "/", "", `serviceName of Prometheus monitoring/k8s is "../../secrets"`},
+		{"a/b", "/", "", "serviceName"},
+		{"web:80", "/", "", "serviceName"},
+		{"", "/", "", "serviceName"},
+	} {
+		object := &monitoringv1.Prometheus{ObjectMeta: metav1.ObjectMeta{Namespace: "monitoring", Name: "k8s"}}
+		object.Spec.ServiceName, object.Spec.RoutePrefix = &tc.service, tc.prefix
+		address, err := proxy{base: base}.prometheus(object)
+		switch {
+		case tc.says == "" && (err != nil || address.Path != tc.path):
+			t.Errorf("%q and %q give %v (%v), want %s", tc.service, tc.prefix, address, err, tc.path)
+		case tc.says != "" && (err == nil || !strings.Contains(err.Error(), tc.says)):
+			t.Errorf("%q and %q give %v, %v, want %q", tc.service, tc.prefix, address, err, tc.says)
 		}
 	}
 }
