@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/injection"
 	"obstack.dev/obstack/controllers/platform"
 	"obstack.dev/obstack/controllers/proof"
 )
@@ -47,7 +48,9 @@ func (o ProofOptions) off() map[proof.Source]bool {
 }
 
 // proofs adds to a manager what asks beside the passes.
-func proofs(mgr ctrl.Manager, opts Options, store *proof.Store, asked unwatched) error {
+func proofs(
+	mgr ctrl.Manager, opts Options, store *proof.Store, asked unwatched, injector *injection.Injector,
+) error {
 	backends, err := platforms(mgr, opts)
 	if err != nil {
 		return err
@@ -69,7 +72,7 @@ func proofs(mgr ctrl.Manager, opts Options, store *proof.Store, asked unwatched)
 	}{
 		{opts.Proofs.Interval, &proof.Prometheus{
 			Reader: mgr.GetClient(), Store: store, Platform: platformOf, Servers: backends.Prometheus,
-			Interval: opts.Proofs.Interval,
+			Interval: opts.Proofs.Interval, Python: withBundle(injector),
 		}},
 		{opts.Proofs.Interval, &proof.Exporters{
 			Reader: mgr.GetClient(), Cluster: cluster, Store: store, Image: opts.ExporterImage, Interval: opts.Proofs.Interval,
@@ -94,6 +97,14 @@ func proofs(mgr ctrl.Manager, opts Options, store *proof.Store, asked unwatched)
 		}
 	}
 	return nil
+}
+
+// withBundle finds the workloads that have the bundle for Python: none, if nothing is injected.
+func withBundle(injector *injection.Injector) func(context.Context, *obsv1.ObservabilityStack) ([]string, error) {
+	if injector == nil {
+		return func(context.Context, *obsv1.ObservabilityStack) ([]string, error) { return nil, nil }
+	}
+	return injector.Reader.Python
 }
 
 // operatorPeer is how a NetworkPolicy names the operator's Pods; nil if it cannot.

@@ -114,7 +114,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, opts Options) error {
 	if err := follow(mgr, kinds, stacks, selecting, controller); err != nil {
 		return err
 	}
-	if err := proofs(mgr, opts, store, asked); err != nil {
+	if err := proofs(mgr, opts, store, asked, injector); err != nil {
 		return err
 	}
 	stack.RegisterMetrics(mgr.GetClient())

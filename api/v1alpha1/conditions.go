@@ -14,6 +14,8 @@ const (
 	MetricsReady = "MetricsReady"
 	// TasksReady is about the task exporters of spec.tasks.
 	TasksReady = "TasksReady"
+	// PythonReady is about the processes of spec.python, and Unknown while nobody could be asked.
+	PythonReady = "PythonReady"
 	// DashboardsReady is about the dashboards of spec.dashboards.
 	DashboardsReady = "DashboardsReady"
 	// AlertsReady is about the PrometheusRule of spec.alerts.
@@ -126,6 +128,12 @@ const (
 	ReasonPortNotFound = "PortNotFound"
 	// ReasonNoReadyAddress: nothing that is ready stands behind the Services of a monitor.
 	ReasonNoReadyAddress = "NoReadyAddress"
+	// ReasonSentrySDKMissing: processes have no sentry_sdk that spec.python could initialise.
+	ReasonSentrySDKMissing = "SentrySDKMissing"
+	// ReasonPythonFailed: a part of spec.python failed in processes, which go on without it.
+	ReasonPythonFailed = "PythonFailed"
+	// ReasonNotReported: workloads have the bundle for Python, and no process reports itself.
+	ReasonNotReported = "NotReported"
 	// ReasonDisabled: Sentry is off, because the DSN is empty.
 	ReasonDisabled = "Disabled"
 	// ReasonSecretNotFound: a Secret that the spec refers to does not exist.

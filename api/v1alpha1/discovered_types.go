@@ -9,6 +9,10 @@ type DiscoveredStatus struct {
 	// +optional
 	ServiceMonitors *DiscoveredLabels `json:"serviceMonitors,omitempty"`
 
+	// podMonitors are the same for PodMonitors.
+	// +optional
+	PodMonitors *DiscoveredLabels `json:"podMonitors,omitempty"`
+
 	// prometheusRules are the same for PrometheusRules.
 	// +optional
 	PrometheusRules *DiscoveredLabels `json:"prometheusRules,omitempty"`

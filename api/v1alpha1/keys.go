@@ -38,6 +38,8 @@ const (
 	SeriesStack = "obstack_stack"
 	// SeriesMonitor is the name of the monitor in spec.metrics that scrapes the series.
 	SeriesMonitor = "obstack_monitor"
+	// SeriesWorkload is NAMESPACE/NAME of the workload of a process of spec.python.
+	SeriesWorkload = "obstack_workload"
 	// SeriesBroker is the name of the broker in spec.tasks whose exporter exposes the series.
 	SeriesBroker = "obstack_broker"
 	// SeriesCluster is the name of the cluster, where the platform gives it one.

@@ -53,9 +53,10 @@ type ObservabilityStackList struct {
 // ObservabilityStackSpec says how one application is observed. A part that is
 // absent is not provided, and a part that is removed is removed from the cluster.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.alerts) || (has(self.metrics) && has(self.metrics.monitors)) || has(self.tasks)",message="alerts need something to alert on: add metrics.monitors or tasks.brokers, or remove alerts"
-// +kubebuilder:validation:XValidation:rule="!has(self.dashboards) || (has(self.metrics) && has(self.metrics.monitors)) || has(self.tasks)",message="dashboards need something to show: add metrics.monitors or tasks.brokers, or remove dashboards"
-// +kubebuilder:validation:XValidation:rule="!has(self.slos) || self.slos.all(s, !has(s.monitor) || (has(self.metrics) && has(self.metrics.monitors) && self.metrics.monitors.exists(m, m.name == s.monitor)))",message="the monitor of an SLO must be the name of one of metrics.monitors: correct monitor, or add one of that name"
+// +kubebuilder:validation:XValidation:rule="!has(self.alerts) || (has(self.metrics) && has(self.metrics.monitors)) || has(self.tasks) || (has(self.python) && (!has(self.python.metrics) || !has(self.python.metrics.mode) || self.python.metrics.mode == 'Auto'))",message="alerts need something to alert on: add metrics.monitors, tasks.brokers or python, or remove alerts"
+// +kubebuilder:validation:XValidation:rule="!has(self.dashboards) || (has(self.metrics) && has(self.metrics.monitors)) || has(self.tasks) || (has(self.python) && (!has(self.python.metrics) || !has(self.python.metrics.mode) || self.python.metrics.mode == 'Auto'))",message="dashboards need something to show: add metrics.monitors, tasks.brokers or python, or remove dashboards"
+// +kubebuilder:validation:XValidation:rule="!has(self.slos) || self.slos.all(s, !has(s.monitor) || (has(self.metrics) && has(self.metrics.monitors) && self.metrics.monitors.exists(m, m.name == s.monitor)) || (s.monitor == 'python' && (has(self.python) && (!has(self.python.metrics) || !has(self.python.metrics.mode) || self.python.metrics.mode == 'Auto'))))",message="the monitor of an SLO must be the name of one of metrics.monitors, or python with spec.python: correct monitor, or add one of that name"
+// +kubebuilder:validation:XValidation:rule="!has(self.python) || !has(self.metrics) || !has(self.metrics.monitors) || !self.metrics.monitors.exists(m, m.name == 'python')",message="with spec.python, python is the name of what it scrapes: give that one of metrics.monitors another name"
 // +kubebuilder:validation:XValidation:rule="!has(self.slos) || self.slos.all(s, !has(s.broker) || (has(self.tasks) && self.tasks.brokers.exists(b, b.name == s.broker)))",message="the broker of an SLO must be the name of one of tasks.brokers: correct broker, or add one of that name"
 // +kubebuilder:validation:XValidation:rule="!has(self.tasks) || !has(self.injection) || !has(self.injection.env) || self.tasks.brokers.all(b, !has(b.env) || self.injection.env.all(e, e.name != b.env))",message="env of a broker must not be the name of one of injection.env: a variable has one value, so rename or remove one of them"
 type ObservabilityStackSpec struct {
@@ -187,7 +188,7 @@ type ObservabilityStackStatus struct {
 	Verified *VerifiedStatus `json:"verified,omitempty"`
 
 	// conditions are Ready and Verified, and one for each requested part: PlatformReady, MetricsReady,
-	// TasksReady, DashboardsReady, AlertsReady, SLOsReady, SentryReady, SettingsReady and
+	// PythonReady, TasksReady, DashboardsReady, AlertsReady, SLOsReady, SentryReady, SettingsReady and
 	// InjectionReady. A condition that is not True says in its message what to change.
 	// +optional
 	// +listType=map

@@ -6,7 +6,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // PartKind is what a part of a stack is.
 //
-// +kubebuilder:validation:Enum=Monitor;Broker;Dashboard;Alerts;SLO;DSN
+// +kubebuilder:validation:Enum=Monitor;Broker;Dashboard;Alerts;SLO;DSN;Python
 type PartKind string
 
 // The kinds of parts.
@@ -23,6 +23,8 @@ const (
 	PartSLO PartKind = "SLO"
 	// PartDSN is where a Sentry project takes events.
 	PartDSN PartKind = "DSN"
+	// PartPython are the processes of spec.python.
+	PartPython PartKind = "Python"
 )
 
 // ProofLevel is how much is known of a part.
@@ -49,7 +51,7 @@ type PartStatus struct {
 	Kind PartKind `json:"kind,omitempty"`
 
 	// name of the part: that in the spec of a monitor, broker, SLO or Sentry project; "default" is
-	// the DSN of spec.sentry.dsnFrom.
+	// the DSN of spec.sentry.dsnFrom, "python" are the processes of spec.python.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63

@@ -99,6 +99,9 @@ func (p *PythonSpec) MetricsPort() int32 {
 	return cmp.Or(p.Metrics.Port, defaultMetricsPort)
 }
 
+// MonitorPython is the obstack_monitor of what is scraped for spec.python, which SLOs can name.
+const MonitorPython = "python"
+
 // SendsEvents reports whether Celery's events are on by default.
 func (p *PythonSpec) SendsEvents() bool { return p.CeleryEvents == nil || *p.CeleryEvents }
 

@@ -331,6 +331,11 @@ func (in *DiscoveredStatus) DeepCopyInto(out *DiscoveredStatus) {
 		*out = new(DiscoveredLabels)
 		(*in).DeepCopyInto(*out)
 	}
+	if in.PodMonitors != nil {
+		in, out := &in.PodMonitors, &out.PodMonitors
+		*out = new(DiscoveredLabels)
+		(*in).DeepCopyInto(*out)
+	}
 	if in.PrometheusRules != nil {
 		in, out := &in.PrometheusRules, &out.PrometheusRules
 		*out = new(DiscoveredLabels)

@@ -79,7 +79,7 @@ func AlertGroups(stack *obsv1.ObservabilityStack) ([]monitoringv1.RuleGroup, *Ou
 func alertGroups(stack *obsv1.ObservabilityStack, platform Platform) ([]monitoringv1.RuleGroup, *Output) {
 	spec := stack.Spec.Alerts
 	var monitors, brokers []monitoringv1.Rule
-	for _, monitor := range monitorsOf(stack) {
+	for _, monitor := range httpMonitors(stack, platform) {
 		monitors = append(monitors, monitorSubject(stack, platform, &monitor).alerts("http", spec, nil)...)
 	}
 	for _, broker := range brokersOf(stack) {
@@ -110,7 +110,7 @@ func (s subject) alerts(group string, spec *obsv1.AlertsSpec, tasks []obsv1.Peri
 	for _, t := range alertTable[group] {
 		tuning := all[t.Alert]
 		switch {
-		case tuning.disabled:
+		case tuning.disabled, t.Alert == alertTargetDown && s.mayNotServe():
 		case t.EachPeriodicTask:
 			for _, task := range tasks {
 				tuning.values = s.taskValues(task)
@@ -121,6 +121,15 @@ func (s subject) alerts(group string, spec *obsv1.AlertsSpec, tasks []obsv1.Peri
 		}
 	}
 	return rules
+}
+
+// alertTargetDown is about the scrape itself.
+const alertTargetDown = "ObstackTargetDown"
+
+// mayNotServe reports whether a target that is down may be as it should: what gets the bundle for
+// Python may be another language, or have metrics of its own.
+func (s subject) mayNotServe() bool {
+	return s.label == obsv1.SeriesMonitor && s.name == obsv1.MonitorPython && s.stack.Spec.Python != nil
 }
 
 // tuning is what a spec says of an alert.
@@ -150,7 +159,7 @@ func (s subject) tunings(spec *obsv1.AlertsSpec) map[string]tuning {
 		}},
 		"ObstackHighErrorRatio":       ratio(spec.ErrorRatio),
 		"ObstackHighTaskFailureRatio": ratio(spec.TaskFailureRatio),
-		"ObstackTargetDown": ratio(obsv1.RatioAlert{
+		alertTargetDown: ratio(obsv1.RatioAlert{
 			Disabled: down.Disabled, Severity: down.Severity, For: down.For, Threshold: down.Threshold,
 		}),
 		"ObstackQueueBacklog": {backlog.Disabled, backlog.Severity, backlog.For, []string{

@@ -26,6 +26,7 @@ type Component struct {
 var Components = []Component{
 	{componentPlatform, obsv1.PlatformReady, platform},
 	{componentMetrics, obsv1.MetricsReady, metrics},
+	{componentPython, obsv1.PythonReady, python},
 	{componentTasks, obsv1.TasksReady, tasks},
 	{componentDashboards, obsv1.DashboardsReady, dashboardsOf},
 	{componentAlerts, obsv1.AlertsReady, alerts},
@@ -39,6 +40,7 @@ var Components = []Component{
 const (
 	componentPlatform   = "platform"
 	componentMetrics    = "metrics"
+	componentPython     = "python"
 	componentTasks      = "tasks"
 	componentDashboards = "dashboards"
 	componentAlerts     = "alerts"

@@ -19,6 +19,7 @@ import (
 // Kinds of prometheus-operator, which a cluster may lack.
 var (
 	ServiceMonitorKind = monitoringv1.SchemeGroupVersion.WithKind(monitoringv1.ServiceMonitorsKind)
+	PodMonitorKind     = monitoringv1.SchemeGroupVersion.WithKind(monitoringv1.PodMonitorsKind)
 	PrometheusRuleKind = monitoringv1.SchemeGroupVersion.WithKind(monitoringv1.PrometheusRuleKind)
 )
 
@@ -39,7 +40,11 @@ func metrics(stack *obsv1.ObservabilityStack, in Inputs) Output {
 			redirected = append(redirected, monitors[i].Name)
 		}
 	}
-	out := available(objects, count(len(monitors), "ServiceMonitor")+" in place"+in.whence(stack))
+	place := count(len(monitors), "ServiceMonitor") + " in place"
+	if in.Discovered != nil {
+		place += whence(stack, in.Discovered.ServiceMonitors)
+	}
+	out := available(objects, place)
 	if len(redirected) > 0 {
 		out = unavailable(objects, obsv1.ReasonInvalidRelabeling, fmt.Sprintf("of monitor %s, relabelings that could "+
 			"change what Prometheus scrapes are left out: remove labelmap, and each targetLabel that begins with __ and "+
@@ -49,12 +54,11 @@ func metrics(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	return out
 }
 
-// whence says which labels of ServiceMonitors were discovered, and where.
-func (in *Inputs) whence(stack *obsv1.ObservabilityStack) string {
-	if NamesLabels(stack) || in.Discovered == nil || in.Discovered.ServiceMonitors == nil {
+// whence says which labels of monitors were discovered, and where.
+func whence(stack *obsv1.ObservabilityStack, found *obsv1.DiscoveredLabels) string {
+	if NamesLabels(stack) || found == nil {
 		return ""
 	}
-	found := in.Discovered.ServiceMonitors
 	pairs := make([]string, 0, len(found.Labels))
 	for _, key := range slices.Sorted(maps.Keys(found.Labels)) {
 		pairs = append(pairs, key+"="+string(found.Labels[key]))

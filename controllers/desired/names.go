@@ -20,6 +20,11 @@ func monitorName(stack *obsv1.ObservabilityStack, monitor string) string {
 	return stack.Name + "-" + monitor
 }
 
+// pythonName of the PodMonitor of spec.python. No ServiceMonitor could have it.
+func pythonName(stack *obsv1.ObservabilityStack) string {
+	return stack.Name + "-" + obsv1.MonitorPython
+}
+
 // exporterName of the Deployment, Service and ServiceMonitor of a broker.
 func exporterName(stack *obsv1.ObservabilityStack, broker string) string {
 	return stack.Name + "-tasks-" + broker
@@ -68,13 +73,14 @@ func CommonLabels(stack *obsv1.ObservabilityStack) map[string]string {
 	}
 }
 
-// Part returns which part of the stack an object of metrics, tasks, alerts or SLOs belongs to.
+// Part returns which part of the stack an object of metrics, Python, tasks, alerts or SLOs is of.
 func Part(stack *obsv1.ObservabilityStack, obj metav1.Object) (kind obsv1.PartKind, name string, ok bool) {
 	kinds := map[string]struct {
 		kind   obsv1.PartKind
 		prefix string
 	}{
 		componentMetrics: {obsv1.PartMonitor, monitorName(stack, "")},
+		componentPython:  {obsv1.PartPython, stack.Name + "-"},
 		componentTasks:   {obsv1.PartBroker, exporterName(stack, "")},
 		componentSLOs:    {obsv1.PartSLO, sloName(stack, "")},
 	}
@@ -90,13 +96,20 @@ func Part(stack *obsv1.ObservabilityStack, obj metav1.Object) (kind obsv1.PartKi
 // AlertsPart is the name of the alerts in the status.
 const AlertsPart = "alerts"
 
-// monitorLabels and ruleLabels are the labels by which the cluster's Prometheus selects
-// ServiceMonitors and PrometheusRules.
+// monitorLabels, podMonitorLabels and ruleLabels are the labels by which the cluster's Prometheus
+// selects ServiceMonitors, PodMonitors and PrometheusRules.
 func (in *Inputs) monitorLabels(stack *obsv1.ObservabilityStack) map[string]obsv1.LabelValue {
 	if in.Discovered == nil {
 		return prometheusLabels(stack, nil)
 	}
 	return prometheusLabels(stack, in.Discovered.ServiceMonitors)
+}
+
+func (in *Inputs) podMonitorLabels(stack *obsv1.ObservabilityStack) map[string]obsv1.LabelValue {
+	if in.Discovered == nil {
+		return prometheusLabels(stack, nil)
+	}
+	return prometheusLabels(stack, in.Discovered.PodMonitors)
 }
 
 func (in *Inputs) ruleLabels(stack *obsv1.ObservabilityStack) map[string]obsv1.LabelValue {

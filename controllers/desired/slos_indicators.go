@@ -34,8 +34,9 @@ func measureRequests(
 	stack *obsv1.ObservabilityStack, platform Platform, slo *obsv1.SLO,
 ) (measured, *Output) {
 	monitor := obsv1.Monitor{Name: slo.Monitor}
-	if i := slices.IndexFunc(monitorsOf(stack), func(m obsv1.Monitor) bool { return m.Name == slo.Monitor }); i >= 0 {
-		monitor = monitorsOf(stack)[i]
+	monitors := httpMonitors(stack, platform)
+	if i := slices.IndexFunc(monitors, func(m obsv1.Monitor) bool { return m.Name == slo.Monitor }); i >= 0 {
+		monitor = monitors[i]
 	}
 	if duration(monitor.Interval) > slowestScrape {
 		return measured{}, new(unavailable(nil, obsv1.ReasonScrapeIntervalTooLong, fmt.Sprintf(

@@ -108,7 +108,9 @@ func readCase(t testing.TB, file string) goldenCase {
 }
 
 // optionalKinds are the kinds that a case may call missing.
-var optionalKinds = []schema.GroupVersionKind{ServiceMonitorKind, PrometheusRuleKind, GrafanaDashboardKind}
+var optionalKinds = []schema.GroupVersionKind{
+	ServiceMonitorKind, PodMonitorKind, PrometheusRuleKind, GrafanaDashboardKind,
+}
 
 func inputsOf(stack *obsv1.ObservabilityStack, given caseInputs) Inputs {
 	in := Inputs{

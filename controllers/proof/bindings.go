@@ -25,10 +25,10 @@ import (
 	"obstack.dev/obstack/controllers/proof/judge"
 )
 
-// Bindings reads which ServiceMonitors and PrometheusRules of stacks prometheus-operator does not
-// accept, though a Prometheus selects them. It writes that into their status if its feature gate
-// StatusForConfigurationResources is on. A watch would bring every change of theirs twice, also
-// where the gate is off.
+// Bindings reads which ServiceMonitors, PodMonitors and PrometheusRules of stacks
+// prometheus-operator does not accept, though a Prometheus selects them. It writes that into their
+// status if its feature gate StatusForConfigurationResources is on. A watch would bring every
+// change of theirs twice, also where the gate is off.
 type Bindings struct {
 	// Reader of the cache.
 	Reader  client.Reader
@@ -46,7 +46,7 @@ type Bindings struct {
 
 const (
 	// bindingsSample rules are read to find out whether any has a binding, because rules are large.
-	// ServiceMonitors are small, and all are read: those of the first namespaces may be nobody's.
+	// Monitors are small, and all are read: those of the first namespaces may be nobody's.
 	bindingsSample = 20
 	bindingsPage   = 200
 )
@@ -101,8 +101,10 @@ func (b *Bindings) round(ctx context.Context) error {
 		return fmt.Errorf("list stacks: %w", err)
 	}
 	stacks := map[types.NamespacedName]*obsv1.ObservabilityStack{}
+	python := false
 	for i := range list.Items {
 		stacks[client.ObjectKeyFromObject(&list.Items[i])] = &list.Items[i]
+		python = python || list.Items[i].Spec.Python != nil
 	}
 	refused := map[types.NamespacedName]map[judge.Part]string{}
 	visit := func(obj bound) {
@@ -121,11 +123,17 @@ func (b *Bindings) round(ctx context.Context) error {
 		return nil
 	}
 	monitors := func() client.ObjectList { return &monitoringv1.ServiceMonitorList{} }
+	podMonitors := func() client.ObjectList { return &monitoringv1.PodMonitorList{} }
 	rules := func() client.ObjectList { return &monitoringv1.PrometheusRuleList{} }
 	for _, namespace := range b.Cluster.namespaces() {
 		used, err := false, error(nil)
 		if b.Serves(desired.ServiceMonitorKind) {
 			used, err = b.list(ctx, namespace, monitors, true, visit)
+		}
+		if err == nil && python && b.Serves(desired.PodMonitorKind) {
+			var more bool
+			more, err = b.list(ctx, namespace, podMonitors, true, visit)
+			used = used || more
 		}
 		if err == nil && b.Serves(desired.PrometheusRuleKind) {
 			_, err = b.list(ctx, namespace, rules, used, visit)

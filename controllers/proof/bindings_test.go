@@ -24,6 +24,7 @@ func boundStack(name string) (stack *obsv1.ObservabilityStack, made []client.Obj
 	stack = &obsv1.ObservabilityStack{
 		ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: "shop", UID: types.UID(name)},
 		Spec: obsv1.ObservabilityStackSpec{
+			Python:  &obsv1.PythonSpec{},
 			Metrics: &obsv1.MetricsSpec{Monitors: []obsv1.Monitor{{Name: "api", Framework: obsv1.FrameworkFastAPI}}},
 			SLOs: []obsv1.SLO{{
 				Name: "up", Monitor: "api", Indicator: obsv1.IndicatorAvailability, Objective: "99", Window: "30d",
@@ -52,6 +53,8 @@ func bind(obj client.Object, status monitoringv1.ConditionStatus) {
 	switch obj := obj.(type) {
 	case *monitoringv1.ServiceMonitor:
 		obj.Status.Bindings = bindings
+	case *monitoringv1.PodMonitor:
+		obj.Status.Bindings = bindings
 	case *monitoringv1.PrometheusRule:
 		obj.Status.Bindings = bindings
 	}
@@ -77,6 +80,8 @@ func TestBindingsSayWhatIsNotAccepted(t *testing.T) {
 	want := map[judge.Part]string{
 		{Kind: obsv1.PartMonitor, Name: "api"}: "prometheus-operator does not accept ServiceMonitor shop-api for " +
 			"monitoring/k8s: kubectl describe servicemonitor shop-api says why",
+		{Kind: obsv1.PartPython, Name: "python"}: "prometheus-operator does not accept PodMonitor shop-python for " +
+			"monitoring/k8s: kubectl describe podmonitor shop-python says why",
 		{Kind: obsv1.PartSLO, Name: "up"}: "prometheus-operator does not accept PrometheusRule shop-slo-up for " +
 			"monitoring/k8s: kubectl describe prometheusrule shop-slo-up says why",
 	}
@@ -138,8 +143,8 @@ func TestBindingsReadLittle(t *testing.T) {
 		used  bool
 		lists int
 	}{
-		"the gate is off": {false, 1 + 2 + 1}, // the stacks, all monitors, a sample of the rules
-		"the gate is on":  {true, 1 + 2 + 2},
+		"the gate is off": {false, 1 + 2 + 2 + 1}, // the stacks, all monitors of both kinds, a sample of the rules
+		"the gate is on":  {true, 1 + 2 + 2 + 2},
 	} {
 		var all, last []client.Object
 		for i := range stacks {
@@ -156,8 +161,8 @@ func TestBindingsReadLittle(t *testing.T) {
 			t.Fatal(err)
 		}
 		parts := len(b.refused[types.NamespacedName{Namespace: fmt.Sprintf("shop-%d", stacks-1), Name: "shop"}])
-		if o.lists != tc.lists || (parts == 2) != tc.used {
-			t.Errorf("%s: %d lists, %d parts; want %d lists, and both parts: %t", name, o.lists, parts, tc.lists, tc.used)
+		if o.lists != tc.lists || (parts == 3) != tc.used {
+			t.Errorf("%s: %d lists, %d parts; want %d lists, and all parts: %t", name, o.lists, parts, tc.lists, tc.used)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,6 +33,8 @@ type Prometheus struct {
 	// Servers of a platform's Prometheus: more than one if it has shards.
 	Servers func(context.Context, *obsv1.ObservabilityPlatform) ([]platform.Endpoint, error)
 	Store   *Store
+	// Python are the workloads of a stack that have the bundle for Python and run, as NAMESPACE/NAME.
+	Python func(context.Context, *obsv1.ObservabilityStack) ([]string, error)
 	// Interval between two rounds.
 	Interval time.Duration
 }
@@ -150,8 +153,12 @@ func (p *platformProof) round(ctx context.Context) error {
 	}
 	for _, stack := range stacks {
 		series, effective := *reading.series[client.ObjectKeyFromObject(stack)], desired.Effective(stack, &found.Spec)
-		p.Store.Set(ctx, stack, SourcePrometheus,
-			append(judge.Scraped(effective, series), judge.Loaded(effective, series)...))
+		mounted, err := p.Python(ctx, stack)
+		if err != nil {
+			return err
+		}
+		p.Store.Set(ctx, stack, SourcePrometheus, slices.Concat(judge.Scraped(effective, series),
+			judge.Python(effective, series, mounted), judge.Loaded(effective, series)))
 	}
 	return nil
 }
@@ -203,7 +210,8 @@ func nobody(stack *obsv1.ObservabilityStack, platform string) []judge.Finding {
 		reason = obsv1.ReasonNoPrometheus
 		message = fmt.Sprintf("spec.prometheus is not set in ObservabilityPlatform %s", platform)
 	}
-	findings := append(judge.Scraped(stack, judge.Series{}), judge.Loaded(stack, judge.Series{})...)
+	findings := slices.Concat(judge.Scraped(stack, judge.Series{}), judge.Python(stack, judge.Series{}, nil),
+		judge.Loaded(stack, judge.Series{}))
 	for i := range findings {
 		findings[i].State, findings[i].Reason, findings[i].Message = metav1.ConditionUnknown, reason, message
 	}

@@ -273,6 +273,32 @@ func TestTargetsSayWhyAndOfWhom(t *testing.T) {
 	}
 }
 
+// TestProcessesAreRead as far as the bundle says them: whoever serves metrics may say anything.
+func TestProcessesAreRead(t *testing.T) {
+	const auto = ",sentry=auto,logging=auto,structlog=own,celery=absent,metrics=port "
+	server := healthy()
+	server.responses["obstack_python_info"] = series(
+		"obstack_stack=shop,obstack_monitor=python,obstack_workload=ns/api"+auto+"3",
+		"obstack_stack=shop,obstack_monitor=python,obstack_workload=ns/api/x"+auto+"3",
+		"obstack_stack=shop,obstack_monitor=api,obstack_workload=ns/api"+auto+"3",
+		"obstack_stack=other,obstack_monitor=python,obstack_workload=ns/api"+auto+"3",
+		"obstack_stack=shop,obstack_monitor=python,obstack_workload=ns/api,sentry=password 3")
+	stack := stackOf("shop", "")
+	stack.Spec.Python = &obsv1.PythonSpec{}
+	r := newReading([]*obsv1.ObservabilityStack{&stack}, "")
+	for range 2 { // two shards
+		if err := r.ask(t.Context(), server.client()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := map[judge.Process]int32{{
+		Workload: "ns/api", Sentry: "auto", Logging: "auto", Structlog: "own", Celery: "absent", Metrics: "port",
+	}: 6}
+	if got := r.series[client.ObjectKeyFromObject(&stack)].Processes; !reflect.DeepEqual(got, want) {
+		t.Errorf("read %v, want %v", got, want)
+	}
+}
+
 func TestEveryShardCounts(t *testing.T) {
 	second := healthy()
 	second.responses["count_values"] = series("obstack_stack=shop,obstack_monitor=api,up=1 1",
@@ -304,6 +330,7 @@ func TestOnlyTheClustersSeriesAreAsked(t *testing.T) {
 func prometheusOf(c *cluster, servers map[string]http.RoundTripper) *Prometheus {
 	return &Prometheus{
 		Reader: c, Platform: c.platform, Store: &Store{}, Interval: time.Minute,
+		Python: func(context.Context, *obsv1.ObservabilityStack) ([]string, error) { return nil, nil },
 		Servers: func(_ context.Context, p *obsv1.ObservabilityPlatform) ([]platform.Endpoint, error) {
 			transport, ok := servers[string(p.Spec.Prometheus.URL)]
 			if !ok {

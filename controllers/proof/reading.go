@@ -31,8 +31,8 @@ type reading struct {
 	groups map[string]types.NamespacedName
 	// matchers of all series of stacks; cluster is the one that their rules' labels have, too.
 	matchers, cluster string
-	// Whether any stack has monitors, monitors with a limit, SLOs or rules.
-	monitors, limits, slos, rules bool
+	// Whether any stack has monitors, monitors with a limit, processes in Python, SLOs or rules.
+	monitors, limits, python, slos, rules bool
 }
 
 func newReading(stacks []*obsv1.ObservabilityStack, cluster string) *reading {
@@ -47,6 +47,7 @@ func newReading(stacks []*obsv1.ObservabilityStack, cluster string) *reading {
 	}
 	for _, stack := range stacks {
 		r.expect(stack)
+		r.python = r.python || stack.Spec.Python.MetricsPort() > 0
 		r.slos = r.slos || len(stack.Spec.SLOs) > 0
 		r.rules = r.rules || r.slos || stack.Spec.Alerts != nil
 		if stack.Spec.Metrics != nil {
@@ -77,6 +78,7 @@ func (r *reading) expect(stack *obsv1.ObservabilityStack) {
 	// Until a server lists rules there is none that does.
 	series := &judge.Series{
 		Scrapes: map[judge.Part]judge.Scrape{}, Groups: map[string]judge.Group{}, NoRules: true, Recorded: map[string]bool{},
+		Processes: map[judge.Process]int32{},
 	}
 	for _, part := range judge.Parts(stack) {
 		switch part.Kind {
@@ -131,6 +133,8 @@ func (r *reading) askSeries(ctx context.Context, server promclient.Client) error
 			scraped(func(scrape *judge.Scrape, sample promclient.Sample) {
 				scrape.Samples = max(scrape.Samples, sample.Value)
 			})},
+		{r.python, fmt.Sprintf(`sum by (%s,%s,sentry,logging,structlog,celery,metrics) (obstack_python_info{%s})`, monitors,
+			obsv1.SeriesWorkload, r.matchers), addProcesses},
 		{r.slos, fmt.Sprintf(`group by (namespace,%s,%s) (%s{%s})`, obsv1.SeriesStack, obsv1.SeriesSLO,
 			desired.RecordEvents, r.matchers),
 			func(s *judge.Series, _ judge.Part, sample promclient.Sample) {
@@ -168,6 +172,30 @@ func scraped(
 		}
 	}
 }
+
+// maxProcesses bounds how many kinds of processes of a stack are kept: whoever serves metrics may
+// say anything of itself.
+const maxProcesses = 2000
+
+// addProcesses adds processes that say of themselves what the bundle for Python says.
+func addProcesses(series *judge.Series, part judge.Part, sample promclient.Sample) {
+	p := judge.Process{
+		Workload: sample.Labels[obsv1.SeriesWorkload], Sentry: sample.Labels["sentry"], Logging: sample.Labels["logging"],
+		Structlog: sample.Labels["structlog"], Celery: sample.Labels["celery"], Metrics: sample.Labels["metrics"],
+	}
+	for _, state := range []string{p.Sentry, p.Logging, p.Structlog, p.Celery, p.Metrics} {
+		if !slices.Contains(judge.PythonStates, state) {
+			return
+		}
+	}
+	_, known := series.Processes[p]
+	if part.Name == obsv1.MonitorPython && workloadName.MatchString(p.Workload) && (known || len(series.Processes) < maxProcesses) {
+		series.Processes[p] = plus(series.Processes[p], sample.Value)
+	}
+}
+
+// workloadName is NAMESPACE/NAME, as the PodMonitor sets it.
+var workloadName = regexp.MustCompile(`^[a-z0-9-]{1,63}/[a-z0-9.-]{1,253}$`)
 
 // plus adds what a server says is a count.
 func plus(count int32, value float64) int32 {

@@ -34,7 +34,7 @@ const (
 
 // knows are the kinds of the parts that a source is asked about.
 var knows = map[Source][]obsv1.PartKind{
-	SourcePrometheus: {obsv1.PartMonitor, obsv1.PartBroker, obsv1.PartAlerts, obsv1.PartSLO},
+	SourcePrometheus: {obsv1.PartMonitor, obsv1.PartPython, obsv1.PartBroker, obsv1.PartAlerts, obsv1.PartSLO},
 	SourceExporter:   {obsv1.PartBroker},
 	SourceGrafana:    {obsv1.PartDashboard},
 	SourceSentry:     {obsv1.PartDSN},

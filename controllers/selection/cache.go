@@ -155,6 +155,7 @@ func onlySelectors(full *monitoringv1.CommonPrometheusFields) monitoringv1.Commo
 		ServiceMonitorSelector:          full.ServiceMonitorSelector,
 		ServiceMonitorNamespaceSelector: full.ServiceMonitorNamespaceSelector,
 		PodMonitorSelector:              full.PodMonitorSelector,
+		PodMonitorNamespaceSelector:     full.PodMonitorNamespaceSelector,
 		ProbeSelector:                   full.ProbeSelector,
 		ScrapeConfigSelector:            full.ScrapeConfigSelector,
 	}

@@ -75,12 +75,18 @@ func asJudged(service *Service) judge.Service {
 func Prometheuses(
 	ctx context.Context, objects client.Reader, serves func(schema.GroupVersionKind) bool,
 ) (found []judge.Prometheus, err error) {
-	add := func(obj client.Object, monitors, rules *judge.Selection) {
-		if obj.GetDeletionTimestamp().IsZero() {
-			found = append(found, judge.Prometheus{
-				Namespace: obj.GetNamespace(), Name: obj.GetName(), Monitors: monitors, Rules: rules,
-			})
+	add := func(obj client.Object, fields *monitoringv1.CommonPrometheusFields, rules *judge.Selection) {
+		if !obj.GetDeletionTimestamp().IsZero() {
+			return
 		}
+		p := judge.Prometheus{Namespace: obj.GetNamespace(), Name: obj.GetName(), Rules: rules}
+		if fields != nil && !byHand(fields) {
+			p.Monitors = &judge.Selection{
+				Objects: fields.ServiceMonitorSelector, Namespaces: fields.ServiceMonitorNamespaceSelector,
+			}
+			p.PodMonitors = &judge.Selection{Objects: fields.PodMonitorSelector, Namespaces: fields.PodMonitorNamespaceSelector}
+		}
+		found = append(found, p)
 	}
 	servers, agents, rulers := &monitoringv1.PrometheusList{}, &monitoringv1alpha1.PrometheusAgentList{},
 		&monitoringv1.ThanosRulerList{}
@@ -96,11 +102,11 @@ func Prometheuses(
 	}
 	for i := range servers.Items {
 		p := &servers.Items[i]
-		add(p, monitors(&p.Spec.CommonPrometheusFields),
+		add(p, &p.Spec.CommonPrometheusFields,
 			&judge.Selection{Objects: p.Spec.RuleSelector, Namespaces: p.Spec.RuleNamespaceSelector})
 	}
 	for i := range agents.Items {
-		add(&agents.Items[i], monitors(&agents.Items[i].Spec.CommonPrometheusFields), nil)
+		add(&agents.Items[i], &agents.Items[i].Spec.CommonPrometheusFields, nil)
 	}
 	for i := range rulers.Items {
 		p := &rulers.Items[i]
@@ -109,11 +115,8 @@ func Prometheuses(
 	return found, nil
 }
 
-// monitors is nil for a Prometheus that is configured by hand, which one without selectors is.
-func monitors(spec *monitoringv1.CommonPrometheusFields) *judge.Selection {
-	if spec.ServiceMonitorSelector == nil && spec.PodMonitorSelector == nil && spec.ProbeSelector == nil &&
-		spec.ScrapeConfigSelector == nil {
-		return nil
-	}
-	return &judge.Selection{Objects: spec.ServiceMonitorSelector, Namespaces: spec.ServiceMonitorNamespaceSelector}
+// byHand reports whether a Prometheus is configured by hand, which one without selectors is.
+func byHand(spec *monitoringv1.CommonPrometheusFields) bool {
+	return spec.ServiceMonitorSelector == nil && spec.PodMonitorSelector == nil && spec.ProbeSelector == nil &&
+		spec.ScrapeConfigSelector == nil
 }

@@ -30,6 +30,7 @@ var (
 	}
 	optionalKinds = map[string]schema.GroupVersionKind{
 		"servicemonitors.monitoring.coreos.com":     desired.ServiceMonitorKind,
+		"podmonitors.monitoring.coreos.com":         desired.PodMonitorKind,
 		"prometheusrules.monitoring.coreos.com":     desired.PrometheusRuleKind,
 		"grafanadashboards.grafana.integreatly.org": desired.GrafanaDashboardKind,
 	}

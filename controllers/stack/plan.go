@@ -3,6 +3,9 @@
 package stack
 
 import (
+	"maps"
+	"slices"
+
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/apply"
 	"obstack.dev/obstack/controllers/desired"
@@ -51,7 +54,8 @@ func newPlan(stack *obsv1.ObservabilityStack, observed observation, settings wri
 		p.workloads = &workloads
 		in.Workloads = &desired.Workloads{
 			Status: workloads.Status, Counted: workloads.Counted,
-			Rolling: workloads.By[policy.Rolling], Stuck: workloads.By[policy.Stuck],
+			Namespaces: slices.Sorted(maps.Keys(observed.workloads.Namespaces)),
+			Rolling:    workloads.By[policy.Rolling], Stuck: workloads.By[policy.Stuck],
 			Outdated: workloads.By[policy.Outdated], Contested: workloads.By[policy.Contested],
 			Missed: workloads.By[policy.Missed], Blocked: workloads.By[policy.Blocked], Stale: workloads.By[policy.Stale],
 		}

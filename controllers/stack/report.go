@@ -179,8 +179,8 @@ func summary(stack *obsv1.ObservabilityStack, results []result) desired.Output {
 	}
 	var messages []string
 	for _, result := range results {
-		if !result.Requested() || result.Status == metav1.ConditionTrue {
-			continue
+		if !result.Requested() || result.Status != metav1.ConditionFalse {
+			continue // What nobody can say of processes, Verified says is Unknown.
 		}
 		if all.Status == metav1.ConditionTrue || all.Reason == obsv1.ReasonRollingOut {
 			all.Reason = result.Reason
@@ -213,7 +213,7 @@ func (r *Reconciler) recordEvents(stack *obsv1.ObservabilityStack, before []meta
 		case was == nil:
 			// That nobody was asked yet, or that a part is being made, is nothing to hear of.
 			if normal(now) && (now.Type != obsv1.Ready || now.Reason == obsv1.ReasonRollingOut) ||
-				now.Type == obsv1.Verified && now.Status == metav1.ConditionUnknown {
+				now.Status == metav1.ConditionUnknown {
 				continue
 			}
 		case was.Status == now.Status && (was.Reason == now.Reason || deeper(was, now)):

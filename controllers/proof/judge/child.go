@@ -13,12 +13,14 @@ import (
 	"obstack.dev/obstack/controllers/desired"
 )
 
-// ChildOf a stack is a ServiceMonitor or PrometheusRule; nil for any other object.
+// ChildOf a stack is a ServiceMonitor, PodMonitor or PrometheusRule; nil for any other object.
 func ChildOf(stack *obsv1.ObservabilityStack, obj client.Object) *Child {
 	child := &Child{Name: obj.GetName(), Labels: obj.GetLabels()}
 	switch obj.(type) {
 	case *monitoringv1.ServiceMonitor:
 		child.Object = ServiceMonitor
+	case *monitoringv1.PodMonitor:
+		child.Object = PodMonitor
 	case *monitoringv1.PrometheusRule:
 		child.Object = PrometheusRule
 	default:

@@ -18,6 +18,7 @@ func TestChildOfKnowsThePart(t *testing.T) {
 	stack := &obsv1.ObservabilityStack{}
 	stack.Namespace, stack.Name = "shop", "shop"
 	stack.Spec.Metrics = &obsv1.MetricsSpec{Monitors: []obsv1.Monitor{{Name: "tasks-main", Port: "http"}}}
+	stack.Spec.Python = &obsv1.PythonSpec{}
 	stack.Spec.Tasks = &obsv1.TasksSpec{Brokers: []obsv1.Broker{{Name: "main", URL: "redis://redis/0"}}}
 	stack.Spec.Alerts = &obsv1.AlertsSpec{}
 	stack.Spec.SLOs = []obsv1.SLO{{Name: "api", Monitor: "tasks-main", Objective: "99", Indicator: "availability"}}
@@ -30,7 +31,8 @@ func TestChildOfKnowsThePart(t *testing.T) {
 		}
 	}
 	want := []Part{
-		{obsv1.PartMonitor, "tasks-main"}, {obsv1.PartBroker, "main"}, {obsv1.PartAlerts, "alerts"}, {obsv1.PartSLO, "api"},
+		{obsv1.PartMonitor, "tasks-main"}, {obsv1.PartPython, "python"}, {obsv1.PartBroker, "main"},
+		{obsv1.PartAlerts, "alerts"}, {obsv1.PartSLO, "api"},
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("the parts are %v, want %v", got, want)

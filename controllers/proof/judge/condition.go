@@ -29,6 +29,9 @@ func Condition(out desired.Output, parts []obsv1.PartStatus) desired.Output {
 	if out.Status != metav1.ConditionTrue || len(parts) == 0 {
 		return out
 	}
+	if parts[0].Kind == obsv1.PartPython {
+		return pythonCondition(out, parts[0])
+	}
 	level := obsv1.LevelSeen
 	var wrong []obsv1.PartStatus
 	for _, part := range parts {

@@ -35,6 +35,9 @@ func Exporters(stack *obsv1.ObservabilityStack, exporters map[string]Exporter) [
 		}
 		if exporter.Status != nil {
 			f.State, f.Reason, f.Message = broken(broker, exporter.Status)
+			if f.Reason == obsv1.ReasonEventsDisabled && stack.Spec.Python == nil {
+				f.Message += orPython
+			}
 		}
 		findings = append(findings, f)
 	}
@@ -66,6 +69,9 @@ func broken(broker *obsv1.Broker, s *status.Document) (state metav1.ConditionSta
 		return metav1.ConditionTrue, obsv1.ReasonSeen, ""
 	}
 }
+
+// orPython is what else has workers send events that get the stack's settings.
+const orPython = ", or give the stack spec.python, whose celeryEvents does so"
 
 func eventsOff(broker *obsv1.Broker, workers status.Workers) string {
 	verb, pronoun := "sends", "it"

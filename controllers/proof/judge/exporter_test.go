@@ -39,13 +39,14 @@ func TestExportersJudgeWhatTheyKnowOfTheirBroker(t *testing.T) {
 			Exporter{Status: &status.Document{BrokerReached: true, Connections: up, EventsTotal: 7, Workers: status.Workers{
 				Live: 2, EventsOff: 1, EventsOffNames: []string{"celery@a\x1b[2J\n"}}}},
 			metav1.ConditionFalse, obsv1.ReasonEventsDisabled, "worker celery@a\ufffd[2J  of broker main sends no task " +
-				"events: start it with -E, or set worker_send_task_events",
+				"events: start it with -E, or set worker_send_task_events, or give the stack spec.python, whose celeryEvents " +
+				"does so",
 		},
 		"many workers without -E": {
 			Exporter{Status: &status.Document{BrokerReached: true, Connections: up, EventsTotal: 7, Workers: status.Workers{
 				Live: 9, EventsOff: 9, EventsOffNames: []string{"a", "b", "c", "d"}}}},
 			metav1.ConditionFalse, obsv1.ReasonEventsDisabled, "workers a, b, c and 6 more of broker main send no task " +
-				"events: start them with -E, or set worker_send_task_events",
+				"events: start them with -E, or set worker_send_task_events" + orPython,
 		},
 		"a queue of the spec without a worker": {
 			Exporter{Status: &status.Document{BrokerReached: true, Connections: up, EventsTotal: 7,
@@ -90,7 +91,7 @@ func TestExportersNamesFitAMessage(t *testing.T) {
 		names[i] = strings.Repeat("w", status.MaxName)
 	}
 	workers := status.Workers{EventsOff: 1000, EventsOffNames: names}
-	message := eventsOff(&obsv1.Broker{Name: strings.Repeat("b", 19)}, workers)
+	message := eventsOff(&obsv1.Broker{Name: strings.Repeat("b", 19)}, workers) + orPython
 	if len(message) > maxMessage {
 		t.Errorf("the message has %d bytes, at most %d fit: %s", len(message), maxMessage, message)
 	}

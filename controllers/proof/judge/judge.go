@@ -62,6 +62,9 @@ func Parts(stack *obsv1.ObservabilityStack) []Part {
 			parts = append(parts, Part{obsv1.PartMonitor, monitor.Name})
 		}
 	}
+	if spec.Python != nil {
+		parts = append(parts, Part{obsv1.PartPython, obsv1.MonitorPython})
+	}
 	if spec.Tasks != nil {
 		for _, broker := range spec.Tasks.Brokers {
 			parts = append(parts, Part{obsv1.PartBroker, broker.Name})
@@ -93,7 +96,7 @@ func Parts(stack *obsv1.ObservabilityStack) []Part {
 // ConditionOf a kind of parts.
 func ConditionOf(kind obsv1.PartKind) string {
 	return map[obsv1.PartKind]string{
-		obsv1.PartMonitor: obsv1.MetricsReady, obsv1.PartBroker: obsv1.TasksReady,
+		obsv1.PartMonitor: obsv1.MetricsReady, obsv1.PartPython: obsv1.PythonReady, obsv1.PartBroker: obsv1.TasksReady,
 		obsv1.PartDashboard: obsv1.DashboardsReady, obsv1.PartAlerts: obsv1.AlertsReady,
 		obsv1.PartSLO: obsv1.SLOsReady, obsv1.PartDSN: obsv1.SentryReady,
 	}[kind]

@@ -20,6 +20,8 @@ import (
 type Series struct {
 	// Scrapes of its monitors and brokers. A part without a target has none.
 	Scrapes map[Part]Scrape
+	// Processes of spec.python, by what they say of themselves.
+	Processes map[Process]int32
 	// Groups of its rules, by their names.
 	Groups map[string]Group
 	// NoRules is set if the server cannot say which rules are evaluated.

@@ -4,6 +4,7 @@ package judge
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -168,8 +169,9 @@ func TestSeriesAreJudged(t *testing.T) {
 
 func TestEveryPartOfPrometheusIsJudged(t *testing.T) {
 	stack := observed()
+	stack.Spec.Python = &obsv1.PythonSpec{}
 	found := map[Part]int{}
-	for _, f := range append(Scraped(stack, Series{}), Loaded(stack, Series{})...) {
+	for _, f := range slices.Concat(Scraped(stack, Series{}), Python(stack, Series{}, nil), Loaded(stack, Series{})) {
 		found[f.Part]++
 	}
 	for _, part := range Parts(stack) {

@@ -35,9 +35,9 @@ type Cluster struct {
 // PrometheusAgent or a ThanosRuler.
 type Prometheus struct {
 	Namespace, Name string
-	// Monitors and Rules are nil if it takes none of that kind, or if its configuration is written by
-	// hand, so that nobody knows what it takes.
-	Monitors, Rules *Selection
+	// Monitors, PodMonitors and Rules are nil if it takes none of that kind, or if its configuration
+	// is written by hand, so that nobody knows what it takes.
+	Monitors, PodMonitors, Rules *Selection
 }
 
 // Selection is a selector of objects, and one of the namespaces in which they are looked for, as
@@ -47,7 +47,8 @@ type Selection struct {
 	Objects, Namespaces *metav1.LabelSelector
 }
 
-// Child is a ServiceMonitor or PrometheusRule of a stack, which is of use only if it is selected.
+// Child is a ServiceMonitor, PodMonitor or PrometheusRule of a stack, which is of use only if it is
+// selected.
 type Child struct {
 	Part
 	// Object is its kind, and Name its name.
@@ -58,15 +59,20 @@ type Child struct {
 // The kinds of Child.
 const (
 	ServiceMonitor = "ServiceMonitor"
+	PodMonitor     = "PodMonitor"
 	PrometheusRule = "PrometheusRule"
 )
 
 // of returns what a Prometheus selects of a kind.
 func (p *Prometheus) of(kind string) *Selection {
-	if kind == PrometheusRule {
+	switch kind {
+	case PrometheusRule:
 		return p.Rules
+	case PodMonitor:
+		return p.PodMonitors
+	default:
+		return p.Monitors
 	}
-	return p.Monitors
 }
 
 // Selected says of the parts of a stack in that namespace whether some Prometheus selects their
@@ -247,6 +253,9 @@ func Labels(stack *obsv1.ObservabilityStack, cluster Cluster) *obsv1.DiscoveredS
 	of := desired.CommonLabels(stack)
 	if stack.Spec.Metrics != nil || stack.Spec.Tasks != nil {
 		found.ServiceMonitors = discovered(ServiceMonitor, stack.Namespace, of, cluster, before.ServiceMonitors)
+	}
+	if stack.Spec.Python.MetricsPort() > 0 {
+		found.PodMonitors = discovered(PodMonitor, stack.Namespace, of, cluster, before.PodMonitors)
 	}
 	if stack.Spec.Alerts != nil || len(stack.Spec.SLOs) > 0 {
 		found.PrometheusRules = discovered(PrometheusRule, stack.Namespace, of, cluster, before.PrometheusRules)

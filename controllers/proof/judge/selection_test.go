@@ -34,7 +34,7 @@ func expression(key string, operator metav1.LabelSelectorOperator, values ...str
 // prometheus selects monitors and rules alike.
 func prometheus(name string, objects, namespaces *metav1.LabelSelector) Prometheus {
 	selection := &Selection{Objects: objects, Namespaces: namespaces}
-	return Prometheus{Namespace: "monitoring", Name: name, Monitors: selection, Rules: selection}
+	return Prometheus{Namespace: "monitoring", Name: name, Monitors: selection, PodMonitors: selection, Rules: selection}
 }
 
 func agent(name string, objects *metav1.LabelSelector) Prometheus {

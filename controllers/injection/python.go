@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package injection
+
+import (
+	"context"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/injection/policy"
+)
+
+// Python are the workloads that have the stack's bundle for Python and Pods that are available, as
+// NAMESPACE/NAME.
+func (r *Reader) Python(ctx context.Context, stack *obsv1.ObservabilityStack) ([]string, error) {
+	key := client.ObjectKeyFromObject(stack)
+	workloads, err := r.Concerning(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, w := range workloads {
+		_, namespace, err := r.Claim(ctx, w)
+		if err != nil {
+			return nil, err
+		}
+		stamp, _ := w.Stamp()
+		// A stamp can be written by anybody.
+		if stamp.Stack == key && hasBundle(w) && policy.Admits(stack, w.Namespace, namespace.Labels) {
+			names = append(names, w.Namespace+"/"+w.Name)
+		}
+	}
+	return names, nil
+}
+
+func hasBundle(w *policy.Workload) bool {
+	return w.PodTemplate().Metadata.Labels[obsv1.StampPython] != "" &&
+		w.Status.AvailableReplicas+w.Status.NumberAvailable > 0
+}
