@@ -8,7 +8,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/proof"
@@ -78,6 +82,50 @@ func TestReportSaysWhatWorks(t *testing.T) {
 
 // TestReportOutlivesARestart: what was found out before a restart of the operator still holds,
 // nothing is written, and nobody hears of it twice.
+// TestReportOfPythonWaitsForNobody, and says what processes report: Ready is True meanwhile.
+func TestReportOfPythonWaitsForNobody(t *testing.T) {
+	p := newProven(t)
+	change(t, p.stack, func(spec *obsv1.ObservabilityStackSpec) {
+		*spec = obsv1.ObservabilityStackSpec{Python: &obsv1.PythonSpec{}}
+	})
+	p.reconcileStack(t, p.stack)
+	refresh(t, &monitoringv1.PodMonitor{ObjectMeta: metav1.ObjectMeta{Namespace: p.stack.Namespace, Name: "shop-python"}})
+	says := func(status metav1.ConditionStatus, reason, want string) {
+		t.Helper()
+		if got := wantCondition(t, p.stack, obsv1.PythonReady, status, reason); got != want {
+			t.Errorf("PythonReady says %q, want %q", got, want)
+		}
+	}
+	says(metav1.ConditionUnknown, obsv1.ReasonNotAsked,
+		"1 PodMonitor in place; not asked yet whether processes report themselves")
+	wantCondition(t, p.stack, obsv1.Ready, metav1.ConditionTrue, obsv1.ReasonAvailable)
+	finding := judge.Finding{
+		Part:  judge.Part{Kind: obsv1.PartPython, Name: obsv1.MonitorPython},
+		Level: obsv1.LevelSeen, State: metav1.ConditionTrue, Reason: obsv1.ReasonSeen, Message: "3 processes of 1 workload",
+	}
+	round := func() {
+		p.store.Set(t.Context(), p.stack, proof.SourcePrometheus, []judge.Finding{finding})
+		p.reconcileStack(t, p.stack)
+	}
+	round()
+	says(metav1.ConditionTrue, obsv1.ReasonSeen, "1 PodMonitor in place; 3 processes of 1 workload")
+	wantCondition(t, p.stack, obsv1.Verified, metav1.ConditionTrue, obsv1.ReasonSeen)
+	finding.State, finding.Reason, finding.Message = metav1.ConditionFalse, obsv1.ReasonSentrySDKMissing, "no sentry_sdk"
+	round()
+	round()
+	says(metav1.ConditionFalse, obsv1.ReasonSentrySDKMissing, "no sentry_sdk")
+	wantCondition(t, p.stack, obsv1.Ready, metav1.ConditionFalse, obsv1.ReasonSentrySDKMissing)
+	change(t, p.stack, func(spec *obsv1.ObservabilityStackSpec) {
+		*spec = obsv1.ObservabilityStackSpec{Environment: "test"}
+	})
+	p.reconcileStack(t, p.stack)
+	err := live.Get(t.Context(), client.ObjectKey{Namespace: p.stack.Namespace, Name: "shop-python"},
+		&monitoringv1.PodMonitor{})
+	if !apierrors.IsNotFound(err) || meta.FindStatusCondition(p.stack.Status.Conditions, obsv1.PythonReady) != nil {
+		t.Errorf("without spec.python: %v, conditions %v", err, p.stack.Status.Conditions)
+	}
+}
+
 func TestReportOutlivesARestart(t *testing.T) {
 	for state, reason := range map[metav1.ConditionStatus]string{
 		metav1.ConditionTrue: obsv1.ReasonSeen, metav1.ConditionFalse: "TargetDown", metav1.ConditionUnknown: "NoPlatform",

@@ -115,8 +115,8 @@ func (in *installation) selected(
 		judge.Cluster{Prometheuses: by, Labels: in.namespaces[stack.Namespace]})
 }
 
-// childrenByStack are the ServiceMonitors and PrometheusRules of each stack, which are in its own
-// namespace.
+// childrenByStack are the ServiceMonitors, PodMonitors and PrometheusRules of each stack, which are
+// in its own namespace.
 func (in *installation) childrenByStack() map[types.NamespacedName][]client.Object {
 	children := map[types.NamespacedName][]client.Object{}
 	for _, child := range in.children {
@@ -126,7 +126,10 @@ func (in *installation) childrenByStack() map[types.NamespacedName][]client.Obje
 			continue
 		}
 		var object client.Object = &monitoringv1.ServiceMonitor{ObjectMeta: child.ObjectMeta}
-		if child.Kind == desired.PrometheusRuleKind.Kind {
+		switch child.Kind {
+		case desired.PodMonitorKind.Kind:
+			object = &monitoringv1.PodMonitor{ObjectMeta: child.ObjectMeta}
+		case desired.PrometheusRuleKind.Kind:
 			object = &monitoringv1.PrometheusRule{ObjectMeta: child.ObjectMeta}
 		}
 		children[stack] = append(children[stack], object)

@@ -110,8 +110,8 @@ func each(
 
 // childKinds are those of the objects that obstack makes.
 var childKinds = []schema.GroupVersionKind{
-	desired.ServiceMonitorKind, desired.PrometheusRuleKind, desired.GrafanaDashboardKind, metadata.ConfigMap,
-	metadata.Deployment, metadata.Service, metadata.NetworkPolicy, metadata.Secret,
+	desired.ServiceMonitorKind, desired.PodMonitorKind, desired.PrometheusRuleKind, desired.GrafanaDashboardKind,
+	metadata.ConfigMap, metadata.Deployment, metadata.Service, metadata.NetworkPolicy, metadata.Secret,
 }
 
 // madeObjects are what obstack made for stacks.

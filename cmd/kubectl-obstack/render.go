@@ -37,7 +37,7 @@ const (
 
 // optionalKinds are those that a cluster may not serve.
 var optionalKinds = []schema.GroupVersionKind{
-	desired.ServiceMonitorKind, desired.PrometheusRuleKind, desired.GrafanaDashboardKind,
+	desired.ServiceMonitorKind, desired.PodMonitorKind, desired.PrometheusRuleKind, desired.GrafanaDashboardKind,
 }
 
 type renderOptions struct {

@@ -13,8 +13,8 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
 
-// PythonPort is the name of the port of the metrics in each container with the bundle for Python.
-const PythonPort = "obstack-metrics"
+// PythonPorts are the names of the ports of the metrics: each container of a Pod has its own.
+const PythonPorts = "obstack-py-[0-9]+"
 
 // python makes the PodMonitor that scrapes what the bundle for Python serves.
 func python(stack *obsv1.ObservabilityStack, in Inputs) Output {
@@ -42,10 +42,12 @@ func python(stack *obsv1.ObservabilityStack, in Inputs) Output {
 // may have it: anybody can label a Pod.
 func podMonitor(stack *obsv1.ObservabilityStack, in Inputs) *monitoringv1.PodMonitor {
 	monitor := pythonMonitor(in.Platform)
-	endpoint := monitoringv1.PodMetricsEndpoint{
-		Port: new(PythonPort), Path: "/metrics", Interval: monitoringv1.Duration(monitor.Interval),
-	}
-	endpoint.RelabelConfigs = append(workloadLabel(), ownLabels(stack, in.Platform, obsv1.SeriesMonitor, monitor.Name)...)
+	// No port: its name would have to be one, and all declared ports are looked at.
+	endpoint := monitoringv1.PodMetricsEndpoint{Path: "/metrics", Interval: monitoringv1.Duration(monitor.Interval)}
+	endpoint.RelabelConfigs = slices.Concat([]monitoringv1.RelabelConfig{{
+		Action: "keep", SourceLabels: []monitoringv1.LabelName{"__meta_kubernetes_pod_container_port_name"},
+		Regex: PythonPorts,
+	}}, workloadLabel(), ownLabels(stack, in.Platform, obsv1.SeriesMonitor, monitor.Name))
 	return &monitoringv1.PodMonitor{
 		ObjectMeta: objectMeta(stack, componentPython, pythonName(stack), in.podMonitorLabels(stack)),
 		Spec: monitoringv1.PodMonitorSpec{

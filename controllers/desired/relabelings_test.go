@@ -96,6 +96,9 @@ func prometheusConfigs(t *testing.T, configs []monitoringv1.RelabelConfig) []*re
 		for _, label := range c.SourceLabels {
 			config.SourceLabels = append(config.SourceLabels, model.LabelName(label))
 		}
+		if c.Separator != nil {
+			config.Separator = *c.Separator
+		}
 		if c.Replacement != nil {
 			config.Replacement = *c.Replacement
 		}
