@@ -132,6 +132,8 @@ const (
 	ReasonSentrySDKMissing = "SentrySDKMissing"
 	// ReasonPythonFailed: a part of spec.python failed in processes, which go on without it.
 	ReasonPythonFailed = "PythonFailed"
+	// ReasonPythonWithdrawn: workloads did not run with the bundle for Python, and have it no more.
+	ReasonPythonWithdrawn = "PythonWithdrawn"
 	// ReasonNotReported: workloads have the bundle for Python, and no process reports itself.
 	ReasonNotReported = "NotReported"
 	// ReasonDisabled: Sentry is off, because the DSN is empty.

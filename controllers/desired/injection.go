@@ -20,6 +20,8 @@ type Workloads struct {
 	Counted obsv1.WorkloadCounts
 	// Namespaces are those, of workloads and Pods, that ask for settings and may have them, sorted.
 	Namespaces []string
+	// Withdrawn are those from which the bundle for Python was taken, and why.
+	Withdrawn []string
 	// The others name those of them that are not injected, sorted.
 	Rolling, Stuck, Outdated, Contested, Missed, Blocked, Stale []string
 }

@@ -34,6 +34,10 @@ func python(stack *obsv1.ObservabilityStack, in Inputs) Output {
 		}
 		out = available([]client.Object{podMonitor(stack, in)}, place)
 	}
+	if in.Workloads != nil && len(in.Workloads.Withdrawn) > 0 && out.Status == metav1.ConditionTrue {
+		out = unavailable(out.Objects, obsv1.ReasonPythonWithdrawn, "the bundle was taken off "+some(in.Workloads.Withdrawn)+
+			": run them with it elsewhere, and change an image or the annotation "+obsv1.AnnotationPythonPath)
+	}
 	out.Covered = "python"
 	return out
 }

@@ -5,6 +5,7 @@ package injection
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -43,6 +44,10 @@ func (i *Injector) stamp(ctx context.Context, stack types.NamespacedName, patch 
 	i.store(stack, patch.Candidate, patch.Stamp == nil, func(h policy.History) policy.History {
 		return h.Wrote(patch, response.Generation)
 	})
+	if patch.Breaks != nil {
+		i.record(patch.Workload, obsv1.ReasonPythonWithdrawn, fmt.Sprintf("with the bundle for Python, %s: it is taken off, "+
+			"and tried again when the bundle, an image or an annotation about it changes", patch.Breaks))
+	}
 	return nil
 }
 
@@ -82,7 +87,7 @@ func lastManager(entries []metav1.ManagedFieldsEntry) string {
 // patch an annotation, nil to remove it.
 func (i *Injector) patch(ctx context.Context, w *policy.Workload, annotation string, value any,
 	opts ...client.PatchOption) (*metav1.PartialObjectMetadata, error) {
-	body, err := w.MergePatch(annotation, value, nil)
+	body, err := w.MergePatch(map[string]any{annotation: value}, nil)
 	if err != nil {
 		return nil, err
 	}

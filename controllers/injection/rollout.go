@@ -49,6 +49,7 @@ type Injector struct {
 	queue     workqueue.TypedRateLimitingInterface[reconcile.Request] // of stacks to look at
 
 	starts sync.Map // by stack: a map from the UIDs of Pods to start
+	looked sync.Map // by stack: a map from the UIDs of workloads to suspect
 
 	mu     sync.Mutex
 	stored map[types.NamespacedName]map[types.UID]*stored

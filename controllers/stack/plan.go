@@ -54,6 +54,7 @@ func newPlan(stack *obsv1.ObservabilityStack, observed observation, settings wri
 		p.workloads = &workloads
 		in.Workloads = &desired.Workloads{
 			Status: workloads.Status, Counted: workloads.Counted,
+			Withdrawn:  workloads.Withdrawn,
 			Namespaces: slices.Sorted(maps.Keys(observed.workloads.Namespaces)),
 			Rolling:    workloads.By[policy.Rolling], Stuck: workloads.By[policy.Stuck],
 			Outdated: workloads.By[policy.Outdated], Contested: workloads.By[policy.Contested],

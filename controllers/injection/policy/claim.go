@@ -33,6 +33,8 @@ type Claim struct {
 	Python bool
 	// PythonPath is that of the image, as an annotation repeats it.
 	PythonPath string
+	// Withdrawn is the bundle that was taken off the workload, which it does not get again.
+	Withdrawn string
 	// Warning is what somebody should not have written, because it is not known.
 	Warning string
 	// Problem is a wrong annotation, and what to write instead. With one, Stack is zero.
@@ -64,6 +66,9 @@ func ClaimOf(w *Workload, namespace *metav1.PartialObjectMetadata) Claim {
 	sources := []map[string]string{w.PodTemplate().Metadata.Annotations, w.Annotations}
 	claimed := claim(w.Namespace, sources, namespace)
 	claimed.choosePython(sources, w.Kind != KindJob && w.Kind != KindCronJob)
+	if withdrawal, holds := w.Withdrawal(); holds {
+		claimed.Withdrawn = withdrawal.Bundle
+	}
 	return claimed
 }
 

@@ -20,14 +20,22 @@ func (p *Patch) MergePatch() ([]byte, error) {
 	if p.Stamp != nil || p.Record.Stamps > 1 {
 		record = p.Record.Annotation()
 	}
-	return p.Workload.MergePatch(obsv1.AnnotationRecord, record, specOf(p.Workload, labels, annotations))
+	own := map[string]any{obsv1.AnnotationRecord: record}
+	_, withdrawn := p.Annotations[obsv1.AnnotationPythonWithdrawn]
+	switch {
+	case p.Breaks != nil:
+		own[obsv1.AnnotationPythonWithdrawn] = p.Breaks.Annotation()
+	case withdrawn && (p.Stamp == nil || p.Stamp.Python != ""):
+		own[obsv1.AnnotationPythonWithdrawn] = nil
+	}
+	return p.Workload.MergePatch(own, specOf(p.Workload, labels, annotations))
 }
 
-// MergePatch is one of an annotation, nil to remove it, and of the spec, nil to leave it. It is for
+// MergePatch is one of annotations, nil to remove one, and of the spec, nil to leave it. It is for
 // this very workload: the API server refuses one with another UID.
-func (w *Workload) MergePatch(annotation string, value any, spec map[string]any) ([]byte, error) {
+func (w *Workload) MergePatch(annotations, spec map[string]any) ([]byte, error) {
 	content := map[string]any{
-		"metadata": map[string]any{"uid": w.UID, "annotations": map[string]any{annotation: value}},
+		"metadata": map[string]any{"uid": w.UID, "annotations": annotations},
 	}
 	if spec != nil {
 		content["spec"] = spec

@@ -4,6 +4,7 @@ package policy
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -39,6 +40,8 @@ type Plan struct {
 	// "Kind namespace/name" and sorted, by progress.
 	Counted obsv1.WorkloadCounts
 	By      map[Progress][]string
+	// Withdrawn are those from which the bundle for Python was taken, likewise, and why.
+	Withdrawn []string
 	// Failures are those of patches that are not tried again yet.
 	Failures []Failure
 	// RetryAfter is how long it is until something is to be done that no event asks for; 0 if
@@ -136,7 +139,7 @@ func (p *Plan) add(c *Candidate, progress Progress, queue *queue) {
 func (p *Plan) due(c *Candidate, progress Progress) bool {
 	manual := RolloutSpec(p.stack).Policy == obsv1.RolloutManual
 	switch {
-	case progress != Outdated && progress != Missed, manual && c.rollsPods(),
+	case progress != Outdated && progress != Missed, manual && c.rollsPods() && c.Breaks == nil,
 		c.Kind == KindJob: // Its template cannot be changed.
 		return false
 	case c.Failure != nil && c.Failure.After.After(p.now):
@@ -179,6 +182,9 @@ func (p *Plan) count(c *Candidate, progress Progress) {
 		return
 	}
 	p.By[progress] = append(p.By[progress], c.String())
+	if withdrawal, holds := c.Workload.Withdrawal(); holds {
+		p.Withdrawn = append(p.Withdrawn, fmt.Sprintf("%s (%s)", c, withdrawal))
+	}
 	p.Counted.Annotated++
 	if progress == Injected {
 		p.Counted.Injected++

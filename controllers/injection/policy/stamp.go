@@ -73,6 +73,9 @@ func (c Claim) bundle(stack *obsv1.ObservabilityStack) string {
 	if !c.WantsPython(stack) || stack.Status.Python == nil {
 		return ""
 	}
+	if stack.Status.Python.Bundle == c.Withdrawn {
+		return ""
+	}
 	return stack.Status.Python.Bundle
 }
 

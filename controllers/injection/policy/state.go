@@ -63,14 +63,14 @@ type Bundles struct {
 // Of is the hash of the bundle that a candidate should have.
 func (b *Bundles) Of(c *Candidate) string {
 	had, _ := c.Stamp()
-	switch {
-	case !c.Python:
-		return ""
-	case b.New == "", b.Unwritten[c.Namespace], had.Python != "" && b.Carried(had.Python):
-		return had.Python
-	default:
-		return b.New
+	hash := b.New
+	if b.New == "" || b.Unwritten[c.Namespace] || had.Python != "" && b.Carried(had.Python) {
+		hash = had.Python
 	}
+	if !c.Python || hash == c.Withdrawn {
+		return ""
+	}
+	return hash
 }
 
 // Add a workload that names the stack or carries its stamp, and its Pods. The Namespace is empty if

@@ -96,9 +96,10 @@ type PodSpec struct {
 	Containers []Container `json:"containers,omitempty"`
 }
 
-// Container is a container's name.
+// Container is a container's name and image.
 type Container struct {
-	Name string `json:"name,omitempty"`
+	Name  string `json:"name,omitempty"`
+	Image string `json:"image,omitempty"`
 }
 
 // WorkloadStatus is the union of what the kinds have in status.
@@ -178,9 +179,7 @@ func (w *Workload) Keep() {
 	template := w.PodTemplate()
 	template.Metadata.Labels = OnlyOurs(template.Metadata.Labels)
 	template.Metadata.Annotations = OnlyOurs(template.Metadata.Annotations)
-	if w.Annotations[obsv1.AnnotationContainers] == "" && template.Metadata.Annotations[obsv1.AnnotationContainers] == "" {
-		template.Spec.Containers = nil
-	}
+	template.Spec.Containers = w.keptContainers(template)
 	if len(template.Metadata.Labels)+len(template.Metadata.Annotations) == 0 && template.Spec.Containers == nil {
 		w.Spec.Template, w.Spec.JobTemplate = nil, nil
 	}
@@ -193,6 +192,24 @@ func (w *Workload) Keep() {
 	w.Status.Conditions = conditions
 }
 
+// keptContainers are those that decisions need: their names where the owner chooses some, and their
+// images where the bundle for Python is mounted, or was taken off.
+func (w *Workload) keptContainers(template *Template) (kept []Container) {
+	chosen := w.Annotations[obsv1.AnnotationContainers]+template.Metadata.Annotations[obsv1.AnnotationContainers] != ""
+	python := w.Annotations[obsv1.AnnotationPythonWithdrawn]+template.Metadata.Labels[obsv1.StampPython] != ""
+	if !chosen && !python {
+		return nil
+	}
+	for _, container := range template.Spec.Containers {
+		k := Container{Name: strings.Clone(container.Name)}
+		if python {
+			k.Image = strings.Clone(container.Image)
+		}
+		kept = append(kept, k)
+	}
+	return kept
+}
+
 // deadlineExceeded is the reason of a Deployment whose rollout is stuck.
 const deadlineExceeded = "ProgressDeadlineExceeded"
 
@@ -201,7 +218,7 @@ const deadlineExceeded = "ProgressDeadlineExceeded"
 var read = sets.New(slices.Concat(StampLabels, StampAnnotations, []string{
 	obsv1.AnnotationStack, obsv1.AnnotationInject, obsv1.AnnotationContainers, obsv1.AnnotationSentryProject,
 	obsv1.AnnotationSentryRelease, obsv1.AnnotationPython, obsv1.AnnotationPythonPath,
-	obsv1.AnnotationAccept, obsv1.AnnotationRecord, obsv1.MarkInjected,
+	obsv1.AnnotationPythonWithdrawn, obsv1.AnnotationAccept, obsv1.AnnotationRecord, obsv1.MarkInjected,
 })...)
 
 // maxValue is how much is kept of a value, in bytes. The names of 250 containers are less.
