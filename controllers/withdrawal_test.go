@@ -14,9 +14,7 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
 
-func withPython(spec *obsv1.ObservabilityStackSpec) { spec.Python = &obsv1.PythonSpec{} }
-
-// crashing makes a Pod with the stamp of a Deployment of which a container was restarted three times.
+// crashing makes a Pod with the stamp of a Deployment; a container was restarted three times.
 func crashing(t *testing.T, f *injecting, d *appsv1.Deployment, stack *obsv1.ObservabilityStack) *corev1.Pod {
 	t.Helper()
 	refresh(t, d)
@@ -55,8 +53,8 @@ func notAvailable(t *testing.T, d *appsv1.Deployment, old int32) {
 }
 
 // TestRolloutWithdrawsTheBundleForPython from a workload that breaks with it, keeps the rest, and
-// does not try again until an image changes, whoever restarts the operator meanwhile. It does so also
-// where the owner is to restart workloads.
+// does not try again until an image changes, whoever restarts the operator meanwhile. It does so
+// also where the owner is to restart workloads.
 func TestRolloutWithdrawsTheBundleForPython(t *testing.T) {
 	f, ns := newInjecting(t), namespace(t)
 	stack := settingsStack(t, ns, withPython)
@@ -80,6 +78,10 @@ func TestRolloutWithdrawsTheBundleForPython(t *testing.T) {
 	notAvailable(t, d, 1)
 	pod := crashing(t, f, d, stack)
 	f.events()
+	if got := f.reconcileStack(t, stack).RequeueAfter; got == 0 || got > 30*time.Second {
+		t.Errorf("looks again after %s, and no event comes when a container is restarted", got)
+	}
+	f.clock = f.clock.Add(time.Minute)
 	if got := bundle(d); got != "" {
 		t.Fatalf("the workload has still the bundle %s", got)
 	}
@@ -133,6 +135,7 @@ func TestRolloutOfASuspendedStackWithdrawsNothing(t *testing.T) {
 	f.reconcileStack(t, stack)
 	notAvailable(t, d, 0)
 	crashing(t, f, d, stack)
+	f.clock = f.clock.Add(time.Minute)
 	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Suspend = true })
 	f.reconcileStack(t, stack)
 	refresh(t, d)

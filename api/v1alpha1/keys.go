@@ -123,8 +123,8 @@ const (
 // written in the same request as the stamp, and outlives the operator.
 const AnnotationRecord = "inject.obstack.dev/record"
 
-// AnnotationPythonWithdrawn is on workloads from which obstack took the bundle for Python: which one,
-// from which images, and why.
+// AnnotationPythonWithdrawn is on workloads from which obstack took the bundle for Python: which
+// one, from which images, and why.
 const AnnotationPythonWithdrawn = "inject.obstack.dev/python-withdrawn"
 
 const (

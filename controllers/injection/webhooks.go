@@ -146,7 +146,8 @@ func (h *WorkloadWebhook) Handle(ctx context.Context, req admission.Request) adm
 	if err := h.holdUnwritten(ctx, req.Namespace, &change); err != nil {
 		return failed(ctx, err)
 	}
-	return withWarning(admission.Patched("", append(ops, policy.TemplatePatch(change)...)...), decision)
+	ops = append(append(ops, policy.TemplatePatch(change)...), policy.WithdrawalPatch(&after.Workload)...)
+	return withWarning(admission.Patched("", ops...), decision)
 }
 
 // holdUnwritten has a template keep the stamp that it has if the wanted version is not in its

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
@@ -88,9 +89,9 @@ func (p PythonPod) crashed() bool {
 	return p.Restarts >= crashes && p.Ended != nil && p.Ended.FinishedAt.Sub(p.Since) <= crashedWithin
 }
 
-// Withdraw decides whether the bundle is to be taken off a workload, of which that many Pods without
-// it are available: its Pods with it crash; or they do not become ready for as long as a rollout
-// may take, and the others are. Where one works, it is not the bundle.
+// Withdraw decides whether the bundle is to be taken off a workload, of which that many Pods
+// without it are available: its Pods with it crash; or they do not become ready for as long as a
+// rollout may take, and the others are. Where one works, it is not the bundle.
 func Withdraw(pods []PythonPod, others int32, deadline time.Duration, now time.Time) (w Withdrawal, broken bool) {
 	if slices.ContainsFunc(pods, func(p PythonPod) bool { return p.Ready && p.Restarts == 0 }) {
 		return Withdrawal{}, false
@@ -145,6 +146,17 @@ func (w *Workload) Withdrawal() (withdrawal Withdrawal, holds bool) {
 		return Withdrawal{}, false
 	}
 	return withdrawal, withdrawal.Images == w.images() && withdrawal.Choice == w.choice()
+}
+
+// WithdrawalPatch removes from a workload a withdrawal that holds no more.
+func WithdrawalPatch(w *Workload) []webhook.JSONPatchOp {
+	_, set := w.Annotations[obsv1.AnnotationPythonWithdrawn]
+	if _, holds := w.Withdrawal(); !set || holds {
+		return nil
+	}
+	return []webhook.JSONPatchOp{
+		{Operation: "remove", Path: "/metadata/annotations/" + escape(obsv1.AnnotationPythonWithdrawn)},
+	}
 }
 
 // images stands for those of the template's containers.
