@@ -31,7 +31,8 @@ func crashing(t *testing.T, f *injecting, d *appsv1.Deployment, stack *obsv1.Obs
 		Name: "api", RestartCount: 3, Image: "shop:1.4.2",
 		State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}},
 		LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
-			ExitCode: 3, Reason: "Error", Message: "the password is hunter2", FinishedAt: metav1.NewTime(f.clock.Add(time.Minute)),
+			ExitCode: 3, Reason: "Error", Message: "the password is hunter2",
+			FinishedAt: metav1.NewTime(f.clock.Add(time.Minute)),
 		}},
 	}}
 	if err := live.Status().Update(t.Context(), pod); err != nil {
@@ -52,75 +53,100 @@ func notAvailable(t *testing.T, d *appsv1.Deployment, old int32) {
 	}
 }
 
-// TestRolloutWithdrawsTheBundleForPython from a workload that breaks with it, keeps the rest, and
-// does not try again until an image changes, whoever restarts the operator meanwhile. It does so
-// also where the owner is to restart workloads.
-func TestRolloutWithdrawsTheBundleForPython(t *testing.T) {
-	f, ns := newInjecting(t), namespace(t)
-	stack := settingsStack(t, ns, withPython)
-	f.reconcileStack(t, stack)
-	d, other := annotatedDeployment(ns, "api", "shop"), annotatedDeployment(ns, "other", "shop")
-	create(t, d)
-	create(t, other)
-	bundle := func(d *appsv1.Deployment) string {
-		t.Helper()
-		f.reconcileStack(t, stack)
-		refresh(t, d)
-		return d.Spec.Template.Labels[obsv1.StampPython]
-	}
-	had := bundle(d)
-	if had == "" {
+// withdrawing is a stack with a workload whose Pod with the bundle crashes while an old one runs.
+type withdrawing struct {
+	*injecting
+	stack  *obsv1.ObservabilityStack
+	d      *appsv1.Deployment
+	bundle string
+}
+
+func newWithdrawing(t *testing.T) *withdrawing {
+	t.Helper()
+	ns := namespace(t)
+	w := &withdrawing{injecting: newInjecting(t), stack: settingsStack(t, ns, withPython)}
+	w.reconcileStack(t, w.stack)
+	w.d = annotatedDeployment(ns, "api", "shop")
+	create(t, w.d)
+	w.reconcileStack(t, w.stack)
+	refresh(t, w.d)
+	if w.bundle = w.d.Spec.Template.Labels[obsv1.StampPython]; w.bundle == "" {
 		t.Fatal("the workload has no bundle")
 	}
-	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) {
-		spec.Injection = &obsv1.InjectionSpec{Rollout: &obsv1.RolloutSpec{Policy: obsv1.RolloutManual}}
-	})
-	notAvailable(t, d, 1)
-	pod := crashing(t, f, d, stack)
-	f.events()
-	if got := f.reconcileStack(t, stack).RequeueAfter; got == 0 || got > 30*time.Second {
+	notAvailable(t, w.d, 1)
+	crashing(t, w.injecting, w.d, w.stack)
+	w.events()
+	return w
+}
+
+// pass a minute later, after which the workload has that bundle.
+func (w *withdrawing) pass(t *testing.T, when, want string) {
+	t.Helper()
+	w.clock = w.clock.Add(time.Minute)
+	w.reconcileStack(t, w.stack)
+	refresh(t, w.d)
+	if got := w.d.Spec.Template.Labels[obsv1.StampPython]; got != want {
+		t.Errorf("%s: the bundle is %q, want %q", when, got, want)
+	}
+}
+
+// TestRolloutWithdrawsTheBundleForPython from a workload that breaks with it, keeps the rest, and
+// says why. It does so also where the owner is to restart workloads.
+func TestRolloutWithdrawsTheBundleForPython(t *testing.T) {
+	w := newWithdrawing(t)
+	other := annotatedDeployment(w.stack.Namespace, "other", "shop")
+	create(t, other)
+	if got := w.reconcileStack(t, w.stack).RequeueAfter; got == 0 || got > 30*time.Second {
 		t.Errorf("looks again after %s, and no event comes when a container is restarted", got)
 	}
-	f.clock = f.clock.Add(time.Minute)
-	if got := bundle(d); got != "" {
-		t.Fatalf("the workload has still the bundle %s", got)
+	change(t, w.stack, func(spec *obsv1.ObservabilityStackSpec) {
+		spec.Injection = &obsv1.InjectionSpec{Rollout: &obsv1.RolloutSpec{Policy: obsv1.RolloutManual}}
+	})
+	w.pass(t, "it crashes", "")
+	wantStamp(t, w.d, w.stack.Namespace+"/shop", w.stack.Status.ConfigHash)
+	refresh(t, other)
+	if got := other.Spec.Template.Labels[obsv1.StampPython]; got != w.bundle {
+		t.Errorf("another workload has the bundle %q, want %s", got, w.bundle)
 	}
-	wantStamp(t, d, ns+"/shop", stack.Status.ConfigHash)
-	if got := bundle(other); got != had {
-		t.Errorf("another workload has the bundle %q, want %s", got, had)
-	}
-	annotation := d.Annotations[obsv1.AnnotationPythonWithdrawn]
-	if !strings.Contains(annotation, `"exitCode":3`) || !strings.Contains(annotation, had) {
-		t.Errorf("the workload keeps %s", annotation)
-	}
-	events := strings.Join(f.events(), "\n")
-	message := wantCondition(t, stack, obsv1.PythonReady, metav1.ConditionFalse, obsv1.ReasonPythonWithdrawn)
+	w.reconcileStack(t, w.stack)
+	annotation, events := w.d.Annotations[obsv1.AnnotationPythonWithdrawn], strings.Join(w.events(), "\n")
+	message := wantCondition(t, w.stack, obsv1.PythonReady, metav1.ConditionFalse, obsv1.ReasonPythonWithdrawn)
 	for _, text := range []string{events, message} {
 		if !strings.Contains(text, "a container exited again and again, exit code 3") {
 			t.Errorf("%q does not say why", text)
 		}
 	}
+	if !strings.Contains(annotation, `"exitCode":3`) || !strings.Contains(annotation, w.bundle) {
+		t.Errorf("the workload keeps %s", annotation)
+	}
 	if strings.Contains(events+message+annotation, "hunter2") {
 		t.Errorf("a container's text is repeated: %s\n%s\n%s", events, message, annotation)
 	}
-	if err := live.Delete(t.Context(), pod); err != nil {
+}
+
+// TestRolloutTriesAWithdrawnBundleAgain when an image changes, and not before, whoever restarts the
+// operator or the workload meanwhile.
+func TestRolloutTriesAWithdrawnBundleAgain(t *testing.T) {
+	w := newWithdrawing(t)
+	w.pass(t, "it crashes", "")
+	settle(t, w.d)
+	clock := w.clock
+	w.injecting = newInjecting(t) // A restart.
+	w.clock = clock
+	w.pass(t, "nothing changed", "")
+	w.d.Spec.Template.Annotations["kubectl.kubernetes.io/restartedAt"] = "now"
+	if err := live.Update(t.Context(), w.d); err != nil {
 		t.Fatal(err)
 	}
-	settle(t, d)
-	f = newInjecting(t) // A restart.
-	if got := bundle(d); got != "" {
-		t.Errorf("it is tried again with %s, and nothing changed", got)
-	}
-	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Injection = nil })
-	d.Spec.Template.Spec.Containers[0].Image = "shop:1.4.3"
-	if err := live.Update(t.Context(), d); err != nil {
+	settle(t, w.d)
+	w.pass(t, "it was restarted", "")
+	w.d.Spec.Template.Spec.Containers[0].Image = "shop:1.4.3"
+	if err := live.Update(t.Context(), w.d); err != nil {
 		t.Fatal(err)
 	}
-	settle(t, d)
-	if got := bundle(d); got != had {
-		t.Errorf("with another image the bundle is %q, want %s", got, had)
-	}
-	if _, kept := d.Annotations[obsv1.AnnotationPythonWithdrawn]; kept {
+	settle(t, w.d)
+	w.pass(t, "it has another image", w.bundle)
+	if _, kept := w.d.Annotations[obsv1.AnnotationPythonWithdrawn]; kept {
 		t.Error("what the workload has again is still called withdrawn")
 	}
 }

@@ -122,27 +122,37 @@ func (b *Bindings) round(ctx context.Context) error {
 		b.set(ctx, stacks, refused)
 		return nil
 	}
-	monitors := func() client.ObjectList { return &monitoringv1.ServiceMonitorList{} }
-	podMonitors := func() client.ObjectList { return &monitoringv1.PodMonitorList{} }
-	rules := func() client.ObjectList { return &monitoringv1.PrometheusRuleList{} }
 	for _, namespace := range b.Cluster.namespaces() {
-		used, err := false, error(nil)
-		if b.Serves(desired.ServiceMonitorKind) {
-			used, err = b.list(ctx, namespace, monitors, true, visit)
-		}
-		if err == nil && python && b.Serves(desired.PodMonitorKind) {
-			var more bool
-			more, err = b.list(ctx, namespace, podMonitors, true, visit)
-			used = used || more
-		}
-		if err == nil && b.Serves(desired.PrometheusRuleKind) {
-			_, err = b.list(ctx, namespace, rules, used, visit)
-		}
-		if err != nil {
+		if err := b.read(ctx, namespace, python, visit); err != nil {
 			return err
 		}
 	}
 	b.set(ctx, stacks, refused)
+	return nil
+}
+
+// read the objects of a namespace, and PodMonitors if any stack has one.
+func (b *Bindings) read(ctx context.Context, namespace string, podMonitors bool, visit func(bound)) error {
+	used := false
+	for _, kind := range []struct {
+		wanted bool
+		schema.GroupVersionKind
+		empty func() client.ObjectList
+	}{
+		{true, desired.ServiceMonitorKind, func() client.ObjectList { return &monitoringv1.ServiceMonitorList{} }},
+		{podMonitors, desired.PodMonitorKind, func() client.ObjectList { return &monitoringv1.PodMonitorList{} }},
+		{true, desired.PrometheusRuleKind, func() client.ObjectList { return &monitoringv1.PrometheusRuleList{} }},
+	} {
+		if !kind.wanted || !b.Serves(kind.GroupVersionKind) {
+			continue
+		}
+		all := used || kind.GroupVersionKind != desired.PrometheusRuleKind
+		more, err := b.list(ctx, namespace, kind.empty, all, visit)
+		if err != nil {
+			return err
+		}
+		used = used || more
+	}
 	return nil
 }
 

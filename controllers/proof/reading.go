@@ -189,7 +189,8 @@ func addProcesses(series *judge.Series, part judge.Part, sample promclient.Sampl
 		}
 	}
 	_, known := series.Processes[p]
-	if part.Name == obsv1.MonitorPython && workloadName.MatchString(p.Workload) && (known || len(series.Processes) < maxProcesses) {
+	of := part.Name == obsv1.MonitorPython && workloadName.MatchString(p.Workload)
+	if of && (known || len(series.Processes) < maxProcesses) {
 		series.Processes[p] = plus(series.Processes[p], sample.Value)
 	}
 }

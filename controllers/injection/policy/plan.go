@@ -182,7 +182,7 @@ func (p *Plan) count(c *Candidate, progress Progress) {
 		return
 	}
 	p.By[progress] = append(p.By[progress], c.String())
-	if withdrawal, holds := c.Workload.Withdrawal(); holds {
+	if withdrawal, holds := c.Withdrawal(); holds {
 		p.Withdrawn = append(p.Withdrawn, fmt.Sprintf("%s (%s)", c, withdrawal))
 	}
 	p.Counted.Annotated++

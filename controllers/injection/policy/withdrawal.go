@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -66,22 +67,23 @@ func PythonPodOf(pod *corev1.Pod) (p PythonPod) {
 			p.Ready = true
 		}
 	}
-	started := false
-	for i := range pod.Status.ContainerStatuses {
-		status := &pod.Status.ContainerStatuses[i]
+	if !p.containers(pod.Status.ContainerStatuses) {
+		p.Since = time.Time{} // An image that cannot be pulled is no failure of what is mounted.
+	}
+	return p
+}
+
+// containers adds those of a Pod, and reports whether any has started.
+func (p *PythonPod) containers(statuses []corev1.ContainerStatus) (started bool) {
+	for i := range statuses {
+		status := &statuses[i]
 		started = started || status.State.Waiting == nil || status.RestartCount > 0
-		ended := status.State.Terminated
-		if ended == nil {
-			ended = status.LastTerminationState.Terminated
-		}
+		ended := cmp.Or(status.State.Terminated, status.LastTerminationState.Terminated)
 		if ended != nil && (p.Ended == nil || status.RestartCount > p.Restarts) {
 			p.Restarts, p.Ended = status.RestartCount, ended
 		}
 	}
-	if !started {
-		p.Since = time.Time{} // An image that cannot be pulled is no failure of what is mounted.
-	}
-	return p
+	return started
 }
 
 // crashed reports whether a container of the Pod was restarted too often, too soon.

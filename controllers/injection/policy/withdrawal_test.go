@@ -13,16 +13,18 @@ import (
 )
 
 // pythonPod started that long ago. A container was restarted that often, last after so long.
-func pythonPod(now time.Time, age time.Duration, ready bool, restarts int32, reason string, after time.Duration) corev1.Pod {
+func pythonPod(now time.Time, age time.Duration, ready bool, restarts int32, reason string,
+	after time.Duration) corev1.Pod {
 	status := corev1.PodStatus{Conditions: []corev1.PodCondition{{
 		Type: corev1.PodInitialized, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(now.Add(-age)),
 	}}}
 	if ready {
-		status.Conditions = append(status.Conditions, corev1.PodCondition{Type: corev1.PodReady, Status: corev1.ConditionTrue})
+		isReady := corev1.PodCondition{Type: corev1.PodReady, Status: corev1.ConditionTrue}
+		status.Conditions = append(status.Conditions, isReady)
 	}
 	container := corev1.ContainerStatus{RestartCount: restarts}
 	if restarts > 0 {
-		container.State.Waiting = &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "the password is hunter2"}
+		container.State.Waiting = &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}
 		container.LastTerminationState.Terminated = &corev1.ContainerStateTerminated{
 			ExitCode: 3, Reason: reason, Message: "the password is hunter2", FinishedAt: metav1.NewTime(now.Add(after - age)),
 		}
@@ -32,7 +34,8 @@ func pythonPod(now time.Time, age time.Duration, ready bool, restarts int32, rea
 }
 
 func TestWithdrawDecidesByPods(t *testing.T) {
-	now := time.Now()
+	const exited = "a container exited again and again, exit code 3"
+	now := time.Date(2026, 11, 27, 8, 0, 0, 0, time.UTC)
 	crashing := pythonPod(now, 2*time.Minute, false, 3, "Error", 90*time.Second)
 	pulling := pythonPod(now, time.Hour, false, 0, "", 0)
 	for i := range pulling.Status.ContainerStatuses {
@@ -45,14 +48,14 @@ func TestWithdrawDecidesByPods(t *testing.T) {
 		want string
 	}{
 		"no Pod yet":                        {others: 2},
-		"crashes, and there are no others":  {pods: []corev1.Pod{crashing}, want: "a container exited again and again, exit code 3"},
-		"crashes, and others are available": {pods: []corev1.Pod{crashing}, others: 1, want: "a container exited again and again, exit code 3"},
+		"crashes, and there are no others":  {pods: []corev1.Pod{crashing}, want: exited},
+		"crashes, and others are available": {pods: []corev1.Pod{crashing}, others: 1, want: exited},
 		"crashes, and another with the bundle works": {
 			pods: []corev1.Pod{crashing, pythonPod(now, time.Minute, true, 0, "", 0)},
 		},
 		"crashes, and is ready for a moment, as without a probe": {
 			pods: []corev1.Pod{pythonPod(now, 2*time.Minute, true, 3, "Error", 90*time.Second)},
-			want: "a container exited again and again, exit code 3",
+			want: exited,
 		},
 		"crashed twice": {pods: []corev1.Pod{pythonPod(now, 2*time.Minute, false, 2, "Error", time.Minute)}, others: 1},
 		"crashes after an hour": {

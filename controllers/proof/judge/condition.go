@@ -32,6 +32,10 @@ func Condition(out desired.Output, parts []obsv1.PartStatus) desired.Output {
 	if parts[0].Kind == obsv1.PartPython {
 		return pythonCondition(out, parts[0])
 	}
+	return conditionOfAll(out, parts)
+}
+
+func conditionOfAll(out desired.Output, parts []obsv1.PartStatus) desired.Output {
 	level := obsv1.LevelSeen
 	var wrong []obsv1.PartStatus
 	for _, part := range parts {

@@ -79,13 +79,17 @@ func Parts(stack *obsv1.ObservabilityStack) []Part {
 	for _, slo := range spec.SLOs {
 		parts = append(parts, Part{obsv1.PartSLO, slo.Name})
 	}
-	if spec.Sentry == nil {
-		return parts
+	return append(parts, dsns(spec.Sentry)...)
+}
+
+func dsns(spec *obsv1.SentrySpec) (parts []Part) {
+	if spec == nil {
+		return nil
 	}
-	if spec.Sentry.DSNFrom != nil {
+	if spec.DSNFrom != nil {
 		parts = append(parts, Part{obsv1.PartDSN, defaultDSN})
 	}
-	for _, project := range spec.Sentry.Projects {
+	for _, project := range spec.Projects {
 		if project.Name != defaultDSN { // A name of the spec could be that, too.
 			parts = append(parts, Part{obsv1.PartDSN, project.Name})
 		}

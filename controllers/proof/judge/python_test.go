@@ -14,8 +14,12 @@ import (
 )
 
 func TestPythonIsJudged(t *testing.T) {
-	web := Process{Workload: "shop/api", Sentry: "auto", Logging: "auto", Structlog: "absent", Celery: "absent", Metrics: "port"}
-	worker := Process{Workload: "shop/worker", Sentry: "own", Logging: "auto", Structlog: "own", Celery: "auto", Metrics: "port"}
+	web := Process{
+		Workload: "shop/api", Sentry: "auto", Logging: "auto", Structlog: "absent", Celery: "absent", Metrics: "port",
+	}
+	worker := Process{
+		Workload: "shop/worker", Sentry: "own", Logging: "auto", Structlog: "own", Celery: "auto", Metrics: "port",
+	}
 	without, broken := web, worker
 	without.Sentry, broken.Logging = "absent", "error"
 	off := obsv1.PythonMetrics{Mode: obsv1.PythonDisabled}
@@ -51,10 +55,12 @@ func TestPythonIsJudged(t *testing.T) {
 			processes: map[Process]int32{without: 2}, noSentry: true, want: "True Seen: 2 processes",
 		},
 		"without sentry_sdk, which is not wanted": {
-			processes: map[Process]int32{without: 2}, spec: obsv1.PythonSpec{Sentry: obsv1.PythonDisabled}, want: "True Seen: 2 p",
+			processes: map[Process]int32{without: 2}, spec: obsv1.PythonSpec{Sentry: obsv1.PythonDisabled},
+			want: "True Seen: 2 processes",
 		},
 		"a part failed, which comes first": {
-			processes: map[Process]int32{without: 2, broken: 1}, want: "False PythonFailed: in processes of shop/worker a part failed",
+			processes: map[Process]int32{without: 2, broken: 1},
+			want:      "False PythonFailed: in processes of shop/worker a part failed",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -121,7 +127,8 @@ func TestPodMonitorsHaveASelectorOfTheirOwn(t *testing.T) {
 	stack := observed()
 	stack.Spec.Python = &obsv1.PythonSpec{}
 	found := Labels(stack, cluster)
-	if found == nil || found.ServiceMonitors != nil || found.PodMonitors == nil || found.PodMonitors.Labels["scrape"] != "pods" {
+	if found == nil || found.ServiceMonitors != nil || found.PodMonitors == nil ||
+		found.PodMonitors.Labels["scrape"] != "pods" {
 		t.Errorf("discovered %+v, want the label of PodMonitors alone", found)
 	}
 }
