@@ -150,6 +150,7 @@ func (in *installation) read(ctx context.Context, api scopedReader) {
 	if len(in.prometheuses) > 0 {
 		steps = append(steps, step{ofSelecting, in.readNamespaces},
 			step{ofSelecting, in.childReader(desired.ServiceMonitorKind)},
+			step{ofSelecting, in.childReader(desired.PodMonitorKind)},
 			step{ofSelecting, in.childReader(desired.PrometheusRuleKind)})
 	}
 	in.parallel(ctx, api, steps)

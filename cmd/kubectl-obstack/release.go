@@ -74,7 +74,7 @@ func (a *actor) release(ctx context.Context, kind policy.Kind, name client.Objec
 	} else if _, templated := w.PodTemplate().Metadata.Annotations[annotation]; templated && kind.Kind != policy.KindJob {
 		spec = withoutAnnotation(kind, annotation)
 	}
-	body, err := w.MergePatch(annotation, value, spec)
+	body, err := w.MergePatch(map[string]any{annotation: value}, spec)
 	if err != nil {
 		return err
 	}
