@@ -192,7 +192,8 @@ func (c *Candidate) Break(withdrawal Withdrawal) {
 // somebody must look at them.
 func (c *Candidate) Suspect() bool {
 	stamp, _ := c.Stamp()
-	return !c.Release && c.Python && stamp.Python != "" && c.Withdrawn != stamp.Python && c.Kind != KindJob && c.Rolling()
+	has := c.Python && stamp.Python != "" && c.Withdrawn != stamp.Python
+	return has && !c.Release && c.Kind != KindJob && len(c.Pods) > 0 && c.Rolling()
 }
 
 // Broken decides about the candidate by its Pods with the bundle.
