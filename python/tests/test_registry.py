@@ -6,8 +6,10 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,19 @@ def test_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
 def many(mine: registry.Registry) -> None:
     for n in range(registry.MAX_SERIES):
         mine.observe(f"/{n}", "GET", 200, 0.02)
+
+
+def test_no_temporary_folder_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the root file system is read-only there is none."""
+
+    def none() -> str:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.delenv("OBSTACK_RUN_DIR", raising=False)
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    folder = registry._folder(1)
+    assert folder.startswith("/dev/shm/")
+    shutil.rmtree(folder)
 
 
 def test_full_folder_harms_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

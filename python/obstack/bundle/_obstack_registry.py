@@ -16,7 +16,6 @@ import socket
 import stat
 import struct
 import sys
-import tempfile
 import threading
 import time
 from bisect import bisect_left
@@ -306,7 +305,7 @@ def _folder(port: int) -> str:
     """
     given = os.environ.get("OBSTACK_RUN_DIR")
     prefix = f"obstack-{os.getuid()}-"
-    for base in [given] if given else ["/dev/shm", tempfile.gettempdir()]:
+    for base in [given] if given else ["/dev/shm", os.environ.get("TMPDIR", "/tmp")]:
         try:
             namespace = os.stat("/proc/self/ns/mnt").st_ino
             folder = os.path.join(base, f"{prefix}{namespace}-{port}")
