@@ -15,7 +15,7 @@ import (
 )
 
 // crashing makes a Pod with the stamp of a Deployment; a container was restarted three times.
-func crashing(t *testing.T, f *injecting, d *appsv1.Deployment, stack *obsv1.ObservabilityStack) *corev1.Pod {
+func crashing(t *testing.T, f *injecting, d *appsv1.Deployment, stack *obsv1.ObservabilityStack) {
 	t.Helper()
 	refresh(t, d)
 	pod := stampedPod(t, d, stack)
@@ -38,7 +38,6 @@ func crashing(t *testing.T, f *injecting, d *appsv1.Deployment, stack *obsv1.Obs
 	if err := live.Status().Update(t.Context(), pod); err != nil {
 		t.Fatal(err)
 	}
-	return pod
 }
 
 // notAvailable has a Deployment roll out, with that many old Pods.
