@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -163,9 +164,13 @@ func (c *cluster) testErrors(t *testing.T) {
 		t.Error("the service did not fail")
 	}
 	eventually(t, "errors of the service and the worker in Bugsink", func(ctx context.Context) string {
-		got, err := c.errors(ctx)
+		events, err := c.errors(ctx, c.dsn)
 		if err != nil {
 			return err.Error()
+		}
+		got := map[string]string{}
+		for kind, event := range events {
+			got[kind] = event.Environment
 		}
 		want := map[string]string{"RuntimeError": "e2e", "ValueError": "e2e"}
 		if !maps.Equal(got, want) {
@@ -175,8 +180,16 @@ func (c *cluster) testErrors(t *testing.T) {
 	})
 }
 
-// errors are the environments of the errors that Bugsink has, by the type of the error.
-func (c *cluster) errors(ctx context.Context) (map[string]string, error) {
+// event is what Bugsink keeps of an error.
+type event struct {
+	Environment, Release string
+	Request              struct{ Headers map[string]string }
+	// text is all of it.
+	text string
+}
+
+// errors are those that Bugsink has of a project, an event of each by the type of the error.
+func (c *cluster) errors(ctx context.Context, dsn string) (map[string]event, error) {
 	const api = "/api/canonical/0"
 	var projects, issues struct {
 		Results []struct {
@@ -188,9 +201,8 @@ func (c *cluster) errors(ctx context.Context) (map[string]string, error) {
 	if err := c.ask(ctx, tracker, http.MethodGet, api+"/projects/", nil, &projects); err != nil {
 		return nil, err
 	}
-	found := map[string]string{}
 	for _, project := range projects.Results {
-		if project.DSN != c.dsn {
+		if project.DSN != dsn {
 			continue
 		}
 		path := fmt.Sprintf("%s/issues/?project=%v&sort=last_seen&order=desc", api, project.ID)
@@ -198,25 +210,30 @@ func (c *cluster) errors(ctx context.Context) (map[string]string, error) {
 			return nil, err
 		}
 	}
+	found := map[string]event{}
 	for _, issue := range issues.Results {
-		environment, err := c.environment(ctx, fmt.Sprintf("%s/events/?issue=%v", api, issue.ID))
+		one, err := c.event(ctx, fmt.Sprintf("%s/events/?issue=%v", api, issue.ID))
 		if err != nil {
 			return nil, err
 		}
-		found[issue.CalculatedType] = environment
+		found[issue.CalculatedType] = one
 	}
 	return found, nil
 }
 
-// environment is that of one of the events of an issue.
-func (c *cluster) environment(ctx context.Context, path string) (string, error) {
+// event is one of an issue.
+func (c *cluster) event(ctx context.Context, path string) (one event, err error) {
 	var events struct {
 		Results []struct{ ID any }
 	}
 	if err := c.ask(ctx, tracker, http.MethodGet, path, nil, &events); err != nil || len(events.Results) == 0 {
-		return "", err
+		return event{}, err
 	}
-	var event struct{ Data struct{ Environment string } }
+	var whole struct{ Data json.RawMessage }
 	path = fmt.Sprintf("/api/canonical/0/events/%v/", events.Results[0].ID)
-	return event.Data.Environment, c.ask(ctx, tracker, http.MethodGet, path, nil, &event)
+	if err := c.ask(ctx, tracker, http.MethodGet, path, nil, &whole); err != nil {
+		return event{}, err
+	}
+	one.text = string(whole.Data)
+	return one, json.Unmarshal(whole.Data, &one)
 }

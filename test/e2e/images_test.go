@@ -123,7 +123,7 @@ func (c *cluster) pythonImage(ctx context.Context) (image, error) {
 	for _, name := range []string{"shop", "bugsink"} {
 		files["/venv/"+name] = filepath.Join(c.parts, name)
 	}
-	for _, name := range []string{"shop.py", "bugsink.py", "grafana.py"} {
+	for _, name := range []string{"shop.py", "plain.py", "bugsink.py", "grafana.py"} {
 		files["/app/"+name] = filepath.Join("testdata", name)
 	}
 	return image{name: named("python"), files: files}, nil

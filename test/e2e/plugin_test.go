@@ -51,23 +51,24 @@ func (c *cluster) plugin(t *testing.T, args ...string) *exec.Cmd {
 	return command
 }
 
-// verify runs kubectl obstack verify, and returns what it prints and whether all is well.
-func (c *cluster) verify(t *testing.T, timeout time.Duration) (output string, well bool) {
+// verify runs kubectl obstack verify on a stack that has the name of its namespace, and returns what
+// it prints and whether all is well.
+func (c *cluster) verify(t *testing.T, stack string, timeout time.Duration) (output string, well bool) {
 	t.Helper()
 	say("kubectl obstack verify, for at most %s", timeout)
-	text, err := c.plugin(t, "verify", "shop", "-n", "shop", "--timeout", timeout.String()).CombinedOutput()
+	text, err := c.plugin(t, "verify", stack, "-n", stack, "--timeout", timeout.String()).CombinedOutput()
 	var ended *exec.ExitError
 	if err != nil && !errors.As(err, &ended) {
 		t.Fatal(err)
 	}
-	c.leavesNoPod(t)
+	c.leavesNoPod(t, stack)
 	return string(text), err == nil
 }
 
-func (c *cluster) leavesNoPod(t *testing.T) {
+func (c *cluster) leavesNoPod(t *testing.T, namespace string) {
 	t.Helper()
 	pods := &corev1.PodList{}
-	err := c.List(t.Context(), pods, client.InNamespace("shop"),
+	err := c.List(t.Context(), pods, client.InNamespace(namespace),
 		client.MatchingLabels{"app.kubernetes.io/name": "obstack-verify"})
 	if err != nil {
 		t.Error(err)
@@ -100,7 +101,7 @@ func (c *cluster) testVerify(t *testing.T) {
 		}
 		counted <- wrong
 	}()
-	output, well := c.verify(t, 2*time.Minute)
+	output, well := c.verify(t, "shop", 2*time.Minute)
 	stop()
 	if wrong := <-counted; wrong != "" {
 		t.Error(wrong)
@@ -125,7 +126,7 @@ func (c *cluster) testVerify(t *testing.T) {
 // failsToVerify wants the sentence about a fault from those who ask now.
 func (c *cluster) failsToVerify(t *testing.T, sentence string) {
 	t.Helper()
-	output, well := c.verify(t, 20*time.Second)
+	output, well := c.verify(t, "shop", 20*time.Second)
 	// Lines are wrapped within a tree.
 	isLayout := func(r rune) bool { return strings.ContainsRune(" \n│├└─", r) }
 	said := strings.Join(strings.FieldsFunc(output, isLayout), " ")
