@@ -80,8 +80,6 @@ func TestReportSaysWhatWorks(t *testing.T) {
 	wantCondition(t, p.stack, obsv1.Ready, metav1.ConditionFalse, "TargetDown")
 }
 
-// TestReportOutlivesARestart: what was found out before a restart of the operator still holds,
-// nothing is written, and nobody hears of it twice.
 // TestReportOfPythonWaitsForNobody, and says what processes report: Ready is True meanwhile.
 func TestReportOfPythonWaitsForNobody(t *testing.T) {
 	p := newProven(t)
@@ -126,6 +124,8 @@ func TestReportOfPythonWaitsForNobody(t *testing.T) {
 	}
 }
 
+// TestReportOutlivesARestart: what was found out before a restart of the operator still holds,
+// nothing is written, and nobody hears of it twice.
 func TestReportOutlivesARestart(t *testing.T) {
 	for state, reason := range map[metav1.ConditionStatus]string{
 		metav1.ConditionTrue: obsv1.ReasonSeen, metav1.ConditionFalse: "TargetDown", metav1.ConditionUnknown: "NoPlatform",

@@ -141,6 +141,7 @@ func TestReconcileMakesTheChildrenAndThenTheStackReady(t *testing.T) {
 
 func TestReconcileGivesEveryChildLabelsAndOwner(t *testing.T) {
 	f, stack := newFixture(t), fullStack(t)
+	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Python = &obsv1.PythonSpec{} })
 	f.reconcileStack(t, stack)
 	for _, kind := range f.Kinds.Served() {
 		list, err := liveChildren(t.Context(), stack, kind)

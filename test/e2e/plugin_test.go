@@ -51,8 +51,8 @@ func (c *cluster) plugin(t *testing.T, args ...string) *exec.Cmd {
 	return command
 }
 
-// verify runs kubectl obstack verify on a stack that has the name of its namespace, and returns what
-// it prints and whether all is well.
+// verify runs kubectl obstack verify on a stack that has the name of its namespace, and returns
+// what it prints and whether all is well.
 func (c *cluster) verify(t *testing.T, stack string, timeout time.Duration) (output string, well bool) {
 	t.Helper()
 	say("kubectl obstack verify, for at most %s", timeout)
