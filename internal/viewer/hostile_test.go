@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -76,9 +77,9 @@ func TestHostileValues(t *testing.T) {
 					continue // The others are like that of FastAPI.
 				}
 				v := newViewer(t, f, d)
-				began, before := time.Now(), heap()
+				before, began := heap(), processorTime(t)
 				body := get(t, v, d.path()+"?from=now-6h&var-queue="+url.QueryEscape(attack)).Body.String()
-				took, grown := time.Since(began), int64(heap()-before)
+				took, grown := processorTime(t)-began, int64(heap()-before)
 				if took > 2*time.Second || grown > 64<<20 {
 					t.Errorf("%s took %v and keeps %d bytes, want at most 2 s and 64 MiB", d.Title, took, grown)
 				}
@@ -96,6 +97,17 @@ func endless(begins, goesOn string) http.HandlerFunc {
 			_, err = io.WriteString(w, goesOn)
 		}
 	}
+}
+
+// processorTime is what this process has used, for the fake Prometheus too. By the clock it depends
+// on what else the machine does.
+func processorTime(t *testing.T) time.Duration {
+	t.Helper()
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 func heap() uint64 {
