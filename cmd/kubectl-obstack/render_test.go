@@ -28,7 +28,7 @@ import (
 	"obstack.dev/obstack/test/testenv"
 )
 
-const served = "ServiceMonitor,PrometheusRule" // what the control plane of tests serves
+const served = "ServiceMonitor,PodMonitor,PrometheusRule" // what the control plane of tests serves
 
 // TestRenderIsWhatTheOperatorMakes compares every stack of the samples and of the golden cases,
 // rendered without a cluster, with what a running operator made of it.
