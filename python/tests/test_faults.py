@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from typing import Callable
 
 import pytest
-from conftest import Program, Tracker, eventually
+from conftest import BUNDLE, Program, Tracker, eventually
 from test_http import DJANGO, FASTAPI, FLASK, GUNICORN, UVICORN
+
+sys.path.insert(0, str(BUNDLE))
+import _obstack
 
 Start = Callable[..., Program]
 
@@ -59,3 +64,11 @@ def test_budget(start: Start, tracker: Tracker, budget: str) -> None:
         OBSTACK_PYTHON_BUDGET_MS=budget,
     )
     eventually("the server", lambda: program.get("/items/0")[0] == 200)
+
+
+def test_budget_is_not_for_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container that hardly gets a processor at its start still has all parts."""
+    monkeypatch.setenv("OBSTACK_PYTHON_BUDGET_MS", "100")
+    monkeypatch.setattr(_obstack, "_spent", 0.0)
+    _obstack.guarded("metrics", time.sleep, 0.3)
+    assert _obstack.guarded("metrics", lambda: "done") == "done"
