@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"obstack.dev/obstack/controllers/proof/promclient"
 )
 
 // attack is what a label may hold.
@@ -86,6 +88,48 @@ func TestHostileValues(t *testing.T) {
 				wantNoMarkup(t, d, body)
 				runtime.KeepAlive(v)
 			}
+		})
+	}
+}
+
+// constant is a transport with one response to everything.
+type constant string
+
+// RoundTrip implements http.RoundTripper.
+func (c constant) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(string(c)))}, nil
+}
+
+// TestKeptRepliesAreBounded in bytes, whatever they consist of.
+func TestKeptRepliesAreBounded(t *testing.T) {
+	var labels []string
+	for i := range maxLabels {
+		labels = append(labels, fmt.Sprintf("%q:%q", fmt.Sprintf("%0*d", maxLabel, i), strings.Repeat("x", maxLabel)))
+	}
+	labelled := `{"metric":{` + strings.Join(labels, ",") + `},"value":[1,"1"]}`
+	for name, tc := range map[string]struct {
+		questions    int
+		expr, result string
+	}{
+		"nothing":        {150_000, "up", ""},
+		"long questions": {10_000, strings.Repeat("x", 8000), ""},
+		"labels":         {12, "up", strings.TrimSuffix(strings.Repeat(labelled+",", maxRows), ",")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSource(promclient.Client{
+				URL: &url.URL{Scheme: "http", Host: "fake"}, HTTP: &http.Client{Transport: constant(
+					`{"status":"success","data":{"result":[` + tc.result + `]}}`)},
+			})
+			before := heap()
+			for i := range tc.questions {
+				if r := s.ask(t.Context(), question{expr: tc.expr + strconv.Itoa(i), limit: maxRows}); r.err != nil {
+					t.Fatal(r.err)
+				}
+			}
+			if grown := int64(heap() - before); grown > 2*maxKept || len(s.kept) < 2 {
+				t.Errorf("%d replies take %d bytes, want at most %d", len(s.kept), grown, 2*maxKept)
+			}
+			runtime.KeepAlive(s)
 		})
 	}
 }

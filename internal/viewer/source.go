@@ -24,8 +24,8 @@ const (
 	maxLabel  = 200
 	// maxSeriesBytes bounds what a series is read for: maxPoints take some 15 KiB.
 	maxSeriesBytes = 256 << 10
-	// maxKept bounds the points of all responses that are kept: some 24 MiB.
-	maxKept = 1_500_000
+	// maxKept bounds the bytes of all replies that are kept, with their questions.
+	maxKept = 32 << 20
 	// parallel queries, of the 20 that a Prometheus evaluates at a time by default.
 	parallel = 8
 )
@@ -57,11 +57,26 @@ type reply struct {
 	err    error
 }
 
-// size of a reply in points; labels and values count as well.
-func (r *reply) size() int {
-	size := len(r.values) + 1
+// What is kept beside points and texts, in bytes, about.
+const (
+	ofQuestion = 512
+	ofSeries   = 256
+	ofPoint    = 16
+	ofText     = 24
+)
+
+// size in bytes, about, of a reply that is kept with its question: also one without series, of
+// which a page that is open for a week makes a million.
+func (r *reply) size(q question) int {
+	size := ofQuestion + len(q.expr)
+	for _, value := range r.values {
+		size += ofText + len(value)
+	}
 	for _, s := range r.series {
-		size += len(s.Points) + maxLabels
+		size += ofSeries + ofPoint*len(s.Points)
+		for name, value := range s.Labels {
+			size += 2*ofText + len(name) + len(value)
+		}
 	}
 	return size
 }
@@ -125,10 +140,11 @@ func (s *source) fill(ctx context.Context, q question, p *pending) {
 		return
 	}
 	s.order = append(s.order, q)
-	s.size += p.reply.size()
+	s.size += p.reply.size(q)
 	for len(s.order) > 1 && s.size > maxKept {
-		s.size -= s.kept[s.order[0]].reply.size()
-		delete(s.kept, s.order[0])
+		oldest := s.order[0]
+		s.size -= s.kept[oldest].reply.size(oldest)
+		delete(s.kept, oldest)
 		s.order = s.order[1:]
 	}
 }
