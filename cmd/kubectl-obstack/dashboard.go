@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/url"
 	"os/exec"
 	"runtime"
@@ -106,11 +105,11 @@ func (o *dashboardOptions) run(ctx context.Context, flags *genericclioptions.Con
 	if err := server.client.Query(ctx, clock, func(promclient.Sample) {}); err != nil {
 		return fmt.Errorf("ask %s: %w: name another with --url", server.name, err)
 	}
-	handler, err := viewer.New(dashboards, server.client)
+	shown, err := viewer.New(dashboards, server.client)
 	if err != nil {
 		return err
 	}
-	return o.serve(ctx, handler, fmt.Sprintf("%d dashboards of %s/%s\n%s", len(dashboards), stack.Namespace,
+	return o.serve(ctx, shown, fmt.Sprintf("%d dashboards of %s/%s\n%s", len(dashboards), stack.Namespace,
 		stack.Name, server.name))
 }
 
@@ -176,24 +175,16 @@ func dashboardsOf(stack *obsv1.ObservabilityStack, behind desired.Platform) ([]*
 	return all, nil
 }
 
-// Limits of the server, which only one person uses.
-const (
-	headerTimeout = 5 * time.Second
-	idleTimeout   = 2 * time.Minute
-	closeTimeout  = time.Second
-)
+// closeTimeout is for requests that are under way at the end.
+const closeTimeout = time.Second
 
 // serve until the context ends.
-func (o *dashboardOptions) serve(ctx context.Context, handler http.Handler, what string) error {
+func (o *dashboardOptions) serve(ctx context.Context, shown *viewer.Viewer, what string) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("listen on this machine: %w", err)
 	}
-	server := &http.Server{
-		Handler: viewer.Guard(handler, listener.Addr()), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
-		MaxHeaderBytes: 64 << 10,
-		BaseContext:    func(net.Listener) context.Context { return ctx },
-	}
+	server := viewer.Server(ctx, shown, listener.Addr())
 	address := "http://" + listener.Addr().String()
 	fmt.Fprintf(o.streams.Out, "%s\n%s until Ctrl-C\n", what, address)
 	if !o.noOpen {

@@ -15,7 +15,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -41,7 +40,7 @@ func (d *demo) startPage(ctx context.Context, stack *obsv1.ObservabilityStack) (
 	if err != nil {
 		return nil, err
 	}
-	handler, err := viewer.New(dashboards, d.parts.client())
+	shown, err := viewer.New(dashboards, d.parts.client())
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +52,7 @@ func (d *demo) startPage(ctx context.Context, stack *obsv1.ObservabilityStack) (
 		// The minutes that there is something of.
 		address: fmt.Sprintf("http://%s/d/%s?from=now-15m&to=now&refresh=5s", listener.Addr(),
 			url.PathEscape(dashboards[0].UID)),
-		server: &http.Server{Handler: viewer.Guard(handler, listener.Addr()), ReadHeaderTimeout: 5 * time.Second},
+		server: viewer.Server(ctx, shown, listener.Addr()),
 		ended:  make(chan error, 1),
 	}
 	go func() { p.ended <- p.server.Serve(listener) }()

@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strings"
@@ -211,10 +210,8 @@ func TestBrowser(t *testing.T) {
 	all = append(all, parse(t, content))
 	v := newViewer(t, f, all...)
 	v.location = time.Local
-	server := httptest.NewUnstartedServer(nil)
-	server.Config.Handler = Guard(v, server.Listener.Addr())
+	server := serverOf(t, v)
 	server.Start()
-	defer server.Close()
 	for _, d := range all {
 		b.do("Page.navigate", map[string]any{"url": server.URL + d.path()})
 		b.want(d.Title, "document.readyState", "complete")
