@@ -107,7 +107,7 @@ func (b *builder) build(ctx context.Context, programs []Program) error {
 			}
 		}
 		if err := b.buildOne(ctx, s); err != nil {
-			return fmt.Errorf("build %s: %w", s.Program, err)
+			return err
 		}
 	}
 	return nil
@@ -132,7 +132,7 @@ func (b *builder) buildOne(ctx context.Context, s buildable) error {
 	err := cmd.Run()
 	stop()
 	if err != nil {
-		return fmt.Errorf("%w\n%s", err, output.tail())
+		return fmt.Errorf("build %s: %w\n%s", s.Program, err, output.tail())
 	}
 	if err := keep(temporary, filepath.Join(b.dir, string(s.Program))); err != nil {
 		return err

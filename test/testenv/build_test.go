@@ -147,6 +147,26 @@ func TestAFailedBuildSaysWhyAndLeavesNoProgram(t *testing.T) {
 	}
 }
 
+// TestPrometheusIsBuiltOnce, and a build that fails says of what.
+func TestPrometheusIsBuiltOnce(t *testing.T) {
+	fake(t, http.StatusServiceUnavailable)
+	t.Setenv("FAKE_BROKEN", "prometheus")
+	if _, err := Prometheus(t.Context(), io.Discard); err == nil || !strings.Contains(err.Error(), "build prometheus") ||
+		!strings.Contains(err.Error(), "cannot build") {
+		t.Errorf("error = %v, want the program and what go said", err)
+	}
+	t.Setenv("FAKE_BROKEN", "nothing")
+	log := &strings.Builder{}
+	path, err := Prometheus(t.Context(), log)
+	if err != nil || !strings.HasSuffix(content(t, path), "/cmd/prometheus") {
+		t.Fatalf("Prometheus = %s, %v", path, err)
+	}
+	log.Reset()
+	if again, err := Prometheus(t.Context(), log); err != nil || again != path || log.Len() > 0 {
+		t.Errorf("the second time: %s, %v, log %q, want %s and silence", again, err, log, path)
+	}
+}
+
 // stageNames are the names of the objects in kwokStages.
 func stageNames(t *testing.T, dir string) []string {
 	t.Helper()
