@@ -68,7 +68,7 @@ func (d *demo) goLive(ctx context.Context, stack *obsv1.ObservabilityStack) erro
 	if err != nil {
 		return err
 	}
-	exporter, err := d.buildExporter(ctx)
+	exporter, err := testenv.BuildExporter(ctx, filepath.Join(d.cp.Dir(), "bin"))
 	if err != nil {
 		return err
 	}
@@ -88,19 +88,6 @@ func (d *demo) goLive(ctx context.Context, stack *obsv1.ObservabilityStack) erro
 		openPage(d.parts.page.address)
 	}
 	return d.awaitAlert(ctx, stack)
-}
-
-// buildExporter compiles the task exporter of this checkout.
-func (d *demo) buildExporter(ctx context.Context) (string, error) {
-	program := filepath.Join(d.cp.Dir(), "bin", "task-exporter")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", program, "./cmd/task-exporter")
-	cmd.Dir = d.root
-	// Interrupted, go removes its temporary folders; killed, it does not.
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	if output, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the task exporter: %w\n%s", err, output)
-	}
-	return program, nil
 }
 
 // startTargets starts something for every Pod that the stack's ServiceMonitors lead to, and returns

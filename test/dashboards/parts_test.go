@@ -130,10 +130,9 @@ func (c celery) env() []string {
 
 func startCelery(t *testing.T) celery {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "task-exporter")
-	if output, err := exec.Command("go", "build", "-o", program,
-		"obstack.dev/obstack/cmd/task-exporter").CombinedOutput(); err != nil {
-		t.Fatalf("build the exporter: %v\n%s", err, output)
+	program, err := testenv.BuildExporter(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
 	}
 	redis, port := freePort(t), freePort(t)
 	bin := filepath.Join(parts(t), "celery-newest", "bin")

@@ -25,23 +25,31 @@ func BuildOperator(ctx context.Context, dir string) (string, error) {
 	if built := os.Getenv("OBSTACK_OPERATOR"); built != "" {
 		return built, nil
 	}
+	var flags []string
+	if coverage != "" {
+		flags = append(flags, "-cover")
+	}
+	return compile(ctx, filepath.Join(dir, "obstack"), ".", flags...)
+}
+
+// BuildExporter compiles the task exporter of this checkout into dir and returns the program.
+func BuildExporter(ctx context.Context, dir string) (string, error) {
+	return compile(ctx, filepath.Join(dir, "task-exporter"), "./cmd/task-exporter")
+}
+
+// compile a package of this checkout, and return the program.
+func compile(ctx context.Context, program, pkg string, flags ...string) (string, error) {
 	root, err := Root()
 	if err != nil {
 		return "", err
 	}
-	binary := filepath.Join(dir, "obstack")
-	args := []string{"build", "-o", binary, "."}
-	if coverage != "" {
-		args = slices.Insert(args, 1, "-cover")
-	}
-	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd := exec.CommandContext(ctx, "go", slices.Concat([]string{"build"}, flags, []string{"-o", program, pkg})...)
 	cmd.Dir = root
-	// Interrupted, go removes its temporary folders; killed, it does not.
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	interruptOnCancel(cmd)
 	if output, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the operator: %w\n%s", err, output)
+		return "", fmt.Errorf("build %s: %w\n%s", filepath.Base(program), err, output)
 	}
-	return binary, nil
+	return program, nil
 }
 
 // OperatorCommand is the program with these flags, in an environment of its own: what this
