@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"os/exec"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +23,7 @@ import (
 	"obstack.dev/obstack/controllers/desired"
 	"obstack.dev/obstack/controllers/platform"
 	"obstack.dev/obstack/controllers/proof/promclient"
+	"obstack.dev/obstack/internal/browser"
 	"obstack.dev/obstack/internal/viewer"
 )
 
@@ -188,7 +187,7 @@ func (o *dashboardOptions) serve(ctx context.Context, shown *viewer.Viewer, what
 	address := "http://" + listener.Addr().String()
 	fmt.Fprintf(o.streams.Out, "%s\n%s until Ctrl-C\n", what, address)
 	if !o.noOpen {
-		openBrowser(ctx, address)
+		browser.Open(address)
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
@@ -203,20 +202,4 @@ func (o *dashboardOptions) serve(ctx context.Context, shown *viewer.Viewer, what
 		_ = server.Close() // It ends in any case.
 	}
 	return nil
-}
-
-// openBrowser where there is one; the address is printed in any case.
-func openBrowser(ctx context.Context, address string) {
-	command := []string{"xdg-open"}
-	switch runtime.GOOS {
-	case "darwin":
-		command = []string{"open"}
-	case "windows":
-		command = []string{"rundll32", "url.dll,FileProtocolHandler"}
-	}
-	// #nosec G204 -- one of the commands above, with our own address
-	opening := exec.CommandContext(ctx, command[0], append(command[1:], address)...)
-	if opening.Start() == nil {
-		go func() { _ = opening.Wait() }()
-	}
 }

@@ -21,6 +21,7 @@ import (
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/hack/demo/celery"
 	"obstack.dev/obstack/hack/demo/shop"
+	"obstack.dev/obstack/internal/browser"
 	"obstack.dev/obstack/test/testenv"
 )
 
@@ -85,7 +86,7 @@ func (d *demo) goLive(ctx context.Context, stack *obsv1.ObservabilityStack) erro
 	}
 	d.says("waiting for an alert, two minutes at the most; look meanwhile at\n\n      %s\n", d.parts.page.address)
 	if d.open {
-		openPage(d.parts.page.address)
+		browser.Open(d.parts.page.address)
 	}
 	return d.awaitAlert(ctx, stack)
 }

@@ -10,9 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os/exec"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -89,16 +87,4 @@ func parseDashboards(configMaps []corev1.ConfigMap) ([]*viewer.Dashboard, error)
 		}
 	}
 	return dashboards, nil
-}
-
-// openPage asks the desktop, if there is one, to open an address.
-func openPage(address string) {
-	opener := "xdg-open"
-	if runtime.GOOS == "darwin" {
-		opener = "open"
-	}
-	cmd := exec.Command(opener, address)
-	if cmd.Start() == nil {
-		go func() { _ = cmd.Wait() }() // The address is printed as well.
-	}
 }
