@@ -17,6 +17,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql/parser"
+
 	"obstack.dev/obstack/controllers/proof/promclient"
 )
 
@@ -131,6 +134,42 @@ func TestKeptRepliesAreBounded(t *testing.T) {
 			}
 			runtime.KeepAlive(s)
 		})
+	}
+}
+
+// TestQueriesStayWithTheStack whatever a request chooses: by the parser of Prometheus, each
+// selector has the namespace of the stack.
+func TestQueriesStayWithTheStack(t *testing.T) {
+	for _, value := range []string{
+		attack, `"} or up{namespace="other`, `\"} or up #`, `\`, "\n", "'", ".*", "|", "$__all", "$namespace", "${requests:raw}",
+	} {
+		for _, d := range stackDashboards(t) {
+			request := url.Values{}
+			for _, v := range d.Templating.List {
+				request["var-"+v.Name] = []string{value, value + "2"}
+			}
+			in := d.choose(t.Context(), newSource(newFake(t).client(t)), window{noon.Add(-time.Hour), noon}, request)
+			for i := range d.Panels {
+				for j := range d.Panels[i].Targets {
+					wantNamespace(t, d.Panels[i].question(&d.Panels[i].Targets[j], in).expr, "shop")
+				}
+			}
+		}
+	}
+}
+
+func wantNamespace(t *testing.T, expr, namespace string) {
+	t.Helper()
+	parsed, err := parser.NewParser(parser.Options{}).ParseExpr(expr)
+	if err != nil {
+		t.Fatalf("%s: %v", expr, err)
+	}
+	for _, selector := range parser.ExtractSelectors(parsed) {
+		if !slices.ContainsFunc(selector, func(m *labels.Matcher) bool {
+			return m.Type == labels.MatchEqual && m.Name == "namespace" && m.Value == namespace
+		}) {
+			t.Errorf("%s asks for other namespaces than %s", expr, namespace)
+		}
 	}
 }
 
