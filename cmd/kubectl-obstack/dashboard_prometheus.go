@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -103,9 +102,6 @@ func namedPrometheus(
 	return object, nil
 }
 
-// queryTimeout bounds a query with its response.
-const queryTimeout = 30 * time.Second
-
 // queriesOnly lets nothing pass but queries of one server, and follows nobody to another: what is
 // sent has the caller's credentials.
 func queriesOnly(next http.RoundTripper, server *url.URL) *http.Client {
@@ -113,7 +109,7 @@ func queriesOnly(next http.RoundTripper, server *url.URL) *http.Client {
 		next = http.DefaultTransport // As http.Client has it.
 	}
 	return &http.Client{
-		Transport: queries{next, server}, Timeout: queryTimeout,
+		Transport:     queries{next, server},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }

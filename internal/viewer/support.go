@@ -30,22 +30,6 @@ var (
 // selector.
 var labelValues = regexp.MustCompile(`^\s*label_values\((?:(.+),)?\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*\)\s*$`)
 
-// Undrawn are the things in a dashboard that the viewer does not draw; none in ours.
-func (d *Dashboard) Undrawn() []string {
-	var found []string
-	for _, v := range d.Templating.List {
-		if text := v.undrawn(); text != "" {
-			found = append(found, fmt.Sprintf("variable %s: %s", v.Name, text))
-		}
-	}
-	for i := range d.Panels {
-		for _, text := range d.Panels[i].undrawn() {
-			found = append(found, fmt.Sprintf("panel %q: %s", d.Panels[i].Title, text))
-		}
-	}
-	return found
-}
-
 func (v *variable) undrawn() string {
 	if !slices.Contains(variableTypes, v.Type) {
 		return fmt.Sprintf("type %q", v.Type)
