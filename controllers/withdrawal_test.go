@@ -168,3 +168,24 @@ func TestRolloutOfASuspendedStackWithdrawsNothing(t *testing.T) {
 		t.Errorf("the workload was changed: %v", d.Annotations)
 	}
 }
+
+// TestRolloutKeepsAWithdrawalThatItsOwnerDrops: a controller that writes all annotations of its
+// workload knows nothing of ours.
+func TestRolloutKeepsAWithdrawalThatItsOwnerDrops(t *testing.T) {
+	w := newWithdrawing(t)
+	w.pass(t, "it crashes", "")
+	settle(t, w.d)
+	for _, when := range []string{"its owner wrote it", "its owner wrote it again"} {
+		w.d.Annotations = map[string]string{obsv1.AnnotationStack: "shop"}
+		if err := live.Update(t.Context(), w.d); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(t, when, "")
+	}
+	w.d.Spec.Template.Spec.Containers[0].Image = "shop:1.4.3"
+	if err := live.Update(t.Context(), w.d); err != nil {
+		t.Fatal(err)
+	}
+	settle(t, w.d)
+	w.pass(t, "it has another image", w.bundle)
+}

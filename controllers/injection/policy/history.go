@@ -2,7 +2,11 @@
 
 package policy
 
-import "time"
+import (
+	"time"
+
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
+)
 
 // History is what this process did to a workload and saw of it, beside what the caches show.
 type History struct {
@@ -22,6 +26,9 @@ type History struct {
 	Failure *Failure
 	// Recorded is the reason of the event that was recorded last.
 	Recorded string
+	// Withdrew is why the workload has the bundle for Python no more, also where its owner dropped the
+	// annotation that says so; zero if nothing was taken off.
+	Withdrew Withdrawal
 
 	seen       bool
 	generation int64 // that the rollout at StartedAt is of
@@ -33,6 +40,7 @@ type History struct {
 func (h History) Seen(c *Candidate, now, began time.Time) History {
 	w := c.Workload
 	h.Record = recordOf(w.Annotations, now).merge(h.Record)
+	h.Withdrew = h.withdrew(w)
 	stamp, stamped := w.Stamp()
 	if !h.seen && h.Record.about(stamp) && !h.Record.At.After(began) &&
 		now.Sub(h.Record.At) < maxPlace {
@@ -56,6 +64,17 @@ func (h History) Seen(c *Candidate, now, began time.Time) History {
 	return h.progressed(w, now)
 }
 
+// withdrew is what the workload says of a withdrawal, or what this process wrote if that is gone.
+func (h History) withdrew(w *Workload) Withdrawal {
+	if withdrawal, holds := w.Withdrawal(); holds {
+		return withdrawal
+	}
+	if _, set := w.Annotations[obsv1.AnnotationPythonWithdrawn]; set || !h.Withdrew.holds(w) {
+		return Withdrawal{}
+	}
+	return h.Withdrew
+}
+
 // progressed adds how far the workload's rollout is. One that takes a place progresses by its
 // counters alone: another generation is a change by somebody else, such as an autoscaler, and
 // its counters begin anew.
@@ -75,6 +94,9 @@ func (h History) progressed(w *Workload, now time.Time) History {
 func (h History) Wrote(patch Patch, generation int64) History {
 	h.Record, h.generation, h.Failure, h.Recorded = patch.Record, generation, nil, ""
 	h.seen, h.counters, h.StartedAt, h.ProgressedAt = true, Counters{}, time.Time{}, time.Time{}
+	if patch.Breaks != nil {
+		h.Withdrew = *patch.Breaks
+	}
 	if patch.RollsPods {
 		h.StartedAt, h.ProgressedAt = patch.Record.At, patch.Record.At
 	}
@@ -85,7 +107,7 @@ func (h History) Wrote(patch Patch, generation int64) History {
 func (h History) Empty(w *Workload, now time.Time) bool {
 	rolls := h.Patched || !h.StartedAt.IsZero() || !h.ProgressedAt.IsZero()
 	return !rolls && h.Record.shownBy(w.Annotations) && now.Sub(h.Record.At) > max(contestedWithin, maxPlace) &&
-		h.ReleasedAt.IsZero() && h.Failure == nil && h.Recorded == ""
+		h.ReleasedAt.IsZero() && h.Failure == nil && h.Recorded == "" && h.Withdrew.Bundle == ""
 }
 
 // Failure is why a workload was not patched.

@@ -182,8 +182,8 @@ func (p *Plan) count(c *Candidate, progress Progress) {
 		return
 	}
 	p.By[progress] = append(p.By[progress], c.String())
-	if withdrawal, holds := c.Withdrawal(); holds {
-		p.Withdrawn = append(p.Withdrawn, fmt.Sprintf("%s (%s)", c, withdrawal))
+	if c.Withdrew.Bundle != "" && c.Breaks == nil {
+		p.Withdrawn = append(p.Withdrawn, fmt.Sprintf("%s (%s)", c, c.Withdrew))
 	}
 	p.Counted.Annotated++
 	if progress == Injected {

@@ -19,9 +19,8 @@ type Candidate struct {
 	// Variant is what of the settings it gets, and Python reports whether it gets the bundle.
 	Variant Variant
 	Python  bool
-	// Withdrawn is the bundle that was taken off it, and Breaks why it is to be now; nil if it is not.
-	Withdrawn string
-	Breaks    *Withdrawal
+	// Breaks is why the bundle is to be taken off it now; nil if it is not.
+	Breaks *Withdrawal
 	// Release reports whether the owner took the annotation away, so that no stamp is wanted.
 	Release bool
 	// Pods are those that carry a stamp.
@@ -33,7 +32,7 @@ type Candidate struct {
 func NewCandidate(w *Workload, claim Claim, stack *obsv1.ObservabilityStack, pods []Pod) Candidate {
 	return Candidate{
 		Workload: w, Want: StampFor(claim, stack, w.Name, ""), Variant: claim.Variant, Pods: pods,
-		Python: claim.WantsPython(stack), Withdrawn: claim.Withdrawn,
+		Python: claim.WantsPython(stack), History: History{Withdrew: History{}.withdrew(w)},
 	}
 }
 

@@ -67,7 +67,7 @@ func (b *Bundles) Of(c *Candidate) string {
 	if b.New == "" || b.Unwritten[c.Namespace] || had.Python != "" && b.Carried(had.Python) {
 		hash = had.Python
 	}
-	if !c.Python || hash == c.Withdrawn {
+	if !c.Python || hash == c.Withdrew.Bundle {
 		return ""
 	}
 	return hash

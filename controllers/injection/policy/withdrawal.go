@@ -123,12 +123,15 @@ func causeOf(ended *corev1.ContainerStateTerminated) string {
 	}
 }
 
+// causes for people.
+var causes = map[string]string{
+	CauseExited: "a container exited again and again", CauseOutOfMemory: "a container was killed for its memory",
+	CauseCannotRun: "a container could not be started", CauseNotReady: "Pods did not become ready",
+}
+
 // String is the cause for people.
 func (w Withdrawal) String() string {
-	text := map[string]string{
-		CauseExited: "a container exited again and again", CauseOutOfMemory: "a container was killed for its memory",
-		CauseCannotRun: "a container could not be started", CauseNotReady: "Pods did not become ready",
-	}[w.Cause]
+	text := causes[w.Cause]
 	if w.ExitCode != nil {
 		text += fmt.Sprintf(", exit code %d", *w.ExitCode)
 	}
@@ -147,7 +150,15 @@ func (w *Workload) Withdrawal() (withdrawal Withdrawal, holds bool) {
 	if !set || json.Unmarshal([]byte(value), &withdrawal) != nil {
 		return Withdrawal{}, false
 	}
-	return withdrawal, withdrawal.Images == w.images() && withdrawal.Choice == w.choice()
+	return withdrawal, withdrawal.holds(w)
+}
+
+// holds reports whether nothing changed of a workload since. Of a template that names no bundle, the
+// cache keeps no images where the annotation is gone.
+func (w Withdrawal) holds(of *Workload) bool {
+	containers := of.PodTemplate().Spec.Containers
+	unknown := len(containers) == 0 || containers[0].Image == ""
+	return w.Bundle != "" && (unknown || w.Images == of.images()) && w.Choice == of.choice()
 }
 
 // WithdrawalPatch removes from a workload a withdrawal that holds no more.
@@ -185,14 +196,14 @@ func (w *Workload) choice() string {
 func (c *Candidate) Break(withdrawal Withdrawal) {
 	stamp, _ := c.Stamp()
 	withdrawal.Bundle, withdrawal.Images, withdrawal.Choice = stamp.Python, c.images(), c.choice()
-	c.Withdrawn, c.Breaks = withdrawal.Bundle, &withdrawal
+	c.Withdrew, c.Breaks = withdrawal, &withdrawal
 }
 
 // Suspect reports whether the candidate has the bundle and its Pods are not all ready, so that
 // somebody must look at them.
 func (c *Candidate) Suspect() bool {
 	stamp, _ := c.Stamp()
-	has := c.Python && stamp.Python != "" && c.Withdrawn != stamp.Python
+	has := c.Python && stamp.Python != "" && c.Withdrew.Bundle != stamp.Python
 	return has && !c.Release && c.Kind != KindJob && len(c.Pods) > 0 && c.Rolling()
 }
 

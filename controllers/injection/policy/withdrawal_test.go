@@ -142,3 +142,40 @@ func TestWithdrawalHolds(t *testing.T) {
 		}
 	}
 }
+
+// TestHistoryKeepsAWithdrawal that its owner drops with all annotations, as the cache keeps the
+// workload then: without its images, unless the template names a bundle.
+func TestHistoryKeepsAWithdrawal(t *testing.T) {
+	const bundle = "aaaa"
+	made := func(image string, labels, annotations map[string]string) *Workload {
+		w := &Workload{TypeMeta: metav1.TypeMeta{Kind: KindDeployment}, Spec: WorkloadSpec{Template: &Template{
+			Metadata: TemplateMeta{Labels: labels}, Spec: PodSpec{Containers: []Container{{Name: "api", Image: image}}},
+		}}}
+		w.Annotations = annotations
+		w.Keep()
+		return w
+	}
+	has := map[string]string{obsv1.StampPython: bundle}
+	c := Candidate{Workload: made("shop:1", has, nil), Python: true}
+	c.Break(Withdrawal{Cause: CauseExited})
+	wrote := c.Wrote(Patch{Candidate: &c}, 2)
+	if wrote.Empty(c.Workload, now.Add(24*time.Hour)) {
+		t.Error("the withdrawal is forgotten after a day")
+	}
+	chosen := map[string]string{obsv1.AnnotationContainers: "api"}
+	for name, tc := range map[string]struct {
+		w    *Workload
+		want string
+	}{
+		"written":                {made("shop:1", nil, map[string]string{obsv1.AnnotationPythonWithdrawn: c.Breaks.Annotation()}), bundle},
+		"dropped":                {made("shop:1", nil, nil), bundle},
+		"dropped but for names":  {made("shop:1", nil, chosen), bundle},
+		"dropped, and stamped":   {made("shop:1", has, nil), bundle},
+		"dropped, another image": {made("shop:2", has, nil), ""},
+		"dropped, another path":  {made("shop:1", nil, map[string]string{obsv1.AnnotationPythonPath: "/app"}), ""},
+	} {
+		if got := wrote.Seen(&Candidate{Workload: tc.w}, now, now).Withdrew.Bundle; got != tc.want {
+			t.Errorf("%s: %q is withdrawn, want %q", name, got, tc.want)
+		}
+	}
+}
