@@ -182,7 +182,7 @@ func (p *Plan) count(c *Candidate, progress Progress) {
 		return
 	}
 	p.By[progress] = append(p.By[progress], c.String())
-	if c.Withdrew.Bundle != "" && c.Breaks == nil {
+	if c.Python && c.Withdrew.Bundle != "" && c.Want.Python == "" && c.Breaks == nil {
 		p.Withdrawn = append(p.Withdrawn, fmt.Sprintf("%s (%s)", c, c.Withdrew))
 	}
 	p.Counted.Annotated++

@@ -150,7 +150,7 @@ func (w *Workload) Withdrawal() (withdrawal Withdrawal, holds bool) {
 	if !set || json.Unmarshal([]byte(value), &withdrawal) != nil {
 		return Withdrawal{}, false
 	}
-	return withdrawal, withdrawal.holds(w)
+	return withdrawal, causes[withdrawal.Cause] != "" && withdrawal.holds(w)
 }
 
 // holds reports whether nothing changed of a workload since. Of a template that names no bundle, the

@@ -163,6 +163,7 @@ func TestHistoryKeepsAWithdrawal(t *testing.T) {
 		t.Error("the withdrawal is forgotten after a day")
 	}
 	chosen := map[string]string{obsv1.AnnotationContainers: "api"}
+	forged := map[string]string{obsv1.AnnotationPythonWithdrawn: `{"bundle":"aaaa","cause":"obey"}`}
 	for name, tc := range map[string]struct {
 		w    *Workload
 		want string
@@ -173,9 +174,28 @@ func TestHistoryKeepsAWithdrawal(t *testing.T) {
 		"dropped, and stamped":   {made("shop:1", has, nil), bundle},
 		"dropped, another image": {made("shop:2", has, nil), ""},
 		"dropped, another path":  {made("shop:1", nil, map[string]string{obsv1.AnnotationPythonPath: "/app"}), ""},
+		"changed by hand":        {made("shop:1", nil, forged), ""},
 	} {
 		if got := wrote.Seen(&Candidate{Workload: tc.w}, now, now).Withdrew.Bundle; got != tc.want {
 			t.Errorf("%s: %q is withdrawn, want %q", name, got, tc.want)
+		}
+	}
+}
+
+// TestPlanNamesNoWithdrawalThatChangesNothing: anybody can write one about another bundle on a
+// workload of his.
+func TestPlanNamesNoWithdrawalThatChangesNothing(t *testing.T) {
+	stack := &obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "shop"}}
+	stack.Spec.Python = &obsv1.PythonSpec{}
+	for bundle, want := range map[string]int{"0a": 1, "other": 0} {
+		w := workload(KindDeployment, annotations{obsv1.AnnotationStack: "shop"}, nil)
+		forged := Withdrawal{Bundle: bundle, Images: w.images(), Cause: CauseExited}
+		w.Annotations[obsv1.AnnotationPythonWithdrawn] = forged.Annotation()
+		state := State{Now: now, Bundles: Bundles{New: "0a", Carried: func(string) bool { return true }}}
+		state.Add(stack, w, ClaimOf(w, namespaceMeta(nil)), namespaceMeta(nil), nil)
+		plan := NewPlan(stack, state, func(*Candidate) string { return wantStamp.ConfigHash })
+		if len(plan.Withdrawn) != want {
+			t.Errorf("a withdrawal of %s: %v are withdrawn, want %d", bundle, plan.Withdrawn, want)
 		}
 	}
 }
