@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -67,6 +68,13 @@ func TestPassBringsTheBundleWhereItIsAccepted(t *testing.T) {
 		t.Error("code was copied to a namespace that does not accept it")
 	}
 	wantBundle(t, deployments[refusing], "")
+	// There, anybody could label a Pod as if it had the bundle, and its metrics would be the stack's.
+	scraped := &monitoringv1.PodMonitor{ObjectMeta: metav1.ObjectMeta{Namespace: home, Name: "shop-python"}}
+	refresh(t, scraped)
+	got, want := scraped.Spec.NamespaceSelector.MatchNames, slices.Sorted(slices.Values([]string{home, accepting}))
+	if !slices.Equal(got, want) {
+		t.Errorf("the namespaces %v are scraped, want %v", got, want)
+	}
 	refresh(t, stack)
 	if stack.Status.Python == nil || stack.Status.Python.Bundle != python.Current() {
 		t.Errorf("status.python = %+v, want the bundle", stack.Status.Python)

@@ -18,8 +18,8 @@ type Workloads struct {
 	Status obsv1.WorkloadsStatus
 	// Counted counts those that the condition is about: of the stack's own namespace, or all.
 	Counted obsv1.WorkloadCounts
-	// Namespaces are those, of workloads and Pods, that ask for settings and may have them, sorted.
-	Namespaces []string
+	// Python are the namespaces, of workloads and Pods, that may have the bundle for Python, sorted.
+	Python []string
 	// Withdrawn are those from which the bundle for Python was taken, and why.
 	Withdrawn []string
 	// The others name those of them that are not injected, sorted.

@@ -67,11 +67,11 @@ func podMonitor(stack *obsv1.ObservabilityStack, in Inputs) *monitoringv1.PodMon
 	}
 }
 
-// scrapedNamespaces are the stack's own and those that take its settings.
+// scrapedNamespaces are the stack's own and those that have its bundle.
 func scrapedNamespaces(stack *obsv1.ObservabilityStack, workloads *Workloads) []string {
 	namespaces := []string{stack.Namespace}
 	if workloads != nil {
-		namespaces = append(namespaces, workloads.Namespaces...)
+		namespaces = append(namespaces, workloads.Python...)
 	}
 	slices.Sort(namespaces)
 	return slices.Compact(namespaces)

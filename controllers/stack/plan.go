@@ -54,9 +54,9 @@ func newPlan(stack *obsv1.ObservabilityStack, observed observation, settings wri
 		p.workloads = &workloads
 		in.Workloads = &desired.Workloads{
 			Status: workloads.Status, Counted: workloads.Counted,
-			Withdrawn:  workloads.Withdrawn,
-			Namespaces: slices.Sorted(maps.Keys(observed.workloads.Namespaces)),
-			Rolling:    workloads.By[policy.Rolling], Stuck: workloads.By[policy.Stuck],
+			Withdrawn: workloads.Withdrawn,
+			Python:    needing(observed.workloads.Python),
+			Rolling:   workloads.By[policy.Rolling], Stuck: workloads.By[policy.Stuck],
 			Outdated: workloads.By[policy.Outdated], Contested: workloads.By[policy.Contested],
 			Missed: workloads.By[policy.Missed], Blocked: workloads.By[policy.Blocked], Stale: workloads.By[policy.Stale],
 		}
@@ -78,4 +78,9 @@ func changes(patches []policy.Patch) []apply.Change {
 		changes = append(changes, apply.Change{Verb: verb, Kind: patch.Kind, Name: patch.Namespace + "/" + patch.Name})
 	}
 	return changes
+}
+
+// needing are the namespaces that need the bundle for Python, sorted.
+func needing(python map[string]bool) []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(python)), func(namespace string) bool { return !python[namespace] })
 }
