@@ -27,20 +27,25 @@ type Bundle map[string]string
 var (
 	current = read("obstack/bundle")
 	hash    = current.Hash()
+	carried = all()
 )
 
 // Current is the hash of this version's bundle.
 func Current() string { return hash }
 
 // Get returns the bundle of that hash; nil if it is not carried.
-func Get(of string) Bundle {
-	if of == hash {
-		return current
+func Get(of string) Bundle { return carried[of] }
+
+// all that are carried, by their hashes.
+func all() map[string]Bundle {
+	bundles := map[string]Bundle{hash: current}
+	entries, _ := fs.ReadDir(files, "earlier")
+	for _, entry := range entries {
+		if entry.IsDir() {
+			bundles[entry.Name()] = read(path.Join("earlier", entry.Name()))
+		}
 	}
-	if bundle := read(path.Join("earlier", of)); len(bundle) > 0 {
-		return bundle
-	}
-	return nil
+	return bundles
 }
 
 // Hash names the bundle by its content.

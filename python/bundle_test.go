@@ -73,3 +73,12 @@ func TestEarlierBundlesAreAsTheyWereReleased(t *testing.T) {
 		}
 	}
 }
+
+// Each pass asks for each workload, whose label may be anything.
+func TestGetReadsNoFiles(t *testing.T) {
+	for _, of := range []string{Current(), strings.Repeat("0", 32)} {
+		if allocated := testing.AllocsPerRun(10, func() { Get(of) }); allocated > 0 {
+			t.Errorf("Get(%s) allocates %v times", of, allocated)
+		}
+	}
+}
