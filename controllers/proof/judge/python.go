@@ -60,10 +60,10 @@ func Python(stack *obsv1.ObservabilityStack, series Series, mounted []string) []
 		Part: Part{obsv1.PartPython, obsv1.MonitorPython}, Level: obsv1.LevelSeen, State: metav1.ConditionTrue,
 		Reason: obsv1.ReasonSeen,
 	}
-	var total int32
+	total := 0
 	heard := map[string]bool{}
 	for p, count := range series.Processes {
-		total += count
+		total += int(count) // Anybody may say that there are as many as a count can be.
 		heard[p.Workload] = true
 	}
 	silent := slices.DeleteFunc(slices.Clone(mounted), func(name string) bool { return heard[name] })
@@ -104,12 +104,12 @@ func unheard(workloads []string) string {
 }
 
 // processes says how many processes report themselves, and with what.
-func (s Series) processes(total int32, workloads int) string {
+func (s Series) processes(total, workloads int) string {
 	var with []string
 	for _, part := range pythonParts {
-		counts := map[string]int32{}
+		counts := map[string]int{}
 		for p, count := range s.Processes {
-			counts[part.of(p)] += count
+			counts[part.of(p)] += int(count)
 		}
 		var states []string
 		for _, state := range slices.Sorted(maps.Keys(counts)) {
@@ -117,7 +117,7 @@ func (s Series) processes(total int32, workloads int) string {
 		}
 		with = append(with, part.name+" "+strings.Join(states, ", "))
 	}
-	return fmt.Sprintf("%s of %s: %s", counted(int(total), "process", "processes"),
+	return fmt.Sprintf("%s of %s: %s", counted(total, "process", "processes"),
 		counted(workloads, "workload", "workloads"), strings.Join(with, "; "))
 }
 

@@ -4,6 +4,7 @@ package judge
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 
@@ -34,6 +35,10 @@ func TestPythonIsJudged(t *testing.T) {
 			processes: map[Process]int32{web: 4, worker: 2}, mounted: []string{"shop/api", "shop/worker"},
 			want: "True Seen: 6 processes of 2 workloads: sentry auto 4, own 2; logging auto 6; structlog absent 4, own 2; " +
 				"celery absent 4, auto 2; metrics port 6",
+		},
+		"more than there can be": {
+			processes: map[Process]int32{web: math.MaxInt32, worker: math.MaxInt32},
+			want:      "True Seen: 4294967294 processes of 2 workloads: sentry auto 2147483647, own 2147483647; logging auto 4294967294",
 		},
 		"one of two is not heard of": {
 			processes: map[Process]int32{web: 1}, mounted: []string{"shop/redis", "shop/api"},
