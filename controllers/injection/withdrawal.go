@@ -58,11 +58,11 @@ func (i *Injector) suspects(ctx context.Context, stack types.NamespacedName, sta
 }
 
 // pythonPods are those of a candidate with the bundle of its template, which the caches do not hold
-// in full.
+// in full. Where one works, the others say nothing.
 func (i *Injector) pythonPods(ctx context.Context, c *policy.Candidate) (pods []policy.PythonPod, err error) {
 	stamp, _ := c.Stamp()
-	page := &corev1.PodList{}
-	for more := true; more; more = page.Continue != "" {
+	page, works := &corev1.PodList{}, false
+	for more := true; more && !works; more = page.Continue != "" {
 		opts := []client.ListOption{
 			client.InNamespace(c.Namespace), client.Limit(startsPage), client.Continue(page.Continue), client.MatchingLabels{
 				obsv1.StampStack: stamp.Stack.Name, obsv1.StampNamespace: stamp.Stack.Namespace, obsv1.StampPython: stamp.Python,
@@ -74,7 +74,8 @@ func (i *Injector) pythonPods(ctx context.Context, c *policy.Candidate) (pods []
 		for n := range page.Items {
 			pod := &page.Items[n]
 			if policy.OwnerOf(&pod.ObjectMeta) == c.Key() && pod.DeletionTimestamp.IsZero() {
-				pods = append(pods, policy.PythonPodOf(pod))
+				p := policy.PythonPodOf(pod)
+				pods, works = append(pods, p), works || p.Works()
 			}
 		}
 	}

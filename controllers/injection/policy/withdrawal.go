@@ -86,6 +86,9 @@ func (p *PythonPod) containers(statuses []corev1.ContainerStatus) (started bool)
 	return started
 }
 
+// Works reports whether the Pod runs with the bundle, so that this breaks none of its workload.
+func (p PythonPod) Works() bool { return p.Ready && p.Restarts == 0 }
+
 // crashed reports whether a container of the Pod was restarted too often, too soon.
 func (p PythonPod) crashed() bool {
 	return p.Restarts >= crashes && p.Ended != nil && p.Ended.FinishedAt.Sub(p.Since) <= crashedWithin
@@ -95,7 +98,7 @@ func (p PythonPod) crashed() bool {
 // without it are available: its Pods with it crash; or they do not become ready for as long as a
 // rollout may take, and the others are. Where one works, it is not the bundle.
 func Withdraw(pods []PythonPod, others int32, deadline time.Duration, now time.Time) (w Withdrawal, broken bool) {
-	if slices.ContainsFunc(pods, func(p PythonPod) bool { return p.Ready && p.Restarts == 0 }) {
+	if slices.ContainsFunc(pods, PythonPod.Works) {
 		return Withdrawal{}, false
 	}
 	for _, p := range pods {
