@@ -3,7 +3,9 @@
 package controllers
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -249,9 +251,11 @@ var pythonStamping = map[string]struct {
 	own, template map[string]string
 	job           bool
 	// older has the template name an older bundle before its owner changes something.
-	older  bool
-	change func(*appsv1.Deployment)
-	want   string
+	older bool
+	// withdrawn is the bundle that the operator took off before that.
+	withdrawn string
+	change    func(*appsv1.Deployment)
+	want      string
 }{
 	"annotated":                 {own: keys(stackKey, "py"), want: "python=" + bundleHash + " metrics-port=9500"},
 	"opted out":                 {own: keys(stackKey, "py", pythonKey, "false")},
@@ -293,6 +297,20 @@ var pythonStamping = map[string]struct {
 		change: func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = "shop:2" },
 		want:   "python=" + bundleHash + " metrics-port=9500",
 	},
+	"withdrawn, changed by its owner": {
+		own: keys(stackKey, "py"), withdrawn: bundleHash,
+		change: func(d *appsv1.Deployment) { d.Spec.Template.Spec.TerminationGracePeriodSeconds = new(int64(7)) },
+	},
+	"withdrawn, with another image": {
+		own: keys(stackKey, "py"), withdrawn: bundleHash,
+		change: func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = "shop:2" },
+		want:   "python=" + bundleHash + " metrics-port=9500",
+	},
+	"withdrawn, with another bundle": {
+		own: keys(stackKey, "py"), withdrawn: olderBundle,
+		change: func(d *appsv1.Deployment) { d.Spec.Template.Spec.TerminationGracePeriodSeconds = new(int64(7)) },
+		want:   "python=" + bundleHash + " metrics-port=9500",
+	},
 }
 
 func TestEveryEngineStampsTheBundleForPythonTheSame(t *testing.T) {
@@ -322,6 +340,9 @@ func TestEveryEngineStampsTheBundleForPythonTheSame(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
+				if tc.withdrawn != "" {
+					withdraw(t, d, tc.withdrawn)
+				}
 				if tc.change != nil {
 					tc.change(d)
 					if err := live.Update(t.Context(), d); err != nil {
@@ -333,6 +354,29 @@ func TestEveryEngineStampsTheBundleForPythonTheSame(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// withdraw takes a bundle off a Deployment, as the operator does.
+func withdraw(t *testing.T, d *appsv1.Deployment, bundle string) {
+	t.Helper()
+	raw, err := json.Marshal(d)
+	w := &policy.Workload{}
+	if err == nil {
+		err = json.Unmarshal(raw, w)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Spec.Template.Metadata.Labels[obsv1.StampPython] = bundle
+	c := policy.Candidate{Workload: w}
+	c.Break(policy.Withdrawal{Cause: policy.CauseExited})
+	d.Annotations = maps.Clone(d.Annotations)
+	d.Annotations[obsv1.AnnotationPythonWithdrawn] = c.Breaks.Annotation()
+	delete(d.Spec.Template.Labels, obsv1.StampPython)
+	delete(d.Spec.Template.Annotations, obsv1.StampMetricsPort)
+	if err := live.Update(t.Context(), d, client.FieldOwner(obsv1.FieldManager)); err != nil {
+		t.Fatal(err)
 	}
 }
 
