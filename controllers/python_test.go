@@ -68,13 +68,6 @@ func TestPassBringsTheBundleWhereItIsAccepted(t *testing.T) {
 		t.Error("code was copied to a namespace that does not accept it")
 	}
 	wantBundle(t, deployments[refusing], "")
-	// There, anybody could label a Pod as if it had the bundle, and its metrics would be the stack's.
-	scraped := &monitoringv1.PodMonitor{ObjectMeta: metav1.ObjectMeta{Namespace: home, Name: "shop-python"}}
-	refresh(t, scraped)
-	got, want := scraped.Spec.NamespaceSelector.MatchNames, slices.Sorted(slices.Values([]string{home, accepting}))
-	if !slices.Equal(got, want) {
-		t.Errorf("the namespaces %v are scraped, want %v", got, want)
-	}
 	refresh(t, stack)
 	if stack.Status.Python == nil || stack.Status.Python.Bundle != python.Current() {
 		t.Errorf("status.python = %+v, want the bundle", stack.Status.Python)
@@ -90,6 +83,37 @@ func TestPassBringsTheBundleWhereItIsAccepted(t *testing.T) {
 	f.reconcileStack(t, stack)
 	wantBundle(t, deployments[accepting], "")
 	wantBundle(t, deployments[home], python.Current())
+}
+
+// A label brings no bundle: what serves metrics where it is not accepted is not the stack's, and
+// what says nothing there is missed by nobody.
+func TestPassBelievesNoLabelWhereTheBundleIsNotAccepted(t *testing.T) {
+	f := newInjecting(t)
+	home, accepting, refusing := namespace(t), namespace(t), namespace(t)
+	accept(t, accepting, "python")
+	stack := settingsStack(t, home, admitAll, withPython)
+	for _, in := range []string{home, accepting, refusing} {
+		d := annotatedDeployment(in, "api", home+"/shop")
+		create(t, d)
+		f.reconcileStack(t, stack)
+		refresh(t, d)
+		d.Spec.Template.Labels[obsv1.StampPython] = python.Current()
+		if err := live.Update(t.Context(), d, client.FieldOwner(obsv1.FieldManager)); err != nil {
+			t.Fatal(err)
+		}
+		settle(t, d)
+	}
+	want := slices.Sorted(slices.Values([]string{home, accepting}))
+	monitor := &monitoringv1.PodMonitor{ObjectMeta: metav1.ObjectMeta{Namespace: home, Name: "shop-python"}}
+	refresh(t, monitor)
+	if got := monitor.Spec.NamespaceSelector.MatchNames; !slices.Equal(got, want) {
+		t.Errorf("the namespaces %v are scraped, want %v", got, want)
+	}
+	mounted, err := f.injector.Reader.Python(t.Context(), stack)
+	slices.Sort(mounted)
+	if err != nil || !slices.Equal(mounted, []string{want[0] + "/api", want[1] + "/api"}) {
+		t.Errorf("the bundle is mounted in %v, %v, want the workloads of %v", mounted, err, want)
+	}
 }
 
 // Who may write ConfigMaps must not choose what the Pods of others run.

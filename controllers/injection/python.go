@@ -21,13 +21,14 @@ func (r *Reader) Python(ctx context.Context, stack *obsv1.ObservabilityStack) ([
 	}
 	var names []string
 	for _, w := range workloads {
-		_, namespace, err := r.Claim(ctx, w)
+		claim, namespace, err := r.Claim(ctx, w)
 		if err != nil {
 			return nil, err
 		}
 		stamp, _ := w.Stamp()
 		// A stamp can be written by anybody.
-		if stamp.Stack == key && hasBundle(w) && policy.Admits(stack, w.Namespace, namespace.Labels) {
+		if stamp.Stack == key && hasBundle(w) && claim.Stack == key && claim.WantsPython(stack) &&
+			policy.Admits(stack, w.Namespace, namespace.Labels) {
 			names = append(names, w.Namespace+"/"+w.Name)
 		}
 	}
