@@ -162,13 +162,14 @@ func TestHistoryKeepsAWithdrawal(t *testing.T) {
 	if wrote.Empty(c.Workload, now.Add(24*time.Hour)) {
 		t.Error("the withdrawal is forgotten after a day")
 	}
+	says := map[string]string{obsv1.AnnotationPythonWithdrawn: c.Breaks.Annotation()}
 	chosen := map[string]string{obsv1.AnnotationContainers: "api"}
 	forged := map[string]string{obsv1.AnnotationPythonWithdrawn: `{"bundle":"aaaa","cause":"obey"}`}
 	for name, tc := range map[string]struct {
 		w    *Workload
 		want string
 	}{
-		"written":                {made("shop:1", nil, map[string]string{obsv1.AnnotationPythonWithdrawn: c.Breaks.Annotation()}), bundle},
+		"written":                {made("shop:1", nil, says), bundle},
 		"dropped":                {made("shop:1", nil, nil), bundle},
 		"dropped but for names":  {made("shop:1", nil, chosen), bundle},
 		"dropped, and stamped":   {made("shop:1", has, nil), bundle},

@@ -38,7 +38,8 @@ func TestPythonIsJudged(t *testing.T) {
 		},
 		"more than there can be": {
 			processes: map[Process]int32{web: math.MaxInt32, worker: math.MaxInt32},
-			want:      "True Seen: 4294967294 processes of 2 workloads: sentry auto 2147483647, own 2147483647; logging auto 4294967294",
+			want: "True Seen: 4294967294 processes of 2 workloads: sentry auto 2147483647, own 2147483647; " +
+				"logging auto 4294967294",
 		},
 		"one of two is not heard of": {
 			processes: map[Process]int32{web: 1}, mounted: []string{"shop/redis", "shop/api"},
