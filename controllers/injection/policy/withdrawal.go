@@ -156,8 +156,8 @@ func (w *Workload) Withdrawal() (withdrawal Withdrawal, holds bool) {
 	return withdrawal, causes[withdrawal.Cause] != "" && withdrawal.holds(w)
 }
 
-// holds reports whether nothing changed of a workload since. Of a template that names no bundle, the
-// cache keeps no images where the annotation is gone.
+// holds reports whether nothing changed of a workload since. Where the annotation is gone and the
+// template names no bundle, the cache keeps no images.
 func (w Withdrawal) holds(of *Workload) bool {
 	containers := of.PodTemplate().Spec.Containers
 	unknown := len(containers) == 0 || containers[0].Image == ""
