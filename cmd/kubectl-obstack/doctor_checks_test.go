@@ -4,18 +4,22 @@ package main
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/desired"
+	"obstack.dev/obstack/controllers/proof/judge"
 )
 
 // TestDoctorFindsTheRolesOfEveryInstallation: whatever the chart's values are, the operator has
@@ -110,6 +114,29 @@ func TestDoctorComparesDefinitions(t *testing.T) {
 		if state != tc.state || !strings.Contains(says, tc.says) || (says == "") != (tc.says == "") {
 			t.Errorf("%s: %s, %q, want %s, %q", name, state, says, tc.state, tc.says)
 		}
+	}
+}
+
+// TestDoctorSaysTheSameOfChildrenInAnyOrder in which they were read.
+func TestDoctorSaysTheSameOfChildrenInAnyOrder(t *testing.T) {
+	stack := stackFile(t, "healthy")
+	stack.UID = "stack"
+	other := &judge.Selection{
+		Objects: &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}}, Namespaces: &metav1.LabelSelector{},
+	}
+	in := &installation{
+		stacks:       []*obsv1.ObservabilityStack{stack},
+		prometheuses: []judge.Prometheus{{Namespace: "monitoring", Name: "k8s", Monitors: other, Rules: other}},
+		children: []*metav1.PartialObjectMetadata{
+			{ObjectMeta: childOf(stack, "healthy-api", "metrics")}, {ObjectMeta: childOf(stack, "healthy-alerts", "alerts")},
+		},
+	}
+	in.children[0].SetGroupVersionKind(desired.ServiceMonitorKind)
+	in.children[1].SetGroupVersionKind(desired.PrometheusRuleKind)
+	before := checkPrometheus(in)
+	slices.Reverse(in.children)
+	if diff := cmp.Diff(before, checkPrometheus(in)); diff != "" || !strings.HasPrefix(before[0].Message, "2 parts") {
+		t.Errorf("it says %v, and in the other order:\n%s", before, diff)
 	}
 }
 

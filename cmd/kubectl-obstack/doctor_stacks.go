@@ -91,6 +91,7 @@ func checkPrometheus(in *installation) []DoctorFinding {
 	if len(wrong) == 0 {
 		return []DoctorFinding{ok(name, "%s", some(selects))}
 	}
+	slices.Sort(wrong) // The children were read in any order.
 	return []DoctorFinding{{Name: name, State: StateProblem,
 		Message: fmt.Sprintf("%s not selected, such as %s", plural(len(wrong), "part"), wrong[0]),
 		Remedy:  "set spec.metrics.labels, or let a Prometheus look into the namespace"}}
