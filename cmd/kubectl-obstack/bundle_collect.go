@@ -43,7 +43,7 @@ var (
 // collections are what is read for a bundle, beside workloads.
 func collections() []collected {
 	all := []collected{
-		{kind: obsv1.GroupVersion.WithKind("ObservabilityStack")},
+		{kind: stackKind},
 		{kind: obsv1.GroupVersion.WithKind("ObservabilityPlatform")},
 		{kind: schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"},
 			wanted: func(o *unstructured.Unstructured) bool {

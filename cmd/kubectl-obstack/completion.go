@@ -16,7 +16,6 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/injection/policy"
 	"obstack.dev/obstack/controllers/metadata"
 )
@@ -80,8 +79,7 @@ func completeStacks(flags *genericclioptions.ConfigFlags) cobra.CompletionFunc {
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		return completeNames(command.Context(), flags, obsv1.GroupVersion.WithKind("ObservabilityStack"), ""),
-			cobra.ShellCompDirectiveNoFileComp
+		return completeNames(command.Context(), flags, stackKind, ""), cobra.ShellCompDirectiveNoFileComp
 	}
 }
 

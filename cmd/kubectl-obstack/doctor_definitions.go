@@ -31,7 +31,7 @@ func wantedDefinitions() (wanted []*apiextensionsv1.CustomResourceDefinition) {
 func checkDefinitions(in *installation) (findings []DoctorFinding) {
 	const name = "definitions"
 	findings = in.unread(name, ofDefinitions)
-	if len(in.failed[ofDefinitions]) > 0 && in.unserved[stacksKind.GroupKind()] {
+	if len(in.failed[ofDefinitions]) > 0 && in.unserved[stackKind.GroupKind()] {
 		findings = append(findings, DoctorFinding{Name: name, State: StateProblem,
 			Message: "the cluster does not serve ObservabilityStacks", Remedy: install})
 	}

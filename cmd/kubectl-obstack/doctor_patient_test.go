@@ -77,7 +77,7 @@ func childOf(stack *obsv1.ObservabilityStack, name, component string) metav1.Obj
 			obsv1.LabelManagedBy: obsv1.ManagedBy, obsv1.LabelStack: stack.Name, obsv1.LabelStackNamespace: stack.Namespace,
 			obsv1.LabelComponent: component,
 		},
-		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(stack, stacksKind)},
+		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(stack, stackKind)},
 	}
 }
 

@@ -195,13 +195,10 @@ func (r scopedReader) confined(
 	return r.namespace, nil
 }
 
-// stacksKind is what an installation is for.
-var stacksKind = obsv1.GroupVersion.WithKind("ObservabilityStack")
-
 // readServed asks whether the cluster serves stacks and ServiceMonitors, which everybody may.
 func (in *installation) readServed(api scopedReader) error {
 	in.unserved = map[schema.GroupKind]bool{}
-	for _, kind := range []schema.GroupVersionKind{stacksKind, desired.ServiceMonitorKind} {
+	for _, kind := range []schema.GroupVersionKind{stackKind, desired.ServiceMonitorKind} {
 		serves, err := api.serves(kind)
 		if err != nil {
 			return err
@@ -213,7 +210,7 @@ func (in *installation) readServed(api scopedReader) error {
 
 // seen reports whether the cluster is known to serve stacks, and to have an operator.
 func (in *installation) seen() bool {
-	return len(in.operators) > 0 && !in.unserved[stacksKind.GroupKind()]
+	return len(in.operators) > 0 && !in.unserved[stackKind.GroupKind()]
 }
 
 // definitionReader reads one of that name, if it is there.

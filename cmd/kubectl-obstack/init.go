@@ -138,7 +138,7 @@ func writeNew(path string, content []byte) error {
 // firstStack is what a draft begins with.
 func firstStack(namespace string) *obsv1.ObservabilityStack {
 	return &obsv1.ObservabilityStack{
-		TypeMeta:   metav1.TypeMeta{APIVersion: obsv1.GroupVersion.String(), Kind: "ObservabilityStack"},
+		TypeMeta:   metav1.TypeMeta{APIVersion: obsv1.GroupVersion.String(), Kind: stackKind.Kind},
 		ObjectMeta: metav1.ObjectMeta{Name: "app", Namespace: namespace},
 	}
 }

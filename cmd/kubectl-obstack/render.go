@@ -144,7 +144,7 @@ func (o *renderOptions) missing() (map[schema.GroupKind]bool, error) {
 // readStacks reads those of a file. One without a namespace is in the given one. The
 // definition checks the name of a stack, and not the namespace, which gets into texts and paths.
 func readStacks(in io.Reader, file, namespace string) ([]*obsv1.ObservabilityStack, error) {
-	stacks, err := readObjects(in, file, "ObservabilityStack", crd.Stacks,
+	stacks, err := readObjects(in, file, stackKind.Kind, crd.Stacks,
 		func() *obsv1.ObservabilityStack { return &obsv1.ObservabilityStack{} })
 	for _, stack := range stacks {
 		if stack.Namespace == "" {

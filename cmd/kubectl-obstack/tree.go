@@ -34,7 +34,8 @@ func (r *StackReport) tree(wide bool) node {
 		root.state = metav1.ConditionFalse
 	}
 	if r.Stale {
-		root.says = "the operator has not looked at the newest spec yet: wait, or see kubectl -n obstack-system get pods"
+		root.says = "the operator has not looked at the newest spec yet: wait, or see kubectl -n " +
+			usualNamespace + " get pods"
 	} else if r.Verified != nil && r.Verified.Status == metav1.ConditionUnknown {
 		root.says = r.Verified.Message
 	}

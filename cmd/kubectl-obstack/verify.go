@@ -114,7 +114,7 @@ if everything was seen to work within --timeout, and else 1.`,
 	command.Flags().BoolVar(&o.noPod, "no-pod", false, "send no test event: what the status says of Sentry counts")
 	command.Flags().StringVar(&o.image, "image", "", "obstack's image for the Pod; that of what runs in the cluster "+
 		"without it")
-	command.Flags().StringVar(&o.operatorNamespace, "operator-namespace", "obstack-system",
+	command.Flags().StringVar(&o.operatorNamespace, "operator-namespace", usualNamespace,
 		"namespace of the operator, which has its Lease and the token for Sentry")
 	return command
 }

@@ -75,7 +75,7 @@ func (t *testEvent) pod(ids []string) *corev1.Pod {
 			Annotations: annotations,
 			// What a stack controls is none of its workloads, and is not counted with them.
 			OwnerReferences: []metav1.OwnerReference{{
-				APIVersion: obsv1.GroupVersion.String(), Kind: "ObservabilityStack", Name: t.stack.Name, UID: t.stack.UID,
+				APIVersion: obsv1.GroupVersion.String(), Kind: stackKind.Kind, Name: t.stack.Name, UID: t.stack.UID,
 				Controller: new(true),
 			}},
 		},
