@@ -20,7 +20,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
-	"obstack.dev/obstack/controllers/desired"
 	"obstack.dev/obstack/controllers/metadata"
 )
 
@@ -109,10 +108,9 @@ func each(
 }
 
 // childKinds are those of the objects that obstack makes.
-var childKinds = []schema.GroupVersionKind{
-	desired.ServiceMonitorKind, desired.PodMonitorKind, desired.PrometheusRuleKind, desired.GrafanaDashboardKind,
+var childKinds = slices.Concat(optionalKinds, []schema.GroupVersionKind{
 	metadata.ConfigMap, metadata.Deployment, metadata.Service, metadata.NetworkPolicy, metadata.Secret,
-}
+})
 
 // madeObjects are what obstack made for stacks.
 type madeObjects struct {

@@ -35,7 +35,7 @@ const (
 	unknownDSN = "https://unknown@unknown.invalid/0"
 )
 
-// optionalKinds are those that a cluster may not serve.
+// optionalKinds are those of the objects that obstack makes which a cluster may not serve.
 var optionalKinds = []schema.GroupVersionKind{
 	desired.ServiceMonitorKind, desired.PodMonitorKind, desired.PrometheusRuleKind, desired.GrafanaDashboardKind,
 }
