@@ -277,19 +277,18 @@ func (b *bundle) reports(ctx context.Context, flags *genericclioptions.ConfigFla
 		return nil
 	}
 	b.report("doctor", examine(in, now))
-	status := StatusReport{Stacks: []StackReport{}}
-	for i, stack := range in.stacks {
-		if i == maxReports {
-			b.cut("status.json: %d of %d stacks", len(in.stacks)-i, len(in.stacks))
-			break
-		}
-		status.Stacks = append(status.Stacks, newReport(ctx, api, stack))
+	var stacks []obsv1.ObservabilityStack
+	for _, stack := range in.stacks[:min(len(in.stacks), maxReports)] {
+		stacks = append(stacks, *stack)
 	}
-	b.report("status", status)
+	if more := len(in.stacks) - len(stacks); more > 0 {
+		b.cut("status.json: %d of %d stacks", more, len(in.stacks))
+	}
+	b.report("status", newReports(ctx, api, stacks))
 	return in
 }
 
-// maxReports bounds the stacks whose status is made: each takes several requests.
+// maxReports bounds the stacks of which a bundle has the status.
 const maxReports = 100
 
 func (b *bundle) report(name string, report any) {

@@ -157,11 +157,6 @@ func newReports(ctx context.Context, api client.Reader, stacks []obsv1.Observabi
 	return report
 }
 
-// newReport says what is known of one stack.
-func newReport(ctx context.Context, api client.Reader, stack *obsv1.ObservabilityStack) StackReport {
-	return newReports(ctx, api, []obsv1.ObservabilityStack{*stack}).Stacks[0]
-}
-
 // reportOf a stack, with what was made for it.
 func reportOf(stack *obsv1.ObservabilityStack, made madeObjects) StackReport {
 	status := &stack.Status

@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/json"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -53,7 +54,9 @@ func TestStatusReadsObjectsAtOnce(t *testing.T) {
 		kubeconfig string
 		// requests for ConfigMaps, and stacks of which they could not be read.
 		requests, unread int
-	}{{plane.Kubeconfig, 1, 0}, {kubeconfig, 3, 1}} {
+		// bundled are the requests of a support bundle, which has the ConfigMaps themselves as well.
+		bundled int
+	}{{plane.Kubeconfig, 1, 0, 2}, {kubeconfig, 3, 1, 5}} {
 		var requests atomic.Int32
 		server := proxied(t, tc.kubeconfig, func(_ http.ResponseWriter, r *http.Request) bool {
 			if strings.HasSuffix(r.URL.Path, "/configmaps") {
@@ -70,6 +73,11 @@ func TestStatusReadsObjectsAtOnce(t *testing.T) {
 		if got := int(requests.Load()); got != tc.requests || unread != tc.unread || objects != 2 {
 			t.Errorf("%d requests, %d stacks without their ConfigMaps and %d objects, want %d, %d and 2",
 				got, unread, objects, tc.requests, tc.unread)
+		}
+		requests.Store(0)
+		_, errs, code := through(t, server, "support-bundle", "-o", filepath.Join(t.TempDir(), "bundle.tar.gz"))
+		if got := int(requests.Load()); got != tc.bundled || code != exitWell {
+			t.Errorf("%d requests for a support bundle, want %d (%s)", got, tc.bundled, errs)
 		}
 	}
 }
