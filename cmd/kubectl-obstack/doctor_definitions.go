@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -17,15 +18,15 @@ import (
 	"obstack.dev/obstack/controllers/desired"
 )
 
-// wantedDefinitions are those of this version.
-func wantedDefinitions() (wanted []*apiextensionsv1.CustomResourceDefinition) {
+// wantedDefinitions are those of this version, parsed once: they are long.
+var wantedDefinitions = sync.OnceValue(func() (wanted []*apiextensionsv1.CustomResourceDefinition) {
 	for _, text := range [][]byte{crd.Stacks, crd.Platforms} {
 		definition := &apiextensionsv1.CustomResourceDefinition{}
 		utilruntime.Must(yaml.Unmarshal(text, definition)) // It is part of this program.
 		wanted = append(wanted, definition)
 	}
 	return wanted
-}
+})
 
 // checkDefinitions of obstack, and those of prometheus-operator.
 func checkDefinitions(in *installation) (findings []DoctorFinding) {
