@@ -269,9 +269,8 @@ func (b *bundle) leaveOut(but string) {
 
 // reports are those of doctor and status. What was read of the installation is returned; nil if
 // nothing was.
-func (b *bundle) reports(ctx context.Context, flags *genericclioptions.ConfigFlags, api scopedReader,
-	now time.Time) *installation {
-	in, err := readInstallation(ctx, flags, "")
+func (b *bundle) reports(ctx context.Context, api scopedReader, now time.Time) *installation {
+	in, err := readInstallation(ctx, api, "")
 	if err != nil {
 		b.unread(err)
 		return nil

@@ -87,7 +87,11 @@ stacks and has an operator, and else 0.`,
 			if err != nil {
 				return err
 			}
-			in, err := readInstallation(command.Context(), flags, operatorNamespace)
+			reader, err := newScopedReader(flags)
+			if err != nil {
+				return err
+			}
+			in, err := readInstallation(command.Context(), reader, operatorNamespace)
 			if err != nil {
 				return err
 			}
@@ -109,17 +113,14 @@ stacks and has an operator, and else 0.`,
 
 // readInstallation reads what is examined. The namespace of the operator is empty if it is not
 // known.
-func readInstallation(ctx context.Context, flags *genericclioptions.ConfigFlags, operatorNamespace string) (
-	*installation, error) {
-	reader, kubernetes, err := newScopedReader(flags)
-	if err != nil {
-		return nil, err
+func readInstallation(ctx context.Context, api scopedReader, operatorNamespace string) (*installation, error) {
+	in := &installation{
+		kubernetes: api.kubernetes, operatorsIn: operatorNamespace, operatorsGiven: operatorNamespace != "",
 	}
-	in := &installation{kubernetes: kubernetes, operatorsIn: operatorNamespace, operatorsGiven: operatorNamespace != ""}
-	if err := in.readServed(reader); err != nil {
+	if err := in.readServed(api); err != nil {
 		return nil, fmt.Errorf("ask the cluster what it serves: %w", err)
 	}
-	in.read(ctx, reader)
+	in.read(ctx, api)
 	return in, ctx.Err()
 }
 

@@ -88,23 +88,24 @@ type scopedReader struct {
 	client.Reader
 	mapper    meta.RESTMapper
 	namespace string
+	// kubernetes is the version of the cluster.
+	kubernetes string
 }
 
-// newScopedReader connects, and returns the version of Kubernetes too.
-func newScopedReader(flags *genericclioptions.ConfigFlags) (reader scopedReader, kubernetes string, err error) {
+func newScopedReader(flags *genericclioptions.ConfigFlags) (reader scopedReader, err error) {
 	api, namespace, err := connect(flags)
 	if err != nil {
-		return reader, "", err
+		return reader, err
 	}
 	discovery, err := flags.ToDiscoveryClient()
 	if err != nil {
-		return reader, "", fmt.Errorf("read the kubeconfig: %w", err)
+		return reader, fmt.Errorf("read the kubeconfig: %w", err)
 	}
 	version, err := discovery.ServerVersion()
 	if err != nil {
-		return reader, "", fmt.Errorf("ask the cluster for its version: %w", err)
+		return reader, fmt.Errorf("ask the cluster for its version: %w", err)
 	}
-	return scopedReader{Reader: api, mapper: api.RESTMapper(), namespace: namespace}, version.GitVersion, nil
+	return scopedReader{api, api.RESTMapper(), namespace, version.GitVersion}, nil
 }
 
 // installed selects what an installation consists of, and not what the operator made for stacks.

@@ -59,16 +59,16 @@ before you give it away all the same: manifest.yaml lists its files and what cou
 
 // collect a bundle.
 func collect(ctx context.Context, flags *genericclioptions.ConfigFlags) (*bundle, error) {
-	reader, kubernetes, err := newScopedReader(flags)
+	reader, err := newScopedReader(flags)
 	if err != nil {
 		return nil, err
 	}
 	b := &bundle{
-		manifest: SupportBundle{Plugin: version, Kubernetes: kubernetes},
+		manifest: SupportBundle{Plugin: version, Kubernetes: reader.kubernetes},
 		objects:  map[string][]*unstructured.Unstructured{}, contents: map[string]any{}, texts: map[string]string{},
 	}
 	b.collect(ctx, reader)
-	in := b.reports(ctx, flags, reader, time.Now())
+	in := b.reports(ctx, reader, time.Now())
 	b.logs(ctx, flags, b.logged(in))
 	// The last, so that a Secret which is made meanwhile is known.
 	only, err := b.redactor.learn(ctx, reader)
