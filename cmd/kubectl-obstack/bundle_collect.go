@@ -119,10 +119,7 @@ func (b *bundle) list(ctx context.Context, api scopedReader, c collected, prefix
 	if more > 0 {
 		b.cut("%s: %d objects", objectsFile(prefix+c.kind.Kind), more)
 	}
-	what := c.kind.Kind + "s"
-	if kind, ok := strings.CutSuffix(c.kind.Kind, "y"); ok {
-		what = kind + "ies"
-	}
+	what := pluralOf(c.kind.Kind)
 	switch {
 	case meta.IsNoMatchError(err):
 		err = fmt.Errorf("the cluster does not serve %s", what)

@@ -38,9 +38,9 @@ func (c *comparison) children(ctx context.Context) (existing, error) {
 		case apierrors.IsForbidden(err):
 			found.unlisted[kind.GroupKind()] = true
 			found.secretsKnown = found.secretsKnown && kind != metadata.Secret
-			c.unknown(readError(kind.Kind+"s", c.stack.Namespace, err).Error())
+			c.unknown(readError(pluralOf(kind.Kind), c.stack.Namespace, err).Error())
 		case err != nil:
-			return found, readError(kind.Kind+"s", c.stack.Namespace, err)
+			return found, readError(pluralOf(kind.Kind), c.stack.Namespace, err)
 		}
 		for i := range list.Items {
 			found.objects[keyOf(&list.Items[i])] = &list.Items[i]

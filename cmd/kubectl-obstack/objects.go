@@ -71,6 +71,14 @@ func where(namespace string) string {
 	return "namespace " + namespace
 }
 
+// pluralOf a kind, such as NetworkPolicies.
+func pluralOf(kind string) string {
+	if start, ok := strings.CutSuffix(kind, "y"); ok {
+		return start + "ies"
+	}
+	return kind + "s"
+}
+
 // readError says what could not be read, and which right is missing.
 func readError(what, namespace string, err error) error {
 	switch {
@@ -188,14 +196,14 @@ func (m *madeObjects) read(ctx context.Context, api client.Reader, kind schema.G
 		}
 		if !apierrors.IsForbidden(err) || len(namespaces) > maxApart {
 			for _, namespace := range namespaces {
-				m.unread[namespace] = []string{readError(kind.Kind+"s", metav1.NamespaceAll, err).Error()}
+				m.unread[namespace] = []string{readError(pluralOf(kind.Kind), metav1.NamespaceAll, err).Error()}
 			}
 			return
 		}
 	}
 	for _, namespace := range namespaces {
 		if err := list(namespace); err != nil {
-			m.unread[namespace] = []string{readError(kind.Kind+"s", namespace, err).Error()}
+			m.unread[namespace] = []string{readError(pluralOf(kind.Kind), namespace, err).Error()}
 		}
 	}
 }
