@@ -82,8 +82,7 @@ func (in *installation) trusts(o *operator) bool {
 		return webhook.ClientConfig.Service != nil && webhook.ClientConfig.Service.Namespace == o.deployment.Namespace
 	}
 	names := func(condition admissionv1.MatchCondition) bool {
-		return strings.Contains(condition.Expression,
-			"'system:serviceaccount:"+o.deployment.Namespace+":"+o.account()+"'")
+		return strings.Contains(condition.Expression, "'"+o.user()+"'")
 	}
 	return slices.ContainsFunc(in.webhooks, func(configuration *admissionv1.MutatingWebhookConfiguration) bool {
 		return slices.ContainsFunc(configuration.Webhooks, leads)
@@ -100,6 +99,11 @@ func (o *operator) String() string { return o.deployment.Namespace + "/" + o.dep
 // account is the name of its ServiceAccount.
 func (o *operator) account() string {
 	return cmp.Or(o.deployment.Spec.Template.Spec.ServiceAccountName, "default")
+}
+
+// user is what the API server calls it.
+func (o *operator) user() string {
+	return "system:serviceaccount:" + o.deployment.Namespace + ":" + o.account()
 }
 
 // version is the tag of its image; empty if it has none.

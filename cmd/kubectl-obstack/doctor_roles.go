@@ -44,8 +44,7 @@ func (b *binding) grants(o *operator) (granted, itself bool) {
 	for _, subject := range b.subjects {
 		user := subject.Kind == rbacv1.ServiceAccountKind && subject.Name == o.account() &&
 			cmp.Or(subject.Namespace, b.namespace) == o.deployment.Namespace ||
-			subject.Kind == rbacv1.UserKind &&
-				subject.Name == "system:serviceaccount:"+o.deployment.Namespace+":"+o.account()
+			subject.Kind == rbacv1.UserKind && subject.Name == o.user()
 		group := subject.Kind == rbacv1.GroupKind && slices.Contains([]string{
 			"system:serviceaccounts", "system:serviceaccounts:" + o.deployment.Namespace, "system:authenticated",
 		}, subject.Name)
