@@ -152,7 +152,7 @@ func (f *follower) say(err error) error {
 	}
 	if text := readError("ObservabilityStacks", f.namespace, err).Error(); text != f.said {
 		f.said = text
-		fmt.Fprintln(f.streams.ErrOut, printable(text)+": trying again")
+		say(f.streams.ErrOut, "%s: trying again", text)
 	}
 	return nil
 }
