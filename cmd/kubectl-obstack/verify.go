@@ -193,7 +193,8 @@ type source func(context.Context) (checks []Check, final bool)
 
 // prepare finds out whom to ask, and with which rights.
 func (v *verification) prepare(ctx context.Context) []source {
-	v.may(ctx, "get", leases, v.operatorNamespace, obsv1.LeaderLease, "what the operator saw does not count")
+	v.may(ctx, "get", leases, v.operatorNamespace, obsv1.LeaderLease,
+		"what the operator saw does not count; docs/reference/kubectl/verify.md has a Role to bind")
 	v.findPlatform(ctx)
 	sources := []source{v.ready()}
 	sources = append(sources, v.metrics(ctx)...)
