@@ -141,7 +141,8 @@ func TestKeptRepliesAreBounded(t *testing.T) {
 // selector has the namespace of the stack.
 func TestQueriesStayWithTheStack(t *testing.T) {
 	for _, value := range []string{
-		attack, `"} or up{namespace="other`, `\"} or up #`, `\`, "\n", "'", ".*", "|", "$__all", "$namespace", "${requests:raw}",
+		attack, `"} or up{namespace="other`, `\"} or up #`, `\`, "\n", "'", ".*", "|", "$__all", "$namespace",
+		"${requests:raw}",
 	} {
 		for _, d := range stackDashboards(t) {
 			request := url.Values{}
