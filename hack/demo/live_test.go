@@ -24,9 +24,17 @@ func TestDemoLive(t *testing.T) {
 	temporary := t.TempDir()
 	t.Setenv("TMPDIR", temporary)
 	ctx, interrupt := context.WithCancel(t.Context())
-	defer interrupt()
-	out, ended := &output{}, make(chan error, 1)
-	go func() { ended <- run(ctx, out, options{live: true}) }()
+	out, ended, gone := &output{}, make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(gone)
+		ended <- run(ctx, out, options{live: true})
+	}()
+	// Also of a test that fails nothing may be left. Its guard finds the processes by files below
+	// the temporary folder, which is removed after this.
+	t.Cleanup(func() {
+		interrupt()
+		<-gone
+	})
 
 	const burning = `fires ObstackErrorBudgetBurnFast \(critical\): SLO api-availability of stack shop/shop`
 	address := out.await(t, ended, `http://127\.0\.0\.1:\d+/d/\S+`)
