@@ -25,6 +25,8 @@ import (
 
 // TestControlPlane goes through the life of one control plane, because starting one takes seconds.
 func TestControlPlane(t *testing.T) {
+	temporary := t.TempDir()
+	t.Setenv("TMPDIR", temporary)
 	cp, err := testenv.StartControlPlane(t.Context(), testenv.Options{
 		Log:      os.Stderr,
 		Nodes:    2,
@@ -40,6 +42,10 @@ func TestControlPlane(t *testing.T) {
 		}
 	})
 	api := connect(t, cp)
+	wrote, err := os.ReadDir(temporary)
+	if err != nil || len(wrote) != 1 || wrote[0].Name() != filepath.Base(cp.Dir()) {
+		t.Errorf("it wrote %v (%v), want nothing but the folder that is removed however it ends", wrote, err)
+	}
 
 	t.Run("definitions are installed", func(t *testing.T) { definitions(t, api) })
 	t.Run("a Deployment becomes available", func(t *testing.T) { rollout(t, api) })

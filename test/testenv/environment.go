@@ -68,6 +68,10 @@ func (c *ControlPlane) startEnvironment(options Options, crds []string) error {
 	if c.Config, err = c.Environment.Start(); err != nil {
 		return fmt.Errorf("start etcd and kube-apiserver: %w\n%s", err, c.tail(APIServer))
 	}
+	// envtest makes keys for webhooks that there are none of, beside the folder that is guarded.
+	if err := c.Environment.WebhookInstallOptions.Cleanup(); err != nil {
+		return fmt.Errorf("remove a folder of envtest: %w", err)
+	}
 	// envtest's limit of 1,000 requests a second would be part of what tests and benchmarks
 	// measure.
 	c.Config.QPS = -1
