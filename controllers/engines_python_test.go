@@ -57,6 +57,9 @@ var (
 	ported = keys(obsv1.StampMetricsPort, "9464")
 )
 
+// tooLong has a letter of two bytes more than a path may have.
+var tooLong = strings.Repeat("ä", 4001)
+
 func withPorts(more ...string) map[string]string {
 	return keys(append([]string{obsv1.StampMetricsPort, "9464"}, more...)...)
 }
@@ -131,6 +134,14 @@ var pythonCases = map[string]injectionCase{
 	"a release beside": {
 		labels: pythonStamp(), annotations: withPorts(choice, "api", ofWorkload, "w"),
 		want: bundleHash + " api=/obstack/python:$(PYTHONPATH)@9464",
+	},
+	"a path that is too long": {
+		labels: pythonStamp(), annotations: keys(choice, "api", pathKey, tooLong, obsv1.StampPythonPath, "/app"),
+		want: bundleHash + " api=/obstack/python:$(PYTHONPATH)",
+	},
+	"a path of many letters": {
+		labels: pythonStamp(), annotations: keys(choice, "api", pathKey, tooLong[2:]),
+		want: bundleHash + " api=/obstack/python:" + tooLong[2:],
 	},
 	"opted out":              {labels: pythonStamp(), annotations: keys(pythonKey, "false")},
 	"opted out of all":       {labels: pythonStamp(), annotations: keys(inject, "false")},
@@ -268,6 +279,14 @@ var pythonStamping = map[string]struct {
 	"with a path": {
 		own:  keys(stackKey, "py", pathKey, "/app"),
 		want: "python=" + bundleHash + " python-path=/app metrics-port=9500",
+	},
+	"with a path that is too long": {
+		own:  keys(stackKey, "py", pathKey, tooLong),
+		want: "python=" + bundleHash + " metrics-port=9500",
+	},
+	"with a path that has no room twice": {
+		own: keys(stackKey, "py"), template: keys(pathKey, strings.Repeat("/", 200<<10)),
+		want: "python=" + bundleHash + " metrics-port=9500",
 	},
 	"of a stack without": {own: keys(stackKey, "shop", pathKey, "/app")},
 	"a Job":              {own: keys(stackKey, "py"), job: true},

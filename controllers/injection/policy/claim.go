@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -171,13 +172,30 @@ func (c *Claim) choosePython(sources []map[string]string, otherwise bool) {
 	if !c.Made() {
 		return
 	}
-	c.PythonPath, _ = first(sources, obsv1.AnnotationPythonPath)
+	c.PythonPath = pythonPathOf(sources)
+	if path, _ := first(sources, obsv1.AnnotationPythonPath); path != c.PythonPath {
+		c.Warning = cmp.Or(c.Warning, problem("annotation "+obsv1.AnnotationPythonPath, path,
+			fmt.Sprintf("write %d letters at most", maxPythonPath)))
+	}
 	value, set := first(sources, obsv1.AnnotationPython)
 	c.Python = c.Python && (otherwise && !set || value == "true")
 	if set && value != "true" && value != "false" {
 		c.Warning = cmp.Or(c.Warning, problem("annotation "+obsv1.AnnotationPython, value,
 			`write "true" or "false", or remove it`))
 	}
+}
+
+// maxPythonPath bounds what is copied into a template, which has no room for all that its owner may
+// write there. In letters of four bytes it is less than what is kept of a value.
+const maxPythonPath = 4000
+
+// pythonPathOf is the image's PYTHONPATH as an annotation repeats it, unless that is too long.
+func pythonPathOf(sources []map[string]string) string {
+	path, _ := first(sources, obsv1.AnnotationPythonPath)
+	if utf8.RuneCountInString(path) > maxPythonPath {
+		return ""
+	}
+	return path
 }
 
 // Acceptance is what a Namespace has its workloads take of other namespaces' stacks beside plain

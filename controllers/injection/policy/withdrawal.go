@@ -188,7 +188,7 @@ func (w *Workload) images() string {
 func (w *Workload) choice() string {
 	sources := []map[string]string{w.PodTemplate().Metadata.Annotations, w.Annotations}
 	python, _ := first(sources, obsv1.AnnotationPython)
-	path, _ := first(sources, obsv1.AnnotationPythonPath)
+	path := pythonPathOf(sources)
 	if python+path == "" {
 		return ""
 	}
