@@ -189,6 +189,33 @@ func TestPassMountsNoBundleOfSomebodyElse(t *testing.T) {
 	wantBundle(t, d, python.Current())
 }
 
+// Nor does what is made or changed meanwhile, which webhooks and policies stamp by the status.
+func TestPassOffersNoBundleInPlaceOfWhichIsSomebodyElses(t *testing.T) {
+	f := newInjecting(t)
+	stack := settingsStack(t, namespace(t), withPython)
+	f.reconcileStack(t, stack)
+	d := annotatedDeployment(stack.Namespace, "api", "shop")
+	create(t, d)
+	f.reconcileStack(t, stack)
+	remove(t, bundleIn(stack.Namespace))
+	foreign := bundleIn(stack.Namespace)
+	foreign.Data = map[string]string{"sitecustomize.py": "import evil"}
+	create(t, foreign)
+	f.reconcileStack(t, stack)
+	refresh(t, stack)
+	if stack.Status.Python != nil {
+		t.Errorf("the status offers the bundle %+v, which is somebody else's", stack.Status.Python)
+	}
+	wantBundle(t, d, python.Current()) // To take it off would replace its Pods.
+	remove(t, foreign)
+	f.clock = f.clock.Add(time.Minute)
+	f.reconcileStack(t, stack)
+	refresh(t, stack)
+	if stack.Status.Python == nil || stack.Status.Python.Bundle != python.Current() {
+		t.Errorf("the status offers %+v, want the bundle that is there again", stack.Status.Python)
+	}
+}
+
 // A bundle that the operator does not carry could not be restored.
 func TestPassReplacesABundleThatIsNotCarried(t *testing.T) {
 	f := newInjecting(t)

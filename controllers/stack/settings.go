@@ -108,9 +108,11 @@ func (w *written) noteBundles(stack *obsv1.ObservabilityStack, failed map[types.
 			w.bundles.Unwritten[name.Namespace] = true
 		}
 	}
+	var taken *apply.NameTakenError
 	if own != nil || stack.Spec.Suspend {
 		w.bundles.New = ""
-		if stack.Status.Python != nil {
+		// What is somebody else's nobody is to be given.
+		if stack.Status.Python != nil && !errors.As(own, &taken) {
 			w.bundles.New = stack.Status.Python.Bundle
 		}
 	}
