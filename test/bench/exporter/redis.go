@@ -34,7 +34,7 @@ func (b *bench) footprint() {
 	if group != nil {
 		b.Most("memory idle (working set)", float64(kit.Must(group.WorkingSet()))/(1<<20), "MiB", 12)
 	}
-	b.Note("… RSS, with the pages of the program", e.memory("VmRSS"), "MiB", "%.1f of its own", e.memory("RssAnon"))
+	b.Most("memory idle (RSS)", e.memory("VmRSS"), "MiB", 12, "%.1f of its own", e.memory("RssAnon"))
 	e.sum("celery_worker_up")
 	b.Note("… after a scrape", e.memory("VmRSS"), "MiB")
 	b.Note("binary", float64(kit.Must(os.Stat(b.program)).Size())/(1<<20), "MiB")
