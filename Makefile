@@ -9,15 +9,6 @@ TOOL := go tool -modfile=$(CURDIR)/hack/tools/go.mod
 # The kubectl plugin is a module of its own, so that the operator does not depend on what it needs.
 PLUGIN := cmd/kubectl-obstack
 CHART := charts/obstack
-# Hand-written code of the operator; what only builds, tests or shows it does not count. What runs
-# it as a process of its own counts as well. The exporter is measured by test-integration, because
-# much of it does nothing without a broker.
-OPERATOR := .,./api/...,./controllers/...,./internal/backoff,./internal/failures,./internal/watchdog
-EXPORTER := ./internal/taskexporter/... ./cmd/task-exporter
-MIN_COVERAGE := 85
-# $(call gate,NAME,PROFILE) fails if too little of the hand-written code is covered.
-gate = grep -v zz_generated $(2) > $(2).hand && go tool cover -func=$(2).hand | awk '/^total:/ {sub("%", "", $$3); \
-	print "coverage of the $(1): " $$3 " % of the hand-written statements, at least $(MIN_COVERAGE) %"; exit $$3 < $(MIN_COVERAGE)}'
 
 ##@ Use
 
@@ -50,29 +41,13 @@ image: ## Build the container image with docker.
 tools: ## Build all pinned tools, of which each target builds what it uses; the first time takes minutes.
 	@hack/tools/build.sh
 
-# The operator that tests start is built once. Nobody debugs these programs, and without DWARF they
-# link in half the time. Four packages at a time, because many wait for what takes its time rather
-# than for a processor.
 .PHONY: test
 test: ## Run every test that needs no more than this machine, with the coverage gate.
-	@hack/tools/build.sh controller-gen helm krew kustomize promtool validate-krew-manifest
-	@assets=$$(go run ./hack/assets) && export KUBEBUILDER_ASSETS=$$assets && \
-	export OBSTACK_OPERATOR=$(CURDIR)/cover.d/obstack OBSTACK_COVERAGE=$(CURDIR)/cover.d/operator && \
-	rm -rf $$OBSTACK_COVERAGE && mkdir -p $$OBSTACK_COVERAGE && go build -cover -ldflags=-w -o $$OBSTACK_OPERATOR . && \
-	go test -p 4 -ldflags=-w -timeout 45m -count=1 -cover -coverpkg=$(OPERATOR) ./... -args -test.gocoverdir=$$OBSTACK_COVERAGE && \
-	go -C $(PLUGIN) test -ldflags=-w -timeout 30m -count=1 ./... && \
-	go tool covdata textfmt -i=$$OBSTACK_COVERAGE -o cover.out
-	@$(call gate,operator,cover.out)
+	@hack/test.sh
 
 .PHONY: test-integration
 test-integration: ## Test the task exporter on real Redis, RabbitMQ and Celery, proofs on Bugsink, completion in bash and zsh.
-	@parts=$$(hack/integration/install.sh zsh bash-completion:dh_bash-completion) && export OBSTACK_INTEGRATION=$$parts OBSTACK_COVERAGE=$(CURDIR)/cover.d/exporter && \
-	rm -rf $$OBSTACK_COVERAGE && mkdir -p $$OBSTACK_COVERAGE && \
-	go test -count=1 -cover -coverpkg=$$(tr ' ' , <<< '$(EXPORTER)') $(EXPORTER) -args -test.gocoverdir=$$OBSTACK_COVERAGE && \
-	go test -timeout 50m -count=1 ./test/exporter && go -C $(PLUGIN) test -count=1 -run InShells . && \
-	hack/integration/sentry.sh > /dev/null && go test -count=1 -run Bugsink ./controllers/proof && \
-	go tool covdata textfmt -i=$$OBSTACK_COVERAGE -o cover.exporter.out
-	@$(call gate,exporter,cover.exporter.out)
+	@hack/integration/test.sh
 
 .PHONY: test-dashboards
 test-dashboards: ## Try proofs, dashboards and the live demo on a real Prometheus and in Chromium; UPDATE=1 keeps what the frameworks expose.
@@ -87,7 +62,8 @@ test-dashboards: ## Try proofs, dashboards and the live demo on a real Prometheu
 .PHONY: test-python
 test-python: ## Lint the bundle for Python, and test it on real servers, Celery and SDKs; PYTHON=python3.13 chooses one.
 	@python=$$(hack/integration/python.sh $(PYTHON)) && cd python && \
-	$$python -m ruff format --check . && $$python -m ruff check . && $$python -m mypy obstack/bundle/*.py obstack/__main__.py && \
+	$$python -m ruff format --check . && $$python -m ruff check . && \
+	$$python -m mypy obstack/bundle/*.py obstack/__main__.py && \
 	$$python -m pytest -q tests
 
 .PHONY: bench-python
@@ -123,26 +99,7 @@ bench-rules: ## Measure alerts and SLOs on a real Prometheus.
 
 .PHONY: generate
 generate: ## Generate all that is generated: deepcopy, CRD, RBAC, the chart's copies, the reference.
-	@hack/tools/build.sh controller-gen crd-ref-docs helm
-	$(TOOL) controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/... paths=./controllers/...
-	$(TOOL) controller-gen rbac:roleName=manager-role paths=./controllers output:rbac:dir=config/rbac
-	$(TOOL) controller-gen rbac:roleName=injection-role,fileName=injection_role.yaml paths=./controllers/injection output:rbac:dir=config/rbac
-	$(TOOL) controller-gen crd paths=./api/... output:crd:dir=config/crd/bases
-	cp config/crd/bases/*.yaml $(CHART)/files/crds/
-	cp controllers/desired/dashboards/stacks.json $(CHART)/files/operator-dashboard.json
-	cp controllers/desired/dashboards/stacks.json config/grafana/
-	cp config/rbac/*role.yaml $(CHART)/files/rbac/
-	cp config/webhook/manifests.yaml $(CHART)/files/webhook/
-	cp config/policy/policy.yaml $(CHART)/files/policy/
-	cp config/injection/policies.yaml $(CHART)/files/injection/
-	cp config/prometheus/alerts.yaml $(CHART)/files/prometheus/
-	$(TOOL) crd-ref-docs --source-path=api/v1alpha1 --renderer=markdown --config=hack/crd-ref-docs/config.yaml \
-		--templates-dir=hack/crd-ref-docs --output-path=docs/reference/api.md --log-level=ERROR
-	go test ./test/packaging -run TestREADME -update
-	go -C $(PLUGIN) test -run TestPages . -update
-	go mod tidy
-	go -C $(PLUGIN) mod tidy
-	gofmt -w $$(git ls-files '*.go')
+	@hack/generate.sh
 
 .PHONY: verify
 verify: generate ## Fail if something generated is not up to date.
