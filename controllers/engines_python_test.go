@@ -54,14 +54,22 @@ var (
 	fromField = corev1.EnvVar{Name: "PYTHONPATH", ValueFrom: &corev1.EnvVarSource{
 		FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.annotations['path']"},
 	}}
-	ported = keys(obsv1.StampMetricsPort, "9464")
+	ported = keys(obsv1.StampMetricsPort, "19464")
 )
+
+// lastPorts are all from 65000 on but one, and atLast says so as pythonPart does.
+var lastPorts, atLast = func() (ports []corev1.ContainerPort, at string) {
+	for port := int32(65000); port < 65535; port++ {
+		ports, at = append(ports, declared(port)...), at+fmt.Sprint("@", port)
+	}
+	return ports, at
+}()
 
 // tooLong has a letter of two bytes more than a path may have.
 var tooLong = strings.Repeat("ä", 4001)
 
 func withPorts(more ...string) map[string]string {
-	return keys(append([]string{obsv1.StampMetricsPort, "9464"}, more...)...)
+	return keys(append([]string{obsv1.StampMetricsPort, "19464"}, more...)...)
 }
 
 // pythonCases are Pods, and what of the bundle for Python comes into them: the name of its
@@ -70,7 +78,7 @@ var pythonCases = map[string]injectionCase{
 	"a stamp without": {labels: wholeStamp()},
 	"stamped": {
 		labels: pythonStamp(), annotations: ported,
-		want: bundleHash + " api=/obstack/python:$(PYTHONPATH)@9464 web=/obstack/python:$(PYTHONPATH)@9465",
+		want: bundleHash + " api=/obstack/python:$(PYTHONPATH)@19464 web=/obstack/python:$(PYTHONPATH)@19465",
 	},
 	"without metrics": {
 		labels: pythonStamp(),
@@ -78,7 +86,7 @@ var pythonCases = map[string]injectionCase{
 	},
 	"a choice of containers": {
 		labels: pythonStamp(), annotations: withPorts(obsv1.StampContainers, "web"),
-		want: bundleHash + " web=/obstack/python:$(PYTHONPATH)@9465",
+		want: bundleHash + " web=/obstack/python:$(PYTHONPATH)@19464",
 	},
 	"the image's own path in the stamp": {
 		labels: pythonStamp(), annotations: keys(obsv1.StampPythonPath, "/app", choice, "api"),
@@ -113,18 +121,34 @@ var pythonCases = map[string]injectionCase{
 	},
 	"what is mounted already": {
 		labels: pythonStamp(), annotations: keys(choice, "api", obsv1.MarkInjected, version), edit: mountedAlready,
-		want: bundleHash + " api=/obstack/python:/app@9464",
+		want: bundleHash + " api=/obstack/python:/app@19464",
 	},
 	"what others mount": {
 		labels: pythonStamp(), annotations: withPorts(choice, "api"), edit: mountedByOthers,
-		want: bundleHash + " api=/obstack/python:$(PYTHONPATH)@80@9464",
+		want: bundleHash + " api=/obstack/python:$(PYTHONPATH)@80@19464",
 	},
-	"a port that is declared already": {
+	"a port that the container declares": {
 		labels: pythonStamp(), annotations: withPorts(choice, "api"),
+		edit: func(pod *corev1.Pod) { pod.Spec.Containers[0].Ports = declared(19464) },
+		want: bundleHash + " api=/obstack/python:$(PYTHONPATH)@19464@19465",
+	},
+	"ports that other containers declare": {
+		labels: pythonStamp(), annotations: ported,
 		edit: func(pod *corev1.Pod) {
-			pod.Spec.Containers[0].Ports = []corev1.ContainerPort{{Name: "own", ContainerPort: 9464}}
+			pod.Spec.InitContainers = []corev1.Container{{Name: "init", Image: "init", Ports: declared(19465)}}
+			pod.Spec.Containers[1].Ports = declared(80, 19464, 19467)
 		},
-		want: bundleHash + " api=/obstack/python:$(PYTHONPATH)@9464",
+		want: bundleHash + " api=/obstack/python:$(PYTHONPATH)@19466 " +
+			"web=/obstack/python:$(PYTHONPATH)@80@19464@19467@19468",
+	},
+	"a container beside one that is mounted already": {
+		labels: pythonStamp(), annotations: withPorts(obsv1.MarkInjected, version), edit: mountedAlready,
+		want: bundleHash + " api=/obstack/python:/app@19464 web=/obstack/python:$(PYTHONPATH)@19465",
+	},
+	"one port left": {
+		labels: pythonStamp(), annotations: keys(obsv1.StampMetricsPort, "65000"),
+		edit: func(pod *corev1.Pod) { pod.Spec.Containers[1].Ports = lastPorts },
+		want: bundleHash + " api=/obstack/python:$(PYTHONPATH)@65535 web=/obstack/python:$(PYTHONPATH)" + atLast,
 	},
 	"on the host's network": {
 		labels: pythonStamp(), annotations: withPorts(choice, "api"),
@@ -133,7 +157,7 @@ var pythonCases = map[string]injectionCase{
 	},
 	"a release beside": {
 		labels: pythonStamp(), annotations: withPorts(choice, "api", ofWorkload, "w"),
-		want: bundleHash + " api=/obstack/python:$(PYTHONPATH)@9464",
+		want: bundleHash + " api=/obstack/python:$(PYTHONPATH)@19464",
 	},
 	"a path that is too long": {
 		labels: pythonStamp(), annotations: keys(choice, "api", pathKey, tooLong, obsv1.StampPythonPath, "/app"),
@@ -166,13 +190,20 @@ var pythonCases = map[string]injectionCase{
 	},
 }
 
+func declared(numbers ...int32) (ports []corev1.ContainerPort) {
+	for _, number := range numbers {
+		ports = append(ports, corev1.ContainerPort{ContainerPort: number, Protocol: corev1.ProtocolTCP})
+	}
+	return ports
+}
+
 func mountedAlready(pod *corev1.Pod) {
 	injectedIn(0, 1, 2)(pod)
 	api := &pod.Spec.Containers[0]
 	api.Env = []corev1.EnvVar{
-		{Name: "PYTHONPATH", Value: "/obstack/python:/app"}, {Name: "OBSTACK_METRICS_PORT", Value: "9464"},
+		{Name: "PYTHONPATH", Value: "/obstack/python:/app"}, {Name: "OBSTACK_METRICS_PORT", Value: "19464"},
 	}
-	api.Ports = []corev1.ContainerPort{{Name: "obstack-py-0", ContainerPort: 9464}}
+	api.Ports = []corev1.ContainerPort{{Name: "obstack-py-0", ContainerPort: 19464}}
 	api.VolumeMounts = []corev1.VolumeMount{{Name: "obstack-python", MountPath: "/obstack/python", ReadOnly: true}}
 	pod.Spec.Volumes = []corev1.Volume{{Name: "obstack-python", VolumeSource: corev1.VolumeSource{
 		ConfigMap: &corev1.ConfigMapVolumeSource{

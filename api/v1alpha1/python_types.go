@@ -34,7 +34,7 @@ type PythonSpec struct {
 	// +optional
 	Logging PythonMode `json:"logging,omitempty"`
 
-	// metrics of HTTP requests are served on a port of their own. Absent: on port 9464.
+	// metrics of HTTP requests are served on a port of their own. Absent: from port 19464 on.
 	// +optional
 	Metrics PythonMetrics `json:"metrics,omitzero"`
 
@@ -58,8 +58,10 @@ type PythonMetrics struct {
 	// +optional
 	Mode PythonMode `json:"mode,omitempty"`
 
-	// port of a Pod's first container; the others have the ports behind it, in their order. Absent:
-	// 9464.
+	// port of a Pod's first container; the others have the next ones, in their order. What a
+	// container of the Pod declares is skipped. Absent: 19464, because not all ports are declared:
+	// it is no program's default, as 9464 is that of OpenTelemetry's exporter, and none of those
+	// that Linux gives to connections.
 	// +optional
 	// +kubebuilder:validation:Minimum=1024
 	// +kubebuilder:validation:Maximum=65000
@@ -89,9 +91,10 @@ type PythonScrub struct {
 type ScrubName string
 
 // defaultMetricsPort is spec.python.metrics.port where it is absent.
-const defaultMetricsPort = 9464
+const defaultMetricsPort = 19464
 
-// MetricsPort is that of the metrics in a Pod's first container; 0 if none are served.
+// MetricsPort is the first one that the metrics of a Pod's containers may have; 0 if none are
+// served.
 func (p *PythonSpec) MetricsPort() int32 {
 	if p == nil || p.Metrics.Mode == PythonDisabled {
 		return 0

@@ -27,7 +27,7 @@ func TestPodMonitorFindsPortsAndWorkloads(t *testing.T) {
 		{"ReplicaSet", "shop-api-5d6f7b9c4", "", ""},
 		{"StatefulSet", "queue-worker", "obstack-py-1", "web/queue-worker"},
 	} {
-		target := labels.NewBuilder(labels.FromStrings("__address__", "10.0.0.1:9464", "__meta_kubernetes_namespace", "web",
+		target := labels.NewBuilder(labels.FromStrings("__address__", "10.0.0.1:19464", "__meta_kubernetes_namespace", "web",
 			"__meta_kubernetes_pod_controller_kind", tc.kind, "__meta_kubernetes_pod_controller_name", tc.name,
 			"__meta_kubernetes_pod_container_port_name", tc.port, "namespace", "web", "obstack_stack", "other"))
 		kept := relabel.ProcessBuilder(target, configs...)

@@ -165,6 +165,20 @@ def test_own_metrics_win(start: Start, code: str) -> None:
         program.series()
 
 
+@needs_instrumentator
+def test_library_of_the_application_is_its_own(start: Start) -> None:
+    code = FASTAPI + (
+        "import prometheus_client\nprometheus_client.Counter('own', 'Own.').inc()\n"
+        "@app.get('/stats')\ndef stats():\n    return prometheus_client.generate_latest().decode()\n"
+    )
+    program = start(*UVICORN, code={"app.py": code})
+    eventually("a response", lambda: program.get("/items/0")[0] == 200)
+    stats = program.get("/stats")[1]
+    assert "own_total 1.0" in stats
+    assert "http_request" not in stats
+    assert not [name for name in program.series() if name.startswith("own")]
+
+
 def sorted_labels(series: set[str]) -> set[tuple[str, ...]]:
     """Return the names and labels of the series about HTTP, in one order."""
     return {
@@ -266,9 +280,14 @@ def test_forked_after_the_first_request(start: Start) -> None:
 def test_port_that_is_taken_harms_nothing(start: Start, environment: dict[str, str]) -> None:
     import socket
 
-    with socket.create_server(("", int(environment["OBSTACK_METRICS_PORT"]))):
-        program = start(*UVICORN, code={"app.py": FASTAPI})
+    with socket.create_server(("", int(environment["OBSTACK_METRICS_PORT"]))) as taken:
+        program = start(*UVICORN, "--workers", "2", code={"app.py": FASTAPI})
         eventually("a response", lambda: program.get("/items/0")[0] == 200)
+        assert [n for n in range(20) if program.get(f"/items/{n}")[0] != 200] == []
+        taken.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            taken.accept()
+    assert "metrics: port" in program.output()
 
 
 def test_read_only_root(start: Start, tmp_path: Any) -> None:

@@ -54,6 +54,7 @@ func DecidePod(pod *corev1.Pod, claim Claim, namespace string, labels map[string
 // config/injection/policies.yaml does the same.
 func PodPatch(pod *corev1.Pod, stamp Stamp, claim Claim) []webhook.JSONPatchOp {
 	ops := addBundle(pod, stamp)
+	free := freePorts(pod, stamp.MetricsPort)
 	secret := obsv1.SettingsName(stamp.Stack.Namespace, stamp.Stack.Name, stamp.ConfigHash)
 	for i := range pod.Spec.Containers {
 		if !claim.chosen(pod.Spec.Containers[i].Name) {
@@ -69,7 +70,9 @@ func PodPatch(pod *corev1.Pod, stamp Stamp, claim Claim) []webhook.JSONPatchOp {
 		}
 		if stamp.Python != "" {
 			ops = append(ops, addPython(path, container, claim.PythonPath)...)
-			ops = append(ops, addMetricsPort(path, container, i, pod.Spec.HostNetwork, stamp.MetricsPort)...)
+		}
+		if stamp.Python != "" && stamp.MetricsPort > 0 {
+			ops = append(ops, addMetricsPort(path, container, i, pod.Spec.HostNetwork, free)...)
 		}
 	}
 	marks := map[string]string{obsv1.MarkInjected: stamp.ConfigHash}

@@ -94,25 +94,26 @@ func addPythonPath(path string, container *corev1.Container, ofImage string) []w
 // maxPort is the greatest port of a first container.
 const maxPort = 65000
 
-// addMetricsPort gives the container with that index a port of its own among those of its Pod. On
-// the host's network it gets none, which would be one of the node's.
-func addMetricsPort(path string, container *corev1.Container, index int, host bool, first int32) []webhook.JSONPatchOp {
-	number, variable := first+int32(index), variableMetricsPort // #nosec G115 -- A Pod has few containers.
+// addMetricsPort gives the container with that index the next free port of its Pod. On the host's
+// network it gets none, which would be one of the node's.
+func addMetricsPort(path string, container *corev1.Container, index int, host bool,
+	free func() int32) []webhook.JSONPatchOp {
+	variable := variableMetricsPort
 	if host {
 		variable = variableMetrics
 	}
-	switch {
-	case first == 0 || number > math.MaxUint16 || setsVariable(container, variable):
+	if setsVariable(container, variable) {
 		return nil
-	case host:
-		return []webhook.JSONPatchOp{addEnv(path, container, corev1.EnvVar{Name: variableMetrics, Value: "off"})}
+	}
+	if host {
+		return []webhook.JSONPatchOp{addEnv(path, container, corev1.EnvVar{Name: variable, Value: "off"})}
+	}
+	number := free()
+	if number > math.MaxUint16 {
+		return nil
 	}
 	ops := []webhook.JSONPatchOp{
-		addEnv(path, container, corev1.EnvVar{Name: variableMetricsPort, Value: strconv.Itoa(int(number))}),
-	}
-	declared := func(p corev1.ContainerPort) bool { return p.ContainerPort == number }
-	if slices.ContainsFunc(container.Ports, declared) {
-		return ops
+		addEnv(path, container, corev1.EnvVar{Name: variable, Value: strconv.Itoa(int(number))}),
 	}
 	port := corev1.ContainerPort{
 		Name: "obstack-py-" + strconv.Itoa(index), ContainerPort: number, Protocol: corev1.ProtocolTCP,
@@ -121,4 +122,23 @@ func addMetricsPort(path string, container *corev1.Container, index int, host bo
 		return append(ops, add(path+"/ports", []corev1.ContainerPort{port}))
 	}
 	return append(ops, add(path+"/ports/-", port))
+}
+
+// freePorts returns what gives the ports from the first one on, but for those that a container of
+// the Pod declares: an application must be able to bind its own.
+func freePorts(pod *corev1.Pod, first int32) func() int32 {
+	next := first
+	return func() int32 {
+		for declares(pod.Spec.InitContainers, next) || declares(pod.Spec.Containers, next) {
+			next++
+		}
+		next++
+		return next - 1
+	}
+}
+
+func declares(containers []corev1.Container, port int32) bool {
+	return slices.ContainsFunc(containers, func(c corev1.Container) bool {
+		return slices.ContainsFunc(c.Ports, func(p corev1.ContainerPort) bool { return p.ContainerPort == port })
+	})
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // pythonStamp names a bundle.
-var pythonStamp = Stamp{Stack: testStamp.Stack, ConfigHash: "abc", Python: "0a", PythonPath: "/app", MetricsPort: 9464}
+var pythonStamp = Stamp{Stack: testStamp.Stack, ConfigHash: "abc", Python: "0a", PythonPath: "/app", MetricsPort: 19464}
 
 func TestClaimOfPython(t *testing.T) {
 	says := func(value string) annotations { return annotations{obsv1.AnnotationPython: value} }
@@ -91,7 +91,7 @@ func TestStampWithPythonIsReadAsItIsWritten(t *testing.T) {
 		t.Errorf("stamp = %+v, want %+v", got, pythonStamp)
 	}
 	// Anybody may write these, and no Pod may fail by it.
-	for _, port := range []string{"", "0", "80", "0999", "65001", "99999", "1e4", "-9464", "9464 "} {
+	for _, port := range []string{"", "0", "80", "0999", "65001", "99999", "1e4", "-19464", "19464 "} {
 		annotations := pythonStamp.Annotations()
 		annotations[obsv1.StampMetricsPort] = port
 		if got, _ := StampOf(pythonStamp.Labels(), annotations); got.MetricsPort != 0 {
@@ -127,14 +127,14 @@ func TestPodPatchMountsTheBundleOnce(t *testing.T) {
 		for _, env := range c.Env {
 			paths = append(paths, env.Name+"="+env.Value)
 		}
-		if port := int32(9464 + i); len(c.Ports) != 1 || c.Ports[0].ContainerPort != port || len(c.VolumeMounts) != 1 {
+		if port := int32(19464 + i); len(c.Ports) != 1 || c.Ports[0].ContainerPort != port || len(c.VolumeMounts) != 1 {
 			t.Errorf("container %s has the ports %+v and mounts %+v", c.Name, c.Ports, c.VolumeMounts)
 		}
 	}
 	want := []string{
-		"PYTHONPATH=/obstack/python:/app", "OBSTACK_METRICS_PORT=9464",
-		"PYTHONPATH=/obstack/python:/src", "OBSTACK_METRICS_PORT=9465",
-		"OBSTACK_APP_PYTHONPATH=", "A=", "PYTHONPATH=/obstack/python:$(OBSTACK_APP_PYTHONPATH)", "OBSTACK_METRICS_PORT=9466",
+		"PYTHONPATH=/obstack/python:/app", "OBSTACK_METRICS_PORT=19464",
+		"PYTHONPATH=/obstack/python:/src", "OBSTACK_METRICS_PORT=19465",
+		"OBSTACK_APP_PYTHONPATH=", "A=", "PYTHONPATH=/obstack/python:$(OBSTACK_APP_PYTHONPATH)", "OBSTACK_METRICS_PORT=19466",
 	}
 	if diff := cmp.Diff(want, paths); diff != "" {
 		t.Errorf("variables (-want +got):\n%s", diff)

@@ -26,8 +26,8 @@ type Stamp struct {
 	Workload string
 	// Python is the hash of the bundle for Python; empty if it is not mounted.
 	Python string
-	// PythonPath is that of the image, and MetricsPort that of the metrics in the first container;
-	// 0 if there are none.
+	// PythonPath is that of the image, and MetricsPort the first one for metrics; 0 if there are
+	// none.
 	PythonPath  string
 	MetricsPort int32
 	// Attempt counts how often the injection was retried for Pods that missed the webhook.

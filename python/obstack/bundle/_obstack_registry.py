@@ -355,7 +355,7 @@ def current() -> Registry:
     global _registry
     with _making:
         if _registry is None:
-            _registry = Registry(int(os.environ.get("OBSTACK_METRICS_PORT", "9464")))
+            _registry = Registry(int(os.environ.get("OBSTACK_METRICS_PORT", "19464")))
             _registry.describe()
     return _registry
 
