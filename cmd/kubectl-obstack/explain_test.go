@@ -25,6 +25,7 @@ func TestExplain(t *testing.T) {
 		code                                  int
 	}{
 		{"deployment.txt", plane.Kubeconfig, "shop", "deployment/api", exitWrong}, // One of its Pods lacks them.
+		{"withdrawn.txt", plane.Kubeconfig, "shop", "deployment/admin", exitWell},
 		{"pod.txt", plane.Kubeconfig, "shop", "api-7d4b-good", exitWell},
 		{"pod-limited.txt", limited, "shop", "pod/api-7d4b-good", exitWell},
 		{"pod-missed.txt", plane.Kubeconfig, "shop", "api-7d4b-missed", exitWrong},

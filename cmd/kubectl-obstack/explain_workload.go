@@ -53,7 +53,7 @@ func explainWorkload(ctx context.Context, api client.Reader, kind policy.Kind,
 		explanation.Steps = append(explanation.Steps, consentStep(decision))
 		if decision.Granted && s.stack != nil {
 			want := s.stack.Status.Version(claim.Variant.Project, claim.Variant.Env)
-			explanation.Steps = append(explanation.Steps, stampStep(w, want), podsStep(ctx, api, w, want))
+			explanation.Steps = append(explanation.Steps, stampStep(w, claim, s.stack, want), podsStep(ctx, api, w, want))
 		}
 	}
 	explanation.conclude()
@@ -61,7 +61,7 @@ func explainWorkload(ctx context.Context, api client.Reader, kind policy.Kind,
 }
 
 // stampStep is about the template.
-func stampStep(w *policy.Workload, want string) Step {
+func stampStep(w *policy.Workload, claim policy.Claim, stack *obsv1.ObservabilityStack, want string) Step {
 	stamp, stamped := w.Stamp()
 	step := Step{Name: "stamp", State: metav1.ConditionTrue, Says: "its template names version " + stamp.ConfigHash}
 	switch {
@@ -77,7 +77,27 @@ func stampStep(w *policy.Workload, want string) Step {
 	if record := w.Annotations[obsv1.AnnotationRecord]; record != "" {
 		step.Details = append(step.Details, Step{Name: "record", State: metav1.ConditionTrue, Says: record})
 	}
+	if stack.Spec.Python != nil {
+		step.Details = append(step.Details, pythonStep(w, claim, stamp.Python))
+	}
 	return step
+}
+
+// pythonStep is about the bundle for Python, which a template names or lacks.
+func pythonStep(w *policy.Workload, claim policy.Claim, bundle string) Step {
+	withdrawal, withdrawn := w.Withdrawal()
+	switch {
+	case bundle != "":
+		return Step{Name: "python", State: metav1.ConditionTrue, Says: "its template names bundle " + bundle}
+	case withdrawn:
+		return Step{Name: "python", State: metav1.ConditionFalse, Says: "the bundle was taken off: " + withdrawal.String()}
+	case claim.Python:
+		return Step{Name: "python", State: metav1.ConditionUnknown,
+			Says: "its template has no bundle yet: the stack's PythonReady says what it waits for"}
+	default:
+		return Step{Name: "python", State: metav1.ConditionTrue, Says: "it asks for no bundle: " + obsv1.AnnotationPython +
+			" opts out, Jobs and CronJobs opt in, and Namespaces of other stacks by " + obsv1.AnnotationAccept}
+	}
 }
 
 // goes reports whether a Pod runs no more, or is about to: whatever it has, nobody can change it.

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/proof/judge"
 )
 
 // columns that a line has at most.
@@ -79,11 +80,12 @@ func (c *ComponentReport) tree(wide bool) node {
 		n.says = c.Message
 	}
 	for _, part := range c.Parts {
-		branch := node{text: strings.ToLower(string(part.Kind)) + " " + part.Name + ": " + part.Reason, state: part.State}
+		branch := node{text: partName(judge.Part{Kind: part.Kind, Name: part.Name}) + ": " + part.Reason, state: part.State}
 		if part.Targets != nil && part.TargetsUp != nil {
 			branch.text += fmt.Sprintf(", %d of %d targets up", *part.TargetsUp, *part.Targets)
 		}
-		if part.State == metav1.ConditionFalse && part.Message != c.Message {
+		// What processes say of themselves is worth reading also where all is well.
+		if part.Message != c.Message && (part.State == metav1.ConditionFalse || part.Kind == obsv1.PartPython) {
 			branch.says = part.Message
 		}
 		n.branches = append(n.branches, branch)

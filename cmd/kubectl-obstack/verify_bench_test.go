@@ -43,7 +43,9 @@ type verifyBench struct {
 	down, events bool
 	// closed is whether nothing is behind Services, and dead whether the operator is.
 	closed, dead bool
-	total        uint64
+	// silent is whether no process in Python reports itself.
+	silent bool
+	total  uint64
 	// sent are the IDs of events, and shown how often Sentry has been asked for one.
 	sent  []string
 	shown int
@@ -100,7 +102,7 @@ func (b *verifyBench) reset() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.down, b.events, b.ends, b.shown, b.pod = false, true, &corev1.ContainerStateTerminated{}, 0, nil
-	b.closed, b.dead = false, false
+	b.closed, b.dead, b.silent = false, false, false
 }
 
 // kubeconfig leads to the API server by way of the test, which serves what Services would.
@@ -155,7 +157,7 @@ func (b *verifyBench) prometheus(w http.ResponseWriter, r *http.Request, path st
 	labels := func(subject, more string) string {
 		return fmt.Sprintf(`{"namespace":"shop","obstack_stack":"shop",%s%s}`, subject, more)
 	}
-	const monitor, broker = `"obstack_monitor":"api"`, `"obstack_broker":"main"`
+	const monitor, broker, python = `"obstack_monitor":"api"`, `"obstack_broker":"main"`, `"obstack_monitor":"python"`
 	sample := func(metric string, value float64) string {
 		return fmt.Sprintf(`{"metric":%s,"value":[%f,"%f"]}`, metric, now, value)
 	}
@@ -175,7 +177,11 @@ func (b *verifyBench) prometheus(w http.ResponseWriter, r *http.Request, path st
 	case strings.Contains(query, "timestamp(") && b.down:
 		result = append(result, sample(labels(broker, ""), now))
 	case strings.Contains(query, "timestamp("):
-		result = append(result, sample(labels(monitor, ""), now-1), sample(labels(broker, ""), now-1))
+		for _, subject := range []string{monitor, broker, python} {
+			result = append(result, sample(labels(subject, ""), now-1))
+		}
+	case strings.Contains(query, "obstack_python_info"):
+		result = append(result, sample(labels(python, b.process()), 4))
 	case strings.HasPrefix(query, "count_values"):
 		up := `,"up":"1"`
 		result = append(result, sample(labels(broker, up), 1))
@@ -187,6 +193,19 @@ func (b *verifyBench) prometheus(w http.ResponseWriter, r *http.Request, path st
 		result = append(result, sample(labels(monitor, `,"__name__":"http_request_duration_highr_seconds_count"`), 1))
 	}
 	fmt.Fprintf(w, `{"status":"success","data":{"resultType":"vector","result":[%s]}}`, strings.Join(result, ","))
+}
+
+// process are the labels of processes in Python, which are none of obstack's where they are silent.
+func (b *verifyBench) process() string {
+	sentry := "auto"
+	switch {
+	case b.silent:
+		return ""
+	case b.down:
+		sentry = "absent"
+	}
+	return fmt.Sprintf(`,"obstack_workload":"shop/api","sentry":%q,"logging":"auto","structlog":"own","celery":"absent",`+
+		`"metrics":"port"`, sentry)
 }
 
 func (b *verifyBench) exporter(w http.ResponseWriter) {

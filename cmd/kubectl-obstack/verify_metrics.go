@@ -83,7 +83,7 @@ func (p proxy) prometheus(object *monitoringv1.Prometheus) (*url.URL, error) {
 
 // metrics are the checks of what Prometheus scrapes and evaluates.
 func (v *verification) metrics(ctx context.Context) []source {
-	parts := v.parts(obsv1.PartMonitor, obsv1.PartBroker, obsv1.PartAlerts, obsv1.PartSLO)
+	parts := v.parts(obsv1.PartMonitor, obsv1.PartPython, obsv1.PartBroker, obsv1.PartAlerts, obsv1.PartSLO)
 	if len(parts) == 0 {
 		return nil
 	}
@@ -103,9 +103,12 @@ func byProxy(whom string, err error) string {
 // clock is what time it is for Prometheus.
 const clock = "vector(time())"
 
-// parts of the stack that are of some kinds.
+// parts of the stack that are of some kinds, and can be tried: processes in Python report
+// themselves by their metrics alone.
 func (v *verification) parts(kinds ...obsv1.PartKind) []judge.Part {
-	return slices.DeleteFunc(judge.Parts(v.stack), func(p judge.Part) bool { return !slices.Contains(kinds, p.Kind) })
+	return slices.DeleteFunc(judge.Parts(v.stack), func(p judge.Part) bool {
+		return !slices.Contains(kinds, p.Kind) || p.Kind == obsv1.PartPython && v.stack.Spec.Python.MetricsPort() == 0
+	})
 }
 
 // prometheusPort is that of the governing Service of a Prometheus object.
@@ -154,7 +157,7 @@ func (v *verification) askPrometheus() source {
 		if began == 0 {
 			began = now
 		}
-		for _, f := range judge.Scraped(v.stack, series) {
+		for _, f := range append(judge.Scraped(v.stack, series), v.processes(series)...) {
 			check := checkOf(f, "scraped", sourcePrometheus)
 			if check.State == metav1.ConditionTrue && scrapes[f.Part] <= began {
 				check.State, check.Says = metav1.ConditionUnknown, "Prometheus has not scraped it since: its interval is longer "+
@@ -173,6 +176,19 @@ func (v *verification) askPrometheus() source {
 		}
 		return checks, false
 	}
+}
+
+// processes judges those in Python that report themselves. Which workloads they should be of, the
+// operator knows.
+func (v *verification) processes(series judge.Series) []judge.Finding {
+	if len(v.parts(obsv1.PartPython)) == 0 {
+		return nil
+	}
+	found := judge.Python(v.stack, series, nil)
+	if found[0].Reason == obsv1.ReasonNoData {
+		found[0].Message = "no process reports itself to Prometheus: the stack's PythonReady says which workloads should"
+	}
+	return found
 }
 
 // series are what Prometheus has of the stack, when each part was last scraped well, and what time
@@ -206,17 +222,21 @@ func (v *verification) lastScrapes(
 	at = map[judge.Part]float64{}
 	return at, now, server.Query(ctx, expr, func(s promclient.Sample) {
 		part := judge.Part{Kind: obsv1.PartMonitor, Name: s.Labels[obsv1.SeriesMonitor]}
-		if part.Name == "" {
+		switch {
+		case part.Name == "":
 			part = judge.Part{Kind: obsv1.PartBroker, Name: s.Labels[obsv1.SeriesBroker]}
+		case part.Name == obsv1.MonitorPython && v.stack.Spec.Python != nil:
+			part.Kind = obsv1.PartPython
 		}
 		at[part] = s.Value
 	})
 }
 
-// checkOf a finding. That nothing has happened yet which a part counts is not wrong.
+// checkOf a finding. That nothing has happened yet which a part counts is not wrong; processes are
+// not counted by what happens.
 func checkOf(f judge.Finding, well, from string) Check {
 	check := Check{Name: partName(f.Part), State: f.State, Says: f.Message, Source: from}
-	if f.Reason == obsv1.ReasonNoData && f.State == metav1.ConditionUnknown {
+	if f.Reason == obsv1.ReasonNoData && f.State == metav1.ConditionUnknown && f.Kind != obsv1.PartPython {
 		check.State = metav1.ConditionTrue
 	}
 	if check.State == metav1.ConditionTrue {
@@ -226,8 +246,8 @@ func checkOf(f judge.Finding, well, from string) Check {
 }
 
 func partName(part judge.Part) string {
-	if part.Kind == obsv1.PartAlerts {
-		return "alerts"
+	if part.Kind == obsv1.PartAlerts || part.Kind == obsv1.PartPython {
+		return strings.ToLower(string(part.Kind))
 	}
 	return strings.ToLower(string(part.Kind)) + " " + part.Name
 }

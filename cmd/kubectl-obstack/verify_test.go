@@ -75,7 +75,7 @@ func TestVerify(t *testing.T) {
 	t.Run("json", func(t *testing.T) {
 		out, _, _ := kubectlObstack(t, limited, "verify", "shop", "-n", "shop", "--timeout", "10s", "--no-pod", "-o", "json")
 		report := VerifyReport{}
-		if err := json.Unmarshal([]byte(out), &report); err != nil || report.Verified || len(report.Checks) != 6 ||
+		if err := json.Unmarshal([]byte(out), &report); err != nil || report.Verified || len(report.Checks) != 7 ||
 			len(report.Rights) != 6 {
 			t.Errorf("the report is not whole (%v):\n%s", err, out)
 		}
@@ -162,6 +162,9 @@ func (b *verifyBench) testOldStatus(t *testing.T, stack *obsv1.ObservabilityStac
 		{"no round since", trusted, func() { b.operator(t, "1m") }, map[string]string{
 			"alerts":                 "its next round takes up to 1m15s, so write a longer --timeout",
 			"workers of broker main": "its next round takes up to 1m15s",
+		}},
+		{"no process in Python", admin, func() { b.silent = true }, map[string]string{
+			"python": "no process reports itself to Prometheus: the stack's PythonReady says which workloads should",
 		}},
 		{"nothing behind Services", admin, func() { b.closed = true }, map[string]string{
 			"monitor api":            "Prometheus was asked by way of the API server: it responds with an error",
