@@ -129,6 +129,22 @@ type ObservabilityStackSpec struct {
 	Injection *InjectionSpec `json:"injection,omitempty"`
 }
 
+// Monitors are those of spec.metrics.
+func (s *ObservabilityStackSpec) Monitors() []Monitor {
+	if s.Metrics == nil {
+		return nil
+	}
+	return s.Metrics.Monitors
+}
+
+// Brokers are those of spec.tasks.
+func (s *ObservabilityStackSpec) Brokers() []Broker {
+	if s.Tasks == nil {
+		return nil
+	}
+	return s.Tasks.Brokers
+}
+
 // ObservabilityStackStatus says what obstack found in its last pass.
 type ObservabilityStackStatus struct {
 	// observedGeneration is the metadata.generation that the rest of the status is about.

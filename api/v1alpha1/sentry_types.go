@@ -87,7 +87,7 @@ func (s *ObservabilityStackSpec) HasSettings(env bool) bool {
 // HasEnv reports whether there is anything for those workloads alone that accept env.
 func (s *ObservabilityStackSpec) HasEnv() bool {
 	return s.Injection != nil && len(s.Injection.Env) > 0 ||
-		s.Tasks != nil && slices.ContainsFunc(s.Tasks.Brokers, func(b Broker) bool { return b.Env != "" })
+		slices.ContainsFunc(s.Brokers(), func(b Broker) bool { return b.Env != "" })
 }
 
 // LoggingSpec says how workloads log. structlog is set up from it by the application.

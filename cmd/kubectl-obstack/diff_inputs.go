@@ -179,10 +179,10 @@ func (c *comparison) operator(objects existing) *networkingv1.NetworkPolicyPeer 
 }
 
 func (c *comparison) liveBrokers() []obsv1.Broker {
-	if c.live == nil || c.live.Spec.Tasks == nil {
+	if c.live == nil {
 		return nil
 	}
-	return c.live.Spec.Tasks.Brokers
+	return c.live.Spec.Brokers()
 }
 
 // exporterName is that of the objects of a broker.

@@ -82,7 +82,7 @@ func alertGroups(stack *obsv1.ObservabilityStack, platform Platform) ([]monitori
 	for _, monitor := range httpMonitors(stack, platform) {
 		monitors = append(monitors, monitorSubject(stack, platform, &monitor).alerts("http", spec, nil)...)
 	}
-	for _, broker := range brokersOf(stack) {
+	for _, broker := range stack.Spec.Brokers() {
 		if problem := invalidPrefix(&broker); problem != nil {
 			return nil, problem
 		}

@@ -71,7 +71,7 @@ func dashboardData(stack *obsv1.ObservabilityStack, platform Platform) dashboard
 		Datasource: string(stack.Spec.Dashboards.Datasource),
 		Monitors:   httpMonitors(stack, platform), HasSLOs: len(stack.Spec.SLOs) > 0, Links: stack.Spec.Dashboards.Links,
 	}
-	for _, broker := range brokersOf(stack) {
+	for _, broker := range stack.Spec.Brokers() {
 		data.Brokers = append(data.Brokers, broker.Name)
 	}
 	return data

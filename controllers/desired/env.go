@@ -28,19 +28,15 @@ func newEnv(spec *obsv1.ObservabilityStackSpec, values map[KeyRef]Value) env {
 			e.add(string(variable.Name), variable.Value, envRef(variable), values, field)
 		}
 	}
-	if spec.Tasks == nil {
-		return e
-	}
-	for i := range spec.Tasks.Brokers {
-		broker := &spec.Tasks.Brokers[i]
+	for _, broker := range spec.Brokers() {
 		if broker.Env == "" {
 			continue
 		}
 		field := "env of broker " + broker.Name
-		if ref := urlRef(broker); ref != nil && e.problem == nil {
-			e.problem = invalidURL(broker, values[*ref].Problem, ref.String()+", for "+field+",")
+		if ref := urlRef(&broker); ref != nil && e.problem == nil {
+			e.problem = invalidURL(&broker, values[*ref].Problem, ref.String()+", for "+field+",")
 		}
-		e.add(string(broker.Env), broker.URL, urlRef(broker), values, field)
+		e.add(string(broker.Env), broker.URL, urlRef(&broker), values, field)
 	}
 	return e
 }

@@ -245,15 +245,11 @@ func Refs(stack *obsv1.ObservabilityStack) []Ref {
 			}
 		}
 	}
-	if stack.Spec.Tasks == nil {
-		return refs
-	}
-	for i := range stack.Spec.Tasks.Brokers {
-		broker := &stack.Spec.Tasks.Brokers[i]
-		for _, key := range brokerKeys(broker) {
+	for _, broker := range stack.Spec.Brokers() {
+		for _, key := range brokerKeys(&broker) {
 			add(key.KeyRef, 0)
 		}
-		if ref := urlRef(broker); ref != nil {
+		if ref := urlRef(&broker); ref != nil {
 			add(*ref, UseBrokerURL)
 			if broker.Env != "" {
 				add(*ref, UseSetting)
@@ -265,11 +261,8 @@ func Refs(stack *obsv1.ObservabilityStack) []Ref {
 
 // ExporterNames are the names of the stack's task exporters.
 func ExporterNames(stack *obsv1.ObservabilityStack) []string {
-	if stack.Spec.Tasks == nil {
-		return nil
-	}
 	var names []string
-	for _, broker := range stack.Spec.Tasks.Brokers {
+	for _, broker := range stack.Spec.Brokers() {
 		names = append(names, exporterName(stack, broker.Name))
 	}
 	return names

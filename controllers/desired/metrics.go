@@ -25,7 +25,7 @@ var (
 
 // metrics makes one ServiceMonitor for each monitor.
 func metrics(stack *obsv1.ObservabilityStack, in Inputs) Output {
-	monitors := monitorsOf(stack)
+	monitors := stack.Spec.Monitors()
 	if len(monitors) == 0 {
 		return Output{}
 	}
@@ -64,13 +64,6 @@ func whence(stack *obsv1.ObservabilityStack, found *obsv1.DiscoveredLabels) stri
 		pairs = append(pairs, key+"="+string(found.Labels[key]))
 	}
 	return fmt.Sprintf(", with the labels %s that Prometheus %s wants", strings.Join(pairs, ","), found.From)
-}
-
-func monitorsOf(stack *obsv1.ObservabilityStack) []obsv1.Monitor {
-	if stack.Spec.Metrics == nil {
-		return nil
-	}
-	return stack.Spec.Metrics.Monitors
 }
 
 func serviceMonitor(

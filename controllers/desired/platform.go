@@ -67,7 +67,7 @@ func Effective(stack *obsv1.ObservabilityStack, platform *obsv1.ObservabilityPla
 		spec.Metrics.Labels = merged(spec.Metrics.Labels, defaults.Metrics.Labels)
 	}
 	interval := cmp.Or(defaults.Metrics.Interval, defaultInterval)
-	for i := range monitorsOf(effective) {
+	for i := range spec.Monitors() {
 		monitor := &spec.Metrics.Monitors[i]
 		monitor.Interval = cmp.Or(monitor.Interval, longer(interval, monitor.ScrapeTimeout))
 	}

@@ -103,7 +103,7 @@ func pythonMonitor(platform Platform) obsv1.Monitor {
 
 // httpMonitors are all that have HTTP metrics: those of the spec, and that of the bundle.
 func httpMonitors(stack *obsv1.ObservabilityStack, platform Platform) []obsv1.Monitor {
-	monitors := monitorsOf(stack)
+	monitors := stack.Spec.Monitors()
 	if stack.Spec.Python.MetricsPort() > 0 {
 		monitors = append(slices.Clone(monitors), pythonMonitor(platform))
 	}

@@ -58,8 +58,9 @@ func measureRequests(
 
 func measureTasks(stack *obsv1.ObservabilityStack, platform Platform, slo *obsv1.SLO) (measured, *Output) {
 	broker := obsv1.Broker{Name: slo.Broker}
-	if i := slices.IndexFunc(brokersOf(stack), func(b obsv1.Broker) bool { return b.Name == slo.Broker }); i >= 0 {
-		broker = brokersOf(stack)[i]
+	brokers := stack.Spec.Brokers()
+	if i := slices.IndexFunc(brokers, func(b obsv1.Broker) bool { return b.Name == slo.Broker }); i >= 0 {
+		broker = brokers[i]
 	}
 	if problem := invalidPrefix(&broker); problem != nil {
 		problem.Message = fmt.Sprintf("SLO %s: %s", slo.Name, problem.Message)

@@ -78,13 +78,6 @@ func tasks(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	return out
 }
 
-func brokersOf(stack *obsv1.ObservabilityStack) []obsv1.Broker {
-	if stack.Spec.Tasks == nil {
-		return nil
-	}
-	return stack.Spec.Tasks.Brokers
-}
-
 func rollingOut(broker, deployment string) string {
 	return fmt.Sprintf("the task exporter of broker %s is not ready: it is starting, or it does not reach its broker; "+
 		"see its Pods and logs with kubectl describe deployment %s and kubectl logs deployment/%s",

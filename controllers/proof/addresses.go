@@ -204,9 +204,8 @@ func (a *Addresses) ask(ctx context.Context, stack *obsv1.ObservabilityStack) (m
 	}
 	scraped := map[string][]string{}
 	var all []string
-	for i := range stack.Spec.Metrics.Monitors {
-		monitor := &stack.Spec.Metrics.Monitors[i]
-		if names := judge.ServicesOf(monitor, services); len(names) > 0 {
+	for _, monitor := range stack.Spec.Monitors() {
+		if names := judge.ServicesOf(&monitor, services); len(names) > 0 {
 			scraped[monitor.Name], all = names, append(all, names...)
 		}
 	}

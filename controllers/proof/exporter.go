@@ -126,7 +126,7 @@ func (e *Exporters) exporters(
 	found := map[types.UID]*exporter{}
 	for _, stack := range stacks {
 		for i, name := range desired.ExporterNames(stack) {
-			broker := &stack.Spec.Tasks.Brokers[i]
+			broker := &stack.Spec.Brokers()[i]
 			x := &exporter{stack: stack, broker: broker.Name}
 			x.Gap.Reason = obsv1.ReasonUnreachable
 			x.Gap.Message = fmt.Sprintf("obstack found no Pod of the task exporter of broker %s to ask", broker.Name)

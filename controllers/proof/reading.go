@@ -50,10 +50,8 @@ func newReading(stacks []*obsv1.ObservabilityStack, cluster string) *reading {
 		r.python = r.python || stack.Spec.Python.MetricsPort() > 0
 		r.slos = r.slos || len(stack.Spec.SLOs) > 0
 		r.rules = r.rules || r.slos || stack.Spec.Alerts != nil
-		if stack.Spec.Metrics != nil {
-			r.monitors = r.monitors || len(stack.Spec.Metrics.Monitors) > 0
-			r.limits = r.limits || slices.ContainsFunc(stack.Spec.Metrics.Monitors,
-				func(m obsv1.Monitor) bool { return m.SampleLimit != nil })
+		for _, monitor := range stack.Spec.Monitors() {
+			r.monitors, r.limits = true, r.limits || monitor.SampleLimit != nil
 		}
 	}
 	return r

@@ -23,18 +23,14 @@ type Exporter struct {
 // Exporters judges the brokers of a stack by their exporters.
 func Exporters(stack *obsv1.ObservabilityStack, exporters map[string]Exporter) []Finding {
 	var findings []Finding
-	if stack.Spec.Tasks == nil {
-		return nil
-	}
-	for i := range stack.Spec.Tasks.Brokers {
-		broker := &stack.Spec.Tasks.Brokers[i]
+	for _, broker := range stack.Spec.Brokers() {
 		exporter := exporters[broker.Name]
 		f := Finding{
 			Part:  Part{obsv1.PartBroker, broker.Name},
 			Level: obsv1.LevelSeen, State: metav1.ConditionUnknown, Reason: exporter.Gap.Reason, Message: exporter.Gap.Message,
 		}
 		if exporter.Status != nil {
-			f.State, f.Reason, f.Message = broken(broker, exporter.Status)
+			f.State, f.Reason, f.Message = broken(&broker, exporter.Status)
 			if f.Reason == obsv1.ReasonEventsDisabled && stack.Spec.Python == nil {
 				f.Message += orPython
 			}

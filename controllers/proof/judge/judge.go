@@ -57,18 +57,14 @@ const (
 func Parts(stack *obsv1.ObservabilityStack) []Part {
 	var parts []Part
 	spec := &stack.Spec
-	if spec.Metrics != nil {
-		for _, monitor := range spec.Metrics.Monitors {
-			parts = append(parts, Part{obsv1.PartMonitor, monitor.Name})
-		}
+	for _, monitor := range spec.Monitors() {
+		parts = append(parts, Part{obsv1.PartMonitor, monitor.Name})
 	}
 	if spec.Python != nil {
 		parts = append(parts, Part{obsv1.PartPython, obsv1.MonitorPython})
 	}
-	if spec.Tasks != nil {
-		for _, broker := range spec.Tasks.Brokers {
-			parts = append(parts, Part{obsv1.PartBroker, broker.Name})
-		}
+	for _, broker := range spec.Brokers() {
+		parts = append(parts, Part{obsv1.PartBroker, broker.Name})
 	}
 	for _, name := range desired.DashboardNames(stack) {
 		parts = append(parts, Part{obsv1.PartDashboard, name})

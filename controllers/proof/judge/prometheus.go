@@ -54,15 +54,11 @@ const nearLimit = 0.8
 
 // Scraped judges the monitors and brokers of a stack by their series.
 func Scraped(stack *obsv1.ObservabilityStack, series Series) (findings []Finding) {
-	if stack.Spec.Metrics != nil {
-		for i := range stack.Spec.Metrics.Monitors {
-			findings = append(findings, series.monitor(&stack.Spec.Metrics.Monitors[i]))
-		}
+	for _, monitor := range stack.Spec.Monitors() {
+		findings = append(findings, series.monitor(&monitor))
 	}
-	if stack.Spec.Tasks != nil {
-		for _, broker := range stack.Spec.Tasks.Brokers {
-			findings = append(findings, series.scraped(Part{obsv1.PartBroker, broker.Name}, "the task exporter of broker "))
-		}
+	for _, broker := range stack.Spec.Brokers() {
+		findings = append(findings, series.scraped(Part{obsv1.PartBroker, broker.Name}, "the task exporter of broker "))
 	}
 	return findings
 }
@@ -228,13 +224,7 @@ func (s Series) slo(stack *obsv1.ObservabilityStack, slo *obsv1.SLO) Finding {
 
 // serves reports whether a monitor's histogram is there.
 func (s Series) serves(stack *obsv1.ObservabilityStack, name string) bool {
-	if stack.Spec.Metrics == nil {
-		return false
-	}
-	for i := range stack.Spec.Metrics.Monitors {
-		if monitor := &stack.Spec.Metrics.Monitors[i]; monitor.Name == name {
-			return s.monitor(monitor).State == metav1.ConditionTrue
-		}
-	}
-	return false
+	return slices.ContainsFunc(stack.Spec.Monitors(), func(monitor obsv1.Monitor) bool {
+		return monitor.Name == name && s.monitor(&monitor).State == metav1.ConditionTrue
+	})
 }

@@ -25,12 +25,8 @@ type Service struct {
 // Served says of the monitors of a stack which select no Service, or none with their port, or none
 // with anything ready behind it.
 func Served(stack *obsv1.ObservabilityStack, cluster Cluster) (findings []Finding) {
-	if stack.Spec.Metrics == nil {
-		return nil
-	}
-	for i := range stack.Spec.Metrics.Monitors {
-		monitor := &stack.Spec.Metrics.Monitors[i]
-		reason, message := served(monitor, stack.Namespace, cluster)
+	for _, monitor := range stack.Spec.Monitors() {
+		reason, message := served(&monitor, stack.Namespace, cluster)
 		if reason != "" {
 			findings = append(findings, Finding{
 				Part: Part{obsv1.PartMonitor, monitor.Name}, Level: obsv1.LevelSelected, State: metav1.ConditionFalse,
@@ -67,15 +63,12 @@ func selectedServices(monitor *obsv1.Monitor, services []Service) (selected []Se
 // Concerns reports whether a Service may change what is said of a stack: a monitor selects it, or
 // selects none, and it is named instead.
 func Concerns(stack *obsv1.ObservabilityStack, service Service) bool {
-	if stack.Spec.Metrics == nil {
-		return false
-	}
-	for i := range stack.Spec.Metrics.Monitors {
-		if len(selectedServices(&stack.Spec.Metrics.Monitors[i], []Service{service})) > 0 {
+	for _, monitor := range stack.Spec.Monitors() {
+		if len(selectedServices(&monitor, []Service{service})) > 0 {
 			return true
 		}
 	}
-	return slices.ContainsFunc(stack.Status.Parts, func(part obsv1.PartStatus) bool {
+	return stack.Spec.Metrics != nil && slices.ContainsFunc(stack.Status.Parts, func(part obsv1.PartStatus) bool {
 		return part.Reason == obsv1.ReasonNoService
 	})
 }
