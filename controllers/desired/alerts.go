@@ -63,8 +63,9 @@ func alerts(stack *obsv1.ObservabilityStack, in Inputs) Output {
 		}
 	}
 	out := available([]client.Object{&monitoringv1.PrometheusRule{
-		ObjectMeta: objectMeta(stack, componentAlerts, alertsName(stack), in.ruleLabels(stack)),
-		Spec:       monitoringv1.PrometheusRuleSpec{Groups: groups},
+		ObjectMeta: objectMeta(stack, componentAlerts, alertsName(stack),
+			prometheusLabels(stack, in.discovered().PrometheusRules)),
+		Spec: monitoringv1.PrometheusRuleSpec{Groups: groups},
 	}}, count(len(names), "alert")+" in place")
 	out.Covered = count(len(names), "alert")
 	return out

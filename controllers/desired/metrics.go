@@ -4,12 +4,12 @@ package desired
 
 import (
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -40,11 +40,8 @@ func metrics(stack *obsv1.ObservabilityStack, in Inputs) Output {
 			redirected = append(redirected, monitors[i].Name)
 		}
 	}
-	place := count(len(monitors), "ServiceMonitor") + " in place"
-	if in.Discovered != nil {
-		place += whence(stack, in.Discovered.ServiceMonitors)
-	}
-	out := available(objects, place)
+	out := available(objects, count(len(monitors), "ServiceMonitor")+" in place"+
+		whence(stack, in.discovered().ServiceMonitors))
 	if len(redirected) > 0 {
 		out = unavailable(objects, obsv1.ReasonInvalidRelabeling, fmt.Sprintf("of monitor %s, relabelings that could "+
 			"change what Prometheus scrapes are left out: remove labelmap, and each targetLabel that begins with __ and "+
@@ -59,11 +56,7 @@ func whence(stack *obsv1.ObservabilityStack, found *obsv1.DiscoveredLabels) stri
 	if NamesLabels(stack) || found == nil {
 		return ""
 	}
-	pairs := make([]string, 0, len(found.Labels))
-	for _, key := range slices.Sorted(maps.Keys(found.Labels)) {
-		pairs = append(pairs, key+"="+string(found.Labels[key]))
-	}
-	return fmt.Sprintf(", with the labels %s that Prometheus %s wants", strings.Join(pairs, ","), found.From)
+	return fmt.Sprintf(", with the labels %s that Prometheus %s wants", labels.Set(stringMap(found.Labels)), found.From)
 }
 
 func serviceMonitor(
@@ -91,7 +84,8 @@ func serviceMonitor(
 	endpoint.BasicAuth = monitor.BasicAuth
 	endpoint.Authorization = monitor.Authorization
 	return &monitoringv1.ServiceMonitor{
-		ObjectMeta: objectMeta(stack, componentMetrics, monitorName(stack, monitor.Name), in.monitorLabels(stack)),
+		ObjectMeta: objectMeta(stack, componentMetrics, monitorName(stack, monitor.Name),
+			prometheusLabels(stack, in.discovered().ServiceMonitors)),
 		Spec: monitoringv1.ServiceMonitorSpec{
 			Selector:    monitor.Selector,
 			SampleLimit: monitor.SampleLimit,

@@ -96,27 +96,12 @@ func Part(stack *obsv1.ObservabilityStack, obj metav1.Object) (kind obsv1.PartKi
 // AlertsPart is the name of the alerts in the status.
 const AlertsPart = "alerts"
 
-// monitorLabels, podMonitorLabels and ruleLabels are the labels by which the cluster's Prometheus
-// selects ServiceMonitors, PodMonitors and PrometheusRules.
-func (in *Inputs) monitorLabels(stack *obsv1.ObservabilityStack) map[string]obsv1.LabelValue {
+// discovered are the labels by which the cluster's Prometheus selects, if any were found.
+func (in *Inputs) discovered() obsv1.DiscoveredStatus {
 	if in.Discovered == nil {
-		return prometheusLabels(stack, nil)
+		return obsv1.DiscoveredStatus{}
 	}
-	return prometheusLabels(stack, in.Discovered.ServiceMonitors)
-}
-
-func (in *Inputs) podMonitorLabels(stack *obsv1.ObservabilityStack) map[string]obsv1.LabelValue {
-	if in.Discovered == nil {
-		return prometheusLabels(stack, nil)
-	}
-	return prometheusLabels(stack, in.Discovered.PodMonitors)
-}
-
-func (in *Inputs) ruleLabels(stack *obsv1.ObservabilityStack) map[string]obsv1.LabelValue {
-	if in.Discovered == nil {
-		return prometheusLabels(stack, nil)
-	}
-	return prometheusLabels(stack, in.Discovered.PrometheusRules)
+	return *in.Discovered
 }
 
 // prometheusLabels are those of the spec, or else those that were discovered.

@@ -28,11 +28,8 @@ func python(stack *obsv1.ObservabilityStack, in Inputs) Output {
 	case in.MissingAPIs[PodMonitorKind.GroupKind()]:
 		out = missingAPI(nil, PodMonitorKind, prometheusOperator)
 	default:
-		place := "1 PodMonitor in place"
-		if in.Discovered != nil {
-			place += whence(stack, in.Discovered.PodMonitors)
-		}
-		out = available([]client.Object{podMonitor(stack, in)}, place)
+		out = available([]client.Object{podMonitor(stack, in)},
+			"1 PodMonitor in place"+whence(stack, in.discovered().PodMonitors))
 	}
 	if in.Workloads != nil && len(in.Workloads.Withdrawn) > 0 && out.Status == metav1.ConditionTrue {
 		out = unavailable(out.Objects, obsv1.ReasonPythonWithdrawn, "the bundle was taken off "+some(in.Workloads.Withdrawn)+
@@ -53,7 +50,8 @@ func podMonitor(stack *obsv1.ObservabilityStack, in Inputs) *monitoringv1.PodMon
 		Regex: PythonPorts,
 	}}, workloadLabel(), ownLabels(stack, in.Platform, obsv1.SeriesMonitor, monitor.Name))
 	return &monitoringv1.PodMonitor{
-		ObjectMeta: objectMeta(stack, componentPython, pythonName(stack), in.podMonitorLabels(stack)),
+		ObjectMeta: objectMeta(stack, componentPython, pythonName(stack),
+			prometheusLabels(stack, in.discovered().PodMonitors)),
 		Spec: monitoringv1.PodMonitorSpec{
 			Selector: metav1.LabelSelector{
 				MatchLabels: map[string]string{obsv1.StampStack: stack.Name, obsv1.StampNamespace: stack.Namespace},

@@ -47,8 +47,9 @@ func slos(stack *obsv1.ObservabilityStack, in Inputs) Output {
 			continue
 		}
 		objects = append(objects, &monitoringv1.PrometheusRule{
-			ObjectMeta: objectMeta(stack, componentSLOs, sloName(stack, slo.Name), in.ruleLabels(stack)),
-			Spec:       monitoringv1.PrometheusRuleSpec{Groups: sloGroups(slo, measured)},
+			ObjectMeta: objectMeta(stack, componentSLOs, sloName(stack, slo.Name),
+				prometheusLabels(stack, in.discovered().PrometheusRules)),
+			Spec: monitoringv1.PrometheusRuleSpec{Groups: sloGroups(slo, measured)},
 		})
 	}
 	out := available(objects, count(len(objects), "SLO")+" in place")

@@ -226,7 +226,7 @@ func exporterMonitor(
 	stack *obsv1.ObservabilityStack, broker *obsv1.Broker, in Inputs,
 ) *monitoringv1.ServiceMonitor {
 	return &monitoringv1.ServiceMonitor{
-		ObjectMeta: exporterMeta(stack, broker, in.monitorLabels(stack)),
+		ObjectMeta: exporterMeta(stack, broker, prometheusLabels(stack, in.discovered().ServiceMonitors)),
 		Spec: monitoringv1.ServiceMonitorSpec{
 			Selector: metav1.LabelSelector{MatchLabels: exporterSelector(stack, broker)},
 			Endpoints: []monitoringv1.Endpoint{{
