@@ -194,9 +194,9 @@ func render(stack *obsv1.ObservabilityStack, in desired.Inputs,
 			values[ref.KeyRef] = assumedValue(unknown)
 		}
 	}
-	in.Values, in.Rollouts = values, map[string]desired.Rollout{}
+	in.Values, in.Available = values, map[string]bool{}
 	for _, name := range desired.ExporterNames(effective) {
-		in.Rollouts[name] = desired.Rollout{Available: true}
+		in.Available[name] = true
 	}
 	in.Settings = desired.NewSettings(effective, in.Values, in.Versions)
 	rendered.settings = in.Settings

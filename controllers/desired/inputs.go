@@ -33,8 +33,9 @@ type Inputs struct {
 	Operator *networkingv1.NetworkPolicyPeer
 	// Values holds every key that Refs names.
 	Values map[KeyRef]Value
-	// Rollouts are those Deployments of ExporterNames that exist.
-	Rollouts map[string]Rollout
+	// Available are those Deployments of ExporterNames of which the newest Pod template is rolled out
+	// and available.
+	Available map[string]bool
 	// Settings are those that NewSettings makes of these; nil if nobody needed them before.
 	Settings *Settings
 	// Versions are those of the settings that exist in the stack's namespace. In others, somebody
@@ -173,12 +174,6 @@ func addSources(secret *corev1.Secret, values map[KeyRef]Value, refs ...KeyRef) 
 		secret.Annotations = map[string]string{}
 	}
 	secret.Annotations[obsv1.AnnotationSources] = string(encoded)
-}
-
-// Rollout is how far a Deployment is.
-type Rollout struct {
-	// Available reports whether the newest Pod template is rolled out and available.
-	Available bool
 }
 
 // KeyRef names one key of a Secret, or of a ConfigMap, in the stack's namespace.

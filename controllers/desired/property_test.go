@@ -49,7 +49,7 @@ func TestEqualInputsGiveEqualBytes(t *testing.T) {
 		for range 5 {
 			// A deep copy holds its maps in another order.
 			in := tc.in
-			in.Values, in.Rollouts, in.MissingAPIs = reversed(in.Values), reversed(in.Rollouts), reversed(in.MissingAPIs)
+			in.Values, in.Available, in.MissingAPIs = reversed(in.Values), reversed(in.Available), reversed(in.MissingAPIs)
 			if diff := cmp.Diff(want, everything(t, tc.stack.DeepCopy(), in)); diff != "" {
 				t.Fatalf("%s: a second run differs:\n%s", tc.name, diff)
 			}

@@ -116,7 +116,7 @@ func inputsOf(stack *obsv1.ObservabilityStack, given caseInputs) Inputs {
 	in := Inputs{
 		ExporterImage: given.Inputs.ExporterImage, Operator: given.Inputs.Operator,
 		Values:      map[KeyRef]Value{},
-		Rollouts:    map[string]Rollout{},
+		Available:   map[string]bool{},
 		MissingAPIs: map[schema.GroupKind]bool{},
 		Workloads:   given.Inputs.Workloads,
 		Platform:    given.Inputs.Platform,
@@ -149,7 +149,7 @@ func inputsOf(stack *obsv1.ObservabilityStack, given caseInputs) Inputs {
 	}
 	in.Settings = NewSettings(stack, in.Values, nil)
 	for _, name := range given.Inputs.Available {
-		in.Rollouts[name] = Rollout{Available: true}
+		in.Available[name] = true
 	}
 	for _, kind := range optionalKinds {
 		if slices.Contains(given.Inputs.MissingAPIs, kind.Kind) {

@@ -61,7 +61,7 @@ func tasks(stack *obsv1.ObservabilityStack, in Inputs) Output {
 		if !noMonitors {
 			objects = append(objects, exporterMonitor(stack, broker, in))
 		}
-		if name := exporterName(stack, broker.Name); !in.Rollouts[name].Available {
+		if name := exporterName(stack, broker.Name); !in.Available[name] {
 			problems = append(problems, unavailable(nil, obsv1.ReasonRollingOut, rollingOut(broker.Name, name)))
 		}
 	}

@@ -40,7 +40,7 @@ func (r *Reconciler) observe(
 ) (observation, error) {
 	observed := observation{inputs: desired.Inputs{
 		ExporterImage: r.ExporterImage, Operator: r.Operator, Platform: platform,
-		Rollouts: map[string]desired.Rollout{}, MissingAPIs: r.Kinds.Missing(),
+		Available: map[string]bool{}, MissingAPIs: r.Kinds.Missing(),
 	}}
 	var err error
 	if observed.versions, err = settings.List(ctx, r.Settings.Cache, client.ObjectKeyFromObject(stack)); err != nil {
@@ -69,7 +69,7 @@ func (r *Reconciler) observe(
 			}
 			return observed, fmt.Errorf("read Deployment %s: %w", name, err)
 		}
-		observed.inputs.Rollouts[name] = desired.Rollout{Available: rolledOut(deployment)}
+		observed.inputs.Available[name] = rolledOut(deployment)
 	}
 	if err := r.observeCluster(ctx, stack, &observed); err != nil {
 		return observed, err
