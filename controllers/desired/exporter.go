@@ -91,12 +91,7 @@ func handoverGroup(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) string
 	if silent && (err != nil || address.Kind != brokerurl.RabbitMQ) {
 		group = ""
 	}
-	for _, arg := range broker.Args {
-		if name, found := strings.CutPrefix(arg, "--handover="); found {
-			group = name
-		}
-	}
-	return group
+	return exporterOption(broker, "handover", group)
 }
 
 func exporterContainer(broker *obsv1.Broker, ownImage, handover string) corev1.Container {
