@@ -100,26 +100,14 @@ func (c *comparison) observeValues(ctx context.Context, effective *obsv1.Observa
 
 // value of a key; that of an object that does not exist is none.
 func (c *comparison) value(ctx context.Context, ref desired.Ref, source desired.Source) (desired.Value, error) {
-	name := client.ObjectKey{Namespace: c.stack.Namespace, Name: ref.Name}
-	var object client.Object
-	var data map[string][]byte
-	var err error
+	object := client.Object(&corev1.Secret{})
 	if ref.ConfigMap {
-		configMap := &corev1.ConfigMap{}
-		err, data = c.api.Get(ctx, name, configMap), map[string][]byte{}
-		for key, value := range configMap.Data {
-			data[key] = []byte(value)
-		}
-		object = configMap
-	} else {
-		secret := &corev1.Secret{}
-		err = c.api.Get(ctx, name, secret)
-		object, data = secret, secret.Data
+		object = &corev1.ConfigMap{}
 	}
-	if err != nil {
+	if err := c.api.Get(ctx, client.ObjectKey{Namespace: c.stack.Namespace, Name: ref.Name}, object); err != nil {
 		return desired.Value{}, client.IgnoreNotFound(err)
 	}
-	return desired.NewValue(ref, object, data, source), nil
+	return desired.NewValue(ref, object, desired.DataOf(object), source), nil
 }
 
 // discover the labels by which the cluster's only Prometheus selects, where the spec names none.

@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/metadata"
@@ -105,6 +106,22 @@ func NewValue(ref Ref, object metav1.Object, data map[string][]byte, before Sour
 		value.Digest, value.Revision = digest, hex.EncodeToString(mac.Sum(nil)[:16])
 	}
 	return value
+}
+
+// DataOf a Secret or ConfigMap.
+func DataOf(obj client.Object) map[string][]byte {
+	switch o := obj.(type) {
+	case *corev1.Secret:
+		return o.Data
+	case *corev1.ConfigMap:
+		data := make(map[string][]byte, len(o.Data))
+		for key, value := range o.Data {
+			data[key] = []byte(value)
+		}
+		return data
+	default:
+		return nil
+	}
 }
 
 // maxVariable bounds the value of a variable, in bytes.

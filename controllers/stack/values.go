@@ -119,23 +119,7 @@ func (s *ValueReader) value(
 		}
 		read[name] = whole
 	}
-	return desired.NewValue(ref, read[name], dataOf(read[name]), last.Source), nil
-}
-
-// dataOf a Secret or ConfigMap.
-func dataOf(obj client.Object) map[string][]byte {
-	switch o := obj.(type) {
-	case *corev1.Secret:
-		return o.Data
-	case *corev1.ConfigMap:
-		data := make(map[string][]byte, len(o.Data))
-		for key, value := range o.Data {
-			data[key] = []byte(value)
-		}
-		return data
-	default:
-		return nil
-	}
+	return desired.NewValue(ref, read[name], desired.DataOf(read[name]), last.Source), nil
 }
 
 // Forget drops what a stack that is gone referred to.
