@@ -12,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -141,8 +140,8 @@ func (c *comparison) exporterImage(objects existing) string {
 		return c.image
 	}
 	for _, broker := range c.liveBrokers() {
-		deployment := &appsv1.Deployment{}
-		if broker.Image == "" && objects.get(metadata.Deployment, c.exporterName(broker.Name), deployment) &&
+		name, deployment := desired.ExporterName(c.stack, broker.Name), &appsv1.Deployment{}
+		if broker.Image == "" && objects.get(metadata.Deployment, name, deployment) &&
 			len(deployment.Spec.Template.Spec.Containers) > 0 {
 			return deployment.Spec.Template.Spec.Containers[0].Image
 		}
@@ -153,8 +152,8 @@ func (c *comparison) exporterImage(objects existing) string {
 // operator is whom the NetworkPolicies of the exporters let in beside those that the spec names.
 func (c *comparison) operator(objects existing) *networkingv1.NetworkPolicyPeer {
 	for _, broker := range c.liveBrokers() {
-		policy := &networkingv1.NetworkPolicy{}
-		if broker.NetworkPolicy == nil || !objects.get(metadata.NetworkPolicy, c.exporterName(broker.Name), policy) ||
+		name, policy := desired.ExporterName(c.stack, broker.Name), &networkingv1.NetworkPolicy{}
+		if broker.NetworkPolicy == nil || !objects.get(metadata.NetworkPolicy, name, policy) ||
 			len(policy.Spec.Ingress) == 0 {
 			continue
 		}
@@ -171,13 +170,6 @@ func (c *comparison) liveBrokers() []obsv1.Broker {
 		return nil
 	}
 	return c.live.Spec.Brokers()
-}
-
-// exporterName is that of the objects of a broker.
-func (c *comparison) exporterName(broker string) string {
-	one := &obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Name: c.stack.Name}}
-	one.Spec.Tasks = &obsv1.TasksSpec{Brokers: []obsv1.Broker{{Name: broker}}}
-	return strings.Join(desired.ExporterNames(one), "")
 }
 
 // existing are the objects of a stack that exist, by kind and name, and those which could not be

@@ -85,7 +85,7 @@ func handoverGroup(stack *obsv1.ObservabilityStack, broker *obsv1.Broker) string
 	if broker.Image != "" {
 		return ""
 	}
-	group := stack.Namespace + "." + exporterName(stack, broker.Name)
+	group := stack.Namespace + "." + ExporterName(stack, broker.Name)
 	silent := slices.ContainsFunc(broker.Args, func(arg string) bool { return strings.HasPrefix(arg, "--no-inspect") })
 	address, err := brokerurl.Parse(broker.URL) // empty where a Secret holds it
 	if silent && (err != nil || address.Kind != brokerurl.RabbitMQ) {

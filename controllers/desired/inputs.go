@@ -275,7 +275,7 @@ func Refs(stack *obsv1.ObservabilityStack) []Ref {
 func ExporterNames(stack *obsv1.ObservabilityStack) []string {
 	var names []string
 	for _, broker := range stack.Spec.Brokers() {
-		names = append(names, exporterName(stack, broker.Name))
+		names = append(names, ExporterName(stack, broker.Name))
 	}
 	return names
 }

@@ -25,8 +25,8 @@ func pythonName(stack *obsv1.ObservabilityStack) string {
 	return stack.Name + "-" + obsv1.MonitorPython
 }
 
-// exporterName of the Deployment, Service and ServiceMonitor of a broker.
-func exporterName(stack *obsv1.ObservabilityStack, broker string) string {
+// ExporterName of the Deployment, Service and ServiceMonitor of a broker.
+func ExporterName(stack *obsv1.ObservabilityStack, broker string) string {
 	return stack.Name + "-tasks-" + broker
 }
 
@@ -81,7 +81,7 @@ func Part(stack *obsv1.ObservabilityStack, obj metav1.Object) (kind obsv1.PartKi
 	}{
 		componentMetrics: {obsv1.PartMonitor, monitorName(stack, "")},
 		componentPython:  {obsv1.PartPython, stack.Name + "-"},
-		componentTasks:   {obsv1.PartBroker, exporterName(stack, "")},
+		componentTasks:   {obsv1.PartBroker, ExporterName(stack, "")},
 		componentSLOs:    {obsv1.PartSLO, sloName(stack, "")},
 	}
 	component := obj.GetLabels()[obsv1.LabelComponent]

@@ -61,7 +61,7 @@ func tasks(stack *obsv1.ObservabilityStack, in Inputs) Output {
 		if !noMonitors {
 			objects = append(objects, exporterMonitor(stack, broker, in))
 		}
-		if name := exporterName(stack, broker.Name); !in.Available[name] {
+		if name := ExporterName(stack, broker.Name); !in.Available[name] {
 			problems = append(problems, unavailable(nil, obsv1.ReasonRollingOut, rollingOut(broker.Name, name)))
 		}
 	}
@@ -201,7 +201,7 @@ const labelBroker = "obstack.dev/broker"
 func exporterMeta(
 	stack *obsv1.ObservabilityStack, broker *obsv1.Broker, extra map[string]obsv1.LabelValue,
 ) metav1.ObjectMeta {
-	meta := objectMeta(stack, componentTasks, exporterName(stack, broker.Name), extra)
+	meta := objectMeta(stack, componentTasks, ExporterName(stack, broker.Name), extra)
 	meta.Labels[labelBroker] = broker.Name
 	return meta
 }
