@@ -36,7 +36,6 @@ type collected struct {
 
 var (
 	admissionKinds = schema.GroupVersion{Group: "admissionregistration.k8s.io", Version: "v1"}
-	podKind        = corev1.SchemeGroupVersion.WithKind("Pod")
 	eventKind      = corev1.SchemeGroupVersion.WithKind("Event")
 )
 
@@ -45,12 +44,11 @@ func collections() []collected {
 	all := []collected{
 		{kind: stackKind},
 		{kind: obsv1.GroupVersion.WithKind("ObservabilityPlatform")},
-		{kind: schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"},
-			wanted: func(o *unstructured.Unstructured) bool {
-				return strings.HasSuffix(o.GetName(), ".obstack.dev") || strings.HasSuffix(o.GetName(), ".monitoring.coreos.com")
-			}},
+		{kind: metadata.Definition, wanted: func(o *unstructured.Unstructured) bool {
+			return strings.HasSuffix(o.GetName(), ".obstack.dev") || strings.HasSuffix(o.GetName(), ".monitoring.coreos.com")
+		}},
 		{kind: metadata.Deployment, opts: []client.ListOption{installed}},
-		{kind: podKind, opts: []client.ListOption{installed}},
+		{kind: metadata.Pod, opts: []client.ListOption{installed}},
 		{kind: eventKind, wanted: aboutUs},
 		{kind: desired.ServiceMonitorKind.GroupVersion().WithKind("Prometheus")},
 	}
@@ -182,7 +180,7 @@ func (b *bundle) logged(in *installation) (found []logged) {
 		ranks[usualNamespace] = 0
 	}
 	places := map[string]int{}
-	for _, pod := range b.objects[podKind.Kind] {
+	for _, pod := range b.objects[metadata.Pod.Kind] {
 		rank, ok := ranks[pod.GetNamespace()]
 		if !ok {
 			continue

@@ -88,7 +88,7 @@ func secretRef(reply string) *obsv1.SecretKeySource {
 	return &obsv1.SecretKeySource{SecretKeyRef: obsv1.SecretKeySelector{Name: name, Key: key}}
 }
 
-// ask for what an application needs. An reply that the API server would refuse is asked for again.
+// ask for what an application needs. A reply that the API server would refuse is asked for again.
 func ask(ctx context.Context, in io.Reader, out io.Writer, d *draft, name bool) error {
 	lines := make(chan string)
 	go func() {

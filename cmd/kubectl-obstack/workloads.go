@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -34,9 +35,6 @@ func workloadKind(word string) (policy.Kind, bool) {
 	}
 	return policy.Kind{}, false
 }
-
-// pageSize bounds how many objects are in memory in full.
-const pageSize = 500
 
 // workloadReader finds the workloads of a stack with the rights of whoever calls.
 type workloadReader struct {
@@ -84,25 +82,17 @@ func admitsOthers(stack *obsv1.ObservabilityStack) bool {
 // list the workloads of a kind, as the operator reads them.
 func (r *workloadReader) list(ctx context.Context, kind policy.Kind, namespace string) ([]*policy.Workload, error) {
 	var found []*policy.Workload
-	page := &unstructured.UnstructuredList{}
-	for more := true; more; more = page.GetContinue() != "" {
-		opts := []client.ListOption{
-			client.InNamespace(namespace), client.Limit(pageSize), client.Continue(page.GetContinue()),
-		}
-		page = &unstructured.UnstructuredList{}
-		page.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
-		if err := r.api.List(ctx, page, opts...); err != nil {
-			return nil, err
-		}
-		for i := range page.Items {
-			w, err := asWorkload(&page.Items[i], kind)
-			if err != nil {
-				return nil, err
-			}
-			found = append(found, w)
-		}
+	var wrong error
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
+	err := each(ctx, r.api, list, func(object client.Object) {
+		w, err := asWorkload(object.(*unstructured.Unstructured), kind)
+		found, wrong = append(found, w), errors.Join(wrong, err)
+	}, client.InNamespace(namespace))
+	if err != nil {
+		return nil, err
 	}
-	return found, nil
+	return found, wrong
 }
 
 // asWorkload keeps of an object what the operator reads of it.
