@@ -182,14 +182,8 @@ func (a *Addresses) set(ctx context.Context, stack *obsv1.ObservabilityStack, un
 	}
 	a.known[key] = now
 	a.mu.Unlock()
-	if maps.Equal(before.unready, now.unready) {
-		return
-	}
-	changed := &obsv1.ObservabilityStack{}
-	changed.Namespace, changed.Name = stack.Namespace, stack.Name
-	select {
-	case a.Changed <- event.GenericEvent{Object: changed}:
-	case <-ctx.Done():
+	if !maps.Equal(before.unready, now.unready) {
+		wake(ctx, a.Changed, key)
 	}
 }
 

@@ -211,13 +211,8 @@ func (b *Bindings) set(ctx context.Context, stacks map[types.NamespacedName]*obs
 		if before == nil {
 			known = reportedRefused(stack)
 		}
-		if maps.Equal(known, refused[key]) {
-			continue
-		}
-		changed := &obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
-		select {
-		case b.Changed <- event.GenericEvent{Object: changed}:
-		case <-ctx.Done():
+		if !maps.Equal(known, refused[key]) {
+			wake(ctx, b.Changed, key)
 		}
 	}
 }

@@ -144,12 +144,16 @@ func (s *Store) update(ctx context.Context, stack *obsv1.ObservabilityStack, sou
 	changed := apply(s.known[name][source])
 	s.mu.Unlock()
 	if (first || changed) && s.Changed != nil {
-		select {
-		case s.Changed <- event.GenericEvent{Object: &obsv1.ObservabilityStack{
-			ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: stack.Name},
-		}}:
-		case <-ctx.Done():
-		}
+		wake(ctx, s.Changed, name.NamespacedName)
+	}
+}
+
+// wake has a stack looked at again.
+func wake(ctx context.Context, changed chan event.GenericEvent, stack types.NamespacedName) {
+	woken := &obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: stack.Name}}
+	select {
+	case changed <- event.GenericEvent{Object: woken}:
+	case <-ctx.Done():
 	}
 }
 
