@@ -105,15 +105,11 @@ type platformProof struct {
 
 // repeat rounds, fewer while a server does not respond.
 func (p *platformProof) repeat(ctx context.Context) {
-	for failures := 0; ; {
+	failures := 0
+	for again := true; again; again = sleep(ctx, pauseOf(p.Interval*time.Duration(min(failures+1, slowest)))) {
 		failures++
 		if measured(ctx, SourcePrometheus, func() error { return p.round(ctx) }) == nil {
 			failures = 0
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(pauseOf(p.Interval * time.Duration(min(failures+1, slowest)))):
 		}
 	}
 }

@@ -29,14 +29,20 @@ func NewRequests() *rate.Limiter {
 // other.
 func every(ctx context.Context, interval time.Duration, source Source, round func(context.Context) error) error {
 	pause := rand.N(min(firstRound, interval)) // #nosec G404 -- nobody must not guess it
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(pause):
-		}
+	for sleep(ctx, pause) {
 		_ = measured(ctx, source, func() error { return round(ctx) }) // which logs it
 		pause = pauseOf(interval)
+	}
+	return nil
+}
+
+// sleep reports whether the context still goes on after a pause.
+func sleep(ctx context.Context, pause time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(pause):
+		return true
 	}
 }
 

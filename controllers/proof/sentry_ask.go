@@ -131,15 +131,6 @@ func (a *asker) ask(ctx context.Context, client *http.Client, dsn *sentrygo.Dsn)
 	return judge.DSNUnreachable
 }
 
-func sleep(ctx context.Context, pause time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(pause):
-		return true
-	}
-}
-
 // once sends a report of no events, which nobody sees, and for which key and project are checked.
 func (a *asker) once(ctx context.Context, client *http.Client, dsn *sentrygo.Dsn) judge.DSN {
 	target := dsn.GetAPIURL()
