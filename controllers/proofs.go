@@ -92,6 +92,7 @@ func proofs(
 		if s.interval == 0 {
 			continue // The Store has those that are off.
 		}
+		// It runs in the leader alone, as what does not say that it need not be elected.
 		if err := mgr.Add(s.source); err != nil {
 			return err
 		}

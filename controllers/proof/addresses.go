@@ -54,9 +54,6 @@ type addresses struct {
 	unready, suspects map[string]bool
 }
 
-// NeedLeaderElection implements manager.LeaderElectionRunnable.
-func (*Addresses) NeedLeaderElection() bool { return true }
-
 // Start asks until ctx ends.
 func (a *Addresses) Start(ctx context.Context) error {
 	wait.UntilWithContext(ctx, func(ctx context.Context) {

@@ -51,9 +51,6 @@ const (
 	bindingsPage   = 200
 )
 
-// NeedLeaderElection implements manager.LeaderElectionRunnable.
-func (*Bindings) NeedLeaderElection() bool { return true }
-
 // Start reads until ctx ends.
 func (b *Bindings) Start(ctx context.Context) error {
 	wait.JitterUntilWithContext(ctx, func(ctx context.Context) {

@@ -51,9 +51,6 @@ type Exporters struct {
 	client      *http.Client
 }
 
-// NeedLeaderElection implements manager.LeaderElectionRunnable: one operator asks.
-func (e *Exporters) NeedLeaderElection() bool { return true }
-
 // Start asks in rounds until the context ends.
 func (e *Exporters) Start(ctx context.Context) error {
 	e.client = exporterClient(new(net.Dialer).DialContext)

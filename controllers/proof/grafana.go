@@ -50,9 +50,6 @@ type Grafana struct {
 	found *judge.Sidecars
 }
 
-// NeedLeaderElection implements manager.LeaderElectionRunnable: one operator asks.
-func (g *Grafana) NeedLeaderElection() bool { return true }
-
 // Start asks in rounds until the context ends.
 func (g *Grafana) Start(ctx context.Context) error {
 	return every(ctx, g.Interval, SourceGrafana, g.round)

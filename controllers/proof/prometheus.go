@@ -49,9 +49,6 @@ const (
 	slowest = 5
 )
 
-// NeedLeaderElection implements manager.LeaderElectionRunnable.
-func (*Prometheus) NeedLeaderElection() bool { return true }
-
 // version of a platform. A new one is asked at once, however long the old one was not to be.
 type version struct {
 	name       string

@@ -69,9 +69,6 @@ type dsnsOfStack struct {
 	findings []judge.Finding
 }
 
-// NeedLeaderElection implements manager.LeaderElectionRunnable: one operator asks.
-func (s *Sentry) NeedLeaderElection() bool { return true }
-
 // Start asks until the context ends.
 func (s *Sentry) Start(ctx context.Context) error {
 	s.init(newAsker(), time.Now)
