@@ -89,14 +89,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 
 // isInstalled reports whether there is a CustomResourceDefinition that nobody deletes.
 func isInstalled(ctx context.Context, reader client.Reader, name string) (bool, error) {
-	definition := metadata.Of(metadata.Definition)
-	if err := reader.Get(ctx, client.ObjectKey{Name: name}, definition); err != nil {
-		if client.IgnoreNotFound(err) == nil {
-			return false, nil
-		}
-		return false, fmt.Errorf("read CustomResourceDefinition %s: %w", name, err)
-	}
-	return definition.DeletionTimestamp.IsZero(), nil
+	definition, err := metadata.Find(ctx, reader, metadata.Definition, client.ObjectKey{Name: name})
+	return definition != nil && definition.DeletionTimestamp.IsZero(), err
 }
 
 // watchInstalled is watchServed for a kind whose definition is there. For a moment the API server

@@ -11,6 +11,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -37,6 +38,21 @@ func Of(kind schema.GroupVersionKind) *metav1.PartialObjectMetadata {
 	meta := &metav1.PartialObjectMetadata{}
 	meta.SetGroupVersionKind(kind)
 	return meta
+}
+
+// Find reads the metadata of an object; nil if there is none.
+func Find(
+	ctx context.Context, reader client.Reader, kind schema.GroupVersionKind, key types.NamespacedName,
+) (*metav1.PartialObjectMetadata, error) {
+	found := Of(kind)
+	err := reader.Get(ctx, key, found)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("read metadata of %s %s: %w", kind.Kind, strings.TrimPrefix(key.String(), "/"), err)
+	}
+	return found, nil
 }
 
 // ListOf makes an empty list of a kind's metadata.

@@ -99,13 +99,12 @@ func (b *Backends) version(ctx context.Context, platform *obsv1.ObservabilityPla
 	}
 	for _, source := range sources {
 		name := source.SecretKeyRef.Name
-		secret := metadata.Of(metadata.Secret)
-		err := b.Secrets.Get(ctx, client.ObjectKey{Namespace: b.Namespace, Name: name}, secret)
+		secret, err := metadata.Find(ctx, b.Secrets, metadata.Secret, client.ObjectKey{Namespace: b.Namespace, Name: name})
 		switch {
-		case apierrors.IsNotFound(err), b.Namespace == "":
+		case b.Namespace == "", err == nil && secret == nil:
 			return "", b.notFound(platform.Name, name)
 		case err != nil:
-			return "", fmt.Errorf("read metadata of Secret %s: %w", name, err)
+			return "", err
 		}
 		parts = append(parts, string(secret.UID), secret.ResourceVersion)
 	}

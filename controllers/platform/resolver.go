@@ -97,13 +97,9 @@ func (r Resolver) admits(
 	if from == nil || from.From == obsv1.PlatformNamespacesFromAll {
 		return true, nil
 	}
-	found := metadata.Of(metadata.Namespace)
-	err := r.Reader.Get(ctx, client.ObjectKey{Name: namespace}, found)
-	if apierrors.IsNotFound(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("read Namespace %s: %w", namespace, err)
+	found, err := metadata.Find(ctx, r.Reader, metadata.Namespace, client.ObjectKey{Name: namespace})
+	if found == nil || err != nil {
+		return false, err
 	}
 	// The condition Ready of the platform says so if the selector is not valid.
 	selector, err := metav1.LabelSelectorAsSelector(from.Selector)

@@ -39,12 +39,11 @@ func (r *Reader) Observe(ctx context.Context, stack *obsv1.ObservabilityStack) (
 		return cluster, err
 	}
 	cluster.Unready, cluster.Refused = r.Unready(stack), r.Refused(stack)
-	meta := metadata.Of(metadata.Namespace)
-	if err := r.Namespaces.Get(ctx, client.ObjectKey{Name: stack.Namespace}, meta); err != nil {
-		// Of a namespace that is not known yet nobody can say who looks into it.
-		return cluster, client.IgnoreNotFound(err)
+	namespace, err := metadata.Find(ctx, r.Namespaces, metadata.Namespace, client.ObjectKey{Name: stack.Namespace})
+	if namespace == nil || err != nil { // Of one that is not known yet nobody can say who looks into it.
+		return cluster, err
 	}
-	cluster.Labels = meta.Labels
+	cluster.Labels = namespace.Labels
 	cluster.Prometheuses, err = Prometheuses(ctx, r.Objects, r.Kinds.Serves)
 	return cluster, err
 }

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 
@@ -78,9 +79,9 @@ func (k *Keeper) Wanting(name types.NamespacedName) (stacks []types.NamespacedNa
 }
 
 // kindOf the object of that name: a bundle, or a version of settings.
-func kindOf(name string) *metav1.PartialObjectMetadata {
+func kindOf(name string) schema.GroupVersionKind {
 	if _, ok := BundleOf(name); ok {
-		return metadata.Of(metadata.ConfigMap)
+		return metadata.ConfigMap
 	}
-	return metadata.Of(metadata.Secret)
+	return metadata.Secret
 }

@@ -22,6 +22,7 @@ import (
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/apply"
+	"obstack.dev/obstack/controllers/metadata"
 )
 
 // Keeper makes the versions exist that stacks want. Use one for all passes; it is safe for
@@ -99,15 +100,7 @@ func (k *Keeper) Keep(ctx context.Context, want Wanted) Kept {
 
 // cached reads the metadata of an object from the cache; nil if it is not there.
 func (k *Keeper) cached(ctx context.Context, name types.NamespacedName) (*metav1.PartialObjectMetadata, error) {
-	found := kindOf(name.Name)
-	kind := found.Kind
-	if err := k.Cache.Get(ctx, name, found); err != nil {
-		if client.IgnoreNotFound(err) == nil {
-			return nil, nil
-		}
-		return nil, fmt.Errorf("read metadata of %s %s: %w", kind, name, err)
-	}
-	return found, nil
+	return metadata.Find(ctx, k.Cache, kindOf(name.Name), name)
 }
 
 // tryToKeep writes a version, unless that was refused just now, and reports whether its content was
@@ -247,7 +240,7 @@ func (k *Keeper) takeOver(ctx context.Context, want client.Object) (wrote bool, 
 // read what has the name of a version, whether it holds the same, and whether obstack made it.
 func (k *Keeper) read(ctx context.Context, want client.Object) (found *metav1.PartialObjectMetadata, same, ours bool,
 	err error) {
-	found = kindOf(want.GetName())
+	found = metadata.Of(kindOf(want.GetName()))
 	switch want := want.(type) {
 	case *corev1.Secret:
 		secret := &corev1.Secret{}
@@ -315,7 +308,7 @@ func (k *Keeper) patch(ctx context.Context, found *metav1.PartialObjectMetadata,
 	if err != nil {
 		return fmt.Errorf("encode: %w", err)
 	}
-	response := kindOf(found.Name)
+	response := metadata.Of(kindOf(found.Name))
 	response.Namespace, response.Name = found.Namespace, found.Name
 	if err := k.Client.Patch(ctx, response, client.RawPatch(types.MergePatchType, body),
 		client.FieldOwner(obsv1.FieldManager)); err != nil {

@@ -57,11 +57,14 @@ func (r *Reconciler) observe(
 		})
 	}
 	for _, name := range desired.ExporterNames(stack) {
-		annotations, err := r.annotations(ctx, stack.Namespace, desired.SourcesName(name))
+		key := client.ObjectKey{Namespace: stack.Namespace, Name: desired.SourcesName(name)}
+		made, err := metadata.Find(ctx, r, metadata.Secret, key)
 		if err != nil {
 			return observed, err
 		}
-		sources.Add(desired.SourcesOf(annotations))
+		if made != nil {
+			sources.Add(desired.SourcesOf(made.Annotations))
+		}
 		deployment := &appsv1.Deployment{}
 		if err := r.Get(ctx, client.ObjectKey{Namespace: stack.Namespace, Name: name}, deployment); err != nil {
 			if client.IgnoreNotFound(err) == nil {
@@ -82,15 +85,6 @@ func (r *Reconciler) observe(
 	workloads, err := r.Injection.Observe(ctx, stack)
 	observed.workloads = &workloads
 	return observed, err
-}
-
-// annotations of a Secret that a former pass wrote; none if it did not.
-func (r *Reconciler) annotations(ctx context.Context, namespace, name string) (map[string]string, error) {
-	secret := metadata.Of(metadata.Secret)
-	if err := r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, secret); client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("read metadata of Secret %s: %w", name, err)
-	}
-	return secret.Annotations, nil
 }
 
 // rolledOut reports whether the newest Pod template of a Deployment is available,

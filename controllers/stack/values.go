@@ -91,17 +91,15 @@ func (s *ValueReader) value(
 	ctx context.Context, stack types.NamespacedName, ref desired.Ref, last desired.Value,
 	sources desired.Sources, read map[string]client.Object,
 ) (none desired.Value, err error) {
-	seen, whole := metadata.Of(metadata.Secret), client.Object(&corev1.Secret{})
+	kind, whole := metadata.Secret, client.Object(&corev1.Secret{})
 	if ref.ConfigMap {
-		seen, whole = metadata.Of(metadata.ConfigMap), &corev1.ConfigMap{}
+		kind, whole = metadata.ConfigMap, &corev1.ConfigMap{}
+	}
+	seen, err := metadata.Find(ctx, s.Metadata, kind, types.NamespacedName{Namespace: stack.Namespace, Name: ref.Name})
+	if seen == nil || err != nil {
+		return none, err
 	}
 	name := ref.Kind() + " " + ref.Name
-	if err := s.Metadata.Get(ctx, types.NamespacedName{Namespace: stack.Namespace, Name: ref.Name}, seen); err != nil {
-		if client.IgnoreNotFound(err) == nil {
-			return none, nil
-		}
-		return none, fmt.Errorf("read metadata of %s: %w", name, err)
-	}
 	if !last.Exists {
 		if last, err = s.fromChildren(ctx, stack, ref, seen, sources.Of(ref)); err != nil {
 			return none, err
