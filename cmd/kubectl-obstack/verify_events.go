@@ -4,8 +4,8 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -200,20 +200,12 @@ func (s *sentryReader) get(ctx context.Context, path ...string) error {
 	defer cancel()
 	// Sentry's addresses end in a slash.
 	target := s.endpoint.URL.JoinPath("api/0/organizations", s.organization).JoinPath(path...).JoinPath("/")
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), http.NoBody)
-	if err != nil {
+	body, err := promclient.Get(ctx, s.endpoint.Client, target)
+	switch {
+	case errors.Is(err, promclient.NotServed):
+		return fmt.Errorf("it is not known there (404)")
+	case err != nil:
 		return err
 	}
-	response, err := s.endpoint.Client.Do(request)
-	if err != nil {
-		return promclient.FailureOf(err)
-	}
-	defer response.Body.Close()
-	switch response.StatusCode {
-	case http.StatusOK:
-		return nil
-	case http.StatusNotFound:
-		return fmt.Errorf("it is not known there (404)")
-	}
-	return promclient.StatusFailure(response.StatusCode)
+	return body.Close()
 }

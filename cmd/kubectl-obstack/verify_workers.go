@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -112,20 +111,13 @@ func (v *verification) exporterStatus(ctx context.Context, service string) (*sta
 	ctx, cancel := context.WithTimeout(ctx, exporterTimeout)
 	defer cancel()
 	address := v.proxy.service("http", v.stack.Namespace, service, desired.ExporterPort).JoinPath("status")
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address.String(), http.NoBody)
+	body, err := promclient.Get(ctx, v.proxy.http, address)
 	if err != nil {
 		return nil, err
 	}
-	response, err := v.proxy.http.Do(request)
-	if err != nil {
-		return nil, promclient.FailureOf(err)
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return nil, promclient.StatusFailure(response.StatusCode)
-	}
+	defer body.Close()
 	document := &status.Document{}
-	if json.NewDecoder(io.LimitReader(response.Body, status.MaxBytes)).Decode(document) != nil {
+	if json.NewDecoder(io.LimitReader(body, status.MaxBytes)).Decode(document) != nil {
 		return nil, fmt.Errorf("its response is not that of a task exporter")
 	}
 	return document, nil

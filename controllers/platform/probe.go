@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
@@ -73,20 +72,12 @@ func askSentry(organization string) func(context.Context, Endpoint) (string, *Pr
 
 // get decodes a response. Its errors hold nothing that the server or the network says.
 func get(ctx context.Context, endpoint Endpoint, target *url.URL, into any) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
+	body, err := promclient.Get(ctx, endpoint.Client, target)
 	if err != nil {
-		return promclient.NotUnderstood
+		return err
 	}
-	request.Header.Set("Accept", "application/json")
-	response, err := endpoint.Client.Do(request)
-	if err != nil {
-		return promclient.FailureOf(err)
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return promclient.StatusFailure(response.StatusCode)
-	}
-	if json.NewDecoder(io.LimitReader(response.Body, probeLimit)).Decode(into) != nil {
+	defer body.Close()
+	if json.NewDecoder(io.LimitReader(body, probeLimit)).Decode(into) != nil {
 		return errNotUnderstood
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"time"
@@ -26,6 +27,7 @@ import (
 	"obstack.dev/obstack/controllers/desired"
 	"obstack.dev/obstack/controllers/metadata"
 	"obstack.dev/obstack/controllers/proof/judge"
+	"obstack.dev/obstack/controllers/proof/promclient"
 	"obstack.dev/obstack/internal/taskexporter/status"
 )
 
@@ -242,21 +244,14 @@ func (e *Exporters) ask(ctx context.Context, x *exporter) {
 }
 
 func (e *Exporters) status(ctx context.Context, address netip.Addr) (*status.Document, error) {
-	url := "http://" + net.JoinHostPort(address.String(), strconv.Itoa(desired.ExporterPort)) + "/status"
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	host := net.JoinHostPort(address.String(), strconv.Itoa(desired.ExporterPort))
+	body, err := promclient.Get(ctx, e.client, &url.URL{Scheme: "http", Host: host, Path: "/status"})
 	if err != nil {
 		return nil, err
 	}
-	response, err := e.client.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("status %d", response.StatusCode)
-	}
+	defer body.Close()
 	document := &status.Document{}
-	if err := json.NewDecoder(io.LimitReader(response.Body, status.MaxBytes)).Decode(document); err != nil {
+	if err := json.NewDecoder(io.LimitReader(body, status.MaxBytes)).Decode(document); err != nil {
 		return nil, err
 	}
 	return document, nil

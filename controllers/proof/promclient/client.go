@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -187,18 +188,28 @@ func (c Client) read(
 	defer cancel()
 	target := c.URL.JoinPath("api/v1", path)
 	target.RawQuery = params.Encode()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
+	body, err := Get(ctx, c.HTTP, target)
 	if err != nil {
-		return false, NotUnderstood
+		return false, err
+	}
+	defer body.Close()
+	return newDecoder(body, cmp.Or(c.ValueLimit, valueLimit)).response(data)
+}
+
+// Get asks a server for JSON. The response is to be closed; the error is a Failure.
+func Get(ctx context.Context, client *http.Client, address *url.URL) (io.ReadCloser, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address.String(), http.NoBody)
+	if err != nil {
+		return nil, NotUnderstood
 	}
 	request.Header.Set("Accept", "application/json")
-	response, err := c.HTTP.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
-		return false, FailureOf(err)
+		return nil, FailureOf(err)
 	}
-	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return false, StatusFailure(response.StatusCode)
+		_ = response.Body.Close()
+		return nil, StatusFailure(response.StatusCode)
 	}
-	return newDecoder(response.Body, cmp.Or(c.ValueLimit, valueLimit)).response(data)
+	return response.Body, nil
 }
