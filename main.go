@@ -174,10 +174,7 @@ func setup(ctx context.Context, mgr ctrl.Manager, opts *options, reporter *failu
 		Policy:                  opts.injectionPolicy,
 		Namespace:               opts.namespace,
 		Namespaces:              opts.namespaces(),
-		Proofs: controllers.ProofOptions{
-			Interval: opts.proofs.interval, DashboardInterval: opts.proofs.dashboardInterval,
-			SentryInterval: opts.proofs.sentryInterval, SentryHosts: opts.proofs.sentryHosts, PodLabels: opts.proofs.podLabels,
-		},
+		Proofs:                  opts.proofs.ProofOptions,
 		Wrap: func(r reconcile.Reconciler) reconcile.Reconciler {
 			return dog.Wrap(reporter.Wrap(r))
 		},

@@ -11,24 +11,23 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/labels"
+
+	"obstack.dev/obstack/controllers"
 )
 
 // proofOptions are the flags about proofs: whom the operator asks whether what it wrote works.
 type proofOptions struct {
-	interval, dashboardInterval, sentryInterval time.Duration
+	controllers.ProofOptions
 
 	hosts, labels string // as given
-
-	sentryHosts []string
-	podLabels   map[string]string
 }
 
 func (o *proofOptions) register(fs *flag.FlagSet) {
-	fs.DurationVar(&o.interval, "proof-interval", time.Minute,
+	fs.DurationVar(&o.Interval, "proof-interval", time.Minute,
 		"how often Prometheus and the task exporters are asked whether what was written works; 0: never, else at least 5s")
-	fs.DurationVar(&o.dashboardInterval, "dashboard-proof-interval", 10*time.Minute,
+	fs.DurationVar(&o.DashboardInterval, "dashboard-proof-interval", 10*time.Minute,
 		"how often Grafana is asked for the dashboards, and its sidecars are looked for; 0: never, else at least 5s")
-	fs.DurationVar(&o.sentryInterval, "sentry-proof-interval", 8*time.Hour,
+	fs.DurationVar(&o.SentryInterval, "sentry-proof-interval", 8*time.Hour,
 		"how often Sentry is asked about a DSN that has not changed; 0: about none, else at least 5s")
 	fs.StringVar(&o.hosts, "sentry-hosts", "sentry.io,*.sentry.io", "comma-separated `hosts`, HOST or HOST:PORT, that "+
 		"may be asked over TLS about DSNs beside those of the platforms' sentry.url; *.DOMAIN is every host below it")
@@ -40,8 +39,8 @@ func (o *proofOptions) register(fs *flag.FlagSet) {
 func (o *proofOptions) parse() error {
 	var errs []error
 	for name, interval := range map[string]time.Duration{
-		"proof-interval": o.interval, "dashboard-proof-interval": o.dashboardInterval,
-		"sentry-proof-interval": o.sentryInterval,
+		"proof-interval": o.Interval, "dashboard-proof-interval": o.DashboardInterval,
+		"sentry-proof-interval": o.SentryInterval,
 	} {
 		if interval != 0 && interval < 5*time.Second {
 			errs = append(errs, fmt.Errorf("--%s=%s: must be 0 or at least 5s", name, interval))
@@ -55,10 +54,10 @@ func (o *proofOptions) parse() error {
 			errs = append(errs, fmt.Errorf("--sentry-hosts: %q is no host: write sentry.example.com, *.example.com or HOST:PORT",
 				host))
 		}
-		o.sentryHosts = append(o.sentryHosts, host)
+		o.SentryHosts = append(o.SentryHosts, host)
 	}
 	var err error
-	if o.podLabels, err = labels.ConvertSelectorToLabelsMap(o.labels); err != nil {
+	if o.PodLabels, err = labels.ConvertSelectorToLabelsMap(o.labels); err != nil {
 		errs = append(errs, fmt.Errorf("--pod-labels=%s: must be KEY=VALUE,KEY=VALUE: %w", o.labels, err))
 	}
 	return errors.Join(errs...)

@@ -47,11 +47,8 @@ type Evidence struct {
 	Pending bool
 }
 
-// alertsName and defaultDSN are the names of parts which have none in the spec.
-const (
-	alertsName = "alerts"
-	defaultDSN = "default"
-)
+// defaultDSN is the name of a part that has none in the spec, as desired.AlertsPart.
+const defaultDSN = "default"
 
 // Parts are those of a stack, in the order of its status.
 func Parts(stack *obsv1.ObservabilityStack) []Part {
@@ -70,7 +67,7 @@ func Parts(stack *obsv1.ObservabilityStack) []Part {
 		parts = append(parts, Part{obsv1.PartDashboard, name})
 	}
 	if spec.Alerts != nil {
-		parts = append(parts, Part{obsv1.PartAlerts, alertsName})
+		parts = append(parts, Part{obsv1.PartAlerts, desired.AlertsPart})
 	}
 	for _, slo := range spec.SLOs {
 		parts = append(parts, Part{obsv1.PartSLO, slo.Name})

@@ -148,7 +148,7 @@ func sloGroups(stack *obsv1.ObservabilityStack, slo *obsv1.SLO) []string {
 // Loaded judges the alerts and SLOs of a stack by the rules that are evaluated.
 func Loaded(stack *obsv1.ObservabilityStack, series Series) (findings []Finding) {
 	if stack.Spec.Alerts != nil {
-		f := series.loaded(Part{obsv1.PartAlerts, alertsName}, "the alerts", alertGroups(stack)...)
+		f := series.loaded(Part{obsv1.PartAlerts, desired.AlertsPart}, "the alerts", alertGroups(stack)...)
 		if f.Reason == obsv1.ReasonRulesNotLoaded {
 			if groups, problem := desired.AlertGroups(stack); problem == nil && len(groups) == 0 {
 				f.State, f.Reason, f.Message = metav1.ConditionTrue, obsv1.ReasonSeen, "" // Every alert is disabled.
