@@ -46,8 +46,8 @@ func TestWordsOfTheField(t *testing.T) {
 	}
 	pattern := regexp.MustCompile(`(?i)\b(?:` + strings.Join(patterns, "|") + `)\b`)
 	camel := regexp.MustCompile(`([a-z0-9])([A-Z])`) // the words of names are looked at as well
-	for _, file := range files(t, "*.go", "*.json", "*.md", "*.mjs", "*.py", "*.sh", "*.tmpl", "*.tpl", "*.txt", "*.yaml",
-		"Dockerfile", "Makefile") {
+	for _, file := range files(t, "*.css", "*.go", "*.html", "*.js", "*.json", "*.md", "*.mjs", "*.py", "*.sh", "*.tmpl",
+		"*.toml", "*.tpl", "*.txt", "*.yaml", "*.yml", ".ci/*", "Dockerfile", "Makefile") {
 		// This file has to name them, and the definition repeats what Kubernetes says of its types.
 		if file == "test/repository/words_test.go" || path.Base(file) == "obstack.dev_observabilitystacks.yaml" {
 			continue
