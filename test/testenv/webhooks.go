@@ -4,7 +4,6 @@ package testenv
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -113,15 +112,6 @@ func (w *Webhooks) PointAt(ctx context.Context, address string) error {
 		}
 	}
 	return nil
-}
-
-// Certificate is the one that the API server expects of the webhooks.
-func (w *Webhooks) Certificate() (tls.Certificate, error) {
-	certificate, err := tls.LoadX509KeyPair(filepath.Join(w.certDir, "tls.crt"), filepath.Join(w.certDir, "tls.key"))
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("read the certificate of the webhooks: %w", err)
-	}
-	return certificate, nil
 }
 
 // Remove removes the registration; Restore makes it again.
