@@ -161,8 +161,8 @@ func TestRowsAreFull(t *testing.T) {
 	}
 }
 
-// TestAFrameworkWithoutASignalSaysSo: an empty panel looks like a fault.
-func TestAFrameworkWithoutASignalSaysSo(t *testing.T) {
+// TestDashboardsSayWhatAFrameworkLacks: an empty panel looks like a fault.
+func TestDashboardsSayWhatAFrameworkLacks(t *testing.T) {
 	for name, f := range framework.Table {
 		stack := &obsv1.ObservabilityStack{}
 		stack.Namespace, stack.Name = "shop", "shop"

@@ -200,9 +200,9 @@ func TestGrafanaIsAskedForWhatItHas(t *testing.T) {
 	b.says("Unknown NoPlatform")
 }
 
-// TestANewRolloutOfGrafanaIsNoFault: Grafana and its sidecar are away for a moment, also just after
+// TestGrafanaMayRollOut: Grafana and its sidecar are away for a moment, also just after
 // obstack has started anew.
-func TestANewRolloutOfGrafanaIsNoFault(t *testing.T) {
+func TestGrafanaMayRollOut(t *testing.T) {
 	for _, restarted := range []bool{false, true} {
 		b := newGrafanaBench(t)
 		b.rounds(2)
@@ -229,7 +229,7 @@ func TestANewRolloutOfGrafanaIsNoFault(t *testing.T) {
 	}
 }
 
-func TestANewDashboardHasTimeToBeLoaded(t *testing.T) {
+func TestGrafanaHasTimeToLoadADashboard(t *testing.T) {
 	b := newGrafanaBench(t)
 	b.fake.uids = nil
 	b.rounds(1)

@@ -399,7 +399,7 @@ func TestPlatformsDoNotWaitForEachOther(t *testing.T) {
 	})
 }
 
-func TestAPlatformThatChangedIsAskedAtOnce(t *testing.T) {
+func TestPrometheusAsksAChangedPlatformAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &cluster{
 			stacks:    []obsv1.ObservabilityStack{stackOf("shop", "p")},
@@ -431,8 +431,8 @@ func TestAPlatformThatChangedIsAskedAtOnce(t *testing.T) {
 	})
 }
 
-// TestASlowMonitorHasTimeToBeScraped: after a rollout its targets are scraped within its interval.
-func TestASlowMonitorHasTimeToBeScraped(t *testing.T) {
+// TestPrometheusGivesASlowMonitorTime: after a rollout its targets are scraped within its interval.
+func TestPrometheusGivesASlowMonitorTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &cluster{
 			stacks:    []obsv1.ObservabilityStack{stackOf("shop", "p")},
@@ -468,8 +468,9 @@ func TestASlowMonitorHasTimeToBeScraped(t *testing.T) {
 	})
 }
 
-// TestANewClusterTakesTime: until Prometheus reads what has the new label, series have the old one.
-func TestANewClusterTakesTime(t *testing.T) {
+// TestPrometheusGivesANewClusterTime: until Prometheus reads what has the new label, series have the
+// old one.
+func TestPrometheusGivesANewClusterTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &cluster{
 			stacks:    []obsv1.ObservabilityStack{stackOf("shop", "p")},
@@ -502,7 +503,7 @@ func TestANewClusterTakesTime(t *testing.T) {
 	})
 }
 
-func TestANewPartHasTimeToBeScraped(t *testing.T) {
+func TestPrometheusGivesANewPartTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &cluster{
 			stacks:    []obsv1.ObservabilityStack{stackOf("shop", "p")},

@@ -93,7 +93,7 @@ func TestDashboardsAreJudgedByGrafanaAndItsSidecars(t *testing.T) {
 	}
 }
 
-func TestNoSidecarSaysWhatSidecarsWant(t *testing.T) {
+func TestDashboardsSayWhatSidecarsWant(t *testing.T) {
 	sidecars := Sidecars{Found: []Sidecar{
 		{Namespace: "team", Label: "dashboards", Namespaces: []string{"team"}},
 		{Namespace: "monitoring", Label: "grafana_dashboard", Value: "1"},
