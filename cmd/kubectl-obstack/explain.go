@@ -58,12 +58,7 @@ Pods that ended or are being deleted count for no workload.
 The exit status is 0 if it has the settings that it should have, and else 1.`,
 		Example: `  kubectl obstack explain deployment/shop-api -n shop
   kubectl obstack explain shop-api-7d4b9c6f5-x2x8z -o json`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return usageError{fmt.Errorf("one POD or KIND/NAME is to be named, such as deployment/shop-api")}
-			}
-			return nil
-		},
+		Args: exactlyOne("POD or KIND/NAME", "deployment/shop-api"),
 		RunE: func(command *cobra.Command, args []string) error {
 			explain, err := explainer(args[0])
 			if err != nil {

@@ -120,10 +120,8 @@ func (r *rollout) run(ctx context.Context) error {
 		if r.dryRun != dryRunNone || len(plan.Patches)+plan.Waiting == 0 && !r.rolling(&state) {
 			return r.conclude(&state)
 		}
-		select {
-		case <-ctx.Done():
+		if !pause(ctx, rolloutPoll) {
 			return interrupted(ctx, ctx.Err())
-		case <-time.After(rolloutPoll):
 		}
 	}
 }

@@ -89,12 +89,7 @@ if everything was seen to work within --timeout, and else 1.`,
 		Example: `  kubectl obstack verify shop -n shop
   kubectl obstack verify shop -n shop --no-pod    # sends no test event
   kubectl obstack verify shop -n shop --timeout 5m -o json`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return errors.New("one STACK is to be named: kubectl get obs -A lists all")
-			}
-			return nil
-		},
+		Args: exactlyOne("STACK", "shop: kubectl get obs -A lists all"),
 		RunE: func(command *cobra.Command, args []string) error {
 			if o.timeout < shortestVerify {
 				return usageError{fmt.Errorf("--timeout=%s: must be at least %s", o.timeout, shortestVerify)}

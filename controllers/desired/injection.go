@@ -116,23 +116,21 @@ func injectedMessage(stack *obsv1.ObservabilityStack, found *Workloads) string {
 // InjectionFailed is the condition of a stack of whose workloads some could not be patched, named
 // by reason; nil if that needs nobody to do something.
 func InjectionFailed(which map[string][]string) *Output {
-	var out Output
 	switch {
 	case len(which[obsv1.ReasonNameConflict]) > 0:
-		out = unavailable(nil, obsv1.ReasonNameConflict, some(which[obsv1.ReasonNameConflict]))
+		return new(unavailable(nil, obsv1.ReasonNameConflict, some(which[obsv1.ReasonNameConflict])))
 	case len(which[obsv1.ReasonRejected]) > 0:
-		out = unavailable(nil, obsv1.ReasonRejected,
-			"the API server refuses to change workloads: "+some(which[obsv1.ReasonRejected]))
+		return new(unavailable(nil, obsv1.ReasonRejected,
+			"the API server refuses to change workloads: "+some(which[obsv1.ReasonRejected])))
 	case len(which[obsv1.ReasonWebhookUnavailable]) > 0:
-		out = unavailable(nil, obsv1.ReasonWebhookUnavailable, fmt.Sprintf(
+		return new(unavailable(nil, obsv1.ReasonWebhookUnavailable, fmt.Sprintf(
 			"nothing would inject %s, so obstack starts no rollout and tries again: where policies inject, see whether "+
 				"kubectl get mutatingadmissionpolicy shows obstack-pods; where webhooks do, whether obstack's Pods are ready, "+
 				"its Service has endpoints and its MutatingWebhookConfiguration has a caBundle",
-			some(which[obsv1.ReasonWebhookUnavailable])))
+			some(which[obsv1.ReasonWebhookUnavailable]))))
 	default:
 		return nil
 	}
-	return &out
 }
 
 // invalidSelector says what is wrong with the selector of namespaces, if anything is.

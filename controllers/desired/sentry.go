@@ -122,9 +122,8 @@ func sentryDSN(project project, values map[KeyRef]Value) (string, *Output) {
 		if project.name != "" {
 			holder += ", for project " + project.name + ","
 		}
-		problem := unavailable(nil, obsv1.ReasonInvalidDSN, holder+" does not hold a Sentry DSN: "+
-			"write https://PUBLIC_KEY@HOST/PROJECT_NUMBER, as Sentry shows it under Client Keys")
-		return "", &problem
+		return "", new(unavailable(nil, obsv1.ReasonInvalidDSN, holder+" does not hold a Sentry DSN: "+
+			"write https://PUBLIC_KEY@HOST/PROJECT_NUMBER, as Sentry shows it under Client Keys"))
 	}
 	return dsn, nil
 }

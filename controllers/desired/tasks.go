@@ -177,8 +177,7 @@ func invalidURL(broker *obsv1.Broker, err error, holder string) *Output {
 	if scheme {
 		message += "; it must start with " + strings.Join(brokerurl.Schemes(), "://, ") + "://"
 	}
-	problem := unavailable(nil, obsv1.ReasonInvalidURL, message)
-	return &problem
+	return new(unavailable(nil, obsv1.ReasonInvalidURL, message))
 }
 
 // ExporterLabels are on the Pods of every exporter, and on nobody else's unless they pretend.
