@@ -468,8 +468,8 @@ func TestPrometheusGivesASlowMonitorTime(t *testing.T) {
 	})
 }
 
-// TestPrometheusGivesANewClusterTime: until Prometheus reads what has the new label, series have the
-// old one.
+// TestPrometheusGivesANewClusterTime: until Prometheus reads what has the new label, series have
+// the old one.
 func TestPrometheusGivesANewClusterTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &cluster{
