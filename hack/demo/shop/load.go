@@ -5,21 +5,30 @@ package shop
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"sync"
 	"time"
 )
 
-// Rate of the requests, per second.
+// Rate of the requests, per second, on average.
 const Rate = 10
+
+// pause after the request of that number. The rate rises and falls by a third within two minutes,
+// as that of a shop does within a day.
+func pause(n int) time.Duration {
+	const round = 120 * Rate
+	wave := 1 + math.Sin(2*math.Pi*float64(n%round)/round)/3
+	return time.Duration(float64(time.Second) / Rate / wave)
+}
 
 // Load sends requests to servers in turns until the context ends, and returns the first failure.
 // A response of any status is none.
 func Load(ctx context.Context, servers []*Server) error {
 	client := &http.Client{Timeout: stopTimeout}
 	defer client.CloseIdleConnections()
-	ticker := time.NewTicker(time.Second / Rate)
+	ticker := time.NewTicker(pause(0))
 	defer ticker.Stop()
 	var pending sync.WaitGroup
 	var once sync.Once
@@ -32,6 +41,7 @@ func Load(ctx context.Context, servers []*Server) error {
 				once.Do(func() { failure = err })
 			}
 		})
+		ticker.Reset(pause(n))
 		select {
 		case <-ctx.Done():
 		case <-ticker.C:

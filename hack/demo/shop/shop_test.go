@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
@@ -69,6 +70,16 @@ func TestOrdersFailEveryFifthTime(t *testing.T) {
 	}
 	if want := map[string]float64{"2xx": 8, "5xx": 2}; !maps.Equal(counts, want) {
 		t.Errorf("requests by status: %v, want %v", counts, want)
+	}
+}
+
+func TestLoadRisesAndFalls(t *testing.T) {
+	shortest, longest := time.Hour, time.Duration(0)
+	for n := range 120 * Rate {
+		shortest, longest = min(shortest, pause(n).Round(time.Millisecond)), max(longest, pause(n).Round(time.Millisecond))
+	}
+	if shortest != 75*time.Millisecond || longest != 150*time.Millisecond {
+		t.Errorf("pauses of %s to %s, want 75ms to 150ms: four thirds of the rate to two thirds", shortest, longest)
 	}
 }
 
