@@ -59,6 +59,13 @@ test-dashboards: ## Try proofs, dashboards and the live demo on a real Prometheu
 	go test -count=1 -run Browser ./internal/viewer && \
 	go test -timeout 30m -count=1 ./test/dashboards $(if $(UPDATE),-args -update)
 
+.PHONY: pictures
+pictures: ## Make the pictures of dashboards anew: the documentation's from the live demo, and the golden ones.
+	@parts=$$(hack/integration/dashboards.sh) && export OBSTACK_INTEGRATION=$$parts && \
+	npm --prefix hack/axe ci --silent --no-audit --no-fund && \
+	go test -count=1 -run BrowserPictures ./internal/viewer -args -update && \
+	go test -timeout 30m -count=1 -run DemoLive ./hack/demo -args -update
+
 .PHONY: test-python
 test-python: ## Lint the bundle for Python, and test it on real servers, Celery and SDKs; PYTHON=python3.13 chooses one.
 	@python=$$(hack/integration/python.sh $(PYTHON)) && cd python && \

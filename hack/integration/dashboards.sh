@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Installs what the dashboards are tried on, beside what install.sh does: npm, Chromium, Prometheus,
-# built from its Go module, and the libraries whose metrics the presets name. Prints the folder, for
-# OBSTACK_INTEGRATION. A second run takes seconds.
+# Installs what the dashboards are tried on, beside what install.sh does: npm, Chromium with the
+# fonts of test/browser, Prometheus, built from its Go module, and the libraries whose metrics the
+# presets name. Prints the folder, for OBSTACK_INTEGRATION. A second run takes seconds.
 # Usage: export OBSTACK_INTEGRATION="$(hack/integration/dashboards.sh)"
 set -euo pipefail
 cd "$(dirname "$0")"
 
-dir="$(./install.sh npm chromium)"
+readonly fonts=/usr/share/fonts/truetype
+dir="$(./install.sh npm chromium "fonts-roboto-unhinted:$fonts/roboto/unhinted" "fonts-dejavu-core:$fonts/dejavu")"
 readonly dir
 
 say() { echo "integration: $*" >&2; }

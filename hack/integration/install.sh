@@ -2,7 +2,8 @@
 # Installs what the task exporter is tested against: Redis, RabbitMQ and two versions of Celery.
 # Prints the folder, for OBSTACK_INTEGRATION. A second run does nothing and takes no time.
 # Usage: export OBSTACK_INTEGRATION="$(hack/integration/install.sh)"; arguments are more Debian
-# packages to install if their program is missing, which has the same name or follows a colon.
+# packages to install if their program is missing, which has the same name or follows a colon, as
+# does a file of theirs.
 set -euo pipefail
 
 readonly dir="${OBSTACK_INTEGRATION:-${XDG_CACHE_HOME:-$HOME/.cache}/obstack/integration}"
@@ -33,7 +34,7 @@ servers() {
 	[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing+=(rabbitmq-server)
 	python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
 	for package in "$@"; do
-		command -v "${package#*:}" >/dev/null || missing+=("${package%%:*}")
+		command -v "${package#*:}" >/dev/null || [ -e "${package#*:}" ] || missing+=("${package%%:*}")
 	done
 	if [ "${#missing[@]}" -gt 0 ]; then apt_install "${missing[@]}"; fi
 }

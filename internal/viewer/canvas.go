@@ -81,18 +81,20 @@ var shades = []struct{ class, dark, light string }{
 	{"t", "#ccccdc", "#24292e"}, {"m", "#9d9dac", "#5f6368"}, {"g", "#2c3235", "#dcdfe3"}, {"b", "#6E9FFF", "#1F62E0"},
 }
 
-// rules are the style sheet of the classes, in which a colour is written by how it is on a dark and
-// on a light page.
-func rules(write func(dark, light string) string) string {
+// rules are the style sheet of the classes.
+func rules() string {
 	var out strings.Builder
+	rule := func(class, dark, light string) {
+		fmt.Fprintf(&out, ".%s{color:light-dark(%s,%s)}\n", class, light, dark)
+	}
 	for i, c := range palette {
-		fmt.Fprintf(&out, ".p%d{color:%s}\n", i, write(c.dark, c.light))
+		rule(fmt.Sprintf("p%d", i), c.dark, c.light)
 	}
 	for _, c := range colours {
-		fmt.Fprintf(&out, ".k-%s{color:%s}\n", c.name, write(c.dark, c.light))
+		rule("k-"+c.name, c.dark, c.light)
 	}
 	for _, c := range shades {
-		fmt.Fprintf(&out, ".%s{color:%s}\n", c.class, write(c.dark, c.light))
+		rule(c.class, c.dark, c.light)
 	}
 	return out.String()
 }

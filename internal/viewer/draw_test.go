@@ -39,17 +39,12 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// TestPicture of testdata/all.json, which has a panel of each kind.
-func TestPicture(t *testing.T) {
+// TestPage of testdata/all.json, which has a panel of each kind.
+func TestPage(t *testing.T) {
 	content, err := os.ReadFile("testdata/all.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	picture, err := Picture(t.Context(), parse(t, content), newFake(t).client(t), noon.Add(-10*time.Minute), noon)
-	if err != nil {
-		t.Fatal(err)
-	}
-	golden(t, "all.svg", picture)
 	page := get(t, newViewer(t, newFake(t), parse(t, content)), "/d/all?from=now-10m&var-queue=emails&var-queue=other")
 	golden(t, "all.html", page.Body.String())
 }
@@ -72,6 +67,28 @@ func TestNumbers(t *testing.T) {
 	} {
 		if got := number(tc.value, tc.unit, tc.decimals); got != tc.want {
 			t.Errorf("number(%g, %s) = %q, want %q", tc.value, tc.unit, got, tc.want)
+		}
+	}
+}
+
+// TestScalesAreRound in the unit that their values are written in.
+func TestScalesAreRound(t *testing.T) {
+	for _, tc := range []struct {
+		highest float64
+		unit    string
+		want    string
+	}{
+		{80e6, "short", "0 20 M 40 M 60 M 80 M"}, {80e6, "bytes", "0 B 20 MiB 40 MiB 60 MiB 80 MiB"},
+		{0.083, "percentunit", "0 % 2.5 % 5 % 7.5 % 10 %"},
+		{9000, "bytes", "0 B 2.5 KiB 5 KiB 7.5 KiB 10 KiB"},
+	} {
+		s := scaleOf(0, tc.highest, &field{Unit: tc.unit})
+		var got []string
+		for value := s.low; value <= s.high+s.step/2; value += s.step {
+			got = append(got, number(value, tc.unit, nil))
+		}
+		if strings.Join(got, " ") != tc.want {
+			t.Errorf("the scale up to %g in %s is %v, want %s", tc.highest, tc.unit, got, tc.want)
 		}
 	}
 }
@@ -186,19 +203,26 @@ func TestHeatmapCountsBetweenBoundaries(t *testing.T) {
 
 func TestMarkdownIsText(t *testing.T) {
 	var got []string
-	const text = "# Head\nSome `code` and\n**bold**.\n\n- [page](https://example.com)\n- [x](javascript:1)\n<b>"
+	const text = "# Head\nSome `code` and\n**bold**, *italic*, 2 * 3.\n\n" +
+		"- [page](https://example.com)\n- [x](javascript:1)\n<b>"
 	for _, p := range markdown(text) {
 		for _, s := range p.Spans {
 			got = append(got, fmt.Sprintf("%t %t %+v", p.Heading, p.Item, s))
 		}
 	}
 	want := []string{
-		"true false {Text:Head URL: Bold:false Code:false}", "false false {Text:Some  URL: Bold:false Code:false}",
-		"false false {Text:code URL: Bold:false Code:true}", "false false {Text: and URL: Bold:false Code:false}",
-		"false false {Text:  URL: Bold:false Code:false}", "false false {Text:bold URL: Bold:true Code:false}",
-		"false false {Text:. URL: Bold:false Code:false}",
-		"false true {Text:page URL:https://example.com Bold:false Code:false}",
-		"false true {Text:[x](javascript:1) URL: Bold:false Code:false}", "false true {Text: <b> URL: Bold:false Code:false}",
+		"true false {Text:Head URL: Bold:false Italic:false Code:false}",
+		"false false {Text:Some  URL: Bold:false Italic:false Code:false}",
+		"false false {Text:code URL: Bold:false Italic:false Code:true}",
+		"false false {Text: and URL: Bold:false Italic:false Code:false}",
+		"false false {Text:  URL: Bold:false Italic:false Code:false}",
+		"false false {Text:bold URL: Bold:true Italic:false Code:false}",
+		"false false {Text:,  URL: Bold:false Italic:false Code:false}",
+		"false false {Text:italic URL: Bold:false Italic:true Code:false}",
+		"false false {Text:, 2 * 3. URL: Bold:false Italic:false Code:false}",
+		"false true {Text:page URL:https://example.com Bold:false Italic:false Code:false}",
+		"false true {Text:[x](javascript:1) URL: Bold:false Italic:false Code:false}",
+		"false true {Text: <b> URL: Bold:false Italic:false Code:false}",
 	}
 	if diff := cmp.Diff(strings.Join(want, "\n"), strings.Join(got, "\n")); diff != "" {
 		t.Errorf("spans (-want +got):\n%s", diff)

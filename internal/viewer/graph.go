@@ -29,13 +29,7 @@ func scaleOf(lowest, highest float64, f *field) scale {
 	if size := s.high - s.low; size < 1e-12 || math.IsInf(size, 0) || s.low+size/8 == s.low {
 		s.low, s.high = min(max(s.low, -1e15), 1e15), min(max(s.low, -1e15), 1e15)+1
 	}
-	rough := (s.high - s.low) / 4
-	power := math.Pow(10, math.Floor(math.Log10(rough)))
-	for _, factor := range []float64{1, 2, 2.5, 5, 10} {
-		if s.step = factor * power; s.step >= rough*0.999 {
-			break
-		}
-	}
+	s.step = roundStep((s.high-s.low)/4, f.Unit)
 	if f.Max == nil {
 		s.high = math.Ceil(s.high/s.step*0.999999) * s.step
 	}
@@ -43,6 +37,21 @@ func scaleOf(lowest, highest float64, f *field) scale {
 		s.low = math.Floor(s.low/s.step) * s.step
 	}
 	return s
+}
+
+// roundStep is no shorter than a rough one. One of bytes is round in what they are written in.
+func roundStep(rough float64, unit string) float64 {
+	size := 1.0
+	for unit == "bytes" && rough >= 1024*size {
+		size *= 1024
+	}
+	power := size * math.Pow(10, math.Floor(math.Log10(rough/size)))
+	for _, factor := range []float64{1, 2, 2.5, 5} {
+		if factor*power >= rough*0.999 {
+			return factor * power
+		}
+	}
+	return 10 * power
 }
 
 // y of a value in a plot. What is not on the scale is at its end, as is the sum of both infinities.

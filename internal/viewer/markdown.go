@@ -15,14 +15,15 @@ type paragraph struct {
 
 // span is text of one kind. What is no markup is text, also HTML.
 type span struct {
-	Text, URL  string
-	Bold, Code bool
+	Text, URL          string
+	Bold, Italic, Code bool
 }
 
-var spans = regexp.MustCompile("`([^`]+)`|\\*\\*([^*]+)\\*\\*|\\[([^\\]]+)\\]\\((https?://[^)\\s]+)\\)")
+var spans = regexp.MustCompile("`([^`]+)`|\\*\\*([^*]+)\\*\\*|\\[([^\\]]+)\\]\\((https?://[^)\\s]+)\\)" +
+	"|\\*([^*\\s][^*]*)\\*")
 
 // markdown reads the part of Markdown that notes are written in: paragraphs, headings, lists, bold,
-// code, and links to pages.
+// italic, code, and links to pages.
 func markdown(content string) []paragraph {
 	var all []paragraph
 	open := false
@@ -67,7 +68,8 @@ func spansOf(text string) []span {
 			all = append(all, span{Text: text[:at[0]]})
 		}
 		all = append(all, span{
-			Text: group(1) + group(2) + group(3), URL: group(4), Code: group(1) != "", Bold: group(2) != "",
+			Text: group(1) + group(2) + group(3) + group(5), URL: group(4), Code: group(1) != "", Bold: group(2) != "",
+			Italic: group(5) != "",
 		})
 		text = text[at[1]:]
 	}
@@ -75,38 +77,4 @@ func spansOf(text string) []span {
 		all = append(all, span{Text: text})
 	}
 	return all
-}
-
-// paragraphs of a picture, without markup.
-func (c *canvas) paragraphs(b box, content string) {
-	const height = 17
-	y := b.y + 18
-	for _, p := range markdown(content) {
-		text := ""
-		if p.Item {
-			text = "• "
-		}
-		for _, s := range p.Spans {
-			text += s.Text
-		}
-		for text != "" && y < b.y+b.h {
-			var first string
-			first, text = wrap(text, int((b.w-24)/(medium*letter)))
-			c.text(b.x+12, y, medium, "t", "start", first)
-			y += height
-		}
-	}
-}
-
-// wrap returns what fits into a line, and the rest.
-func wrap(text string, most int) (first, rest string) {
-	letters := []rune(text)
-	if len(letters) <= most {
-		return text, ""
-	}
-	first = string(letters[:max(most, 1)])
-	if space := strings.LastIndex(first, " "); space > 0 {
-		first = first[:space]
-	}
-	return first, strings.TrimPrefix(text[len(first):], " ")
 }

@@ -34,7 +34,7 @@ func styleSheet() ([]byte, error) {
 		fmt.Fprintf(out, ".h%d{grid-row-end:span %d}\n", i+1, i+1)
 	}
 	out.WriteString(shapes)
-	out.WriteString(rules(func(dark, light string) string { return fmt.Sprintf("light-dark(%s,%s)", light, dark) }))
+	out.WriteString(rules())
 	return out.Bytes(), nil
 }
 

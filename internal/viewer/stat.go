@@ -45,6 +45,11 @@ func (c *canvas) value(b box, e *evaluated, l *line) {
 	}
 	named := e.Options.TextMode == "value_and_name" || e.Options.TextMode != "value" && len(e.lines) > 1
 	if named && l.name != "" {
+		if room := b.w - 24 - textWidth(text, size); textWidth(l.name, 14) > room && b.h >= 2.5*size {
+			c.fitted(b.x+b.w/2, b.y+b.h/2-size*0.6, 14, b.w-16, "t", "middle", l.name)
+			c.text(b.x+b.w/2, b.y+b.h/2+size*0.6, size, class, "middle", text)
+			return
+		}
 		c.fitted(b.x+12, b.y+b.h/2+5, min(14, size), b.w-24-textWidth(text, size), "t", "start", l.name)
 		c.text(b.x+b.w-12, b.y+b.h/2+size*0.35, size, class, "end", text)
 		return

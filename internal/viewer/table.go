@@ -158,33 +158,3 @@ func (t *table) sort(by []struct {
 		})
 	}
 }
-
-// table of a picture, cut where the panel ends.
-func (c *canvas) table(b box, t table) {
-	const height, cells = 22, 12
-	widths, total := make([]float64, len(t.Columns)), 0.0
-	for i, of := range t.Columns {
-		widths[i] = textWidth(of.Name, cells)
-		for _, r := range t.Rows {
-			widths[i] = max(widths[i], textWidth(r[i].Text, cells))
-		}
-		widths[i] = min(widths[i]+20, b.w)
-		total += widths[i]
-	}
-	x := b.x + 12
-	for i, of := range t.Columns {
-		width := (b.w - 24) * widths[i] / total
-		c.fitted(x, b.y+16, cells, width-8, "b", "start", of.Name)
-		for j, r := range t.Rows {
-			y := b.y + 16 + height*float64(j+1)
-			if y > b.y+b.h-4 {
-				break
-			}
-			c.fitted(x, y, cells, width-8, cmp.Or(r[i].Class, "t"), "start", r[i].Text)
-		}
-		x += width
-	}
-	if hidden := len(t.Rows) - max(int((b.h-20)/height), 0); hidden > 0 {
-		c.text(b.x+b.w-12, b.y+16, small, "m", "end", fmt.Sprintf("%d more rows", hidden))
-	}
-}

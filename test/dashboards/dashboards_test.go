@@ -36,11 +36,7 @@ func TestDashboardsShowWhatHappened(t *testing.T) {
 		prometheus: startPrometheus(t, stack, rules, services, workers),
 		stack:      stack, dashboards: dashboards, workers: workers,
 	}
-	if *pictures != "" {
-		w.loads = sendLoad(t, services, workers, lasts+pictured)
-	} else {
-		w.loads = sendLoad(t, services, workers, lasts)
-	}
+	w.loads = sendLoad(t, services, workers, lasts)
 	w.now = time.Now()
 
 	t.Run("every panel shows something", w.everyPanelShowsSomething)
@@ -48,9 +44,6 @@ func TestDashboardsShowWhatHappened(t *testing.T) {
 	t.Run("tasks", w.tasksAreRight)
 	t.Run("SLOs", w.slosAreRight)
 	t.Run("pages", w.pagesAreWhole)
-	if *pictures != "" {
-		t.Run("pictures", w.drawPictures)
-	}
 	t.Run("scrapes", func(t *testing.T) { keepScrapes(t, services, workers) })
 }
 

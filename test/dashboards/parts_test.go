@@ -93,14 +93,19 @@ type service struct {
 
 func (s service) metrics() string { return s.url + "/metrics" }
 
-// startServices starts one application for each framework.
-func startServices(t *testing.T) []service {
-	t.Helper()
-	services := []service{
+// monitors of the stack, which have no address yet.
+func monitors() []service {
+	return []service{
 		{monitor: "api", framework: "fastapi", rate: 10}, {monitor: "star", framework: "starlette", rate: 5},
 		{monitor: "admin", framework: "django", rate: 5}, {monitor: "legacy", framework: "flask", rate: 5},
 		{monitor: "cart", framework: "opentelemetry", rate: 5},
 	}
+}
+
+// startServices starts one application for each framework.
+func startServices(t *testing.T) []service {
+	t.Helper()
+	services := monitors()
 	for i := range services {
 		s := &services[i]
 		port := freePort(t)
