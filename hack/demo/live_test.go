@@ -5,22 +5,46 @@ package main
 import (
 	"bytes"
 	"context"
+	"flag"
 	"html"
+	"image"
+	"image/color"
+	"image/png"
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"obstack.dev/obstack/test/browser"
 )
+
+var update = flag.Bool("update", false, "keep the pictures of the documentation, which takes five minutes more")
+
+// pictures of the page's dashboards, in its order.
+var pictures = []string{"overview.png", "http-fastapi.png", "tasks.png"}
+
+// Pictures are that many pixels wide, of which some are one of the page: their letters can be read
+// at the width of a README.
+const (
+	pictureWidth = 1680
+	pictureScale = 1.3125
+)
+
+// pictured is how long the demo runs before pictures are kept: they show five minutes, and the
+// rules of SLOs have values after the first.
+const pictured = 6 * time.Minute
 
 // TestDemoLive takes two minutes, so make test-dashboards runs it and make test does not.
 func TestDemoLive(t *testing.T) {
 	if os.Getenv("OBSTACK_INTEGRATION") == "" {
 		t.Skip("OBSTACK_INTEGRATION names no folder: make test-dashboards sets it")
 	}
+	chromium := browser.Start(t) // Before TMPDIR is set: it leaves something there.
 	temporary := t.TempDir()
 	t.Setenv("TMPDIR", temporary)
 	ctx, interrupt := context.WithCancel(t.Context())
@@ -38,6 +62,7 @@ func TestDemoLive(t *testing.T) {
 
 	const burning = `fires ObstackErrorBudgetBurnFast \(critical\): SLO api-availability of stack shop/shop`
 	address := out.await(t, ended, `http://127\.0\.0\.1:\d+/d/\S+`)
+	served := time.Now()
 	out.await(t, ended, burning)
 	out.await(t, ended, `Of the error budget of api-availability -\d{3,4} % is left`)
 	out.await(t, ended, `until you press Ctrl-C`)
@@ -47,12 +72,36 @@ func TestDemoLive(t *testing.T) {
 		return strings.Contains(fetch(t, address), ">ObstackErrorBudgetBurnFast<")
 	})
 	links := regexp.MustCompile(`<a href="(/d/[^"]+)"`).FindAllStringSubmatch(fetch(t, address), -1)
-	if len(links) != 3 {
-		t.Errorf("the page leads to %d dashboards, want the overview, one of HTTP and one of tasks", len(links))
+	if len(links) != len(pictures) {
+		t.Fatalf("the page leads to %d dashboards, want the overview, one of HTTP and one of tasks", len(links))
 	}
-	for _, link := range links {
-		wantDrawn(t, fetch(t, origin+html.UnescapeString(link[1])))
+	folder := t.TempDir()
+	if *update {
+		folder = "../../docs/images"
+		eventually(t, "all that the pictures show happened", func() bool { return time.Since(served) > pictured })
 	}
+	chromium.Resize(pictureWidth/pictureScale, 1000, pictureScale, false)
+	panels, drawn := map[string]int{}, make([]image.Image, len(links))
+	for i, link := range links {
+		page := origin + html.UnescapeString(link[1])
+		panels[page] = wantDrawn(t, fetch(t, page))
+		chromium.Open(strings.Replace(page, "now-15m", "now-5m", 1))
+		chromium.Theme("light")
+		chromium.Value("document.querySelector('footer').remove()")
+		drawn[i] = chromium.Picture("html")
+	}
+	// The rest is work, which a picture would show: the shop is in this process.
+	for i, name := range pictures {
+		content := browser.Encode(t, drawn[i])
+		wantPicture(t, name, content)
+		if err := os.WriteFile(filepath.Join(folder, name), content, 0o600); err != nil {
+			t.Error(err)
+		}
+	}
+	for page, number := range panels {
+		chromium.WantWhole(page, number)
+	}
+	chromium.WantQuiet(origin)
 
 	interrupt()
 	if err := <-ended; err != nil {
@@ -68,8 +117,8 @@ func TestDemoLive(t *testing.T) {
 	t.Log(out)
 }
 
-// wantDrawn checks that each panel of a page has data, or a text.
-func wantDrawn(t *testing.T, page string) {
+// wantDrawn checks that each panel of a page has data, or a text, and returns how many there are.
+func wantDrawn(t *testing.T, page string) int {
 	t.Helper()
 	title := regexp.MustCompile(`<h1>([^<]+)`).FindStringSubmatch(page)
 	panels := regexp.MustCompile(`(?s)<section id="panel-\d+".*?</section>`).FindAllString(page, -1)
@@ -81,6 +130,32 @@ func wantDrawn(t *testing.T, page string) {
 		if why := regexp.MustCompile(`class="(?:empty|note)">([^<]*)`).FindStringSubmatch(panel); why != nil {
 			t.Errorf("%s, %s: %s", title[1], name, why[1])
 		}
+	}
+	return len(panels)
+}
+
+// wantPicture checks that a file is a picture of the light page with graphs, for a README.
+func wantPicture(t *testing.T, name string, content []byte) {
+	t.Helper()
+	picture, err := png.Decode(bytes.NewReader(content))
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	size := picture.Bounds().Size()
+	if size.X != pictureWidth || size.Y < 1000 || len(content) >= 300<<10 {
+		t.Errorf("%s: %v pixels in %d bytes, want %d in width and less than 300 KiB", name, size, len(content),
+			pictureWidth)
+	}
+	firstSeries, drawn := color.RGBA{R: 0x37, G: 0x87, B: 0x2D, A: 0xFF}, 0
+	for y := range size.Y {
+		for x := range size.X {
+			if color.RGBAModel.Convert(picture.At(x, y)) == firstSeries {
+				drawn++
+			}
+		}
+	}
+	if drawn < 1000 {
+		t.Errorf("%s: %d pixels have the colour of a graph's first series in the light theme", name, drawn)
 	}
 }
 
