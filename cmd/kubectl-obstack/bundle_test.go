@@ -111,7 +111,10 @@ func TestSupportBundle(t *testing.T) {
 	}
 	// Who may read less learns what is missing, and still gives nothing away.
 	content, out := bundleOf(t, reader(t, plane, api))
-	golden(t, "bundle/view.txt", out)
+	t.Run("says what it lacks", func(t *testing.T) {
+		testenv.NeedPolicies(t, plane.Config) // Else it says of them that the cluster lacks them.
+		golden(t, "bundle/view.txt", out)
+	})
 	files, manifest = unpackBundle(t, content)
 	for name := range files {
 		if strings.HasPrefix(name, "objects/secret") {

@@ -23,6 +23,7 @@ import (
 // TestDiff compares files with what a running operator made of others.
 func TestDiff(t *testing.T) {
 	plane, api := testenv.Start(t, testenv.Options{})
+	testenv.NeedPolicies(t, plane.Config)
 	binary, err := testenv.BuildOperator(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)

@@ -119,6 +119,7 @@ func installPolicies(t *testing.T, api client.Client) {
 // TestRollout rolls out on simulated nodes, where the API server injects.
 func TestRollout(t *testing.T) {
 	plane, api := testenv.Start(t, testenv.Options{Nodes: 1})
+	testenv.NeedPolicies(t, plane.Config)
 	for _, name := range []string{"shop", "other"} {
 		testenv.Create(t, api, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	}

@@ -185,6 +185,10 @@ func (f *follower) list(ctx context.Context, opts metav1.ListOptions) (runtime.O
 
 func (f *follower) watchStacks(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
 	stream, err := f.api.Watch(ctx, &obsv1.ObservabilityStackList{}, f.only(&client.ListOptions{Raw: &opts})...)
-	f.hear(ctx, err)
+	// Before 1.34 an API server may refuse to begin a watch with what there is, and is asked for a
+	// list instead.
+	if opts.SendInitialEvents == nil || !apierrors.IsInvalid(err) {
+		f.hear(ctx, err)
+	}
 	return stream, err
 }

@@ -93,6 +93,7 @@ func (s *server) platformHasEvents(t *testing.T, operator *testenv.Process) {
 
 // operatorLeavesPodsToThePolicies has the API server inject, and the operator stamp what it missed.
 func (s *server) operatorLeavesPodsToThePolicies(t *testing.T) {
+	testenv.NeedPolicies(t, s.plane.Config)
 	s.helm(t, "upgrade", chart, "--set", "injection.engine=Policy", "--force-conflicts")
 	operator := s.startOperator(t, testenv.FreeAddress(t))
 	s.stackGoes(t, operator, s.stackComes(t, operator, "third"))

@@ -7,11 +7,41 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/version"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 )
+
+// ServesPolicies reports whether an API server is new enough to inject by policies. Its version
+// decides: a new one that lacks them is a defect.
+func ServesPolicies(config *rest.Config) (bool, error) {
+	api, err := discovery.NewDiscoveryClientForConfig(config)
+	if err != nil {
+		return false, fmt.Errorf("connect to the control plane: %w", err)
+	}
+	info, err := api.ServerVersion()
+	if err != nil {
+		return false, fmt.Errorf("ask the API server for its version: %w", err)
+	}
+	return version.MustParse(info.GitVersion).AtLeast(version.MustParse("1.36")), nil
+}
+
+// NeedPolicies skips a test on an API server that is too old for policies.
+func NeedPolicies(t testing.TB, config *rest.Config) {
+	t.Helper()
+	served, err := ServesPolicies(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !served {
+		t.Skip("SKIPPED, NOT TESTED: this API server is older than 1.36 and serves no MutatingAdmissionPolicies")
+	}
+}
 
 // Policies are those of config/injection, by which the API server injects.
 type Policies struct {
