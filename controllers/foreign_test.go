@@ -47,23 +47,27 @@ func podOf(t *testing.T, d *appsv1.Deployment, name string) *corev1.Pod {
 }
 
 // A Pod of a controller that obstack does not know, in another namespace that the stack admits,
-// brings the settings there and counts.
+// brings the settings there and counts, also where a kind of Kubernetes has the same name.
 func TestReconcileCopiesTheSettingsForPodsOfOtherControllers(t *testing.T) {
-	f, stack := newInjecting(t), settingsStack(t, namespace(t), admitAll)
-	f.reconcileStack(t, stack)
-	other := namespace(t)
-	template := annotatedDeployment(other, "games", stack.Namespace+"/shop").Spec.Template
-	template.Annotations = map[string]string{obsv1.AnnotationStack: stack.Namespace + "/shop"}
-	podFrom(t, other, "games-x1", template, metav1.OwnerReference{
-		APIVersion: "apps.kruise.io/v1alpha1", Kind: "CloneSet", Name: "games", UID: "c1",
-	})
-	f.reconcileStack(t, stack)
-	if !exists(t, settingsIn(stack, other)) {
-		t.Error("the namespace of the Pod has no settings")
-	}
-	want := obsv1.WorkloadCounts{Annotated: 1, Injected: 1}
-	if got := stack.Status.Workloads; got.WorkloadCounts != want {
-		t.Errorf("workloads = %+v, want %+v", got, want)
+	for _, kind := range []string{"CloneSet", "StatefulSet"} {
+		t.Run(kind, func(t *testing.T) {
+			f, stack := newInjecting(t), settingsStack(t, namespace(t), admitAll)
+			f.reconcileStack(t, stack)
+			other := namespace(t)
+			template := annotatedDeployment(other, "games", stack.Namespace+"/shop").Spec.Template
+			template.Annotations = map[string]string{obsv1.AnnotationStack: stack.Namespace + "/shop"}
+			podFrom(t, other, "games-x1", template, metav1.OwnerReference{
+				APIVersion: "apps.kruise.io/v1beta1", Kind: kind, Name: "games", UID: "c1",
+			})
+			f.reconcileStack(t, stack)
+			if !exists(t, settingsIn(stack, other)) {
+				t.Error("the namespace of the Pod has no settings")
+			}
+			want := obsv1.WorkloadCounts{Annotated: 1, Injected: 1}
+			if got := stack.Status.Workloads; got.WorkloadCounts != want {
+				t.Errorf("workloads = %+v, want %+v", got, want)
+			}
+		})
 	}
 }
 

@@ -117,13 +117,8 @@ func PodClaim(pod *corev1.Pod, namespace string, meta metav1.Object) Claim {
 
 // hasWorkload reports whether a Pod was made from a template that obstack stamps.
 func hasWorkload(pod *corev1.Pod) bool {
-	owner := metav1.GetControllerOf(pod)
-	if owner == nil {
-		return false
-	}
-	kind, err := KindOf(OwnerOf(&pod.ObjectMeta).Kind)
-	// Others have a StatefulSet too, in an API group of their own.
-	return err == nil && strings.HasPrefix(owner.APIVersion, kind.Group+"/")
+	_, err := KindOf(OwnerOf(&pod.ObjectMeta).Kind)
+	return err == nil
 }
 
 // claim reads annotations from those that win to those that lose, and then the Namespace's labels.

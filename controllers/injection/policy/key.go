@@ -5,6 +5,7 @@ package policy
 import (
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -28,7 +29,8 @@ func (w *Workload) Key() Key {
 func (w *Workload) String() string { return w.Key().String() }
 
 // OwnerOf returns the workload to which a Pod belongs: that whose template it was
-// made from, or the Pod itself.
+// made from, or the Pod itself. A kind that has the name of one of ours in another API group, as
+// others have a StatefulSet too, is named with its group.
 func OwnerOf(pod *metav1.ObjectMeta) Key {
 	key := func(kind, name string) Key {
 		return Key{kind, types.NamespacedName{Namespace: pod.Namespace, Name: name}}
@@ -37,11 +39,15 @@ func OwnerOf(pod *metav1.ObjectMeta) Key {
 	if owner == nil {
 		return key(KindPod, pod.Name)
 	}
+	group, _, _ := strings.Cut(owner.APIVersion, "/")
 	// The ReplicaSet of a Deployment is named for it and for the hash of its template.
-	if hash := pod.Labels["pod-template-hash"]; owner.Kind == "ReplicaSet" && hash != "" {
+	if hash := pod.Labels["pod-template-hash"]; owner.Kind == "ReplicaSet" && group == appsv1.GroupName && hash != "" {
 		if deployment, ok := strings.CutSuffix(owner.Name, "-"+hash); ok {
 			return key(KindDeployment, deployment)
 		}
+	}
+	if kind, err := KindOf(owner.Kind); err == nil && kind.Group != group {
+		return key(owner.Kind+"."+group, owner.Name)
 	}
 	return key(owner.Kind, owner.Name)
 }

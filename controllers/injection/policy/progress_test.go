@@ -198,8 +198,10 @@ func TestProgress(t *testing.T) {
 
 func TestOwnerOf(t *testing.T) {
 	owner := func(kind, name string) []metav1.OwnerReference {
-		return []metav1.OwnerReference{{Kind: kind, Name: name, Controller: new(true)}}
+		return []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: kind, Name: name, Controller: new(true)}}
 	}
+	others := owner(KindStatefulSet, "db")
+	others[0].APIVersion = "apps.kruise.io/v1beta1"
 	for name, tc := range map[string]struct {
 		pod        metav1.ObjectMeta
 		kind, want string
@@ -212,6 +214,9 @@ func TestOwnerOf(t *testing.T) {
 		},
 		"a ReplicaSet":  {metav1.ObjectMeta{OwnerReferences: owner("ReplicaSet", "api")}, "ReplicaSet", "api"},
 		"a StatefulSet": {metav1.ObjectMeta{OwnerReferences: owner(KindStatefulSet, "db")}, KindStatefulSet, "db"},
+		"another group's StatefulSet": {
+			metav1.ObjectMeta{OwnerReferences: others}, "StatefulSet.apps.kruise.io", "db",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := OwnerOf(&tc.pod); got.Kind != tc.kind || got.Name != tc.want {
