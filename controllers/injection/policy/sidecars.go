@@ -9,7 +9,7 @@ const allContainers = "*"
 
 // Sidecars are the names of containers that others add to Pods, and which have no use for the
 // settings of an application. Whoever chooses containers may choose these too.
-// config/injection/policy.yaml and docs/guides/injection.md have the same list.
+// config/injection/policies.yaml and docs/guides/injection.md have the same list.
 var Sidecars = []string{
 	"alloydb-auth-proxy", "cloud-sql-proxy", "cloudsql-proxy", "consul-dataplane", "daprd", "envoy", "istio-proxy",
 	"kuma-sidecar", "linkerd-proxy", "oauth2-proxy", "otc-container", "vault-agent",
