@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -76,6 +77,33 @@ const (
 	ofWorkload, noRelease    = obsv1.StampWorkload, obsv1.AnnotationSentryRelease
 )
 
+// crowded leaves as many bytes of the API server's limit on annotations, and has letters of two.
+func crowded(annotations map[string]string, room int) map[string]string {
+	for key, value := range annotations {
+		room += len(key) + len(value)
+	}
+	annotations["big"] = strings.Repeat("ü", (validation.TotalAnnotationSizeLimitB-room-len("big"))/2)
+	return annotations
+}
+
+// mirror is the annotation by which a kubelet shows a static Pod.
+func mirror(more ...string) map[string]string {
+	return keys(append(more, corev1.MirrorPodAnnotationKey, "7c9d")...)
+}
+
+func onNode(pod *corev1.Pod) { pod.Spec.NodeName = "node" }
+
+// sidecars gives a Pod all that are known, and nothing else.
+func sidecars(pod *corev1.Pod) {
+	pod.Spec.Containers = nil
+	for _, name := range policy.Sidecars {
+		pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: name, Image: "proxy:1"})
+	}
+}
+
+// longChoice is longer than what obstack keeps of an annotation.
+var longChoice = strings.Repeat("web,", 5000) + "api"
+
 // stampedCases are Pods of stamped templates.
 var stampedCases = map[string]injectionCase{
 	"stamped, of a project since": {labels: wholeStamp(), annotations: keys(project, "payments"), want: defaults},
@@ -131,12 +159,12 @@ var stampedCases = map[string]injectionCase{
 		annotations: keys(obsv1.MarkInjected, "forged"),
 		want:        defaults,
 	},
-	"of a Deployment": {labels: wholeStamp("pod-template-hash", "7c9d"), want: defaults},
-	"sidecars alone": {
-		labels: wholeStamp(),
-		edit:   func(pod *corev1.Pod) { pod.Spec.Containers = pod.Spec.Containers[2:] },
-		want:   " ",
-	},
+	"of a Deployment":                {labels: wholeStamp("pod-template-hash", "7c9d"), want: defaults},
+	"sidecars alone":                 {labels: wholeStamp(), edit: sidecars, want: " "},
+	"the mirror of a static Pod":     {labels: wholeStamp(), annotations: mirror(), edit: onNode},
+	"annotations that leave no room": {labels: wholeStamp(), annotations: crowded(keys(), 50)},
+	"annotations that leave some":    {labels: wholeStamp(), annotations: crowded(keys(), 1024), want: defaults},
+	"a choice that is too long":      {labels: wholeStamp(), annotations: keys(choice, longChoice)},
 	"a hundred containers": {
 		labels:      wholeStamp(),
 		annotations: keys(ofWorkload, "w"),
@@ -226,11 +254,14 @@ var unstampedCases = map[string]injectionCase{
 	"for a project": {
 		annotations: keys(stackKey, "shop", project, "payments"), want: "payments: " + defaults,
 	},
-	"for a project without name":  {annotations: keys(stackKey, "shop", project, ""), want: defaults},
-	"for an unknown project":      {annotations: keys(stackKey, "shop", project, "none")},
-	"annotated for one elsewhere": {annotations: keys(stackKey, "elsewhere/shop")},
-	"annotated, with a choice":    {annotations: keys(stackKey, "shop", choice, "web"), want: "web"},
-	"annotated and opted out":     {annotations: keys(stackKey, "shop", inject, "false")},
+	"for a project without name":                {annotations: keys(stackKey, "shop", project, ""), want: defaults},
+	"for an unknown project":                    {annotations: keys(stackKey, "shop", project, "none")},
+	"annotated for one elsewhere":               {annotations: keys(stackKey, "elsewhere/shop")},
+	"annotated, with a choice":                  {annotations: keys(stackKey, "shop", choice, "web"), want: "web"},
+	"annotated, the mirror of a static Pod":     {annotations: mirror(stackKey, "shop"), edit: onNode},
+	"annotated, and no room":                    {annotations: crowded(keys(stackKey, "shop"), 50)},
+	"annotated, with a choice that is too long": {annotations: keys(stackKey, "shop", choice, longChoice)},
+	"annotated and opted out":                   {annotations: keys(stackKey, "shop", inject, "false")},
 	"annotated, of a Deployment": {
 		labels:      keys("pod-template-hash", "7c9d"),
 		annotations: keys(stackKey, "shop"),
@@ -270,9 +301,10 @@ var unstampedCases = map[string]injectionCase{
 
 // inheritedCases are Pods of a Namespace that names the stack.
 var inheritedCases = map[string]injectionCase{
-	"of the Namespace":                {want: defaults},
-	"of the Namespace, opted out":     {annotations: keys(inject, "false")},
-	"of the Namespace, with a choice": {annotations: keys(choice, "web"), want: "web"},
-	"of the Namespace, of a workload": {labels: keys("pod-template-hash", "7c9d")},
-	"of the Namespace, annotated":     {annotations: keys(stackKey, "none")},
+	"of the Namespace": {want: defaults},
+	"of the Namespace, the mirror of a static Pod": {annotations: mirror(), edit: onNode},
+	"of the Namespace, opted out":                  {annotations: keys(inject, "false")},
+	"of the Namespace, with a choice":              {annotations: keys(choice, "web"), want: "web"},
+	"of the Namespace, of a workload":              {labels: keys("pod-template-hash", "7c9d")},
+	"of the Namespace, annotated":                  {annotations: keys(stackKey, "none")},
 }

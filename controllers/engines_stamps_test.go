@@ -25,6 +25,7 @@ import (
 type stampingCase struct {
 	own, template map[string]string // annotations
 	stamp         map[string]string // labels of the template, such as Git has them
+	selector      map[string]string // beside that of the app
 	release       string            // of the stack
 	retried       bool              // by the operator
 	// update, if set, is what the owner sends when another version is current: if it is empty, a
@@ -40,6 +41,9 @@ const (
 	wantStamped = "config-hash=0123456789abcdef namespace=NS stack=shop version=0123456789abcdef"
 	wantNewer   = "config-hash=fedcba9876543210 namespace=NS stack=shop version=fedcba9876543210"
 )
+
+// room is what the annotations of a stamp need.
+var room = len(obsv1.StampConfigHash) + len(version)
 
 func dropStamp(d *appsv1.Deployment) {
 	template := &d.Spec.Template
@@ -97,6 +101,22 @@ var stampingCases = map[string]stampingCase{
 		own:   keys(stackKey, "shop"),
 		stamp: keys(obsv1.StampStack, "other", obsv1.StampVersion, "old"),
 		want:  wantStamped,
+	},
+	"with a choice that is too long": {own: keys(stackKey, "shop", choice, longChoice)},
+	// The API server would refuse the workload for what obstack adds.
+	"with annotations that leave no room": {own: keys(stackKey, "shop"), template: crowded(keys(), room-2)},
+	"with annotations that leave some": {
+		own: keys(stackKey, "shop"), template: crowded(keys(), room), want: wantStamped,
+	},
+	"with a selector of the stamp's labels": {
+		own: keys(stackKey, "shop"), selector: keys(obsv1.StampVersion, "old"),
+		stamp: keys(obsv1.StampStack, "shop", obsv1.StampVersion, "old"), want: "stack=shop version=old",
+	},
+	"replaced without stamp, and with annotations that leave no room": {
+		own: keys(stackKey, "shop"), update: func(d *appsv1.Deployment) {
+			dropStamp(d)
+			d.Spec.Template.Annotations = crowded(keys(), room-2)
+		},
 	},
 	"changed": {
 		own: keys(stackKey, "shop"), want: wantNewer,
@@ -181,6 +201,7 @@ func TestEveryEngineStampsTheSame(t *testing.T) {
 		d.Annotations, d.Spec.Template.Annotations = replaced(tc.own, namespace), tc.template
 		d.Spec.Template.Labels = maps.Clone(d.Spec.Template.Labels) // Not those of the selector.
 		maps.Copy(d.Spec.Template.Labels, tc.stamp)
+		maps.Copy(d.Spec.Selector.MatchLabels, tc.selector)
 		d.Spec.Template.Spec.Containers = append(d.Spec.Template.Spec.Containers, corev1.Container{Name: "web", Image: "web"})
 		create(t, d)
 		if tc.update != nil {

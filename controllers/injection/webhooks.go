@@ -122,7 +122,7 @@ func (h *WorkloadWebhook) Handle(ctx context.Context, req admission.Request) adm
 	if after.OfCronJob() || byOperator(req) {
 		return admission.Patched("", ops...)
 	}
-	change := policy.TemplateChange{Path: after.path, New: after.template}
+	change := policy.TemplateChange{Path: after.path, Selector: after.selector, New: after.template}
 	if req.Operation == admissionv1.Update {
 		before, err := decodeWorkload(req.OldObject.Raw, req.Kind.Kind)
 		if err != nil {
@@ -178,6 +178,7 @@ func byOperator(req admission.Request) bool {
 // admitted is a workload in an admission request.
 type admitted struct {
 	policy.Workload
+	selector *metav1.LabelSelector
 	template *corev1.PodTemplateSpec
 	path     string
 }
@@ -185,6 +186,7 @@ type admitted struct {
 func decodeWorkload(raw []byte, kind string) (*admitted, error) {
 	var full struct {
 		Spec struct {
+			Selector    *metav1.LabelSelector   `json:"selector"`
 			Template    *corev1.PodTemplateSpec `json:"template"`
 			JobTemplate *struct {
 				Spec struct {
@@ -200,7 +202,7 @@ func decodeWorkload(raw []byte, kind string) (*admitted, error) {
 	if err := json.Unmarshal(raw, &full); err != nil {
 		return nil, fmt.Errorf("decode the template of the %s: %w", kind, err)
 	}
-	w.Kind = kind
+	w.Kind, w.selector = kind, full.Spec.Selector
 	switch {
 	case full.Spec.JobTemplate != nil:
 		w.template, w.path = &full.Spec.JobTemplate.Spec.Template, "/spec/jobTemplate/spec/template"

@@ -47,6 +47,7 @@ func TestInjection(t *testing.T) {
 			"what a container says itself wins":              c.ownVariables,
 			"wrong annotations":                              c.wrongAnnotations,
 			"Pods of other controllers have the label":       c.otherControllers,
+			"the mirror of a static Pod is left alone":       c.mirror,
 			"kubectl apply":                                  c.gitOps(c.kubectlApply()),
 			// Without --force-conflicts: nobody else may own what the manifest has.
 			"kubectl apply --server-side": c.gitOps(c.kubectlApply("--server-side", "--field-manager=argocd")),

@@ -3,6 +3,7 @@
 package injection
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/testenv"
@@ -133,4 +135,27 @@ func (c *cluster) otherControllers(t *testing.T) {
 	c.awaitInjected(t, stack, namespace, "labelled", 1)
 	c.awaitPlain(t, namespace, "annotated", 1)
 	c.awaitWorkloads(t, stack, "1/1", 0)
+}
+
+// mirror makes what a kubelet makes to show a static Pod, in a Namespace that speaks for all that
+// is in it. The API server refuses one that names a Secret.
+func (c *cluster) mirror(t *testing.T) {
+	namespace := c.namespace(t)
+	c.stack(t, namespace)
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
+	testenv.Change(t, c.api, ns, func(ns *corev1.Namespace) { ns.Labels[obsv1.LabelUseStack] = "shop" })
+	testenv.Poll(t, func(ctx context.Context) string {
+		plain := pod(namespace, "plain", "")
+		if err := c.api.Create(ctx, plain, client.DryRunAll); err != nil {
+			return err.Error()
+		}
+		if plain.Annotations[obsv1.MarkInjected] == "" {
+			return "the Namespace's label is not known yet"
+		}
+		return ""
+	})
+	shown := pod(namespace, "shown", "")
+	shown.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "7c9d"}
+	shown.Spec.NodeName = "node"
+	testenv.Create(t, c.api, shown)
 }

@@ -81,6 +81,11 @@ func NamespaceClaim(namespace metav1.Object) Claim {
 // PodClaim reads a Pod's stamp, and without one its annotations and the labels of its Namespace,
 // of which the Pod may not know the name yet.
 func PodClaim(pod *corev1.Pod, namespace string, meta metav1.Object) Claim {
+	// The kubelet shows by it a Pod that it runs already, and the API server refuses one that names a
+	// Secret.
+	if _, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
+		return Claim{}
+	}
 	stamp, _ := StampOf(pod.Labels, pod.Annotations)
 	_, labelled := pod.Labels[obsv1.StampStack]
 	if _, stamped := pod.Labels[obsv1.StampVersion]; stamped && !stamp.Complete() {
@@ -245,6 +250,9 @@ func first(sources []map[string]string, key string) (string, bool) {
 func parseContainers(value string) (names []string, hint string) {
 	if value == allContainers {
 		return []string{allContainers}, ""
+	}
+	if len(value) >= maxValue { // What is kept of it is another choice.
+		return nil, fmt.Sprintf("write less than %d bytes, or \"*\" for all", maxValue)
 	}
 	for name := range strings.SplitSeq(value, ",") {
 		name = strings.TrimSpace(name)

@@ -117,6 +117,7 @@ func TestClaimOfExplainsWrongAnnotations(t *testing.T) {
 		"opt-out, misspelt":    {obsv1.AnnotationInject, "no", `write "false" to opt out`},
 		"no container":         {obsv1.AnnotationContainers, "", "write the names of containers"},
 		"containers, unclosed": {obsv1.AnnotationContainers, "api,", "write the names of containers"},
+		"too many containers":  {obsv1.AnnotationContainers, manyNames, "write less than 16384 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			given := annotations{obsv1.AnnotationStack: "shop"}
@@ -127,6 +128,26 @@ func TestClaimOfExplainsWrongAnnotations(t *testing.T) {
 				t.Errorf("claim = %+v, want the problem %q", got, tc.want)
 			}
 		})
+	}
+}
+
+// manyNames are more than is kept of an annotation, and end with the first by name.
+var manyNames = strings.Repeat("worker,", 3000) + "api"
+
+// What the cache keeps of a workload asks for the same as what the webhook sees: by another choice,
+// each would undo what the other did.
+func TestClaimOfIsThatOfWhatIsKept(t *testing.T) {
+	for name, containers := range map[string]string{
+		"a choice": "worker,api", "as many as are kept": strings.Repeat("worker,", 2000) + "api", "more": manyNames,
+	} {
+		full := workload(KindDeployment, annotations{
+			obsv1.AnnotationStack: "shop", obsv1.AnnotationContainers: containers,
+		}, nil)
+		kept := full.DeepCopy()
+		kept.Keep()
+		if diff := cmp.Diff(ClaimOf(full, nil), ClaimOf(kept, nil)); diff != "" {
+			t.Errorf("%s (-seen +kept):\n%s", name, diff)
+		}
 	}
 }
 
@@ -165,6 +186,9 @@ func TestPodClaim(t *testing.T) {
 			labels: map[string]string{obsv1.StampStack: "own"}, want: withoutPython(named("shop", "own")),
 		},
 		"half a stamp names nobody": {labels: map[string]string{obsv1.StampNamespace: "team"}},
+		"a mirror": {labels: stamped, annotations: annotations{
+			obsv1.AnnotationStack: "team/shop", corev1.MirrorPodAnnotationKey: "7c9d",
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: tc.labels, Annotations: tc.annotations}}

@@ -45,7 +45,12 @@ func DecidePod(pod *corev1.Pod, claim Claim, namespace string, labels map[string
 	for i := range pod.Spec.Containers {
 		names = append(names, pod.Spec.Containers[i].Name)
 	}
-	return decision.Check(claim, names), stamp
+	decision = decision.Check(claim, names)
+	if decision.Granted && size(pod.Annotations) > maxAnnotations-podRoom {
+		decision = Decision{Reason: obsv1.ReasonInvalidAnnotation, Message: fmt.Sprintf(
+			"the annotations of the Pod leave no room for those of obstack: write less than %d bytes", maxAnnotations-podRoom)}
+	}
+	return decision, stamp
 }
 
 // PodPatch adds to a Pod what its stamp says: one envFrom entry for each chosen container, in

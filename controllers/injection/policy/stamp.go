@@ -132,6 +132,21 @@ func stampOnly(all map[string]string, keys []string) map[string]string {
 	return stamp
 }
 
+const (
+	// maxAnnotations is how much the API server takes of an object's annotations, in bytes.
+	maxAnnotations = 256 << 10
+	// podRoom is more than those of obstack need on a Pod.
+	podRoom = 1 << 10
+)
+
+// size of annotations as the API server counts it.
+func size(annotations map[string]string) (bytes int) {
+	for key, value := range annotations {
+		bytes += len(key) + len(value)
+	}
+	return bytes
+}
+
 // Complete reports whether the stamp names a version, which is all that an injection needs. What
 // cannot be part of a Secret's name would have the API server refuse the Pod.
 func (s Stamp) Complete() bool {

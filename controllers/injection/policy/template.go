@@ -3,10 +3,14 @@
 package policy
 
 import (
+	"cmp"
 	"maps"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -17,6 +21,8 @@ import (
 type TemplateChange struct {
 	// Path of the template in the object, such as "/spec/template".
 	Path string
+	// Selector is the workload's own; nil if it has none.
+	Selector *metav1.LabelSelector
 	// Old is nil on creation.
 	Old, New *corev1.PodTemplateSpec
 	// Want is the stamp that the workload should have; nil if none.
@@ -43,11 +49,41 @@ func (c *TemplateChange) Decide(w *Workload, claim Claim, labels map[string]stri
 		c.Hold = decision.Granted || decision.Hold || claim.Problem != "" ||
 			decision.Reason == obsv1.ReasonUnknownSentryProject
 	}
+	if decision.Granted {
+		decision.Message = cmp.Or(decision.Message, c.unchangeable())
+	}
 	if decision.Message == "" && c.keepsVersion() {
 		decision.Message = "nothing changes but the version of the settings, which the ObservabilityStack decides; " +
 			"for kubectl rollout undo, name an older revision with --to-revision"
 	}
 	return decision
+}
+
+// unchangeable says why the API server would refuse the template with the stamp, and with it the
+// owner's request; it is empty if it would not. config/injection/policies.yaml knows the same.
+func (c *TemplateChange) unchangeable() string {
+	_, annotations := c.stamp()
+	switch {
+	case size(without(c.New.Annotations, StampAnnotations))+size(annotations) > maxAnnotations:
+		return "the annotations of the Pod template leave no room for those of obstack: write fewer"
+	case selectsStamp(c.Selector):
+		return "the selector of the workload names labels inject.obstack.dev/*, which obstack changes: make the workload " +
+			"anew without them"
+	default:
+		return ""
+	}
+}
+
+// selectsStamp reports whether a selector is about labels of a stamp.
+func selectsStamp(selector *metav1.LabelSelector) bool {
+	if selector == nil {
+		return false
+	}
+	keys := slices.Collect(maps.Keys(selector.MatchLabels))
+	for _, requirement := range selector.MatchExpressions {
+		keys = append(keys, requirement.Key)
+	}
+	return slices.ContainsFunc(keys, func(key string) bool { return strings.HasPrefix(key, "inject.obstack.dev/") })
 }
 
 // keepsVersion reports whether the request brings nothing but another version of the settings,
@@ -67,18 +103,25 @@ func (c *TemplateChange) keepsVersion() bool {
 // unless the request brings the wanted one: an owner that writes whole templates, or those of
 // yesterday, restarts nothing by it. The operator changes stamps in its own time.
 func TemplatePatch(change TemplateChange) []webhook.JSONPatchOp {
-	if change.Hold && change.Old == nil {
+	if change.Hold && change.Old == nil || change.unchangeable() != "" {
 		return nil
 	}
-	var labels, annotations map[string]string
-	if change.keepsStamp() {
-		labels, annotations = stampOnly(change.Old.Labels, StampLabels), stampOnly(change.Old.Annotations, StampAnnotations)
-	} else if change.Want != nil {
-		labels, annotations = change.Want.Labels(), change.Want.Annotations()
-	}
+	labels, annotations := change.stamp()
 	meta := change.Path + "/metadata"
 	return append(setKeys(meta+"/labels", change.New.Labels, labels, StampLabels),
 		setKeys(meta+"/annotations", change.New.Annotations, annotations, StampAnnotations)...)
+}
+
+// stamp is what the template is to have of one.
+func (c *TemplateChange) stamp() (labels, annotations map[string]string) {
+	switch {
+	case c.keepsStamp():
+		return stampOnly(c.Old.Labels, StampLabels), stampOnly(c.Old.Annotations, StampAnnotations)
+	case c.Want != nil:
+		return c.Want.Labels(), c.Want.Annotations()
+	default:
+		return nil, nil
+	}
 }
 
 // keepsStamp reports whether the template keeps the stamp that it had, whatever the request says.
