@@ -8,7 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -20,6 +20,7 @@ import (
 	"obstack.dev/obstack/controllers/desired"
 	"obstack.dev/obstack/controllers/platform"
 	"obstack.dev/obstack/controllers/proof/judge"
+	"obstack.dev/obstack/controllers/proof/promclient"
 )
 
 const (
@@ -117,7 +118,7 @@ func (g *Grafana) ask(ctx context.Context, name string, stacks []*obsv1.Observab
 		found, err = grafana{servers[0]}.read(ctx, stacks)
 	}
 	switch {
-	case errors.Is(err, errUnauthorized):
+	case errors.Is(err, promclient.Denied):
 		return gap(obsv1.ReasonNoToken, fmt.Sprintf("Grafana of platform %s refuses the token", name))
 	case err != nil:
 		// The error can name Secrets and addresses, which are no business of the stacks.
@@ -151,8 +152,6 @@ func (g grafana) read(ctx context.Context, stacks []*obsv1.ObservabilityStack) (
 	return found, nil
 }
 
-var errUnauthorized = errors.New("refused")
-
 // dashboards are the uids of those with obstack's tag.
 func (g grafana) dashboards(ctx context.Context) (map[string]bool, error) {
 	uids := map[string]bool{}
@@ -160,11 +159,10 @@ func (g grafana) dashboards(ctx context.Context) (map[string]bool, error) {
 		var listed []struct {
 			UID string `json:"uid"`
 		}
-		query := fmt.Sprintf("?type=dash-db&tag=obstack&limit=%d&page=%d", dashboardsPage, page)
-		if status, err := g.get(ctx, g.URL.JoinPath("api/search").String()+query, &listed); err != nil {
-			return nil, err
-		} else if status != http.StatusOK {
-			return nil, fmt.Errorf("search dashboards: status %d", status)
+		search := g.URL.JoinPath("api/search")
+		search.RawQuery = fmt.Sprintf("type=dash-db&tag=obstack&limit=%d&page=%d", dashboardsPage, page)
+		if err := g.get(ctx, search, &listed); err != nil {
+			return nil, fmt.Errorf("search dashboards: %w", err)
 		}
 		for _, dashboard := range listed {
 			if strings.HasPrefix(dashboard.UID, "obstack-") {
@@ -182,42 +180,26 @@ func (g grafana) dashboards(ctx context.Context) (map[string]bool, error) {
 // may open it by its name.
 func (g grafana) datasource(ctx context.Context, uid string, known map[string]bool) error {
 	for _, by := range []string{"uid", "name"} {
-		status, err := g.get(ctx, g.URL.JoinPath("api/datasources", by, uid).String(), nil)
+		err := g.get(ctx, g.URL.JoinPath("api/datasources", by, uid), &json.RawMessage{})
 		switch {
-		case errors.Is(err, errUnauthorized):
+		case errors.Is(err, promclient.Denied):
 			return nil
-		case err != nil:
-			return err
-		case status == http.StatusOK:
+		case err == nil:
 			known[uid] = true
 			return nil
-		case status != http.StatusNotFound:
-			return fmt.Errorf("read data source: status %d", status)
+		case !errors.Is(err, promclient.NotServed):
+			return fmt.Errorf("read data source: %w", err)
 		}
 	}
 	known[uid] = false
 	return nil
 }
 
-// get decodes a response of status 200, unless nobody wants to know what it says.
-func (g grafana) get(ctx context.Context, address string, into any) (status int, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
+func (g grafana) get(ctx context.Context, address *url.URL, into any) error {
+	body, err := promclient.Get(ctx, g.Client, address)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	response, err := g.Client.Do(request)
-	if err != nil {
-		return 0, err
-	}
-	defer response.Body.Close()
-	body := io.LimitReader(response.Body, maxGrafanaBody)
-	switch {
-	case response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusForbidden:
-		return response.StatusCode, errUnauthorized
-	case response.StatusCode == http.StatusOK && into != nil:
-		err = json.NewDecoder(body).Decode(into)
-	default:
-		_, _ = io.Copy(io.Discard, body) // so that the connection can be used again
-	}
-	return response.StatusCode, err
+	defer body.Close()
+	return json.NewDecoder(io.LimitReader(body, maxGrafanaBody)).Decode(into)
 }

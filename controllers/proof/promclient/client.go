@@ -24,6 +24,8 @@ const (
 	// valueLimit bounds what is in memory at a time, if the client does not: one sample, target or
 	// rule.
 	valueLimit = 4 << 20
+	// drained of an error's text, at most, a connection can be used again.
+	drained = 16 << 10
 )
 
 // Client of one server.
@@ -208,6 +210,7 @@ func Get(ctx context.Context, client *http.Client, address *url.URL) (io.ReadClo
 		return nil, FailureOf(err)
 	}
 	if response.StatusCode != http.StatusOK {
+		_, _ = io.CopyN(io.Discard, response.Body, drained)
 		_ = response.Body.Close()
 		return nil, StatusFailure(response.StatusCode)
 	}
