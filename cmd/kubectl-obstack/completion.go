@@ -6,6 +6,7 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -118,16 +119,9 @@ func completeFlags(root *cobra.Command, flags *genericclioptions.ConfigFlags) {
 	offer("namespace", func(ctx context.Context) []string {
 		return completeNames(ctx, flags, metadata.Namespace, "")
 	})
-	offer("context", func(context.Context) (names []string) {
-		config, err := flags.ToRawKubeConfigLoader().RawConfig()
-		if err != nil {
-			return nil
-		}
-		for name := range config.Contexts {
-			names = append(names, name)
-		}
-		slices.Sort(names)
-		return names
+	offer("context", func(context.Context) []string {
+		config, _ := flags.ToRawKubeConfigLoader().RawConfig() // A shell has no place for errors.
+		return slices.Sorted(maps.Keys(config.Contexts))
 	})
 }
 

@@ -82,12 +82,8 @@ func (d *StackDiff) summary() string {
 	}
 	text := fmt.Sprintf("%d to create, %d to update, %d to delete", counts[verbCreate], counts[verbUpdate],
 		counts[verbDelete])
-	switch n := len(d.Rollouts); n {
-	case 0:
-	case 1:
-		text += ", 1 rollout"
-	default:
-		text += fmt.Sprintf(", %d rollouts", n)
+	if n := len(d.Rollouts); n > 0 {
+		text += ", " + plural(n, "rollout")
 	}
 	if d.New {
 		text = "new, " + text

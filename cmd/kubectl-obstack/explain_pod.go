@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -93,12 +94,7 @@ func (s *subject) containerStep(ctx context.Context, pod *corev1.Pod, container 
 			Says: readError("Secret "+name, pod.Namespace, err).Error()})
 		return step
 	}
-	variables := make([]string, 0, len(secret.Data))
-	for variable := range secret.Data {
-		variables = append(variables, variable)
-	}
-	slices.Sort(variables)
-	for _, variable := range variables {
+	for _, variable := range slices.Sorted(maps.Keys(secret.Data)) {
 		step.Details = append(step.Details, Step{
 			Name: variable, State: metav1.ConditionTrue, Says: from(container, at, variable),
 		})

@@ -91,12 +91,8 @@ func (c *ComponentReport) tree(wide bool) node {
 		n.branches = append(n.branches, branch)
 	}
 	if !wide {
-		switch count := len(c.Objects); count {
-		case 0:
-		case 1:
-			n.branches = append(n.branches, node{text: "1 object"})
-		default:
-			n.branches = append(n.branches, node{text: fmt.Sprintf("%d objects", count)})
+		if count := len(c.Objects); count > 0 {
+			n.branches = append(n.branches, node{text: plural(count, "object")})
 		}
 		return n
 	}
