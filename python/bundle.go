@@ -25,10 +25,11 @@ var files embed.FS
 type Bundle map[string]string
 
 var (
-	current = read("obstack/bundle")
-	hash    = current.Hash()
-	carried = all()
+	hash    = read(files, bundle).Hash()
+	carried = CarriedIn(files)
 )
+
+const bundle, earlier = "obstack/bundle", "earlier"
 
 // Current is the hash of this version's bundle.
 func Current() string { return hash }
@@ -36,13 +37,14 @@ func Current() string { return hash }
 // Get returns the bundle of that hash; nil if it is not carried.
 func Get(of string) Bundle { return carried[of] }
 
-// all that are carried, by their hashes.
-func all() map[string]Bundle {
-	bundles := map[string]Bundle{hash: current}
-	entries, _ := fs.ReadDir(files, "earlier")
+// CarriedIn are the bundles in this folder, which is the tree, by their hashes.
+func CarriedIn(tree fs.FS) map[string]Bundle {
+	current := read(tree, bundle)
+	bundles := map[string]Bundle{current.Hash(): current}
+	entries, _ := fs.ReadDir(tree, earlier)
 	for _, entry := range entries {
 		if entry.IsDir() {
-			bundles[entry.Name()] = read(path.Join("earlier", entry.Name()))
+			bundles[entry.Name()] = read(tree, path.Join(earlier, entry.Name()))
 		}
 	}
 	return bundles
@@ -58,14 +60,14 @@ func (b Bundle) Hash() string {
 }
 
 // read a folder of modules. What is embedded can be read.
-func read(folder string) Bundle {
-	bundle := Bundle{}
-	entries, _ := fs.ReadDir(files, folder)
+func read(tree fs.FS, folder string) Bundle {
+	modules := Bundle{}
+	entries, _ := fs.ReadDir(tree, folder)
 	for _, entry := range entries {
 		if path.Ext(entry.Name()) == ".py" {
-			text, _ := fs.ReadFile(files, path.Join(folder, entry.Name()))
-			bundle[entry.Name()] = string(text)
+			text, _ := fs.ReadFile(tree, path.Join(folder, entry.Name()))
+			modules[entry.Name()] = string(text)
 		}
 	}
-	return bundle
+	return modules
 }

@@ -50,7 +50,7 @@ func TestHashIsOfNamesAndTexts(t *testing.T) {
 
 // Templates name what was released by its hash, so it must never be another.
 func TestEarlierBundlesAreAsTheyWereReleased(t *testing.T) {
-	folders, err := fs.ReadDir(files, "earlier")
+	folders, err := fs.ReadDir(files, earlier)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestEarlierBundlesAreAsTheyWereReleased(t *testing.T) {
 			continue
 		}
 		kept++
-		if got := read(path.Join("earlier", folder.Name())).Hash(); got != folder.Name() || got == Current() {
+		if got := read(files, path.Join(earlier, folder.Name())).Hash(); got != folder.Name() || got == Current() {
 			t.Errorf("earlier/%s holds the bundle %s: take the folder from the release that it is of", folder.Name(), got)
 		}
 	}

@@ -5,6 +5,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -64,6 +65,9 @@ func released(release string) (python.Bundle, error) {
 	}
 	bundle := python.Bundle{}
 	for name := range strings.FieldsSeq(names) {
+		if path.Ext(name) != ".py" {
+			continue
+		}
 		if bundle[path.Base(name)], err = git("show", release+":"+name); err != nil {
 			return nil, err
 		}
@@ -83,9 +87,12 @@ func write(folder string, bundle python.Bundle) error {
 }
 
 func git(args ...string) (string, error) {
-	out, err := exec.Command("git", args...).Output()
+	var said bytes.Buffer
+	command := exec.Command("git", args...)
+	command.Stderr = &said
+	out, err := command.Output()
 	if err != nil {
-		return "", fmt.Errorf("git %s: %w", strings.Join(args, " "), err)
+		return "", fmt.Errorf("git %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(said.Bytes()))
 	}
 	return string(out), nil
 }
