@@ -10,20 +10,34 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/injection/policy"
 )
 
-// crashing makes a Pod with the stamp of a Deployment; a container was restarted three times.
-func crashing(t *testing.T, f *injecting, d *appsv1.Deployment, stack *obsv1.ObservabilityStack) {
+// podWithBundle makes one of a Deployment that started now.
+func podWithBundle(t *testing.T, d *appsv1.Deployment, stack *obsv1.ObservabilityStack) *corev1.Pod {
 	t.Helper()
 	refresh(t, d)
-	pod := stampedPod(t, d, stack)
+	of := d.DeepCopy()
+	of.Spec.Template.Spec.Volumes = []corev1.Volume{{Name: "obstack-python"}}
+	of.Spec.Template.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{
+		Name: "obstack-python", MountPath: policy.PythonFolder,
+	}}
+	pod := stampedPod(t, of, stack)
 	pod.Labels[obsv1.StampPython] = d.Spec.Template.Labels[obsv1.StampPython]
 	pod.Annotations[obsv1.MarkInjected] = stack.Status.ConfigHash
 	if err := live.Update(t.Context(), pod); err != nil {
 		t.Fatal(err)
 	}
+	return pod
+}
+
+// crashing makes a Pod with the stamp of a Deployment; a container was restarted three times.
+func crashing(t *testing.T, f *injecting, d *appsv1.Deployment, stack *obsv1.ObservabilityStack) {
+	t.Helper()
+	pod := podWithBundle(t, d, stack)
 	pod.Status.Conditions = []corev1.PodCondition{{
 		Type: corev1.PodInitialized, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(f.clock),
 	}}
@@ -32,7 +46,7 @@ func crashing(t *testing.T, f *injecting, d *appsv1.Deployment, stack *obsv1.Obs
 		State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}},
 		LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
 			ExitCode: 3, Reason: "Error", Message: "the password is hunter2",
-			FinishedAt: metav1.NewTime(f.clock.Add(time.Minute)),
+			StartedAt: metav1.NewTime(f.clock.Add(59 * time.Second)), FinishedAt: metav1.NewTime(f.clock.Add(time.Minute)),
 		}},
 	}}
 	if err := live.Status().Update(t.Context(), pod); err != nil {
@@ -188,4 +202,62 @@ func TestRolloutKeepsAWithdrawalThatItsOwnerDrops(t *testing.T) {
 	}
 	settle(t, w.d)
 	w.pass(t, "it has another image", w.bundle)
+}
+
+// TestRolloutKeepsTheBundleOfWhatWorkedWithIt: where its Pods are made anew and crash, such as in
+// the morning before their database is there, it is not the bundle, whoever restarts the operator.
+func TestRolloutKeepsTheBundleOfWhatWorkedWithIt(t *testing.T) {
+	f, ns := newInjecting(t), namespace(t)
+	stack := settingsStack(t, ns, withPython)
+	f.reconcileStack(t, stack)
+	d := annotatedDeployment(ns, "api", "shop")
+	create(t, d)
+	f.reconcileStack(t, stack)
+	pod := podWithBundle(t, d, stack)
+	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "api", State: corev1.ContainerState{
+		Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(f.clock)},
+	}}}
+	if err := live.Status().Update(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	settle(t, d)
+	w := &withdrawing{injecting: f, stack: stack, d: d, bundle: d.Spec.Template.Labels[obsv1.StampPython]}
+	w.pass(t, "it runs for a minute", w.bundle)
+	if works, set := d.Annotations[obsv1.AnnotationPythonWorks]; set {
+		t.Errorf("it works after a minute: %s", works)
+	}
+	f.clock = f.clock.Add(5 * time.Minute)
+	f.sent.reset()
+	w.pass(t, "it runs for seven minutes", w.bundle)
+	works := d.Annotations[obsv1.AnnotationPythonWorks]
+	if works == "" || f.sent.total() != 2 {
+		t.Errorf("it works: %q, after the requests %v and %v; want one that reads its Pods and one that says so", works,
+			f.sent.reads, f.sent.writes)
+	}
+	f.sent.reset()
+	if w.pass(t, "nothing changes", w.bundle); f.sent.total() != 0 {
+		t.Errorf("requests %v and %v for what works already", f.sent.reads, f.sent.writes)
+	}
+
+	clock := w.clock
+	w.injecting = newInjecting(t) // A restart.
+	w.clock = clock
+	if err := live.Delete(t.Context(), pod, client.GracePeriodSeconds(0)); err != nil {
+		t.Fatal(err)
+	}
+	notAvailable(t, d, 0)
+	crashing(t, w.injecting, d, stack)
+	w.clock = w.clock.Add(time.Hour)
+	w.pass(t, "its Pod is another, and crashes", w.bundle)
+
+	d.Spec.Template.Spec.Containers[0].Image = "shop:1.4.3"
+	if err := live.Update(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	notAvailable(t, d, 0)
+	w.pass(t, "another image crashes", "")
+	if _, set := d.Annotations[obsv1.AnnotationPythonWorks]; set {
+		t.Error("what has no bundle works with it")
+	}
 }

@@ -127,6 +127,10 @@ const AnnotationRecord = "inject.obstack.dev/record"
 // one, from which images, and why.
 const AnnotationPythonWithdrawn = "inject.obstack.dev/python-withdrawn"
 
+// AnnotationPythonWorks is on workloads that were seen to run with the bundle for Python, so that
+// nothing is taken off for what breaks later. It stands for bundle, images and annotations.
+const AnnotationPythonWorks = "inject.obstack.dev/python-works"
+
 const (
 	// MarkInjected is the annotation that the webhook puts on a Pod: the hash of the
 	// configuration that it starts with.

@@ -233,6 +233,11 @@ type SentryProjectStatus struct {
 	ConfigHashWithoutEnv string `json:"configHashWithoutEnv,omitempty"`
 }
 
+// SpeaksFor reports whether the conditions about workloads are about those of a namespace.
+func (s *ObservabilityStack) SpeaksFor(namespace string) bool {
+	return namespace == s.Namespace || s.Spec.Injection != nil && s.Spec.Injection.RequireAll
+}
+
 // Version is the hash of the configuration that workloads get, of those that choose a project if
 // there is one; env is whether they accept env. It is empty if there is nothing to give yet.
 func (s *ObservabilityStackStatus) Version(project string, env bool) string {

@@ -45,10 +45,19 @@ func (i *Injector) stamp(ctx context.Context, stack types.NamespacedName, patch 
 		return h.Wrote(patch, response.Generation)
 	})
 	if patch.Breaks != nil {
-		i.record(patch.Workload, obsv1.ReasonPythonWithdrawn, fmt.Sprintf("with the bundle for Python, %s: it is taken off, "+
-			"and tried again when the bundle, an image or an annotation about it changes", patch.Breaks))
+		i.record(patch.Workload, obsv1.ReasonPythonWithdrawn, withdrawn(patch))
 	}
 	return nil
+}
+
+// withdrawn says why the bundle for Python is taken off, and what its owner has to do.
+func withdrawn(patch policy.Patch) string {
+	message := fmt.Sprintf("with the bundle for Python, %s: it is taken off, and tried again when the bundle, an image "+
+		"or an annotation about it changes", patch.Breaks)
+	if patch.Kind == policy.KindStatefulSet {
+		message += "; Kubernetes keeps Pods of a StatefulSet that do not get ready: delete them"
+	}
+	return message
 }
 
 // askWho finds the field manager that changed the workload last. Of one that wants no stamp, ever,

@@ -49,7 +49,7 @@ type Injector struct {
 	queue     workqueue.TypedRateLimitingInterface[reconcile.Request] // of stacks to look at
 
 	starts sync.Map // by stack: a map from the UIDs of Pods to start
-	looked sync.Map // by stack: a map from the UIDs of workloads to suspect
+	looked sync.Map // by stack: a map from the UIDs of workloads to looked
 
 	mu     sync.Mutex
 	stored map[types.NamespacedName]map[types.UID]*stored
@@ -76,6 +76,7 @@ func (i *Injector) Rollout(ctx context.Context, stack types.NamespacedName, plan
 		return err
 	}
 	defer func() { i.free(stack, granted) }()
+	i.keep(ctx, stack, plan.Proven)
 	i.explain(ctx, stack, plan.Left)
 	for _, patch := range plan.Patches {
 		if err := ctx.Err(); err != nil {

@@ -9,63 +9,113 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/injection/policy"
 )
 
-// suspectsRecheck is how often the Pods of a workload are looked at that has the bundle for Python
-// and is not available: no event comes when a container is restarted.
-const suspectsRecheck = 15 * time.Second
-
-// suspect is what was decided about a workload by its Pods, and when.
-type suspect struct {
+// looked is why a workload on trial is to lose the bundle, by its Pods; nil if it is not.
+type looked struct {
+	broken *policy.Withdrawal
 	at     time.Time
-	why    policy.Withdrawal
-	broken bool
+	// trial and rolling are what this was about.
+	trial   string
+	rolling bool
 }
 
-// suspects decides about the candidates that have the bundle for Python and are not available
-// whether they do not run because of it.
-func (i *Injector) suspects(ctx context.Context, stack types.NamespacedName, state *policy.State) error {
+// holds reports whether that was not long ago, and about the same.
+func (l looked) holds(c *policy.Candidate, now time.Time) bool {
+	return l.trial == c.Trial() && l.rolling == c.Rolling() && now.Sub(l.at) < c.JudgeAfter()
+}
+
+// judge the candidates that have the bundle for Python and were not seen to run with it.
+func (i *Injector) judge(ctx context.Context, stack types.NamespacedName, state *policy.State) error {
 	stored, _ := i.looked.Load(stack)
-	before, _ := stored.(map[types.UID]suspect) // nil in the first pass
-	after := map[types.UID]suspect{}
+	before, _ := stored.(map[types.UID]looked) // nil in the first pass
+	after, due := map[types.UID]looked{}, map[labelled][]*policy.Candidate{}
 	for n := range state.Candidates {
 		c := &state.Candidates[n]
-		if !c.Suspect() {
-			continue
+		switch seen := before[c.UID]; {
+		case !c.OnTrial():
+		case seen.holds(c, state.Now):
+			after[c.UID] = seen
+		default:
+			stamp, _ := c.Stamp()
+			of := labelled{c.Namespace, policy.Stamp{Stack: stamp.Stack, Python: stamp.Python}}
+			due[of] = append(due[of], c)
 		}
-		seen, known := before[c.UID]
-		if !known || state.Now.Sub(seen.at) >= suspectsRecheck {
-			pods, err := i.pythonPods(ctx, c)
-			if err != nil {
-				return err
-			}
-			seen.at = state.Now
-			seen.why, seen.broken = c.Broken(pods, state.Now)
+	}
+	for of, candidates := range due {
+		pods, err := i.pythonPods(ctx, of, candidates, state.Now)
+		if err != nil {
+			return err
 		}
-		if after[c.UID] = seen; seen.broken {
-			c.Break(seen.why)
+		for _, c := range candidates {
+			verdict := c.Judge(pods[c.Key()], state.Now)
+			c.Proven = verdict.Works
+			after[c.UID] = looked{verdict.Broken, state.Now, c.Trial(), c.Rolling()}
 		}
-		if state.RetryAfter == 0 || state.RetryAfter > suspectsRecheck {
-			state.RetryAfter = suspectsRecheck
+	}
+	for n := range state.Candidates {
+		c := &state.Candidates[n]
+		if seen, onTrial := after[c.UID]; onTrial {
+			carryOut(seen, c, state)
 		}
 	}
 	i.looked.Store(stack, after)
 	return nil
 }
 
-// pythonPods are those of a candidate with the bundle of its template, which the caches do not hold
-// in full. Where one works, the others say nothing.
-func (i *Injector) pythonPods(ctx context.Context, c *policy.Candidate) (pods []policy.PythonPod, err error) {
-	stamp, _ := c.Stamp()
-	page, works := &corev1.PodList{}, false
-	for more := true; more && !works; more = page.Continue != "" {
+// carryOut what was decided, and look again.
+func carryOut(seen looked, c *policy.Candidate, state *policy.State) {
+	if seen.broken != nil {
+		c.Break(*seen.broken)
+	}
+	again := seen.at.Add(c.JudgeAfter()).Sub(state.Now)
+	if state.RetryAfter == 0 || state.RetryAfter > again {
+		state.RetryAfter = again
+	}
+}
+
+// labelled are the Pods of a namespace with the bundle of a stack.
+type labelled struct {
+	namespace string
+	stamp     policy.Stamp
+}
+
+// keep on workloads that they were seen to run with the bundle for Python.
+func (i *Injector) keep(ctx context.Context, stack types.NamespacedName, proven []*policy.Candidate) {
+	for _, c := range proven {
+		if _, err := i.patch(ctx, c.Workload, obsv1.AnnotationPythonWorks, c.Trial()); err != nil {
+			if !gone(err) {
+				ctrl.LoggerFrom(ctx).Error(err, "Could not record that a workload runs with the bundle for Python",
+					"workload", c.String())
+			}
+			continue
+		}
+		i.store(stack, c, false, func(h policy.History) policy.History {
+			h.Works = c.Trial()
+			return h
+		})
+	}
+}
+
+// pythonPods are those with a bundle of some candidates, which the caches do not hold in full.
+// Where one works, the others say nothing.
+func (i *Injector) pythonPods(ctx context.Context, of labelled, candidates []*policy.Candidate,
+	now time.Time) (map[policy.Key][]policy.PythonPod, error) {
+	pods, open := map[policy.Key][]policy.PythonPod{}, map[policy.Key]bool{}
+	for _, c := range candidates {
+		open[c.Key()] = true
+	}
+	page := &corev1.PodList{}
+	for more := true; more && len(open) > 0; more = page.Continue != "" {
 		opts := []client.ListOption{
-			client.InNamespace(c.Namespace), client.Limit(startsPage), client.Continue(page.Continue), client.MatchingLabels{
-				obsv1.StampStack: stamp.Stack.Name, obsv1.StampNamespace: stamp.Stack.Namespace, obsv1.StampPython: stamp.Python,
+			client.InNamespace(of.namespace), client.Limit(startsPage), client.Continue(page.Continue), client.MatchingLabels{
+				obsv1.StampStack: of.stamp.Stack.Name, obsv1.StampNamespace: of.stamp.Stack.Namespace,
+				obsv1.StampPython: of.stamp.Python,
 			}}
 		page = &corev1.PodList{}
 		if err := i.Live.List(ctx, page, opts...); err != nil {
@@ -73,9 +123,13 @@ func (i *Injector) pythonPods(ctx context.Context, c *policy.Candidate) (pods []
 		}
 		for n := range page.Items {
 			pod := &page.Items[n]
-			if policy.OwnerOf(&pod.ObjectMeta) == c.Key() && pod.DeletionTimestamp.IsZero() {
-				p := policy.PythonPodOf(pod)
-				pods, works = append(pods, p), works || p.Works()
+			p, ok := policy.PythonPodOf(pod)
+			if !ok || !pod.DeletionTimestamp.IsZero() {
+				continue
+			}
+			owner := policy.OwnerOf(&pod.ObjectMeta)
+			if pods[owner] = append(pods[owner], p); p.Works(now) {
+				delete(open, owner)
 			}
 		}
 	}

@@ -4,7 +4,9 @@ package injection
 
 import (
 	"context"
+	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -36,6 +38,7 @@ func TestPodsAreReadUntilOneWorks(t *testing.T) {
 		p := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", OwnerReferences: []metav1.OwnerReference{{
 			APIVersion: "apps/v1", Kind: policy.KindDaemonSet, Name: "agent", Controller: new(true),
 		}}}}
+		p.Spec.Containers = []corev1.Container{{VolumeMounts: []corev1.VolumeMount{{MountPath: policy.PythonFolder}}}}
 		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}}
 		return p
 	}
@@ -52,9 +55,24 @@ func TestPodsAreReadUntilOneWorks(t *testing.T) {
 		"none works": {[][]corev1.Pod{{away}, {away}, {away}}, 3},
 	} {
 		all := &fleet{pages: tc.pages}
-		pods, err := (&Injector{Live: all}).pythonPods(t.Context(), &policy.Candidate{Workload: agent})
-		if err != nil || len(pods) == 0 || all.read != tc.want {
-			t.Errorf("%s: %d Pods of %d pages, %v; want %d pages", name, len(pods), all.read, err, tc.want)
+		c := &policy.Candidate{Workload: agent}
+		pods, err := (&Injector{Live: all}).pythonPods(t.Context(), labelled{}, []*policy.Candidate{c}, time.Now())
+		if err != nil || len(pods[c.Key()]) == 0 || all.read != tc.want {
+			t.Errorf("%s: %d Pods of %d pages, %v; want %d pages", name, len(pods[c.Key()]), all.read, err, tc.want)
+		}
+	}
+}
+
+// The controller of StatefulSets waits for a Pod to get ready before it replaces it.
+func TestOwnersOfStatefulSetsAreToDeletePods(t *testing.T) {
+	for kind, want := range map[string]bool{
+		policy.KindStatefulSet: true, policy.KindDeployment: false, policy.KindDaemonSet: false,
+	} {
+		c := &policy.Candidate{Workload: &policy.Workload{TypeMeta: metav1.TypeMeta{Kind: kind}}}
+		c.Break(policy.Withdrawal{Cause: policy.CauseExited, ExitCode: new(int32(3))})
+		got := withdrawn(policy.Patch{Candidate: c})
+		if !strings.Contains(got, "exit code 3: it is taken off") || strings.HasSuffix(got, "delete them") != want {
+			t.Errorf("the owner of a %s reads %q", kind, got)
 		}
 	}
 }

@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"cmp"
 	"time"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -29,6 +30,9 @@ type History struct {
 	// Withdrew is why the workload has the bundle for Python no more, also where its owner dropped the
 	// annotation that says so; zero if nothing was taken off.
 	Withdrew Withdrawal
+	// Works is the trial that the workload passed last, also where its owner dropped the annotation
+	// that says so; empty if it passed none.
+	Works string
 
 	seen       bool
 	generation int64 // that the rollout at StartedAt is of
@@ -41,6 +45,7 @@ func (h History) Seen(c *Candidate, now, began time.Time) History {
 	w := c.Workload
 	h.Record = recordOf(w.Annotations, now).merge(h.Record)
 	h.Withdrew = h.withdrew(w)
+	h.Works = cmp.Or(w.Annotations[obsv1.AnnotationPythonWorks], h.Works)
 	stamp, stamped := w.Stamp()
 	if !h.seen && h.Record.about(stamp) && !h.Record.At.After(began) &&
 		now.Sub(h.Record.At) < maxPlace {
@@ -107,7 +112,8 @@ func (h History) Wrote(patch Patch, generation int64) History {
 func (h History) Empty(w *Workload, now time.Time) bool {
 	rolls := h.Patched || !h.StartedAt.IsZero() || !h.ProgressedAt.IsZero()
 	return !rolls && h.Record.shownBy(w.Annotations) && now.Sub(h.Record.At) > max(contestedWithin, maxPlace) &&
-		h.ReleasedAt.IsZero() && h.Failure == nil && h.Recorded == "" && h.Withdrew.Bundle == ""
+		h.ReleasedAt.IsZero() && h.Failure == nil && h.Recorded == "" && h.Withdrew.Bundle == "" &&
+		h.Works == w.Annotations[obsv1.AnnotationPythonWorks]
 }
 
 // Failure is why a workload was not patched.

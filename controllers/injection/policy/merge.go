@@ -21,12 +21,17 @@ func (p *Patch) MergePatch() ([]byte, error) {
 		record = p.Record.Annotation()
 	}
 	own := map[string]any{obsv1.AnnotationRecord: record}
+	python := p.Stamp != nil && p.Stamp.Python != ""
 	_, withdrawn := p.Annotations[obsv1.AnnotationPythonWithdrawn]
+	_, works := p.Annotations[obsv1.AnnotationPythonWorks]
 	switch {
 	case p.Breaks != nil:
 		own[obsv1.AnnotationPythonWithdrawn] = p.Breaks.Annotation()
-	case withdrawn && (p.Stamp == nil || p.Stamp.Python != ""):
+	case withdrawn && (p.Stamp == nil || python):
 		own[obsv1.AnnotationPythonWithdrawn] = nil
+	}
+	if works && !python {
+		own[obsv1.AnnotationPythonWorks] = nil
 	}
 	return p.Workload.MergePatch(own, specOf(p.Workload, labels, annotations))
 }

@@ -32,6 +32,8 @@ type Plan struct {
 	Rolling int
 	// Waiting is how many could be patched if there were places.
 	Waiting int
+	// Proven are those that were seen to run with the bundle for Python, which they are to keep.
+	Proven []*Candidate
 	// Left are candidates that are contested or blocked: their owners are to know.
 	Left []Left
 	// Status counts the workloads.
@@ -40,8 +42,9 @@ type Plan struct {
 	// "Kind namespace/name" and sorted, by progress.
 	Counted obsv1.WorkloadCounts
 	By      map[Progress][]string
-	// Withdrawn are those from which the bundle for Python was taken, likewise, and why.
-	Withdrawn []string
+	// Withdrawn are those from which the bundle for Python was taken, likewise, and why, and
+	// WithdrawnElsewhere those that the condition is not about.
+	Withdrawn, WithdrawnElsewhere []string
 	// Failures are those of patches that are not tried again yet.
 	Failures []Failure
 	// RetryAfter is how long it is until something is to be done that no event asks for; 0 if
@@ -113,6 +116,9 @@ func RolloutSpec(stack *obsv1.ObservabilityStack) obsv1.RolloutSpec {
 // add puts a candidate into the queue if its turn may come, or patches it at once if that
 // replaces no Pod.
 func (p *Plan) add(c *Candidate, progress Progress, queue *queue) {
+	if c.Proven {
+		p.Proven = append(p.Proven, c)
+	}
 	place := c.TakesPlace(p.now)
 	if queue.saw(c, place); place {
 		p.Rolling++
@@ -178,13 +184,17 @@ func (p *Plan) count(c *Candidate, progress Progress) {
 		return
 	}
 	p.tally.count(c.Namespace, progress, RolloutSpec(p.stack).Policy == obsv1.RolloutManual)
+	withdrawn := &p.WithdrawnElsewhere
+	if p.Counts(c.Namespace) {
+		withdrawn = &p.Withdrawn
+	}
+	if c.Python && c.Withdrew.Bundle != "" && c.Want.Python == "" && c.Breaks == nil {
+		*withdrawn = append(*withdrawn, fmt.Sprintf("%s (%s)", c, c.Withdrew))
+	}
 	if !p.Counts(c.Namespace) {
 		return
 	}
 	p.By[progress] = append(p.By[progress], c.String())
-	if c.Python && c.Withdrew.Bundle != "" && c.Want.Python == "" && c.Breaks == nil {
-		p.Withdrawn = append(p.Withdrawn, fmt.Sprintf("%s (%s)", c, c.Withdrew))
-	}
 	p.Counted.Annotated++
 	if progress == Injected {
 		p.Counted.Injected++
@@ -194,9 +204,7 @@ func (p *Plan) count(c *Candidate, progress Progress) {
 }
 
 // Counts reports whether the stack's condition is about the workloads of a namespace.
-func (p *Plan) Counts(namespace string) bool {
-	return namespace == p.stack.Namespace || p.stack.Spec.Injection != nil && p.stack.Spec.Injection.RequireAll
-}
+func (p *Plan) Counts(namespace string) bool { return p.stack.SpeaksFor(namespace) }
 
 // AddFailure names a workload that was not patched.
 func (p *Plan) AddFailure(f Failure) {
@@ -214,7 +222,7 @@ func (p *Plan) Because(namespace, reason string) {
 
 // Hold drops what would change something, and returns it.
 func (p *Plan) Hold() (patches []Patch) {
-	patches, p.Patches, p.Left, p.Waiting = p.Patches, nil, nil, 0
+	patches, p.Patches, p.Proven, p.Left, p.Waiting = p.Patches, nil, nil, nil, 0
 	return patches
 }
 

@@ -21,6 +21,8 @@ type Candidate struct {
 	Python  bool
 	// Breaks is why the bundle is to be taken off it now; nil if it is not.
 	Breaks *Withdrawal
+	// Proven reports whether it was seen now to run with the bundle.
+	Proven bool
 	// Release reports whether the owner took the annotation away, so that no stamp is wanted.
 	Release bool
 	// Pods are those that carry a stamp.

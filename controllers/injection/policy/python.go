@@ -46,8 +46,7 @@ func addBundle(pod *corev1.Pod, stamp Stamp) (ops []webhook.JSONPatchOp) {
 
 // addPython mounts the bundle into a container, and names it in PYTHONPATH.
 func addPython(path string, container *corev1.Container, ofImage string) (ops []webhook.JSONPatchOp) {
-	mounted := func(m corev1.VolumeMount) bool { return m.MountPath == PythonFolder }
-	if !slices.ContainsFunc(container.VolumeMounts, mounted) {
+	if !slices.ContainsFunc(container.VolumeMounts, isBundle) {
 		mount := corev1.VolumeMount{Name: pythonVolume, MountPath: PythonFolder, ReadOnly: true}
 		if len(container.VolumeMounts) == 0 {
 			ops = append(ops, add(path+"/volumeMounts", []corev1.VolumeMount{mount}))
@@ -57,6 +56,9 @@ func addPython(path string, container *corev1.Container, ofImage string) (ops []
 	}
 	return append(ops, addPythonPath(path, container, ofImage)...)
 }
+
+// isBundle reports whether the bundle for Python is mounted there.
+func isBundle(m corev1.VolumeMount) bool { return m.MountPath == PythonFolder }
 
 // addPythonPath puts the bundle in front of what a container has in PYTHONPATH. What the image has
 // nobody sees: an annotation may repeat it, and where there is none, $(PYTHONPATH) takes what

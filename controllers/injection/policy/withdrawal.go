@@ -3,12 +3,10 @@
 package policy
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -37,81 +35,22 @@ const (
 	CauseNotReady    = "NotReady"
 )
 
-// PythonPod is what became of a Pod with the bundle.
-type PythonPod struct {
-	// Since is when its containers could start; zero if they could not yet.
-	Since time.Time
-	Ready bool
-	// Restarts of the container that was restarted most often, and its last end.
-	Restarts int32
-	Ended    *corev1.ContainerStateTerminated
-}
-
-const (
-	// crashes are how many restarts show that a container cannot run, and crashedWithin is for how
-	// long after its start they do.
-	crashes       = 3
-	crashedWithin = 5 * time.Minute
-)
-
-// PythonPodOf reads the status of a Pod. Init containers run without the bundle.
-func PythonPodOf(pod *corev1.Pod) (p PythonPod) {
-	for _, condition := range pod.Status.Conditions {
-		if condition.Status != corev1.ConditionTrue {
-			continue
-		}
-		switch condition.Type {
-		case corev1.PodInitialized:
-			p.Since = condition.LastTransitionTime.Time
-		case corev1.PodReady:
-			p.Ready = true
-		}
-	}
-	if !p.containers(pod.Status.ContainerStatuses) {
-		p.Since = time.Time{} // An image that cannot be pulled is no failure of what is mounted.
-	}
-	return p
-}
-
-// containers adds those of a Pod, and reports whether any has started.
-func (p *PythonPod) containers(statuses []corev1.ContainerStatus) (started bool) {
-	for i := range statuses {
-		status := &statuses[i]
-		started = started || status.State.Waiting == nil || status.RestartCount > 0
-		ended := cmp.Or(status.State.Terminated, status.LastTerminationState.Terminated)
-		if ended != nil && (p.Ended == nil || status.RestartCount > p.Restarts) {
-			p.Restarts, p.Ended = status.RestartCount, ended
-		}
-	}
-	return started
-}
-
-// Works reports whether the Pod runs with the bundle, so that this breaks none of its workload.
-func (p PythonPod) Works() bool { return p.Ready && p.Restarts == 0 }
-
-// crashed reports whether a container of the Pod was restarted too often, too soon.
-func (p PythonPod) crashed() bool {
-	return p.Restarts >= crashes && p.Ended != nil && p.Ended.FinishedAt.Sub(p.Since) <= crashedWithin
-}
-
-// Withdraw decides whether the bundle is to be taken off a workload, of which that many Pods
-// without it are available: its Pods with it crash; or they do not become ready for as long as a
-// rollout may take, and the others are. Where one works, it is not the bundle.
-func Withdraw(pods []PythonPod, others int32, deadline time.Duration, now time.Time) (w Withdrawal, broken bool) {
-	if slices.ContainsFunc(pods, PythonPod.Works) {
-		return Withdrawal{}, false
-	}
+// Withdraw decides why the bundle is to be taken off a workload, of which that many Pods without it
+// are available; nil if it is not. Its Pods with it crash; or they do not become ready for as long
+// as a rollout may take, and the others are. Where one works, it is not the bundle.
+func Withdraw(pods []PythonPod, others int32, deadline time.Duration, now time.Time) (broken *Withdrawal) {
 	for _, p := range pods {
 		switch {
-		case p.Since.IsZero():
+		case p.Works(now):
+			return nil
+		case p.Since.IsZero() || broken != nil && broken.ExitCode != nil:
 		case p.crashed():
-			w, broken = Withdrawal{Cause: causeOf(p.Ended), ExitCode: new(p.Ended.ExitCode)}, true
-			return w, broken
+			broken = &Withdrawal{Cause: causeOf(p.Ended), ExitCode: new(p.Ended.ExitCode)}
 		case others > 0 && !p.Ready && now.Sub(p.Since) >= deadline:
-			w, broken = Withdrawal{Cause: CauseNotReady}, true
+			broken = &Withdrawal{Cause: CauseNotReady}
 		}
 	}
-	return w, broken
+	return broken
 }
 
 // causeOf an end, in words of ours.
@@ -200,23 +139,4 @@ func (c *Candidate) Break(withdrawal Withdrawal) {
 	stamp, _ := c.Stamp()
 	withdrawal.Bundle, withdrawal.Images, withdrawal.Choice = stamp.Python, c.images(), c.choice()
 	c.Withdrew, c.Breaks = withdrawal, &withdrawal
-}
-
-// Suspect reports whether the candidate has the bundle and its Pods are not all ready, so that
-// somebody must look at them.
-func (c *Candidate) Suspect() bool {
-	stamp, _ := c.Stamp()
-	has := c.Python && stamp.Python != "" && c.Withdrew.Bundle != stamp.Python
-	return has && !c.Release && c.Kind != KindJob && len(c.Pods) > 0 && c.Rolling()
-}
-
-// Broken decides about the candidate by its Pods with the bundle.
-func (c *Candidate) Broken(pods []PythonPod, now time.Time) (Withdrawal, bool) {
-	var ready int32
-	for _, p := range pods {
-		if p.Ready {
-			ready++
-		}
-	}
-	return Withdraw(pods, c.Status.AvailableReplicas+c.Status.NumberAvailable-ready, c.deadline(), now)
 }

@@ -218,7 +218,8 @@ const deadlineExceeded = "ProgressDeadlineExceeded"
 var read = sets.New(slices.Concat(StampLabels, StampAnnotations, []string{
 	obsv1.AnnotationStack, obsv1.AnnotationInject, obsv1.AnnotationContainers, obsv1.AnnotationSentryProject,
 	obsv1.AnnotationSentryRelease, obsv1.AnnotationPython, obsv1.AnnotationPythonPath,
-	obsv1.AnnotationPythonWithdrawn, obsv1.AnnotationAccept, obsv1.AnnotationRecord, obsv1.MarkInjected,
+	obsv1.AnnotationPythonWithdrawn, obsv1.AnnotationPythonWorks, obsv1.AnnotationAccept, obsv1.AnnotationRecord,
+	obsv1.MarkInjected,
 })...)
 
 // maxValue is how much is kept of a value, in bytes. The names of 250 containers are less.
