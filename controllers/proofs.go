@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -73,6 +74,7 @@ func proofs(
 		{opts.Proofs.Interval, &proof.Prometheus{
 			Reader: mgr.GetClient(), Store: store, Platform: platformOf, Servers: backends.Prometheus,
 			Interval: opts.Proofs.Interval, Python: withBundle(injector),
+			Events: mgr.GetEventRecorder("obstack"),
 		}},
 		{opts.Proofs.Interval, &proof.Exporters{
 			Reader: mgr.GetClient(), Cluster: cluster, Store: store, Image: opts.ExporterImage, Interval: opts.Proofs.Interval,
@@ -101,9 +103,11 @@ func proofs(
 }
 
 // withBundle finds the workloads that have the bundle for Python: none, if nothing is injected.
-func withBundle(injector *injection.Injector) func(context.Context, *obsv1.ObservabilityStack) ([]string, error) {
+func withBundle(
+	injector *injection.Injector,
+) func(context.Context, *obsv1.ObservabilityStack) ([]*corev1.ObjectReference, error) {
 	if injector == nil {
-		return func(context.Context, *obsv1.ObservabilityStack) ([]string, error) { return nil, nil }
+		return func(context.Context, *obsv1.ObservabilityStack) ([]*corev1.ObjectReference, error) { return nil, nil }
 	}
 	return injector.Reader.Python
 }

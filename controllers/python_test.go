@@ -109,7 +109,11 @@ func TestPassBelievesNoLabelWhereTheBundleIsNotAccepted(t *testing.T) {
 	if got := monitor.Spec.NamespaceSelector.MatchNames; !slices.Equal(got, want) {
 		t.Errorf("the namespaces %v are scraped, want %v", got, want)
 	}
-	mounted, err := f.injector.Reader.Python(t.Context(), stack)
+	found, err := f.injector.Reader.Python(t.Context(), stack)
+	var mounted []string
+	for _, w := range found {
+		mounted = append(mounted, w.Namespace+"/"+w.Name)
+	}
 	slices.Sort(mounted)
 	if err != nil || !slices.Equal(mounted, []string{want[0] + "/api", want[1] + "/api"}) {
 		t.Errorf("the bundle is mounted in %v, %v, want the workloads of %v", mounted, err, want)

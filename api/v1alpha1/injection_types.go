@@ -35,9 +35,9 @@ type InjectionSpec struct {
 	// +optional
 	Rollout *RolloutSpec `json:"rollout,omitempty"`
 
-	// requireAll makes the conditions InjectionReady and Ready False also for workloads
-	// of other namespaces. Absent or false: they speak for the stack's own namespace, and
-	// status.workloads lists the others.
+	// requireAll makes the conditions InjectionReady, PythonReady and Ready False also for
+	// workloads of other namespaces. Absent or false: they speak for the stack's own namespace,
+	// and status.workloads lists the others.
 	// +optional
 	RequireAll bool `json:"requireAll,omitempty"`
 }

@@ -20,8 +20,9 @@ type Workloads struct {
 	Counted obsv1.WorkloadCounts
 	// Python are the namespaces, of workloads and Pods, that may have the bundle for Python, sorted.
 	Python []string
-	// Withdrawn are those from which the bundle for Python was taken, and why.
-	Withdrawn []string
+	// Withdrawn are those from which the bundle for Python was taken, and why, and WithdrawnElsewhere
+	// those that the stack's conditions are not about.
+	Withdrawn, WithdrawnElsewhere []string
 	// The others name those of them that are not injected, sorted.
 	Rolling, Stuck, Outdated, Contested, Missed, Blocked, Stale []string
 }

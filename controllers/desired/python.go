@@ -4,6 +4,7 @@ package desired
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
@@ -31,11 +32,23 @@ func python(stack *obsv1.ObservabilityStack, in Inputs) Output {
 		out = available([]client.Object{podMonitor(stack, in)},
 			"1 PodMonitor in place"+whence(stack, in.discovered().PodMonitors))
 	}
-	if in.Workloads != nil && len(in.Workloads.Withdrawn) > 0 && out.Status == metav1.ConditionTrue {
-		out = unavailable(out.Objects, obsv1.ReasonPythonWithdrawn, "the bundle was taken off "+some(in.Workloads.Withdrawn)+
-			": run them with it elsewhere, and change an image or the annotation "+obsv1.AnnotationPythonPath)
+	if in.Workloads != nil && out.Status == metav1.ConditionTrue {
+		out = withdrawn(out, in.Workloads)
 	}
 	out.Covered = "python"
+	return out
+}
+
+// withdrawn says from which workloads the bundle was taken.
+func withdrawn(out Output, workloads *Workloads) Output {
+	if len(workloads.Withdrawn) > 0 {
+		return unavailable(out.Objects, obsv1.ReasonPythonWithdrawn, "the bundle was taken off "+some(workloads.Withdrawn)+
+			": run them with it elsewhere, and change an image or the annotation "+obsv1.AnnotationPythonPath)
+	}
+	if n := len(workloads.WithdrawnElsewhere); n > 0 {
+		out.Message += fmt.Sprintf("; the bundle was taken off %s of other namespaces, with events that say why: %s",
+			count(n, "workload"), some(workloads.WithdrawnElsewhere))
+	}
 	return out
 }
 

@@ -10,9 +10,11 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -33,8 +35,10 @@ type Prometheus struct {
 	// Servers of a platform's Prometheus: more than one if it has shards.
 	Servers func(context.Context, *obsv1.ObservabilityPlatform) ([]platform.Endpoint, error)
 	Store   *Store
-	// Python are the workloads of a stack that have the bundle for Python and run, as NAMESPACE/NAME.
-	Python func(context.Context, *obsv1.ObservabilityStack) ([]string, error)
+	// Python are the workloads of a stack that have the bundle for Python and run.
+	Python func(context.Context, *obsv1.ObservabilityStack) ([]*corev1.ObjectReference, error)
+	// Events records for the owners of workloads what the stack's conditions are not about.
+	Events events.EventRecorder
 	// Interval between two rounds.
 	Interval time.Duration
 }
@@ -98,6 +102,8 @@ type platformProof struct {
 	platform string
 	// anyClusterUntil is how long series with the labels of any cluster count.
 	anyClusterUntil time.Time
+	// recorded are the faults of workloads of other namespaces, by stack.
+	recorded map[types.NamespacedName]recorded
 }
 
 // repeat rounds, fewer while a server does not respond.
@@ -146,10 +152,12 @@ func (p *platformProof) round(ctx context.Context) error {
 	}
 	for _, stack := range stacks {
 		series, effective := *reading.series[client.ObjectKeyFromObject(stack)], desired.Effective(stack, &found.Spec)
-		mounted, err := p.Python(ctx, stack)
+		workloads, err := p.Python(ctx, stack)
 		if err != nil {
 			return err
 		}
+		mounted := namesOf(workloads)
+		p.record(client.ObjectKeyFromObject(stack), workloads, judge.PythonElsewhere(effective, series, mounted))
 		p.Store.Set(ctx, stack, SourcePrometheus, slices.Concat(judge.Scraped(effective, series),
 			judge.Python(effective, series, mounted), judge.Loaded(effective, series)))
 	}

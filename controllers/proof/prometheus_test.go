@@ -18,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -330,7 +331,7 @@ func TestOnlyTheClustersSeriesAreAsked(t *testing.T) {
 func prometheusOf(c *cluster, servers map[string]http.RoundTripper) *Prometheus {
 	return &Prometheus{
 		Reader: c, Platform: c.platform, Store: &Store{}, Interval: time.Minute,
-		Python: func(context.Context, *obsv1.ObservabilityStack) ([]string, error) { return nil, nil },
+		Python: func(context.Context, *obsv1.ObservabilityStack) ([]*corev1.ObjectReference, error) { return nil, nil },
 		Servers: func(_ context.Context, p *obsv1.ObservabilityPlatform) ([]platform.Endpoint, error) {
 			transport, ok := servers[string(p.Spec.Prometheus.URL)]
 			if !ok {

@@ -54,9 +54,9 @@ func newPlan(stack *obsv1.ObservabilityStack, observed observation, settings wri
 		p.workloads = &workloads
 		in.Workloads = &desired.Workloads{
 			Status: workloads.Status, Counted: workloads.Counted,
-			Withdrawn: workloads.Withdrawn,
-			Python:    needing(observed.workloads.Python),
-			Rolling:   workloads.By[policy.Rolling], Stuck: workloads.By[policy.Stuck],
+			Withdrawn: workloads.Withdrawn, WithdrawnElsewhere: workloads.WithdrawnElsewhere,
+			Python:  needing(observed.workloads.Python),
+			Rolling: workloads.By[policy.Rolling], Stuck: workloads.By[policy.Stuck],
 			Outdated: workloads.By[policy.Outdated], Contested: workloads.By[policy.Contested],
 			Missed: workloads.By[policy.Missed], Blocked: workloads.By[policy.Blocked], Stale: workloads.By[policy.Stale],
 		}

@@ -50,8 +50,18 @@ var pythonParts = []struct {
 // reportsWithin is how long a new Pod may take until Prometheus knows of its processes.
 const reportsWithin = 5 * time.Minute
 
-// Python judges the processes of a stack by what they say of themselves. Of workloads that have the
-// bundle and from which nothing is heard, it says just that: why, nobody knows.
+// PythonFault is what is wrong with a workload that has the bundle.
+type PythonFault struct {
+	// Workload is NAMESPACE/NAME.
+	Workload string
+	// Reason and Message are those of a condition or an event.
+	Reason, Message string
+	// Holds is how long it must be so before it counts.
+	Holds time.Duration
+}
+
+// Python judges the processes of a stack by what they say of themselves. Its state is about those
+// that the stack's conditions are about; the others are counted and named.
 func Python(stack *obsv1.ObservabilityStack, series Series, mounted []string) []Finding {
 	if stack.Spec.Python == nil {
 		return nil
@@ -60,51 +70,133 @@ func Python(stack *obsv1.ObservabilityStack, series Series, mounted []string) []
 		Part: Part{obsv1.PartPython, obsv1.MonitorPython}, Level: obsv1.LevelSeen, State: metav1.ConditionTrue,
 		Reason: obsv1.ReasonSeen,
 	}
-	total := 0
-	heard := map[string]bool{}
-	for p, count := range series.Processes {
-		total += int(count) // Anybody may say that there are as many as a count can be.
-		heard[p.Workload] = true
-	}
-	silent := slices.DeleteFunc(slices.Clone(mounted), func(name string) bool { return heard[name] })
-	slices.Sort(silent)
-	failed, missing := series.with(pythonError), series.withoutSDK(stack)
+	quiet, lost := series.unheard(mounted)
+	faults, elsewhere := pythonFaults(stack, series, lost)
 	switch {
 	case stack.Spec.Python.MetricsPort() == 0:
 		f.State, f.Reason = metav1.ConditionUnknown, obsv1.ReasonNoData
 		f.Message = "processes report themselves by their metrics, and spec.python.metrics is Disabled"
-	case len(failed) > 0:
-		f.State, f.Reason = metav1.ConditionFalse, obsv1.ReasonPythonFailed
-		f.Message = fmt.Sprintf("in processes of %s a part failed, without which they go on: set OBSTACK_PYTHON_DEBUG=1 "+
-			"there, and their log says why", some(failed, ", ", itself))
-	case len(missing) > 0:
-		f.State, f.Reason = metav1.ConditionFalse, obsv1.ReasonSentrySDKMissing
-		f.Message = fmt.Sprintf("processes of %s have no sentry_sdk: add sentry-sdk to their requirements, or set "+
-			"spec.python.sentry to Disabled", some(missing, ", ", itself))
-	case total == 0 && len(silent) > 0:
-		f.State, f.Reason, f.Holds = metav1.ConditionFalse, obsv1.ReasonNotReported, reportsWithin
-		f.Message = unheard(silent)
-	case total == 0:
+		return []Finding{f}
+	case len(faults) > 0:
+		worst := ofReason(faults, faults[0].Reason)
+		f.State, f.Reason, f.Holds = metav1.ConditionFalse, worst[0].Reason, worst[0].Holds
+		f.Message = pythonMessage(f.Reason, workloadsOf(worst))
+	case len(series.Processes) == 0:
 		f.State, f.Reason = metav1.ConditionUnknown, obsv1.ReasonNoData
-		f.Message = "no running workload has the bundle, and no process reports itself"
-	default:
-		f.Message = series.processes(total, len(heard))
-		if len(silent) > 0 {
-			f.Message += "; " + unheard(silent)
+		f.Message = "no process reports itself"
+		if len(lost) == 0 {
+			f.Message = "no running workload has the bundle, and " + f.Message
 		}
+	default:
+		f.Message = series.processes()
+		if len(quiet) > 0 {
+			f.Message += "; " + pythonMessage(obsv1.ReasonNotReported, quiet)
+		}
+	}
+	if len(elsewhere) > 0 {
+		f.Message += fmt.Sprintf("; %s of other namespaces, with events that say so: %s",
+			counted(len(elsewhere), "workload", "workloads"),
+			some(elsewhere, ", ", func(e PythonFault) string { return e.Workload + " (" + e.Reason + ")" }))
 	}
 	return []Finding{f}
 }
 
-// unheard says of which workloads nothing is heard, and what may be so.
-func unheard(workloads []string) string {
-	return fmt.Sprintf("no process of %s reports itself: it ignores PYTHONPATH (python -I, PEX), is not Python, serves "+
-		`metrics of its own alone, or is not scraped; obstack.dev/python: "false" on it leaves it out`,
-		some(workloads, ", ", itself))
+// PythonElsewhere are the faults of workloads that the stack's conditions are not about, whose
+// owners are to know.
+func PythonElsewhere(stack *obsv1.ObservabilityStack, series Series, mounted []string) []PythonFault {
+	if stack.Spec.Python.MetricsPort() == 0 {
+		return nil
+	}
+	_, lost := series.unheard(mounted)
+	_, elsewhere := pythonFaults(stack, series, lost)
+	return elsewhere
+}
+
+// pythonFaults are those of workloads that the stack's conditions are about, the worst first, and
+// those of others, one of each and sorted.
+func pythonFaults(stack *obsv1.ObservabilityStack, series Series, lost []string) (own, elsewhere []PythonFault) {
+	faulty := map[string]bool{}
+	for _, found := range []struct {
+		reason    string
+		workloads []string
+		holds     time.Duration
+	}{
+		{obsv1.ReasonPythonFailed, series.with(pythonError), 0},
+		{obsv1.ReasonSentrySDKMissing, series.withoutSDK(stack), 0},
+		{obsv1.ReasonNotReported, lost, reportsWithin},
+	} {
+		for _, workload := range found.workloads {
+			fault := PythonFault{workload, found.reason, pythonMessage(found.reason, []string{workload}), found.holds}
+			switch {
+			case stack.SpeaksFor(namespaceOf(workload)):
+				own = append(own, fault)
+			case !faulty[workload]:
+				faulty[workload] = true
+				elsewhere = append(elsewhere, fault)
+			}
+		}
+	}
+	slices.SortFunc(elsewhere, func(a, b PythonFault) int { return strings.Compare(a.Workload, b.Workload) })
+	return own, elsewhere
+}
+
+func namespaceOf(workload string) string {
+	namespace, _, _ := strings.Cut(workload, "/")
+	return namespace
+}
+
+func ofReason(faults []PythonFault, reason string) []PythonFault {
+	return slices.DeleteFunc(slices.Clone(faults), func(f PythonFault) bool { return f.Reason != reason })
+}
+
+func workloadsOf(faults []PythonFault) (workloads []string) {
+	for _, f := range faults {
+		workloads = append(workloads, f.Workload)
+	}
+	return workloads
+}
+
+// unheard are those of the workloads with the bundle from which nothing is heard, sorted: quiet,
+// where others of their namespaces are heard, and lost. Why, nobody knows; that all are is a fault.
+func (s Series) unheard(mounted []string) (quiet, lost []string) {
+	heard := map[string]bool{} // workloads and their namespaces
+	for p := range s.Processes {
+		heard[p.Workload], heard[namespaceOf(p.Workload)] = true, true
+	}
+	for _, workload := range slices.Compact(slices.Sorted(slices.Values(mounted))) {
+		switch {
+		case heard[workload]:
+		case heard[namespaceOf(workload)]:
+			quiet = append(quiet, workload)
+		default:
+			lost = append(lost, workload)
+		}
+	}
+	return quiet, lost
+}
+
+// pythonMessage says what is wrong with some workloads, and what to change.
+func pythonMessage(reason string, workloads []string) string {
+	return fmt.Sprintf(pythonMessages[reason], some(workloads, ", ", itself))
+}
+
+var pythonMessages = map[string]string{
+	obsv1.ReasonPythonFailed: "in processes of %s a part failed, without which they go on: set OBSTACK_PYTHON_DEBUG=1 " +
+		"there, and their log says why",
+	obsv1.ReasonSentrySDKMissing: "processes of %s have no sentry_sdk: add sentry-sdk to their requirements, or set " +
+		"spec.python.sentry to Disabled",
+	// What may be so, because nobody knows.
+	obsv1.ReasonNotReported: "no process of %s reports itself: it ignores PYTHONPATH (python -I, PEX), is not Python, " +
+		`serves metrics of its own alone, or is not scraped; obstack.dev/python: "false" on it leaves it out`,
 }
 
 // processes says how many processes report themselves, and with what.
-func (s Series) processes(total, workloads int) string {
+func (s Series) processes() string {
+	total, workloads := 0, map[string]bool{}
+	for p, count := range s.Processes {
+		total += int(count) // Anybody may say that there are as many as a count can be.
+		workloads[p.Workload] = true
+	}
 	var with []string
 	for _, part := range pythonParts {
 		counts := map[string]int{}
@@ -118,7 +210,7 @@ func (s Series) processes(total, workloads int) string {
 		with = append(with, part.name+" "+strings.Join(states, ", "))
 	}
 	return fmt.Sprintf("%s of %s: %s", counted(total, "process", "processes"),
-		counted(workloads, "workload", "workloads"), strings.Join(with, "; "))
+		counted(len(workloads), "workload", "workloads"), strings.Join(with, "; "))
 }
 
 func counted(n int, one, more string) string {

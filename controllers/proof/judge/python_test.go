@@ -14,6 +14,8 @@ import (
 	"obstack.dev/obstack/controllers/desired"
 )
 
+// TestPythonIsJudged by the processes of the stack's own namespace: another tenant changes no
+// condition of it.
 func TestPythonIsJudged(t *testing.T) {
 	web := Process{
 		Workload: "shop/api", Sentry: "auto", Logging: "auto", Structlog: "absent", Celery: "absent", Metrics: "port",
@@ -23,10 +25,15 @@ func TestPythonIsJudged(t *testing.T) {
 	}
 	without, broken := web, worker
 	without.Sentry, broken.Logging = "absent", "error"
+	elsewhere := func(p Process) Process {
+		p.Workload = strings.Replace(p.Workload, "shop/", "team/", 1)
+		return p
+	}
 	off := obsv1.PythonMetrics{Mode: obsv1.PythonDisabled}
 	for name, tc := range map[string]struct {
 		spec      obsv1.PythonSpec
 		noSentry  bool
+		all       bool // injection.requireAll
 		processes map[Process]int32
 		mounted   []string
 		want      string
@@ -68,6 +75,40 @@ func TestPythonIsJudged(t *testing.T) {
 			processes: map[Process]int32{without: 2, broken: 1},
 			want:      "False PythonFailed: in processes of shop/worker a part failed",
 		},
+		"a part failed elsewhere": {
+			processes: map[Process]int32{web: 1, elsewhere(broken): 2, elsewhere(without): 1},
+			want: "True Seen: 4 processes of 3 workloads: sentry absent 1, auto 1, own 2; logging auto 2, error 2; " +
+				"structlog absent 2, own 2; celery absent 2, auto 2; metrics port 4; 2 workloads of other namespaces, with " +
+				"events that say so: team/api (SentrySDKMissing), team/worker (PythonFailed)",
+		},
+		"a part failed elsewhere, for which it speaks": {
+			processes: map[Process]int32{web: 1, elsewhere(broken): 2}, all: true,
+			want: "False PythonFailed: in processes of team/worker a part failed",
+		},
+		"a part failed here and elsewhere": {
+			processes: map[Process]int32{broken: 1, elsewhere(broken): 2},
+			want: "False PythonFailed: in processes of shop/worker a part failed, without which they go on: set " +
+				"OBSTACK_PYTHON_DEBUG=1 there, and their log says why; 1 workload of other namespaces, with events that say so: " +
+				"team/worker (PythonFailed)",
+		},
+		"nobody of another namespace is heard of": {
+			processes: map[Process]int32{web: 1}, mounted: []string{"shop/api", "team/b", "team/a"},
+			want: "True Seen: 1 process of 1 workload: sentry auto 1; logging auto 1; structlog absent 1; celery absent 1; " +
+				"metrics port 1; 2 workloads of other namespaces, with events that say so: team/a (NotReported), " +
+				"team/b (NotReported)",
+		},
+		"nobody is heard of but elsewhere": {
+			processes: map[Process]int32{elsewhere(web): 1}, mounted: []string{"shop/api"},
+			want: "False NotReported: no process of shop/api reports itself",
+		},
+		"all are elsewhere, and heard of": {
+			processes: map[Process]int32{elsewhere(web): 1}, mounted: []string{"team/api"}, want: "True Seen: 1 process",
+		},
+		"all are elsewhere, and not heard of": {
+			mounted: []string{"team/api"},
+			want: "Unknown NoData: no process reports itself; 1 workload of other namespaces, with events that say so: " +
+				"team/api (NotReported)",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			stack := observed()
@@ -75,6 +116,7 @@ func TestPythonIsJudged(t *testing.T) {
 			if tc.noSentry {
 				stack.Spec.Sentry = nil
 			}
+			stack.Spec.Injection = &obsv1.InjectionSpec{RequireAll: tc.all}
 			f := Python(stack, Series{Processes: tc.processes}, tc.mounted)[0]
 			if got := fmt.Sprintf("%s %s: %s", f.State, f.Reason, f.Message); !strings.HasPrefix(got, tc.want) {
 				t.Errorf("got\n%s, want\n%s", got, tc.want)
