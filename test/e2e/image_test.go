@@ -26,7 +26,9 @@ const user = "65532"
 // image is a container image made of files of this machine: no registry has to be reached, and
 // nothing has to be there that builds images.
 type image struct {
-	name       string
+	name string
+	// again are other names of it.
+	again      []string
 	entrypoint []string
 	// files are the sources, files or folders, by where they are in the image.
 	files map[string]string
@@ -49,7 +51,9 @@ func (i image) write(archive string) error {
 		return err
 	}
 	manifest, err := json.Marshal([]any{
-		map[string]any{"Config": "config.json", "RepoTags": []string{i.name}, "Layers": []string{"layer.tar"}},
+		map[string]any{
+			"Config": "config.json", "RepoTags": append([]string{i.name}, i.again...), "Layers": []string{"layer.tar"},
+		},
 	})
 	if err != nil {
 		return err

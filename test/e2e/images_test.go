@@ -20,6 +20,9 @@ const registry = "localhost/obstack-e2e/"
 
 func named(name string) string { return registry + name + ":e2e" }
 
+// anotherRelease behind the name of Python's image is one that changes nothing.
+const anotherRelease = "-2"
+
 // loadImages makes the images and brings them to the nodes.
 func (c *cluster) loadImages(ctx context.Context) error {
 	dir, err := os.MkdirTemp("", "obstack-e2e-")
@@ -123,8 +126,8 @@ func (c *cluster) pythonImage(ctx context.Context) (image, error) {
 	for _, name := range []string{"shop", "bugsink"} {
 		files["/venv/"+name] = filepath.Join(c.parts, name)
 	}
-	for _, name := range []string{"shop.py", "plain.py", "bugsink.py", "grafana.py"} {
+	for _, name := range []string{"shop.py", "plain.py", "brittle.py", "bugsink.py", "grafana.py"} {
 		files["/app/"+name] = filepath.Join("testdata", name)
 	}
-	return image{name: named("python"), files: files}, nil
+	return image{name: named("python"), again: []string{named("python") + anotherRelease}, files: files}, nil
 }
