@@ -21,6 +21,8 @@ const (
 	maxPanels    = 200
 	maxTargets   = 26
 	maxVariables = 100
+	// maxAnnotations are queries of each page.
+	maxAnnotations = 20
 )
 
 // Dashboard is what is drawn of Grafana's JSON, in its classic schema. Fields that change nothing
@@ -31,11 +33,10 @@ type Dashboard struct {
 	Time                             struct{ From, To string }
 	Links                            []Link
 	Templating                       struct{ List []variable }
+	Annotations                      struct{ List []annotation }
 	Panels                           []Panel
 
 	ID, Timezone, SchemaVersion, Version, Editable, GraphTooltip ignored
-	// Annotations are not drawn.
-	Annotations ignored
 }
 
 // ignored is a field that is known and changes nothing of a drawing.
@@ -249,6 +250,9 @@ func (d *Dashboard) check() error {
 		return fmt.Errorf("the dashboard has %d panels, at most %d are drawn", len(d.Panels), maxPanels)
 	case len(d.Templating.List) > maxVariables:
 		return fmt.Errorf("the dashboard has %d variables, at most %d are read", len(d.Templating.List), maxVariables)
+	}
+	if n := len(d.Annotations.List); n > maxAnnotations {
+		return fmt.Errorf("the dashboard has %d annotations, at most %d are asked for", n, maxAnnotations)
 	}
 	for i := range d.Panels {
 		p := &d.Panels[i]

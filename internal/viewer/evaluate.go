@@ -42,6 +42,7 @@ type evaluated struct {
 	window         window
 	step           time.Duration
 	lines          []line
+	marks          []mark
 	// notes say what is not drawn, and why.
 	notes []string
 }

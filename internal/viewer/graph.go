@@ -90,6 +90,7 @@ func (c *canvas) graph(b box, e *evaluated) *readings {
 	c.valueAxis(plot, s, &e.FieldConfig.Defaults)
 	c.timeAxis(plot, e.window)
 	c.thresholds(plot, s, &e.FieldConfig.Defaults)
+	c.marks(plot, e)
 	below := stack{}
 	for i := range e.lines {
 		c.line(plot, s, e, i, classes[i], &fields[i], below, stacked)

@@ -85,5 +85,6 @@ func (c *canvas) heatmap(b box, e *evaluated) *readings {
 		}
 	}
 	c.timeAxis(plot, e.window)
+	c.marks(plot, e)
 	return shown.readings(plot, b, fields, classes)
 }

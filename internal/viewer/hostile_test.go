@@ -150,6 +150,9 @@ func TestQueriesStayWithTheStack(t *testing.T) {
 				request["var-"+v.Name] = []string{value, value + "2"}
 			}
 			in := d.choose(t.Context(), newSource(newFake(t).client(t)), window{noon.Add(-time.Hour), noon}, request)
+			for i := range d.Annotations.List {
+				wantNamespace(t, d.Annotations.List[i].question(in).expr, "shop")
+			}
 			for i := range d.Panels {
 				for j := range d.Panels[i].Targets {
 					wantNamespace(t, d.Panels[i].question(&d.Panels[i].Targets[j], in).expr, "shop")
@@ -224,6 +227,7 @@ func TestParseRefuses(t *testing.T) {
 		of(`"panels":[` + strings.Repeat(`{},`, 200) + `{}]`):              "201 panels",
 		of(`"panels":[{"targets":[` + strings.Repeat(`{},`, 26) + `{}]}]`): "27 queries",
 		of(`"templating":{"list":[` + strings.Repeat(`{},`, 100) + `{}]}`): "101 variables",
+		of(`"annotations":{"list":[` + strings.Repeat(`{},`, 20) + `{}]}`): "21 annotations",
 		of(`"panels":[{"gridPos":{"x":"left"}}]`):                          "cannot unmarshal",
 		of(`"description":"` + strings.Repeat("x", maxBytes) + `"`):        "bytes, at most",
 		of(`"templating":{"list":[{"current":{"value":{}}}]}`):             "cannot unmarshal",

@@ -9,10 +9,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"html/template"
+	"io"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -52,7 +54,10 @@ type page struct {
 	At         string
 	// RefreshSeconds is 0 if the page is not refreshed.
 	RefreshSeconds int
-	Sections       []section
+	// Styles are set for a still, which loads none, and From is when it begins.
+	Styles   template.CSS
+	From     string
+	Sections []section
 
 	in       scope
 	source   *source
@@ -88,7 +93,8 @@ func (v *Viewer) newPage(ctx context.Context, d *Dashboard, request url.Values) 
 		Dashboard: d, in: d.choose(ctx, v.source, w, request), source: v.source, location: v.location,
 		Ranges: chooseFrom(ranges, from), Refreshes: chooseFrom(refreshes, every), To: to,
 		RefreshSeconds: int(refresh.Seconds()), Width: widthOf(request.Get("width")),
-		At: w.to.In(v.location).Format("2006-01-02 15:04:05"),
+		At:   w.to.In(v.location).Format("2006-01-02 15:04:05"),
+		From: w.from.In(v.location).Format("2006-01-02 15:04:05 MST"),
 	}
 	p.Heading = p.in.title(d.Title)
 	for _, c := range p.in.variables {
@@ -146,6 +152,36 @@ func (p *page) divide() {
 	}
 }
 
+// write the page panel by panel, each as soon as those before it are there, and have it sent.
+func (p *page) write(ctx context.Context, w io.Writer, send func()) {
+	marked := sync.OnceValue(func() marks { return p.askMarks(ctx) })
+	go marked()
+	drawn := p.drawAll(ctx, marked)
+	write := func(name string, data any) bool {
+		var out bytes.Buffer
+		if err := pages.ExecuteTemplate(&out, name, data); err != nil {
+			out.Reset()
+			out.WriteString("<p>This part of the page cannot be shown.</p>")
+		}
+		_, err := w.Write(out.Bytes())
+		return err == nil
+	}
+	write("head", p)
+	write("marks", marked())
+	for _, s := range p.Sections {
+		s.Folded = s.Folded && p.Styles == ""
+		write("row", s)
+		for _, at := range s.panels {
+			if !write("panel", <-drawn[at]) {
+				return
+			}
+			send()
+		}
+		write("end of row", s)
+	}
+	write("foot", p)
+}
+
 // shownPanel is a panel on a page.
 type shownPanel struct {
 	*Panel
@@ -161,8 +197,8 @@ type shownPanel struct {
 	NoValue       string
 }
 
-// drawAll panels side by side; each comes in its channel.
-func (p *page) drawAll(ctx context.Context) []chan shownPanel {
+// drawAll panels side by side, each with the marks; each comes in its channel.
+func (p *page) drawAll(ctx context.Context, marked func() marks) []chan shownPanel {
 	all := make([]chan shownPanel, len(p.Panels))
 	for i := range p.Panels {
 		all[i] = make(chan shownPanel, 1)
@@ -171,6 +207,7 @@ func (p *page) drawAll(ctx context.Context) []chan shownPanel {
 		}
 		go func() {
 			e := p.Panels[i].evaluate(ctx, p.source, p.in)
+			e.marks = marked().All
 			all[i] <- p.show(&e)
 		}()
 	}
@@ -192,7 +229,7 @@ func (p *page) show(e *evaluated) shownPanel {
 	default:
 		s.Width, s.Height = p.panelWidth(e.GridPos.W), e.GridPos.H*rowHeight-gap-headHeight
 		c := canvas{location: p.location}
-		if read := c.draw(box{0, 0, float64(s.Width), float64(s.Height)}, e); read != nil {
+		if read := c.draw(box{0, 0, float64(s.Width), float64(s.Height)}, e); read != nil && p.Styles == "" {
 			encoded, _ := json.Marshal(read) // Texts and numbers that are finite always encode.
 			s.Readings = string(encoded)
 		}

@@ -3,13 +3,14 @@
 package viewer
 
 import (
-	"bytes"
 	"context"
 	"embed"
 	"errors"
+	"html/template"
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"obstack.dev/obstack/controllers/proof/promclient"
@@ -94,29 +95,20 @@ func (v *Viewer) serveDashboard(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 	defer cancel()
-	p := v.newPage(ctx, v.dashboards[i], r.URL.Query())
-	drawn := p.drawAll(ctx)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	flush := http.NewResponseController(w).Flush
-	write := func(name string, data any) bool {
-		var out bytes.Buffer
-		if err := pages.ExecuteTemplate(&out, name, data); err != nil {
-			out.Reset()
-			out.WriteString("<p>This part of the page cannot be shown.</p>")
-		}
-		_, err := w.Write(out.Bytes())
-		return err == nil
-	}
-	write("head", p)
-	for _, s := range p.Sections {
-		write("row", s)
-		for _, at := range s.panels {
-			if !write("panel", <-drawn[at]) {
-				return
-			}
-			_ = flush() // Not every writer can.
-		}
-		write("end of row", s)
-	}
-	write("foot", p)
+	p := v.newPage(ctx, v.dashboards[i], r.URL.Query())
+	p.write(ctx, w, func() { _ = flush() }) // Not every writer can.
+}
+
+// Still is a dashboard as one document with all rows unfolded, which loads nothing and has no
+// script, for a picture. What has not come in time says so in its panel.
+func (v *Viewer) Still(ctx context.Context, d *Dashboard) string {
+	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
+	defer cancel()
+	p := v.newPage(ctx, d, url.Values{})
+	p.Styles = template.CSS(v.styles) // #nosec G203 -- our own
+	var out strings.Builder
+	p.write(ctx, &out, func() {})
+	return out.String()
 }

@@ -73,6 +73,11 @@ func undrawn(d *Dashboard) (found []string) {
 			found = append(found, fmt.Sprintf("variable %s: %s", v.Name, text))
 		}
 	}
+	for i := range d.Annotations.List {
+		if text := d.Annotations.List[i].undrawn(); text != "" {
+			found = append(found, text)
+		}
+	}
 	for i := range d.Panels {
 		for _, text := range d.Panels[i].undrawn() {
 			found = append(found, fmt.Sprintf("panel %q: %s", d.Panels[i].Title, text))

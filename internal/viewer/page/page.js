@@ -30,13 +30,13 @@ async function refresh() {
       throw new Error(response.statusText);
     }
     const next = new DOMParser().parseFromString(await response.text(), "text/html");
-    for (const panel of document.querySelectorAll(".panel")) {
+    for (const panel of document.querySelectorAll(".panel, #marks")) {
       const fresh = next.getElementById(panel.id);
       const focused = panel.contains(document.activeElement);
       if (fresh) {
         panel.replaceChildren(...fresh.childNodes);
         if (focused) {
-          panel.querySelector("[tabindex]")?.focus();
+          (panel.querySelector("[tabindex]") || panel).focus();
         }
       }
     }
@@ -115,8 +115,9 @@ function frame(svg) {
 function list(svg) {
   const readings = JSON.parse(svg.dataset.readings);
   const index = Math.round((crosshair.at - readings.from) / readings.step);
+  const at = readings.from + index * readings.step;
   const lines = [document.createElement("strong")];
-  lines[0].textContent = clock(readings.from + index * readings.step);
+  lines[0].textContent = clock(at);
   for (const series of readings.series) {
     if (series.values[index]) {
       const line = document.createElement("div");
@@ -125,6 +126,11 @@ function list(svg) {
         line.append(Object.assign(document.createElement("span"), { textContent: text }));
       }
       lines.push(line);
+    }
+  }
+  for (const mark of document.querySelectorAll("#marks [data-from]")) {
+    if (mark.dataset.from <= at + readings.step / 2 && mark.dataset.to >= at - readings.step / 2) {
+      lines.push(Object.assign(document.createElement("div"), { className: mark.className, textContent: mark.textContent }));
     }
   }
   values.replaceChildren(...lines);
