@@ -56,7 +56,8 @@ test-dashboards: ## Try proofs, dashboards and the live demo on a real Prometheu
 	npm --prefix hack/grafana-schema ci --silent --no-audit --no-fund && \
 	go test -timeout 30m -count=1 -run RealPrometheus ./controllers/proof && \
 	go test -timeout 30m -count=1 -run DemoLive ./hack/demo && \
-	go test -count=1 -run Browser ./internal/viewer && \
+	go test -count=1 -run Browser ./internal/browser ./internal/viewer && \
+	go -C $(PLUGIN) test -count=1 -run DashboardDrawsPictures . && \
 	go test -timeout 30m -count=1 ./test/dashboards $(if $(UPDATE),-args -update)
 
 .PHONY: pictures

@@ -15,12 +15,14 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/desired"
+	"obstack.dev/obstack/controllers/desired/dashboards"
 	"obstack.dev/obstack/controllers/platform"
 	"obstack.dev/obstack/controllers/proof/promclient"
 	"obstack.dev/obstack/internal/browser"
@@ -31,6 +33,11 @@ type dashboardOptions struct {
 	streams genericiooptions.IOStreams
 	url     string
 	noOpen  bool
+	png     string
+	// allStacks is the operator's dashboard instead of a stack's.
+	allStacks bool
+	// browser draws what --png wants.
+	browser string
 }
 
 func newDashboard(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOStreams) *cobra.Command {
@@ -40,16 +47,23 @@ func newDashboard(flags *genericclioptions.ConfigFlags, streams genericiooptions
 		Short: "Show a stack's dashboards in a browser, without Grafana",
 		Long: `Show the dashboards of a stack in a browser, live, without Grafana: the same panels, queries and
 colours, drawn by this command from what Prometheus says. It serves them on a free port of this
-machine's loopback address until Ctrl-C.
+machine's loopback address until Ctrl-C. With --png it draws them into files instead. With -A it is
+the dashboard of all stacks, for whoever runs obstack.
 
 Prometheus is that of the stack's ObservabilityPlatform, or the only Prometheus object of the
 cluster, and is asked with your rights by way of the API server, for which you need to get
-services/proxy in its namespace; or what --url names. Nothing is written, and only queries are sent.`,
+services/proxy in its namespace; or what --url names. Only queries are sent, and the cluster is only
+read.`,
 		Example: `  kubectl obstack dashboard                     # the only stack of a namespace
   kubectl obstack dashboard shop -n shop
-  kubectl obstack dashboard shop --url http://127.0.0.1:9090  # a port-forward`,
+  kubectl obstack dashboard shop --url http://127.0.0.1:9090  # a port-forward
+  kubectl obstack dashboard shop --png incident  # files for a report
+  kubectl obstack dashboard -A                   # all stacks`,
 		Args: atMostOne("STACK"),
 		RunE: func(command *cobra.Command, args []string) error {
+			if o.allStacks && len(args) > 0 {
+				return usageError{errors.New("a name and --all-namespaces exclude each other: write -n NAMESPACE")}
+			}
 			if err := o.check(); err != nil {
 				return usageError{err}
 			}
@@ -64,6 +78,10 @@ services/proxy in its namespace; or what --url names. Nothing is written, and on
 	command.Flags().StringVar(&o.url, "url", "", "address of a Prometheus, or of what serves its queries, which is asked "+
 		"without credentials")
 	command.Flags().BoolVar(&o.noOpen, "no-open", false, "print the address, and open no browser")
+	command.Flags().BoolVarP(&o.allStacks, "all-namespaces", "A", false, "show the dashboard of all stacks, for whoever "+
+		"runs obstack, instead of those of one")
+	command.Flags().StringVar(&o.png, "png", "", "draw each dashboard into a file of this folder, by the Chrome, "+
+		"Chromium or Edge of this machine, and serve no page")
 	return command
 }
 
@@ -82,21 +100,21 @@ func (o *dashboardOptions) check() error {
 	return nil
 }
 
-func (o *dashboardOptions) run(ctx context.Context, flags *genericclioptions.ConfigFlags, name string) error {
+func (o *dashboardOptions) run(ctx context.Context, flags *genericclioptions.ConfigFlags, name string) (err error) {
+	if o.png != "" {
+		if o.browser, err = browser.Find(); err != nil {
+			return fmt.Errorf("--png: %w", err)
+		}
+	}
 	api, namespace, err := connect(flags)
 	if err != nil {
 		return err
 	}
-	stack, err := theStack(ctx, api, namespace, name)
+	of, err := o.display(ctx, api, namespace, name)
 	if err != nil {
 		return err
 	}
-	behind := o.platform(ctx, api, stack)
-	dashboards, err := dashboardsOf(stack, behind)
-	if err != nil {
-		return err
-	}
-	server, err := o.prometheus(ctx, flags, api, behind)
+	server, err := o.prometheus(ctx, flags, api, of.behind)
 	if err != nil {
 		return err
 	}
@@ -104,12 +122,38 @@ func (o *dashboardOptions) run(ctx context.Context, flags *genericclioptions.Con
 	if err := server.client.Query(ctx, clock, func(promclient.Sample) {}); err != nil {
 		return fmt.Errorf("ask %s: %w: name another with --url", server.name, err)
 	}
-	shown, err := viewer.New(dashboards, server.client)
+	shown, err := viewer.New(pages(of.dashboards), server.client)
 	if err != nil {
 		return err
 	}
-	return o.serve(ctx, shown, fmt.Sprintf("%d dashboards of %s/%s\n%s", len(dashboards), stack.Namespace,
-		stack.Name, server.name))
+	if o.png != "" {
+		return o.draw(ctx, shown, of.dashboards)
+	}
+	return o.serve(ctx, shown, fmt.Sprintf("%s of %s\n%s", plural(len(of.dashboards), "dashboard"), of.name, server.name))
+}
+
+// display is what is shown.
+type display struct {
+	name       string
+	dashboards []dashboard
+	behind     desired.Platform
+}
+
+// display of a stack, or of all of them.
+func (o *dashboardOptions) display(
+	ctx context.Context, api client.Reader, namespace, name string,
+) (of display, err error) {
+	if o.allStacks {
+		parsed, err := viewer.Parse([]byte(dashboards.AllStacks))
+		return display{"all stacks", []dashboard{{parsed, "all-stacks"}}, o.defaultPlatform(ctx, api)}, err
+	}
+	stack, err := theStack(ctx, api, namespace, name)
+	if err != nil {
+		return of, err
+	}
+	of.name, of.behind = stack.Namespace+"/"+stack.Name, o.platform(ctx, api, stack)
+	of.dashboards, err = dashboardsOf(stack, of.behind)
+	return of, err
 }
 
 // theStack of that name, or the only one of a namespace.
@@ -138,17 +182,45 @@ func (o *dashboardOptions) platform(
 ) desired.Platform {
 	found, err := platform.Resolver{Reader: api}.For(ctx, stack)
 	if err != nil {
-		why := err.Error()
-		if apierrors.IsForbidden(err) {
-			why = "you may not read ObservabilityPlatforms and Namespaces"
-		}
-		say(o.streams.ErrOut, "The stack is shown without its platform: %s.", why)
+		o.sayWithout("The stack is shown without its platform", err)
 	}
 	return found
 }
 
+// defaultPlatform is the one whose Prometheus is asked about all stacks.
+func (o *dashboardOptions) defaultPlatform(ctx context.Context, api client.Reader) desired.Platform {
+	found := &obsv1.ObservabilityPlatform{}
+	err := api.Get(ctx, client.ObjectKey{Name: obsv1.DefaultPlatform}, found)
+	if err != nil && !apierrors.IsNotFound(err) && !meta.IsNoMatchError(err) {
+		o.sayWithout("The platform is not asked which Prometheus there is", err)
+	}
+	return desired.Platform{Spec: &found.Spec}
+}
+
+func (o *dashboardOptions) sayWithout(what string, err error) {
+	why := err.Error()
+	if apierrors.IsForbidden(err) {
+		why = "you may not read ObservabilityPlatforms and Namespaces"
+	}
+	say(o.streams.ErrOut, "%s: %s.", what, why)
+}
+
+// dashboard with the name of its file.
+type dashboard struct {
+	*viewer.Dashboard
+
+	file string
+}
+
+func pages(of []dashboard) (all []*viewer.Dashboard) {
+	for _, d := range of {
+		all = append(all, d.Dashboard)
+	}
+	return all
+}
+
 // dashboardsOf a stack, as obstack makes them, whether or not the stack asks for any.
-func dashboardsOf(stack *obsv1.ObservabilityStack, behind desired.Platform) ([]*viewer.Dashboard, error) {
+func dashboardsOf(stack *obsv1.ObservabilityStack, behind desired.Platform) ([]dashboard, error) {
 	asking := stack.DeepCopy()
 	if asking.Spec.Dashboards == nil {
 		asking.Spec.Dashboards = &obsv1.DashboardsSpec{}
@@ -157,18 +229,18 @@ func dashboardsOf(stack *obsv1.ObservabilityStack, behind desired.Platform) ([]*
 	i := slices.IndexFunc(desired.Components, func(c desired.Component) bool {
 		return c.Condition == obsv1.DashboardsReady
 	})
-	var all []*viewer.Dashboard
+	var all []dashboard
 	for _, object := range desired.Components[i].Build(effective, desired.Inputs{Platform: behind}).Objects {
 		configMap, ok := object.(*corev1.ConfigMap)
 		if !ok {
 			continue
 		}
-		for _, content := range configMap.Data {
-			dashboard, err := viewer.Parse([]byte(content))
+		for file, content := range configMap.Data {
+			parsed, err := viewer.Parse([]byte(content))
 			if err != nil {
 				return nil, fmt.Errorf("dashboard %s: %w", configMap.Name, err)
 			}
-			all = append(all, dashboard)
+			all = append(all, dashboard{parsed, strings.TrimSuffix(file, ".json")})
 		}
 	}
 	return all, nil

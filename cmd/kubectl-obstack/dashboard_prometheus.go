@@ -3,11 +3,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
+	"strconv"
 	"strings"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
@@ -42,6 +45,9 @@ func (o *dashboardOptions) prometheus(
 	if err != nil {
 		return promServer{}, err
 	}
+	if spec := behind.Spec; spec != nil && spec.Prometheus != nil && spec.Prometheus.Ref == nil {
+		return through.platformURL(spec.Prometheus)
+	}
 	object, err := prometheusObject(ctx, api, behind)
 	if err != nil {
 		return promServer{}, err
@@ -60,12 +66,56 @@ func (o *dashboardOptions) prometheus(
 	}, nil
 }
 
+// aService is the name of a Service in the DNS of a cluster: that of another domain may be a host
+// somewhere else.
+var aService = regexp.MustCompile(`^([a-z0-9-]+)\.([a-z0-9-]+)\.svc(?:\.cluster\.local)?\.?$`)
+
+// platformURL asks the Service that a platform names by its url, by way of the API server. That
+// passes no credentials on, and the caller has none of the operator's.
+func (p proxy) platformURL(named *obsv1.PlatformPrometheus) (promServer, error) {
+	parsed, err := url.Parse(string(named.URL))
+	if err != nil {
+		return promServer{}, fmt.Errorf("the url of the ObservabilityPlatform's Prometheus is no address: %s", writeURL)
+	}
+	of := aService.FindStringSubmatch(parsed.Hostname())
+	port, err := strconv.Atoi(cmp.Or(parsed.Port(), map[string]string{"http": "80", "https": "443"}[parsed.Scheme]))
+	switch {
+	case named.Authorization != nil || named.BasicAuth != nil || named.TLS != nil && named.TLS.CertFrom != nil:
+		return promServer{}, fmt.Errorf("only the operator has the credentials for %s, which the ObservabilityPlatform "+
+			"names: %s", named.URL, writeURL)
+	case of == nil || err != nil || !stays(parsed.EscapedPath()):
+		return promServer{}, fmt.Errorf("%s, which the ObservabilityPlatform names, is no Service of this cluster such as "+
+			"http://prometheus.monitoring.svc:9090, and may be reached from inside of it only: write --url=%s if you reach "+
+			"it from here, or %s", named.URL, named.URL, strings.TrimPrefix(writeURL, "write "))
+	}
+	address := p.service(parsed.Scheme, of[2], of[1], port).JoinPath(parsed.Path)
+	return promServer{
+		fmt.Sprintf("%s by way of the API server", named.URL),
+		promclient.Client{URL: address, HTTP: queriesOnly(ofTenant{p.http.Transport, named.Tenant}, address)},
+	}, nil
+}
+
+// ofTenant sends the header of a tenant, if there is one.
+type ofTenant struct {
+	next   http.RoundTripper
+	tenant string
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t ofTenant) RoundTrip(request *http.Request) (*http.Response, error) {
+	if t.tenant != "" {
+		request = request.Clone(request.Context())
+		request.Header.Set("X-Scope-OrgID", t.tenant)
+	}
+	return cmp.Or(t.next, http.DefaultTransport).RoundTrip(request)
+}
+
 // prometheusObject is the one that the platform names, or the only one.
 func prometheusObject(
 	ctx context.Context, api client.Reader, behind desired.Platform,
 ) (*monitoringv1.Prometheus, error) {
 	if behind.Spec != nil && behind.Spec.Prometheus != nil {
-		return namedPrometheus(ctx, api, behind.Spec.Prometheus)
+		return namedPrometheus(ctx, api, behind.Spec.Prometheus.Ref)
 	}
 	list := &monitoringv1.PrometheusList{}
 	err := api.List(ctx, list, client.Limit(2))
@@ -84,20 +134,16 @@ func prometheusObject(
 }
 
 func namedPrometheus(
-	ctx context.Context, api client.Reader, named *obsv1.PlatformPrometheus,
+	ctx context.Context, api client.Reader, ref *obsv1.PlatformPrometheusRef,
 ) (*monitoringv1.Prometheus, error) {
-	if named.Ref == nil {
-		return nil, errors.New("only the operator asks the Prometheus that the ObservabilityPlatform names by its url, " +
-			"with a token of its own: " + writeURL)
-	}
 	object := &monitoringv1.Prometheus{}
-	err := api.Get(ctx, client.ObjectKey{Namespace: named.Ref.Namespace, Name: named.Ref.Name}, object)
+	err := api.Get(ctx, client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}, object)
 	if apierrors.IsNotFound(err) {
 		return nil, fmt.Errorf("there is no Prometheus %s/%s, which the ObservabilityPlatform names: %s",
-			named.Ref.Namespace, named.Ref.Name, writeURL)
+			ref.Namespace, ref.Name, writeURL)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w; or %s", readError("Prometheus objects", named.Ref.Namespace, err), writeURL)
+		return nil, fmt.Errorf("%w; or %s", readError("Prometheus objects", ref.Namespace, err), writeURL)
 	}
 	return object, nil
 }

@@ -19,6 +19,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/proof/promclient"
 	"obstack.dev/obstack/test/testenv"
 )
 
@@ -86,6 +87,8 @@ func TestDashboard(t *testing.T) {
 	admin, limited := b.kubeconfig(t, b.Kubeconfig), b.kubeconfig(t, reader(t, b.ControlPlane, b.api))
 	t.Run("by way of the API server", func(t *testing.T) { b.testDashboard(t, admin) })
 	t.Run("from an address", func(t *testing.T) { testDashboardFrom(t, limited) })
+	t.Run("all stacks", func(t *testing.T) { testAllStacks(t, admin) })
+	t.Run("of a platform's url", func(t *testing.T) { b.testPlatformURL(t, admin) })
 	redirecting := httptest.NewServer(http.RedirectHandler("http://127.0.0.1:1/", http.StatusFound))
 	defer redirecting.Close()
 	another := stackFile(t, "../verify/shop")
@@ -95,6 +98,7 @@ func TestDashboard(t *testing.T) {
 		{[]string{"dashboard", "-n", "shop"}, "several stacks, write one of another, shop", exitWrong},
 		{[]string{"dashboard", "-n", "default"}, "namespace default has no ObservabilityStack", exitWrong},
 		{[]string{"dashboard", "other", "-n", "shop"}, "namespace shop has no ObservabilityStack other", exitWrong},
+		{[]string{"dashboard", "shop", "-A"}, "a name and --all-namespaces exclude each other", exitUsage},
 		{[]string{"dashboard", "--url", "127.0.0.1:9090"}, "--url is not an address", exitUsage},
 		{[]string{"dashboard", "--url", "ftp://a"}, "--url is not an address", exitUsage},
 		{[]string{"dashboard", "--url", "http://u:p@a"}, "without credentials", exitUsage},
@@ -156,6 +160,91 @@ func testDashboardFrom(t *testing.T, kubeconfig string) {
 	<-s.code
 	if len(asked) < 2 {
 		t.Errorf("asked %v", asked)
+	}
+}
+
+// testAllStacks shows the operator's dashboard, whichever namespace the caller is in.
+func testAllStacks(t *testing.T, kubeconfig string) {
+	s := serve(t, kubeconfig, "-A", "-n", "default")
+	if !strings.HasPrefix(s.says, "1 dashboard of all stacks\nPrometheus monitoring/k8s by way of the API server\n") {
+		t.Errorf("it says %q", s.says)
+	}
+	code, body := s.get(t, "/", "")
+	if code != http.StatusOK || !strings.Contains(body, "<title>obstack operator</title>") ||
+		!strings.Contains(body, "Stacks that need someone") {
+		t.Errorf("the page has status %d:\n%s", code, body)
+	}
+	s.interrupt()
+	<-s.code
+}
+
+// testPlatformURL asks the Service that the platform names by its url, and nobody else.
+func (b *verifyBench) testPlatformURL(t *testing.T, kubeconfig string) {
+	platform := &obsv1.ObservabilityPlatform{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
+	testenv.Read(t, b.api, platform)
+	before := platform.Spec.Prometheus
+	name := func(prometheus *obsv1.PlatformPrometheus) {
+		testenv.Read(t, b.api, platform)
+		platform.Spec.Prometheus = prometheus
+		if err := b.api.Update(t.Context(), platform); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer name(before)
+	name(&obsv1.PlatformPrometheus{URL: "http://prometheus-operated.monitoring.svc:9090"})
+	s := serve(t, kubeconfig, "shop", "-n", "shop")
+	if !strings.Contains(s.says, "\nhttp://prometheus-operated.monitoring.svc:9090 by way of the API server\n") {
+		t.Errorf("it says %q", s.says)
+	}
+	s.interrupt()
+	<-s.code
+	name(&obsv1.PlatformPrometheus{URL: "https://prometheus.example.com"})
+	wantResults(t, kubeconfig, []result{
+		{[]string{"dashboard", "shop", "-n", "shop"}, "write --url=https://prometheus.example.com if you", exitWrong},
+	})
+}
+
+// TestPlatformURL: whoever writes a platform chooses a Service, and nothing else of the API server.
+func TestPlatformURL(t *testing.T) {
+	const services = "/behind/api/v1/namespaces/monitoring/services/"
+	for _, tc := range []struct{ url, path, says string }{
+		{"http://web.monitoring.svc:9090", services + "http:web:9090/proxy", ""},
+		{"https://web.monitoring.svc.cluster.local./prometheus/", services + "https:web:443/proxy/prometheus/", ""},
+		{"http://web.monitoring.svc", services + "http:web:80/proxy", ""},
+		{"http://web.monitoring:9090", "", "is no Service of this cluster"},
+		{"http://web.monitoring.svc.example.com", "", "is no Service of this cluster"},
+		{"http://web-0.web.monitoring.svc", "", "is no Service of this cluster"},
+		{"http://10.0.0.1:9090", "", "is no Service of this cluster"},
+		{"http://web.monitoring.svc:9090/../../../secrets", "", "is no Service of this cluster"},
+		{"http://web.monitoring.svc:9090/%2e%2e/", "", "is no Service of this cluster"},
+		{"http://web.monitoring.svc:http", "", "is no address"},
+	} {
+		address, tenant := url.URL{Scheme: "https", Host: "cluster.example.com", Path: "/behind"}, ""
+		p := proxy{base: &address, http: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			tenant = r.Header.Get("X-Scope-OrgID")
+			return nil, errNoQuery
+		})}}
+		named := &obsv1.PlatformPrometheus{URL: obsv1.PlatformURL(tc.url), Tenant: "shop"}
+		server, err := p.platformURL(named)
+		switch {
+		case tc.says != "":
+			if err == nil || !strings.Contains(err.Error(), tc.says) {
+				t.Errorf("%s gives %v, want %q", tc.url, err, tc.says)
+			}
+			continue
+		case err != nil || server.client.URL.Path != tc.path:
+			t.Errorf("%s gives %v (%v), want %s", tc.url, server.client.URL, err, tc.path)
+			continue
+		}
+		_ = server.client.Query(t.Context(), "up", func(promclient.Sample) {})
+		if tenant != "shop" {
+			t.Errorf("%s is asked with tenant %q", tc.url, tenant)
+		}
+		named.BasicAuth = &obsv1.PlatformBasicAuth{}
+		const says = "only the operator has the credentials"
+		if _, err := p.platformURL(named); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("with credentials %s gives %v", tc.url, err)
+		}
 	}
 }
 

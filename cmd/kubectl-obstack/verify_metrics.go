@@ -64,6 +64,12 @@ func governing(object *monitoringv1.Prometheus) string {
 // aPath has no character that is decoded on its way.
 var aPath = regexp.MustCompile(`^[/A-Za-z0-9._~-]*$`)
 
+// stays reports whether a path stays below what it is joined to.
+func stays(path string) bool {
+	dots := func(segment string) bool { return segment == "." || segment == ".." }
+	return aPath.MatchString(path) && !slices.ContainsFunc(strings.Split(path, "/"), dots)
+}
+
 // prometheus is where the API of a Prometheus is. Whoever may write the object chooses a part of
 // the path below the Service: with .. in it, it would be another one of the API server.
 func (p proxy) prometheus(object *monitoringv1.Prometheus) (*url.URL, error) {
@@ -72,8 +78,7 @@ func (p proxy) prometheus(object *monitoringv1.Prometheus) (*url.URL, error) {
 		return nil, fmt.Errorf("serviceName of Prometheus %s/%s is %q: must be the name of a Service: %s",
 			object.Namespace, object.Name, name, strings.Join(problems, "; "))
 	}
-	dots := func(segment string) bool { return segment == "." || segment == ".." }
-	if !aPath.MatchString(prefix) || slices.ContainsFunc(strings.Split(prefix, "/"), dots) {
+	if !stays(prefix) {
 		return nil, fmt.Errorf("routePrefix of Prometheus %s/%s is %q: must be a path such as /prometheus, of letters, "+
 			"digits and -._~, in which no segment is . or .. alone", object.Namespace, object.Name, prefix)
 	}

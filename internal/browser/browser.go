@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package browser asks the desktop to show a page that is served on this machine.
+// Package browser asks the desktop to show a page that is served on this machine, and draws pages
+// into pictures.
 package browser
 
 import (

@@ -2,7 +2,13 @@
 
 package browser
 
-import "syscall"
+import (
+	"os"
+	"syscall"
+)
 
 // ofItsOwn is the group of a process, which gets no Ctrl-C.
 var ofItsOwn = &syscall.SysProcAttr{CreationFlags: syscall.CREATE_NEW_PROCESS_GROUP}
+
+// kill a process.
+func kill(process *os.Process) error { return process.Kill() }

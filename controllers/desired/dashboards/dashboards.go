@@ -16,11 +16,16 @@ import (
 )
 
 // files are ordinary Grafana dashboards: open one in Grafana, change it, and export it to the same
-// file. stacks.json is not a stack's: it shows the operator, and the chart and config/grafana have
-// a copy.
+// file.
 //
 //go:embed overview.json http.json tasks.json
 var files embed.FS
+
+// AllStacks is the dashboard of all stacks, for whoever runs obstack. The chart and config/grafana
+// have a copy.
+//
+//go:embed stacks.json
+var AllStacks string
 
 // embedded are the templates of the files in the program, by name. Like a regular expression in the
 // code, they are read when the program starts; a test reads them as well.

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package browser
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+)
+
+// programs that draw pages, where the PATH or macOS has them.
+var programs = []string{
+	"google-chrome", "google-chrome-stable", "chromium", "chromium-browser", "microsoft-edge", "microsoft-edge-stable",
+	"/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+	"/Applications/Chromium.app/Contents/MacOS/Chromium",
+	"/Applications/Microsoft Edge.app/Contents/MacOS/Microsoft Edge",
+}
+
+// Find a program that draws pages.
+func Find() (string, error) {
+	if runtime.GOOS == "windows" {
+		return "", errors.New("pictures are drawn on Linux and macOS only: open the page, and print it")
+	}
+	for _, name := range programs {
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", errors.New("there is no Chrome, Chromium or Edge: install one, or put it into the PATH by the name " +
+		"chromium")
+}
+
+// Chromium is a browser without a window, which makes pictures of documents. It is spoken to by the
+// DevTools protocol over two pipes: nobody else on the machine can reach it, and its command line
+// has nothing that is worth to be read.
+type Chromium struct {
+	command *exec.Cmd
+	profile string
+	to      *os.File
+	from    *os.File
+	replies *bufio.Reader
+	said    tail
+	session string
+	last    int
+	// loaded are the navigations that came to their end.
+	loaded map[string]bool
+	// err ends all.
+	err error
+}
+
+// Arguments of a browser that looks nothing up, keeps nothing, and asks nobody for a password.
+var arguments = []string{
+	"--headless", "--remote-debugging-pipe", "--host-resolver-rules=MAP * ~NOTFOUND", "--disable-background-networking",
+	"--disable-component-update", "--disable-extensions", "--disable-sync", "--disable-breakpad", "--disable-gpu",
+	"--disable-dev-shm-usage", "--hide-scrollbars", "--no-first-run", "--no-default-browser-check",
+	"--password-store=basic", "--use-mock-keychain",
+}
+
+// Start the program with a new profile. Close ends it.
+func Start(program string) (*Chromium, error) {
+	profile, err := os.MkdirTemp("", "obstack-browser-")
+	if err != nil {
+		return nil, err
+	}
+	c := &Chromium{profile: profile, loaded: map[string]bool{}}
+	if err := c.start(program); err != nil {
+		return nil, errors.Join(fmt.Errorf("start %s: %w", program, err), os.RemoveAll(profile))
+	}
+	return c, nil
+}
+
+func (c *Chromium) start(program string) error {
+	theirs, to, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer theirs.Close()
+	from, ours, err := os.Pipe()
+	if err != nil {
+		return errors.Join(err, to.Close())
+	}
+	defer ours.Close()
+	c.to, c.from, c.replies = to, from, bufio.NewReader(from)
+	all := append([]string{"--user-data-dir=" + c.profile}, arguments...)
+	if os.Geteuid() == 0 {
+		all = append(all, "--no-sandbox") // As root it does not start otherwise.
+	}
+	// #nosec G204 -- one of the programs above, with arguments of our own
+	c.command = exec.Command(program, append(all, "about:blank")...)
+	c.command.ExtraFiles = []*os.File{theirs, ours}
+	c.command.Stderr = &c.said
+	c.command.SysProcAttr = ofItsOwn
+	c.command.WaitDelay = closeTimeout
+	if err := c.command.Start(); err != nil {
+		return errors.Join(err, to.Close(), from.Close())
+	}
+	return nil
+}
+
+// closeTimeout is how long processes that were killed may take to leave.
+const closeTimeout = 5 * time.Second
+
+// Close ends the browser with all of its processes, and removes its profile.
+func (c *Chromium) Close() error {
+	c.to.Close()
+	c.from.Close()
+	_ = kill(c.command.Process) // It may have ended.
+	_ = c.command.Wait()        // It was killed.
+	if socket, err := os.Readlink(filepath.Join(c.profile, "SingletonSocket")); err == nil {
+		for _, beside := range []string{"SingletonSocket", "SingletonCookie", ""} {
+			os.Remove(filepath.Join(filepath.Dir(socket), beside)) // It has a folder of its own.
+		}
+	}
+	err := os.RemoveAll(c.profile)
+	for end := time.Now().Add(closeTimeout); err != nil && time.Now().Before(end); err = os.RemoveAll(c.profile) {
+		time.Sleep(10 * time.Millisecond) // Its processes were killed, and may not be gone yet.
+	}
+	return err
+}
+
+// Pictures are as wide as the viewer draws pages whose width nobody says, with density pixels for
+// each of the page's. One is at most maxHeight of the page's high: Chromium draws at most 16,384.
+const (
+	width     = 1440
+	density   = 2
+	maxHeight = 8000
+)
+
+// Pictures of an HTML document as PNG files: one, or several from its top to its end where it is
+// too high for one. Its scripts do not run. After an error there are no more.
+func (c *Chromium) Pictures(ctx context.Context, document string) ([][]byte, error) {
+	// Whoever holds the other ends of the pipes, nothing waits for them.
+	defer context.AfterFunc(ctx, func() {
+		_ = c.to.SetDeadline(time.Now())
+		_ = c.from.SetDeadline(time.Now())
+	})()
+	pictures := c.pictures(document)
+	switch {
+	case c.err == nil:
+		return pictures, nil
+	case errors.Is(ctx.Err(), context.Canceled):
+		return nil, ctx.Err()
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("%s does not respond in time", c.command.Path)
+	}
+	return nil, fmt.Errorf("%s draws nothing: %w", c.command.Path, c.err)
+}
+
+// parameters of a command.
+type parameters = map[string]any
+
+func (c *Chromium) pictures(document string) (pictures [][]byte) {
+	var target struct{ TargetID string }
+	var attached struct{ SessionID string }
+	var blank struct{ LoaderID string }
+	var size struct{ CSSContentSize struct{ Height float64 } }
+	c.session = ""
+	c.do("Target.createTarget", parameters{"url": "about:blank"}, &target)
+	c.do("Target.attachToTarget", parameters{"targetId": target.TargetID, "flatten": true}, &attached)
+	c.session = attached.SessionID
+	c.do("Emulation.setScriptExecutionDisabled", parameters{"value": true}, nil)
+	c.do("Emulation.setDeviceMetricsOverride", parameters{
+		"width": width, "height": 1000, "deviceScaleFactor": density, "mobile": false,
+	}, nil)
+	// A new page loads about:blank by itself, and would do so over the document. The next time it is
+	// known when that is done.
+	c.do("Page.enable", parameters{}, nil)
+	c.do("Page.setLifecycleEventsEnabled", parameters{"enabled": true}, nil)
+	c.do("Page.navigate", parameters{"url": "about:blank"}, &blank)
+	c.await(blank.LoaderID)
+	// The frame of a page has the name of its target.
+	c.do("Page.setDocumentContent", parameters{"frameId": target.TargetID, "html": document}, nil)
+	c.do("Page.getLayoutMetrics", parameters{}, &size)
+	for y := 0.0; c.err == nil && y < size.CSSContentSize.Height; y += maxHeight {
+		var captured struct{ Data []byte }
+		c.do("Page.captureScreenshot", parameters{"captureBeyondViewport": true, "clip": parameters{
+			"x": 0, "y": y, "width": width, "height": min(size.CSSContentSize.Height-y, maxHeight), "scale": 1,
+		}}, &captured)
+		pictures = append(pictures, captured.Data)
+	}
+	c.do("Page.close", parameters{}, nil)
+	return pictures
+}
+
+// do a command unless one before failed, and read its result.
+func (c *Chromium) do(method string, with parameters, result any) {
+	if c.err != nil {
+		return
+	}
+	if err := c.exchange(method, with, result); err != nil {
+		c.err = fmt.Errorf("%s: %w", method, err)
+	}
+}
+
+func (c *Chromium) exchange(method string, with parameters, result any) error {
+	c.last++
+	command := parameters{"id": c.last, "method": method, "params": with}
+	if c.session != "" {
+		command["sessionId"] = c.session
+	}
+	text, err := json.Marshal(command)
+	if err != nil {
+		return err
+	}
+	if _, err := c.to.Write(append(text, 0)); err != nil {
+		return c.why(err)
+	}
+	for {
+		reply, err := c.receive()
+		switch {
+		case err != nil:
+			return err
+		case reply.ID != c.last: // An event.
+		case reply.Error.Message != "":
+			return errors.New(reply.Error.Message)
+		case result == nil:
+			return nil
+		default:
+			return json.Unmarshal(reply.Result, result)
+		}
+	}
+}
+
+// await the end of a navigation.
+func (c *Chromium) await(loader string) {
+	for c.err == nil && !c.loaded[loader] {
+		_, c.err = c.receive()
+	}
+}
+
+// message of the browser: a reply with the ID of a command, or an event.
+type message struct {
+	ID     int
+	Result json.RawMessage
+	Error  struct{ Message string }
+	Method string
+	Params struct{ LoaderID, Name string }
+}
+
+// receive the next message, and note what was loaded.
+func (c *Chromium) receive() (m message, err error) {
+	text, err := c.replies.ReadBytes(0)
+	if err != nil {
+		return m, c.why(err)
+	}
+	if err := json.Unmarshal(text[:len(text)-1], &m); err != nil {
+		return m, err
+	}
+	if m.Method == "Page.lifecycleEvent" && m.Params.Name == "load" {
+		c.loaded[m.Params.LoaderID] = true
+	}
+	return m, nil
+}
+
+// why a browser is gone, in its own words if it has said any.
+func (c *Chromium) why(err error) error {
+	if words := c.said.last(); words != "" {
+		return errors.New("it says " + words)
+	}
+	return err
+}
+
+// tail of what a program says.
+type tail struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+// maxTail is more than a line of any browser.
+const maxTail = 4 << 10
+
+// Write implements io.Writer.
+func (t *tail) Write(text []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.text = append(t.text, text...)
+	t.text = t.text[max(0, len(t.text)-maxTail):]
+	return len(text), nil
+}
+
+// last line, or the one that the browser calls fatal.
+func (t *tail) last() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	lines := strings.Split(strings.TrimSpace(string(t.text)), "\n")
+	for _, line := range lines {
+		if strings.Contains(line, ":FATAL:") {
+			return line
+		}
+	}
+	return lines[len(lines)-1]
+}
