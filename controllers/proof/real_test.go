@@ -33,11 +33,11 @@ import (
 // realPrometheus scrapes and evaluates what its site makes of a stack's ServiceMonitors and
 // PrometheusRules, as prometheus-operator would.
 type realPrometheus struct {
-	t     *testing.T
-	dir   string
-	url   *url.URL
-	ended *integration.Process
-	stack obsv1.ObservabilityStack
+	t       *testing.T
+	dir     string
+	url     *url.URL
+	process *integration.Prometheus
+	stack   obsv1.ObservabilityStack
 	// targets by the name of the ServiceMonitor, instead of Services.
 	targets map[string][]string
 	// rules changes the groups of a PrometheusRule before they are loaded.
@@ -51,36 +51,26 @@ func startReal(t *testing.T) *realPrometheus {
 	if parts == "" {
 		t.Skip("SKIPPED, NOT TESTED: no real Prometheus; run make test-dashboards")
 	}
-	port, err := testenv.FreePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &realPrometheus{t: t, dir: t.TempDir(), url: &url.URL{Scheme: "http", Host: fmt.Sprintf("127.0.0.1:%d", port)}}
+	p := &realPrometheus{t: t, dir: t.TempDir()}
 	p.write("prometheus.yaml", map[string]any{})
 	log, err := os.Create(filepath.Join(p.dir, "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	p.ended, err = integration.Start(log, nil, filepath.Join(parts, "prometheus"), "--config.file=prometheus.yaml",
-		"--storage.tsdb.path=data", "--web.listen-address="+p.url.Host)
+	p.process, err = integration.StartPrometheus(log, filepath.Join(parts, "prometheus"), "prometheus.yaml", "data")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		p.ended.Kill()
+		p.process.Kill()
 		if output, err := os.ReadFile(log.Name()); t.Failed() && err == nil {
 			t.Logf("%s", output[max(0, len(output)-2000):])
 		}
 	})
-	p.eventually("Prometheus is ready", func() bool {
-		response, err := http.Get(p.url.JoinPath("-/ready").String())
-		if err != nil {
-			return false
-		}
-		response.Body.Close()
-		return response.StatusCode == http.StatusOK
-	})
+	if p.url, err = url.Parse(p.process.URL); err != nil {
+		t.Fatal(err)
+	}
 	return p
 }
 
@@ -130,7 +120,7 @@ func (p *realPrometheus) configure() {
 		}
 	}
 	p.write("prometheus.yaml", map[string]any{"scrape_configs": scrapes, "rule_files": files})
-	p.ended.Signal(syscall.SIGHUP)
+	p.process.Signal(syscall.SIGHUP)
 }
 
 // scrape is the configuration of a ServiceMonitor.

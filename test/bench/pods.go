@@ -22,15 +22,8 @@ import (
 )
 
 const (
-	// At least this share of the Pods per second that are created with no engine, and of those that
-	// are injected by the webhook.
-	barPlain, barPolicy = 0.98, 1
 	// podsAlone are created while the operator stands still.
-	podsAlone = 2000
-	// Bytes for each workload that does not concern us; for each Pod, nothing that differs from
-	// nothing in this measurement.
-	barWorkload, barPod = 677, 10
-
+	podsAlone             = 2000
 	podsPerWorkload       = 5
 	workloadsPerNamespace = 10
 	workloadShare         = 20 // one namespace in so many has annotated workloads
@@ -64,7 +57,7 @@ func (b *bench) podCreation() {
 
 	rates, _ := b.podRates(plain, stamped)
 	for _, engine := range []string{"webhook", "policy"} {
-		b.Least("rate of un-annotated Pods, by "+engine, rates[engine]/rates["none"], "times", barPlain,
+		b.Least("rate of un-annotated Pods, by "+engine, rates[engine]/rates["none"], "times", 0.98,
 			"%.0f a second, %.0f with none", rates[engine], rates["none"])
 	}
 	rates, missed := b.podRates(stamped, stamped)
@@ -72,7 +65,7 @@ func (b *bench) podCreation() {
 		b.Note("rate of injected Pods, by "+engine, rates[engine]/rates["none"], "times",
 			"%.0f a second, %.0f with none; %d missed", rates[engine], rates["none"], missed[engine])
 	}
-	b.Least("… by policy, compared with webhook", rates["policy"]/rates["webhook"], "times", barPolicy)
+	b.Least("… by policy, compared with webhook", rates["policy"]/rates["webhook"], "times", 1)
 
 	b.inject("policy", stamped)
 	b.paused(func() {
@@ -103,7 +96,7 @@ func (b *bench) podRates(pod, stamped *corev1.Pod) (rates map[string]float64, mi
 		slices.Reverse(turns) // What comes first of a round does not always come first.
 	}
 	for engine, all := range took {
-		rates[engine] = float64(b.pods) / kit.MedianBy(all, func(seconds float64) float64 { return seconds })
+		rates[engine] = float64(b.pods) / kit.Median(all)
 	}
 	return rates, missed
 }
@@ -172,10 +165,11 @@ func (b *bench) workloadMemory() {
 	nothing := b.heap("beside no workloads")
 	b.makeWorkloads(namespaces, nil)
 	workloads := b.heap(fmt.Sprintf("beside %d workloads", b.workloads))
-	b.Most("… for each workload", (workloads-nothing)/float64(b.workloads), "B", barWorkload)
+	b.Most("… for each workload", (workloads-nothing)/float64(b.workloads), "B", 677)
 	b.makePods(namespaces)
 	pods := b.heap(fmt.Sprintf("beside their %d Pods", b.workloads*podsPerWorkload))
-	b.Most("… for each Pod", (pods-workloads)/float64(b.workloads*podsPerWorkload), "B", barPod)
+	// Nothing that differs from nothing in this measurement.
+	b.Most("… for each Pod", (pods-workloads)/float64(b.workloads*podsPerWorkload), "B", 10)
 	// Made anew, the webhooks stamp the templates and inject the Pods, as they do anywhere.
 	annotated := namespaces[:len(namespaces)/workloadShare]
 	b.parallel(len(annotated), func(i int) {
@@ -198,7 +192,7 @@ func (b *bench) workloadMemory() {
 func (b *bench) heap(what string) float64 {
 	b.restart(1)
 	resident, heap := b.memory(), kit.Must(b.op.Heap(b.ctx))
-	b.Note("heap "+what, mib(heap), "MiB", "resident memory %.0f MiB", resident)
+	b.Note("heap "+what, kit.MiB(heap), "MiB", "resident memory %.0f MiB", resident)
 	return float64(heap)
 }
 

@@ -5,7 +5,6 @@ package exporter
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"fmt"
 	"math"
 	"net/http"
@@ -21,6 +20,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/redis/go-redis/v9"
 
+	"obstack.dev/obstack/test/taskevents"
 	"obstack.dev/obstack/test/testenv"
 )
 
@@ -28,7 +28,7 @@ import (
 // them.
 type stream struct {
 	rate    float64
-	publish func(ctx context.Context, bodies [][]byte) error
+	publish func(context.Context, []taskevents.Message) error
 	events  float64
 	err     error
 	stopped chan struct{}
@@ -38,37 +38,26 @@ type stream struct {
 // rolloutRate is that of the stream during rollouts.
 const rolloutRate = 10_000
 
-// taskEvents is how a client and a worker speak of one task: one event alone, three in a list.
-func taskEvents(n int) [][]byte {
-	from := func(kind, more string) string {
-		const event = `{"type": "task-%s", "hostname": "w@h", "uuid": "u%d", "timestamp": %d%s}`
-		return fmt.Sprintf(event, kind, n, time.Now().Unix(), more)
-	}
-	return [][]byte{
-		[]byte(from("sent", `, "name": "n", "queue": "q"`)),
-		fmt.Appendf(nil, "[%s, %s, %s]",
-			from("received", `, "name": "n"`), from("started", ""), from("succeeded", `, "runtime": 0.1`)),
-	}
-}
-
 func (s *stream) run(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	s.stop, s.stopped = cancel, make(chan struct{})
+	tasks := taskevents.NewGenerator(taskevents.Shape{Names: 1, Workers: 1})
 	go func() {
 		defer close(s.stopped)
-		began, sent := time.Now(), 0
+		began := time.Now()
 		for ctx.Err() == nil && s.err == nil {
-			var bodies [][]byte
-			for due := int(time.Since(began).Seconds() * s.rate / 4); sent < due; sent++ {
-				bodies = append(bodies, taskEvents(sent)...)
-			}
 			// Heartbeats make the exporter show a worker.
 			const beat = `{"type": "worker-heartbeat", "hostname": "w@h", "timestamp": %d}`
-			bodies = append(bodies, fmt.Appendf(nil, beat, time.Now().Unix()))
-			s.err = s.publish(context.WithoutCancel(ctx), bodies)
+			messages := []taskevents.Message{{Key: "worker.heartbeat", Body: fmt.Appendf(nil, beat, time.Now().Unix())}}
+			for due := time.Since(began).Seconds() * s.rate; s.events < due; {
+				for _, m := range tasks.Stream(1) {
+					messages = append(messages, m)
+					s.events += float64(m.Events)
+				}
+			}
+			s.err = s.publish(context.WithoutCancel(ctx), messages)
 			time.Sleep(10 * time.Millisecond)
 		}
-		s.events = float64(4 * sent)
 	}()
 	t.Cleanup(s.stop)
 }
@@ -224,13 +213,10 @@ func threeRollouts(t *testing.T, broker string, s *stream) {
 
 // redisStream publishes as kombu does.
 func redisStream(client *redis.Client, rate float64) *stream {
-	const envelope = `{"body": %q, "content-encoding": "utf-8", "content-type": "application/json", "headers": {}, ` +
-		`"properties": {"body_encoding": "base64"}}`
-	return &stream{rate: rate, publish: func(ctx context.Context, bodies [][]byte) error {
+	return &stream{rate: rate, publish: func(ctx context.Context, messages []taskevents.Message) error {
 		pipe := client.Pipeline()
-		for _, body := range bodies {
-			text := fmt.Sprintf(envelope, base64.StdEncoding.EncodeToString(body))
-			pipe.Publish(ctx, "/0.celeryev/task.multi", text)
+		for _, m := range messages {
+			pipe.Publish(ctx, "/0.celeryev/"+m.Key, m.Envelope())
 		}
 		_, err := pipe.Exec(ctx)
 		return err
@@ -240,11 +226,10 @@ func redisStream(client *redis.Client, rate float64) *stream {
 // rabbitStream publishes as kombu does.
 func rabbitStream(t *testing.T, url string, rate float64) *stream {
 	channel := channelOf(t, url)
-	return &stream{rate: rate, publish: func(ctx context.Context, bodies [][]byte) error {
-		for _, body := range bodies {
-			message := amqp.Publishing{ContentType: "application/json", Body: body}
-			err := channel.PublishWithContext(ctx, "celeryev", "task.multi", false, false, message)
-			if err != nil {
+	return &stream{rate: rate, publish: func(ctx context.Context, messages []taskevents.Message) error {
+		for _, m := range messages {
+			message := amqp.Publishing{ContentType: "application/json", Body: m.Body}
+			if err := channel.PublishWithContext(ctx, "celeryev", m.Key, false, false, message); err != nil {
 				return err
 			}
 		}

@@ -7,9 +7,9 @@ package exporter
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,24 +39,11 @@ var built string
 // command keeps GOCOVERDIR from tests, so it has another name here.
 var coverage = os.Getenv("OBSTACK_COVERAGE")
 
-var build = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "task-exporter")
-	if err != nil {
+var build = sync.OnceValues(func() (program string, err error) {
+	if built, err = os.MkdirTemp("", "task-exporter"); err != nil {
 		return "", err
 	}
-	built = dir
-	path := filepath.Join(dir, "task-exporter")
-	args := []string{"build", "-trimpath", "-ldflags=-s -w"}
-	if coverage != "" {
-		args = append(args, "-cover",
-			"-coverpkg=obstack.dev/obstack/internal/taskexporter/...,obstack.dev/obstack/cmd/task-exporter")
-	}
-	command := exec.Command("go", append(args, "-o", path, "obstack.dev/obstack/cmd/task-exporter")...)
-	command.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if output, err := command.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the exporter: %w\n%s", err, output)
-	}
-	return path, nil
+	return testenv.BuildExporter(context.Background(), built)
 })
 
 func TestMain(m *testing.M) {

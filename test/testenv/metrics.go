@@ -6,9 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
+
+	"github.com/prometheus/procfs"
 )
 
 // Samples are the metrics of one scrape, by series as they are written:
@@ -74,21 +75,16 @@ func (s Samples) Idle() bool {
 func (s Samples) Requests() float64 { return s.Sum("rest_client_requests_total") }
 
 // Resident is the operator's resident memory in bytes, as Linux counts it.
-func (o *Operator) Resident() (int64, error) { return Memory(o.PID(), "VmRSS") }
-
-// Memory is a line of /proc/PID/status, such as VmRSS, in bytes.
-func Memory(pid int, line string) (int64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+func (o *Operator) Resident() (uint64, error) {
+	process, err := procfs.NewProc(o.PID())
 	if err != nil {
-		return 0, fmt.Errorf("read the memory of a process: %w", err)
+		return 0, fmt.Errorf("read the memory of the operator: %w", err)
 	}
-	_, rest, _ := strings.Cut(string(status), "\n"+line+":")
-	number, _, _ := strings.Cut(strings.TrimSpace(rest), " kB")
-	kilobytes, err := strconv.ParseInt(number, 10, 64)
+	status, err := process.NewStatus()
 	if err != nil {
-		return 0, fmt.Errorf("read %s of process %d: %w", line, pid, err)
+		return 0, fmt.Errorf("read the memory of the operator: %w", err)
 	}
-	return kilobytes << 10, nil
+	return status.VmRSS, nil
 }
 
 // Heap is how many bytes of the operator's heap are in use, right after garbage

@@ -32,9 +32,14 @@ func BuildOperator(ctx context.Context, dir string) (string, error) {
 	return compile(ctx, filepath.Join(dir, "obstack"), ".", flags...)
 }
 
-// BuildExporter compiles the task exporter of this checkout into dir and returns the program.
+// BuildExporter compiles the task exporter of this checkout into dir, as it is released, and
+// returns the program.
 func BuildExporter(ctx context.Context, dir string) (string, error) {
-	return compile(ctx, filepath.Join(dir, "task-exporter"), "./cmd/task-exporter")
+	flags := []string{"-trimpath", "-ldflags=-s -w"}
+	if coverage != "" {
+		flags = append(flags, "-cover", "-coverpkg=./internal/taskexporter/...,./cmd/task-exporter")
+	}
+	return compile(ctx, filepath.Join(dir, "task-exporter"), "./cmd/task-exporter", flags...)
 }
 
 // compile a package of this checkout, and return the program.
@@ -44,7 +49,7 @@ func compile(ctx context.Context, program, pkg string, flags ...string) (string,
 		return "", err
 	}
 	cmd := exec.CommandContext(ctx, "go", slices.Concat([]string{"build"}, flags, []string{"-o", program, pkg})...)
-	cmd.Dir = root
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	interruptOnCancel(cmd)
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", filepath.Base(program), err, output)

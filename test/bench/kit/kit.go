@@ -7,6 +7,8 @@ package kit
 import (
 	"cmp"
 	"context"
+	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -48,11 +50,20 @@ func Try(do func()) (err error) {
 	return nil
 }
 
-// Main runs a benchmark until it ends or is interrupted, and returns the exit status.
-func Main(run func(context.Context)) int {
+// Main runs a benchmark until it ends or is interrupted, prints its figures, and returns the exit
+// status: 1 if something went wrong or a bar is missed.
+func Main(run func(context.Context, *Figures)) (status int) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := Try(func() { run(ctx) }); err != nil {
+	context.AfterFunc(ctx, stop) // A second signal ends it at once.
+	figures := &Figures{}
+	err := Try(func() { run(ctx, figures) })
+	if len(figures.rows) > 0 {
+		fmt.Print(figures)
+	}
+	if err == nil && figures.missed {
+		err = errors.New("bars are missed")
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		return 1
 	}
@@ -65,13 +76,34 @@ type Parts []struct {
 	Run  func()
 }
 
-// Run runs those that a comma-separated list names, or all if it is empty.
-func (parts Parts) Run(only string) {
+// Chosen parses the flags, and returns the parts that -only names.
+func (parts Parts) Chosen() (chosen Parts) {
+	var names []string
 	for _, part := range parts {
-		if only == "" || slices.Contains(strings.Split(only, ","), part.Name) {
-			Progress("%s: load average %s", part.Name, Load())
-			part.Run()
+		names = append(names, part.Name)
+	}
+	all := strings.Join(names, ",")
+	only := flag.String("only", all, "the `parts` to measure")
+	flag.Parse()
+	wanted := strings.Split(*only, ",")
+	for _, name := range wanted {
+		if !slices.Contains(names, name) {
+			Check(fmt.Errorf("-only: there is no part %q: write some of %s", name, all))
 		}
+	}
+	for _, part := range parts {
+		if slices.Contains(wanted, part.Name) {
+			chosen = append(chosen, part)
+		}
+	}
+	return chosen
+}
+
+// Run runs them one after the other.
+func (parts Parts) Run() {
+	for _, part := range parts {
+		Progress("%s: load average %s", part.Name, Load())
+		part.Run()
 	}
 }
 
@@ -105,6 +137,12 @@ func MedianBy[T any](all []T, key func(T) float64) T {
 	return sorted[len(sorted)/2]
 }
 
+// Median is the median of numbers; of an even number the larger one.
+func Median(all []float64) float64 { return MedianBy(all, func(v float64) float64 { return v }) }
+
+// MiB is a size in MiB.
+func MiB[N int | int64 | uint64 | float64](bytes N) float64 { return float64(bytes) / (1 << 20) }
+
 // Load is the load average of one and of five minutes. On a machine that is shared, no time means
 // anything without it.
 func Load() string {
@@ -115,34 +153,33 @@ func Load() string {
 // Figures is a table of figures, some of which are held against a bar.
 type Figures struct {
 	rows   []string
-	Missed bool
+	missed bool
 }
 
 // Note adds a figure without a bar, with remarks as for fmt.Sprintf.
 func (f *Figures) Note(name string, value float64, unit string, remarks ...any) {
-	f.add(name, value, unit, "", true, remarks)
+	f.add(name, value, unit, "", "", remarks)
 }
 
 // Most adds a figure that may be no larger than a bar.
 func (f *Figures) Most(name string, value float64, unit string, bar float64, remarks ...any) {
-	f.add(name, value, unit, "at most "+Number(bar), value <= bar, remarks)
+	f.add(name, value, unit, "at most "+number(bar), verdicts[value <= bar], remarks)
 }
 
 // Least adds a figure that may be no smaller than a bar.
 func (f *Figures) Least(name string, value float64, unit string, bar float64, remarks ...any) {
-	f.add(name, value, unit, "at least "+Number(bar), value >= bar, remarks)
+	f.add(name, value, unit, "at least "+number(bar), verdicts[value >= bar], remarks)
 }
 
-func (f *Figures) add(name string, value float64, unit, bar string, held bool, remarks []any) {
-	remark, verdict := "", ""
+var verdicts = map[bool]string{true: "held", false: "**missed**"}
+
+func (f *Figures) add(name string, value float64, unit, bar, verdict string, remarks []any) {
+	remark := ""
 	if len(remarks) > 0 {
 		remark = fmt.Sprintf(remarks[0].(string), remarks[1:]...)
 	}
-	if bar != "" {
-		verdict = map[bool]string{true: "held", false: "**missed**"}[held]
-	}
-	f.Missed = f.Missed || !held
-	measured := strings.TrimSpace(Number(value) + " " + unit)
+	f.missed = f.missed || verdict == verdicts[false]
+	measured := strings.TrimSpace(number(value) + " " + unit)
 	f.rows = append(f.rows, fmt.Sprintf("| %s | %s | %s | %s | %s |\n", name, measured, remark, bar, verdict))
 	Progress("%s: %s %s %s", name, measured, bar, verdict)
 }
@@ -151,8 +188,8 @@ func (f *Figures) String() string {
 	return "| figure | measured | | bar | |\n|---|---|---|---|---|\n" + strings.Join(f.rows, "")
 }
 
-// Number prints three digits or more.
-func Number(v float64) string {
+// number prints three digits or more.
+func number(v float64) string {
 	switch {
 	case v == float64(int64(v)) || v >= 100 || v <= -100:
 		return fmt.Sprintf("%.0f", v)

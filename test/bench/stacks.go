@@ -3,10 +3,14 @@
 package main
 
 import (
+	_ "embed"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
+	"text/template"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -24,10 +28,6 @@ import (
 	"obstack.dev/obstack/test/testenv"
 )
 
-// barConverge is how much longer than the bare client the operator may take, and barMemory how much
-// larger it may be beside foreign objects.
-const barConverge, barMemory = 1.3, 1.3
-
 // comparison of the operator with the bare client.
 type comparison struct{ operator, bare time.Duration }
 
@@ -43,7 +43,7 @@ func (b *bench) converges() {
 			all = append(all, b.compare(n, round))
 		}
 		m := kit.MedianBy(all, comparison.ratio)
-		b.Most(fmt.Sprintf("converge %d stacks, median of %d", n, len(all)), m.ratio(), "times", barConverge,
+		b.Most(fmt.Sprintf("converge %d stacks, median of %d", n, len(all)), m.ratio(), "times", 1.3,
 			"operator %.1f s, bare client %.1f s", m.operator.Seconds(), m.bare.Seconds())
 	}
 }
@@ -104,46 +104,42 @@ func (b *bench) list(kind schema.GroupVersionKind, stacks []*obsv1.Observability
 	})
 }
 
-// request is an object as the bare client applies it.
-type request struct {
-	target *metav1.PartialObjectMetadata
-	body   []byte
-}
-
-// requestsFor are the children and the settings of a stack, made by the operator's own builders.
-func (b *bench) requestsFor(stack *obsv1.ObservabilityStack) (requests []request) {
+// requestsFor send the children and the settings of a stack, made by the operator's own builders,
+// as a bare client does, which asks for no more than metadata back.
+func (b *bench) requestsFor(stack *obsv1.ObservabilityStack) (requests []func()) {
 	in := desired.Inputs{ExporterImage: "exporter", Values: map[desired.KeyRef]desired.Value{}}
 	for _, ref := range desired.Refs(stack) {
-		secret := &corev1.Secret{Data: map[string][]byte{ref.Key: []byte(secrets[ref.Key])}}
-		in.Values[ref.KeyRef] = desired.NewValue(ref, secret, secret.Data, desired.Source{})
+		data := map[string][]byte{ref.Key: []byte(secrets[ref.Key])}
+		in.Values[ref.KeyRef] = desired.NewValue(ref, &corev1.Secret{}, data, desired.Source{})
 	}
 	stack = desired.Effective(stack, nil)
 	stack.UID = "00000000-0000-4000-8000-000000000000"
-	var objects []client.Object
-	for _, component := range desired.Components {
-		objects = append(objects, component.Build(stack, in).Objects...)
-	}
-	for _, obj := range objects {
-		obj.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(stack, stackKind)})
-	}
-	for _, settings := range desired.NewSettings(stack, in.Values, nil).Secrets(nil) {
-		objects = append(objects, settings)
-	}
-	for _, obj := range objects {
+	add := func(obj client.Object) {
 		kind := kit.Must(apiutil.GVKForObject(obj, b.api.Scheme()))
 		obj.GetObjectKind().SetGroupVersionKind(kind)
-		target := metadata.Of(kind)
+		target, patch := metadata.Of(kind), client.RawPatch(types.ApplyPatchType, kit.Must(json.Marshal(obj)))
 		target.Namespace, target.Name = stack.Namespace, obj.GetName()
-		requests = append(requests, request{target, kit.Must(json.Marshal(obj))})
+		requests = append(requests, func() {
+			kit.Check(b.api.Patch(b.ctx, target, patch, client.FieldOwner("bare"), client.ForceOwnership))
+		})
+	}
+	for _, component := range desired.Components {
+		for _, obj := range component.Build(stack, in).Objects {
+			obj.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(stack, stackKind)})
+			add(obj)
+		}
+	}
+	for _, settings := range desired.NewSettings(stack, in.Values, nil).Secrets(nil) {
+		add(settings)
 	}
 	return requests
 }
 
 // applyBare applies what the operator would, which is paused meanwhile: what it makes of the bare
 // client's objects is no part of that client's work. The requests are ready before the clock
-// starts, and ask for no more than metadata back.
+// starts.
 func (b *bench) applyBare(stacks []*obsv1.ObservabilityStack) (took time.Duration) {
-	work := make([][]request, len(stacks))
+	work := make([][]func(), len(stacks))
 	b.parallel(len(work), func(i int) {
 		kit.Check(b.api.Create(b.ctx, stacks[i], client.DryRunAll)) // for the defaults that the API server sets
 		work[i] = b.requestsFor(stacks[i])
@@ -151,9 +147,8 @@ func (b *bench) applyBare(stacks []*obsv1.ObservabilityStack) (took time.Duratio
 	b.paused(func() {
 		began := time.Now()
 		b.parallel(len(work), func(i int) {
-			for _, r := range work[i] {
-				patch := client.RawPatch(types.ApplyPatchType, r.body)
-				kit.Check(b.api.Patch(b.ctx, r.target, patch, client.FieldOwner("bare"), client.ForceOwnership))
+			for _, send := range work[i] {
+				send()
 			}
 		})
 		took = time.Since(began)
@@ -206,8 +201,7 @@ func (b *bench) steady() {
 	beside := b.restarted()
 	b.Note(fmt.Sprintf("resident memory at %d stacks, just restarted, median of 3", b.many), alone, "MiB")
 	b.Most(fmt.Sprintf("… beside %d foreign Deployments, Secrets and ConfigMaps each", b.foreign), beside/alone, "times",
-		barMemory, "%.0f MiB", beside)
-	b.wipe(stacks)
+		1.3, "%.0f MiB", beside)
 }
 
 // restarted is the resident memory of an operator that was just started and has passed over every
@@ -218,5 +212,121 @@ func (b *bench) restarted() float64 {
 		b.restart(b.many, "--resync-period=10s")
 		all = append(all, b.memory())
 	}
-	return kit.MedianBy(all, func(m float64) float64 { return m })
+	return kit.Median(all)
+}
+
+// drifted is how many children are changed while no operator runs.
+const drifted = 50
+
+// restarts counts what a new process sends for stacks and Secrets of their own: where
+// nothing changed, and where somebody changed some children while no operator ran.
+func (b *bench) restarts() {
+	b.renew()
+	b.restart(0)
+	stacks := b.newStacks(b.many, true)
+	for _, stack := range stacks {
+		stack.Spec.Dashboards.GrafanaOperator, stack.Spec.Metrics.Monitors = nil, stack.Spec.Metrics.Monitors[:1]
+	}
+	b.converge(stacks)
+	took, s := b.firstPass()
+	what := fmt.Sprintf("restart with %d unchanged stacks of %d children: ", b.many, len(b.requestsFor(stacks[0])))
+	b.Most(what+"requests until the last is seen", s.Requests(), "", 150, "%.0f passes", s.Passes())
+	b.Most(what+"of them writes", writes(s), "", 0)
+	b.Most(what+"until the last is seen", took.Seconds(), "s", 10)
+	b.Note("… heap", kit.MiB(kit.Must(b.op.Heap(b.ctx))), "MiB", "resident memory %.0f MiB", b.memory())
+	b.stopOperator()
+	children := b.list(metadata.ConfigMap, stacks)
+	for i := range drifted {
+		child := &children[i*len(children)/drifted]
+		child.SetGroupVersionKind(metadata.ConfigMap)
+		kit.Check(b.api.Patch(b.ctx, child, client.RawPatch(types.MergePatchType, []byte(`{"data": null}`))))
+	}
+	took, s = b.firstPass()
+	b.Most(fmt.Sprintf("restart with %d drifted children: writes", drifted), writes(s), "", drifted,
+		"the last stack is seen after %.1f s", took.Seconds())
+	list := &corev1.ConfigMapList{}
+	kit.Check(b.api.List(b.ctx, list, client.MatchingLabels{obsv1.LabelManagedBy: obsv1.ManagedBy}))
+	for i := range list.Items {
+		if len(list.Items[i].Data) == 0 {
+			kit.Check(fmt.Errorf("ConfigMap %s is not repaired", list.Items[i].Name))
+		}
+	}
+}
+
+// firstPass starts the operator anew, and returns how long it took until it had passed over every
+// stack, and its metrics.
+func (b *bench) firstPass() (time.Duration, testenv.Samples) {
+	b.stopOperator()
+	began := time.Now()
+	b.restart(b.many)
+	return time.Since(began), b.metrics()
+}
+
+// writes are the requests that changed something or tried to.
+func writes(s testenv.Samples) (n float64) {
+	for _, method := range []string{"PATCH", "PUT", "POST", "DELETE"} {
+		n += s.Sum("rest_client_requests_total", `method="`+method+`"`)
+	}
+	return n
+}
+
+// targetsEach is how many targets each monitor has in the fake Prometheus.
+const targetsEach = 10
+
+// withoutProofs keeps what is asked beside the passes out of measurements that are not about it.
+var withoutProofs = []string{"--proof-interval=0", "--dashboard-proof-interval=0", "--sentry-proof-interval=0"}
+
+// proofs measures what is asked beside the passes, by default intervals, while nothing changes.
+func (b *bench) proofs() {
+	b.renew()
+	b.restart(0)
+	stacks := b.newStacks(b.many, false)
+	b.converge(stacks)
+	b.restart(b.many)
+	alone := b.memory()
+	server := httptest.NewServer(fakePrometheus(stacks))
+	defer server.Close()
+	b.create(&obsv1.ObservabilityPlatform{
+		ObjectMeta: metav1.ObjectMeta{Name: obsv1.DefaultPlatform},
+		Spec: obsv1.ObservabilityPlatformSpec{
+			Prometheus: &obsv1.PlatformPrometheus{URL: obsv1.PlatformURL(server.URL)},
+		},
+	})
+	b.restart(b.many, "--proof-interval=1m", "--dashboard-proof-interval=10m", "--sentry-proof-interval=8h")
+	asked := func(s testenv.Samples) float64 {
+		return s.Sum("obstack_proof_rounds_total", `source="prometheus"`, `outcome="succeeded"`)
+	}
+	rounds := func(n float64) {
+		end := asked(b.metrics()) + n
+		b.until(time.Second, "Prometheus was asked", func(s testenv.Samples) bool { return asked(s) >= end && s.Idle() })
+	}
+	rounds(10) // Until every status has what was found: those without a platform have rounds, too.
+	b.rest()
+	began, before := time.Now(), b.metrics().Requests()
+	rounds(4)
+	sent, took := b.metrics().Requests()-before, time.Since(began)
+	b.Most(fmt.Sprintf("requests of proofs of %d stacks, a minute", b.many), sent/took.Minutes(), "", 20,
+		"%.0f requests in %.0f s", sent, took.Seconds())
+	b.Most(fmt.Sprintf("… resident memory for %d targets of a fake Prometheus", 2*targetsEach*len(stacks)),
+		b.memory()-alone, "MiB more", 64, "%.0f MiB without", alone)
+}
+
+//go:embed prometheus.tmpl
+var pages string
+
+// fakePrometheus is none: it says that one of the targets of each monitor is down.
+func fakePrometheus(stacks []*obsv1.ObservabilityStack) http.Handler {
+	pages := template.Must(template.New("").Parse(pages))
+	const discovered = `"__meta_kubernetes_pod_label_app_kubernetes_io_name":"a-value-of-some-length",`
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		page := pages.Lookup(r.URL.Path)
+		if page == nil {
+			http.NotFound(w, r)
+			return
+		}
+		_ = page.Execute(w, map[string]any{ // The operator may have gone.
+			"Stacks": stacks, "Each": targetsEach, "Others": targetsEach - 1, "Discovered": strings.Repeat(discovered, 25),
+			"Up": strings.HasPrefix(r.FormValue("query"), "count_values"),
+		})
+	})
 }
