@@ -130,6 +130,49 @@ func TestKeeperNamesWhatStaysInItsWay(t *testing.T) {
 	refresh(t, forged)
 }
 
+// Who may write Secrets in a namespace may keep a copy there from being gone. It is read for as
+// long as it stays, and made anew when it goes; nothing restarts for either.
+func TestKeeperOutlivesAFinalizerOnACopy(t *testing.T) {
+	f := newInjecting(t)
+	stack, d := f.elsewhere(t)
+	version := settingsIn(stack, d.Namespace)
+	refresh(t, version)
+	version.Finalizers = []string{"example.com/stay"}
+	if err := live.Update(t.Context(), version); err != nil {
+		t.Fatal(err)
+	}
+	podOf(t, d, "api-5f7c-x")
+	settle(t, d)
+	before := d.Generation
+	remove(t, version)
+	for range 3 {
+		f.reconcileStack(t, stack)
+		f.collect(t, version)
+		f.clock = f.clock.Add(time.Hour)
+	}
+	wantCondition(t, stack, obsv1.SettingsReady, metav1.ConditionTrue, obsv1.ReasonAvailable)
+	later := annotatedDeployment(d.Namespace, "later", stack.Namespace+"/shop")
+	create(t, later)
+	wantStamp(t, later, stack.Namespace+"/shop", stack.Status.ConfigHash)
+	refresh(t, version)
+	uid := version.UID
+	version.Finalizers = nil
+	if err := live.Update(t.Context(), version); err != nil {
+		t.Fatal(err)
+	}
+	if exists(t, version) {
+		t.Fatal("the copy is there without its finalizer")
+	}
+	for range 3 {
+		f.reconcileStack(t, stack)
+		f.clock = f.clock.Add(time.Hour)
+	}
+	if !exists(t, version) || version.UID == uid {
+		t.Error("the copy that went is not made anew")
+	}
+	wantGeneration(t, d, before)
+}
+
 // The first Job or Pod of a Namespace would race its settings.
 func TestKeeperIsBeforeTheFirstPodOfANamespaceThatNamesTheStack(t *testing.T) {
 	f := newInjecting(t)
