@@ -256,73 +256,6 @@ func (in *installation) operatorReader(claim *[]operator) func(context.Context, 
 	}
 }
 
-func (in *installation) readWebhooks(ctx context.Context, api scopedReader) error {
-	return each(ctx, api, &admissionv1.MutatingWebhookConfigurationList{}, func(object client.Object) {
-		in.webhooks = append(in.webhooks, object.(*admissionv1.MutatingWebhookConfiguration))
-	}, installed)
-}
-
-// readMutating and readMutatingBindings read nothing where the cluster has no such policies.
-func (in *installation) readMutating(ctx context.Context, api scopedReader) error {
-	in.mutating = map[string]*admissionv1.MutatingAdmissionPolicySpec{}
-	return ignoreNoMatch(each(ctx, api, &admissionv1.MutatingAdmissionPolicyList{}, func(object client.Object) {
-		policy := object.(*admissionv1.MutatingAdmissionPolicy)
-		in.mutating[policy.Name] = &policy.Spec
-	}, installed))
-}
-
-func (in *installation) readMutatingBindings(ctx context.Context, api scopedReader) error {
-	in.mutatingBound = map[string]bool{}
-	return ignoreNoMatch(each(ctx, api, &admissionv1.MutatingAdmissionPolicyBindingList{}, func(object client.Object) {
-		in.mutatingBound[object.(*admissionv1.MutatingAdmissionPolicyBinding).Spec.PolicyName] = true
-	}))
-}
-
-func ignoreNoMatch(err error) error {
-	if meta.IsNoMatchError(err) {
-		return nil
-	}
-	return err
-}
-
-func (in *installation) readValidating(ctx context.Context, api scopedReader) error {
-	return each(ctx, api, &admissionv1.ValidatingAdmissionPolicyList{}, func(object client.Object) {
-		in.validating = append(in.validating, object.(*admissionv1.ValidatingAdmissionPolicy))
-	}, installed)
-}
-
-func (in *installation) readValidatingBindings(ctx context.Context, api scopedReader) error {
-	in.validatingBound = map[string]bool{}
-	return each(ctx, api, &admissionv1.ValidatingAdmissionPolicyBindingList{}, func(object client.Object) {
-		spec := object.(*admissionv1.ValidatingAdmissionPolicyBinding).Spec
-		if slices.Contains(spec.ValidationActions, admissionv1.Deny) {
-			in.validatingBound[spec.PolicyName] = true
-		}
-	})
-}
-
-// certificateSteps read the Secrets that the operators serve the webhooks with.
-func (in *installation) certificateSteps() (steps []step) {
-	in.certificates = map[types.NamespacedName]*corev1.Secret{}
-	for _, o := range in.operators {
-		key := o.certificate()
-		if key.Name == "" {
-			continue
-		}
-		steps = append(steps, step{ofCertificate, func(ctx context.Context, api scopedReader) error {
-			secret := &corev1.Secret{}
-			if err := api.Get(ctx, key, secret); err != nil {
-				return client.IgnoreNotFound(err)
-			}
-			in.lock.Lock()
-			defer in.lock.Unlock()
-			in.certificates[key] = secret
-			return nil
-		}})
-	}
-	return steps
-}
-
 func (in *installation) readPlatforms(ctx context.Context, api scopedReader) error {
 	return each(ctx, api, &obsv1.ObservabilityPlatformList{}, func(object client.Object) {
 		in.platforms = append(in.platforms, object.(*obsv1.ObservabilityPlatform))
@@ -338,44 +271,4 @@ func (in *installation) readStacks(ctx context.Context, api scopedReader) error 
 		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
 	})
 	return err
-}
-
-// prometheusReader reads what selects, of one kind, if the cluster serves it.
-func (in *installation) prometheusReader(kind schema.GroupVersionKind) func(context.Context, scopedReader) error {
-	return func(ctx context.Context, api scopedReader) error {
-		serves, err := api.serves(kind)
-		if err != nil {
-			return err
-		}
-		found, err := selection.Prometheuses(ctx, api, func(one schema.GroupVersionKind) bool {
-			return serves && one == kind
-		})
-		in.lock.Lock()
-		defer in.lock.Unlock()
-		in.prometheuses = append(in.prometheuses, found...)
-		return err
-	}
-}
-
-// readNamespaces and childReader read the metadata of what is selected.
-func (in *installation) readNamespaces(ctx context.Context, api scopedReader) error {
-	in.namespaces = map[string]map[string]string{}
-	return each(ctx, api, metadata.ListOf(metadata.Namespace), func(object client.Object) {
-		in.namespaces[object.GetName()] = object.GetLabels()
-	})
-}
-
-func (in *installation) childReader(kind schema.GroupVersionKind) func(context.Context, scopedReader) error {
-	return func(ctx context.Context, api scopedReader) error {
-		var found []*metav1.PartialObjectMetadata
-		_, err := api.confined(ctx, metadata.ListOf(kind), func(object client.Object) {
-			child := object.(*metav1.PartialObjectMetadata)
-			child.SetGroupVersionKind(kind)
-			found = append(found, child)
-		}, client.MatchingLabels{obsv1.LabelManagedBy: obsv1.ManagedBy}, client.HasLabels{obsv1.LabelStack})
-		in.lock.Lock()
-		defer in.lock.Unlock()
-		in.children = append(in.children, found...)
-		return ignoreNoMatch(err) // A Prometheus that takes no rules comes without this kind.
-	}
 }

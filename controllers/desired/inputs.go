@@ -271,15 +271,6 @@ func Refs(stack *obsv1.ObservabilityStack) []Ref {
 	return refs
 }
 
-// ExporterNames are the names of the stack's task exporters.
-func ExporterNames(stack *obsv1.ObservabilityStack) []string {
-	var names []string
-	for _, broker := range stack.Spec.Brokers() {
-		names = append(names, ExporterName(stack, broker.Name))
-	}
-	return names
-}
-
 // keyValue returns what a key holds, or the condition that says what is missing.
 func keyValue(ref KeyRef, values map[KeyRef]Value, field string) (Value, *Output) {
 	value, notFound := values[ref], obsv1.ReasonSecretNotFound

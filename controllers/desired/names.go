@@ -30,6 +30,15 @@ func ExporterName(stack *obsv1.ObservabilityStack, broker string) string {
 	return stack.Name + "-tasks-" + broker
 }
 
+// ExporterNames are the names of the stack's task exporters.
+func ExporterNames(stack *obsv1.ObservabilityStack) []string {
+	var names []string
+	for _, broker := range stack.Spec.Brokers() {
+		names = append(names, ExporterName(stack, broker.Name))
+	}
+	return names
+}
+
 // SourcesName of the Secret that says from which Secrets an exporter was made.
 func SourcesName(exporter string) string {
 	return "obstack." + exporter
