@@ -31,6 +31,9 @@ func number(value float64, unit string, decimals *int) string {
 	case "bytes":
 		return scaled(value, 1024, decimals, " B", " KiB", " MiB", " GiB", " TiB")
 	case "none":
+		if size := math.Abs(value); decimals == nil && size >= 1e6 && size < 1e15 {
+			return strconv.FormatFloat(value, 'f', 0, 64)
+		}
 		return digits(value, decimals)
 	default:
 		return scaled(value, 1000, decimals, "", " K", " M", " G", " T")
