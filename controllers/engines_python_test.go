@@ -246,6 +246,34 @@ func TestEveryEngineMountsTheBundleForPythonTheSame(t *testing.T) {
 	}
 }
 
+// A Pod of another namespace than its stack's gets code by what that Namespace accepts, whatever
+// its stamp says, and settings anyway.
+func TestEveryEngineMountsTheBundleElsewhereByConsent(t *testing.T) {
+	awaitPolicies(t, engineNamespaces(t, nil)["policy"])
+	for accepts, want := range map[string]string{
+		"": "", "env": "", "pythons": "", "no python": "",
+		"python":       bundleHash + " api=/obstack/python:$(PYTHONPATH)",
+		"env , python": bundleHash + " api=/obstack/python:$(PYTHONPATH)",
+	} {
+		for _, engine := range engines {
+			ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+				GenerateName: "test-", Labels: keys(labelEngine, engine), Annotations: keys(obsv1.AnnotationAccept, accepts),
+			}}
+			create(t, ns)
+			pod := injectionCase{
+				labels: pythonStamp(obsv1.StampNamespace, "elsewhere"), annotations: keys(choice, "api"),
+			}.pod(ns.Name)
+			if err := live.Create(t.Context(), pod, client.DryRunAll); err != nil {
+				t.Fatalf("%s: %v", engine, err)
+			}
+			if got := pythonPart(pod); got != want || len(pod.Spec.Containers[0].EnvFrom) == 0 {
+				t.Errorf("%s, where %q is accepted: mounted %q, want %q, and %v", engine, accepts, got, want,
+					pod.Spec.Containers[0].EnvFrom)
+			}
+		}
+	}
+}
+
 // pythonPart says where a Pod has the bundle, in which containers, and with which ports.
 func pythonPart(pod *corev1.Pod) string {
 	var parts []string
