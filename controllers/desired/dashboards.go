@@ -69,7 +69,8 @@ func dashboardData(stack *obsv1.ObservabilityStack, platform Platform) dashboard
 	data := dashboards.Stack{
 		Namespace: stack.Namespace, Name: stack.Name, Cluster: platform.cluster(),
 		Datasource: string(stack.Spec.Dashboards.Datasource),
-		Monitors:   httpMonitors(stack, platform), HasSLOs: len(stack.Spec.SLOs) > 0, Links: stack.Spec.Dashboards.Links,
+		Monitors:   httpMonitors(stack, platform), HasSLOs: len(stack.Spec.SLOs) > 0,
+		HasPython: stack.Spec.Python.MetricsPort() > 0, Links: stack.Spec.Dashboards.Links,
 	}
 	for _, broker := range stack.Spec.Brokers() {
 		data.Brokers = append(data.Brokers, broker.Name)

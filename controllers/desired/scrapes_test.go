@@ -84,6 +84,9 @@ func realSeries(t *testing.T, stack *obsv1.ObservabilityStack) []map[string]stri
 	var all []map[string]string
 	add := func(name, label, of string) {
 		target := fmt.Sprintf(`namespace="shop",obstack_stack="shop",%s=%q,pod="p"`, label, of)
+		if of == obsv1.MonitorPython {
+			target += fmt.Sprintf(`,%s="shop/web"`, obsv1.SeriesWorkload)
+		}
 		for _, s := range readScrape(t, name) {
 			value := strconv.FormatFloat(s.value, 'f', -1, 64)
 			values := value + "x60"
@@ -103,6 +106,7 @@ func realSeries(t *testing.T, stack *obsv1.ObservabilityStack) []map[string]stri
 			}
 		}
 	}
+	add(obsv1.MonitorPython, obsv1.SeriesMonitor, obsv1.MonitorPython)
 	add("task-exporter", obsv1.SeriesBroker, stack.Spec.Tasks.Brokers[0].Name)
 	return all
 }
@@ -165,6 +169,7 @@ func TestEveryMetricIsExposed(t *testing.T) {
 		name := string(stack.Spec.Metrics.Monitors[i].Framework)
 		exposed["http-"+name] = namesOf(readScrape(t, name))
 	}
+	exposed[obsv1.MonitorPython] = namesOf(readScrape(t, obsv1.MonitorPython))
 	exposed["tasks"] = namesOf(readScrape(t, "task-exporter"))
 	exposed["overview"] = map[string]bool{}
 	for _, names := range exposed {
@@ -232,7 +237,8 @@ func labelsIn(expr string) []string {
 // labelsOfOthers are those of targets, of rules, and those that prometheus-flask-exporter has only
 // with group_by.
 var labelsOfOthers = []string{
-	"namespace", obsv1.SeriesStack, obsv1.SeriesMonitor, obsv1.SeriesBroker, "slo", "alertstate", "url_rule", "endpoint",
+	"namespace", obsv1.SeriesStack, obsv1.SeriesMonitor, obsv1.SeriesWorkload, obsv1.SeriesBroker, "slo", "alertstate",
+	"url_rule", "endpoint",
 }
 
 // TestEveryBoundaryIsExposed: an Apdex of a boundary that a histogram lacks would be 0.

@@ -25,7 +25,7 @@ func stackDashboards(t testing.TB) []*Dashboard {
 	t.Helper()
 	stack := dashboards.Stack{
 		Namespace: "shop", Name: "shop", Cluster: "eu-1", Datasource: "prometheus", Brokers: []string{"main", "other"},
-		HasSLOs: true, Links: []obsv1.DashboardLink{{Title: "Wiki", URL: "https://wiki.example.com/shop"}},
+		HasSLOs: true, HasPython: true, Links: []obsv1.DashboardLink{{Title: "Wiki", URL: "https://wiki.example.com/shop"}},
 	}
 	for _, f := range []obsv1.Framework{
 		obsv1.FrameworkFastAPI, obsv1.FrameworkStarlette, obsv1.FrameworkDjango, obsv1.FrameworkFlask,

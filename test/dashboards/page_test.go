@@ -94,14 +94,14 @@ func TestKeptScrapesAreShown(t *testing.T) {
 	}
 	services := monitors()
 	for i := range services {
-		services[i].url = kept(services[i].framework)
+		services[i].url = kept(services[i].app())
 	}
 	w := world{
 		prometheus: startPrometheus(t, stack, rules, services, celery{exporter: kept("task-exporter")}),
 		stack:      stack, dashboards: dashboards,
 	}
 	eventually(t, "all is scraped, and that several times", func() bool {
-		return len(w.at(t, "count(sum_over_time(up[1m]) >= 5) == 6", time.Now())) > 0
+		return len(w.at(t, "count(sum_over_time(up[1m]) >= 5) == 7", time.Now())) > 0
 	})
 	w.openPages(t, w.serve(t))
 }

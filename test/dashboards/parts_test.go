@@ -7,6 +7,7 @@
 package dashboards
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/testenv"
 )
 
@@ -89,33 +91,49 @@ type service struct {
 	// rate of the requests that the load sends it, per second.
 	rate int
 	url  string
+	// bundle serves its metrics at an address of their own; empty without it.
+	bundle string
 }
 
-func (s service) metrics() string { return s.url + "/metrics" }
+func (s service) metrics() string { return cmp.Or(s.bundle, s.url) + "/metrics" }
+
+// app is its program, and the name of its kept scrape.
+func (s service) app() string {
+	if s.monitor == obsv1.MonitorPython {
+		return s.monitor
+	}
+	return s.framework
+}
 
 // monitors of the stack, which have no address yet.
 func monitors() []service {
 	return []service{
 		{monitor: "api", framework: "fastapi", rate: 10}, {monitor: "star", framework: "starlette", rate: 5},
 		{monitor: "admin", framework: "django", rate: 5}, {monitor: "legacy", framework: "flask", rate: 5},
-		{monitor: "cart", framework: "opentelemetry", rate: 5},
+		{monitor: "cart", framework: "opentelemetry", rate: 5}, {monitor: obsv1.MonitorPython, framework: "fastapi", rate: 5},
 	}
 }
 
-// startServices starts one application for each framework.
+// startServices starts one application for each framework, and one that does nothing for its
+// metrics.
 func startServices(t *testing.T) []service {
 	t.Helper()
 	services := monitors()
 	for i := range services {
 		s := &services[i]
-		port := freePort(t)
+		port, env := freePort(t), []string{"PYTHONDONTWRITEBYTECODE=1"}
 		s.url = fmt.Sprintf("http://127.0.0.1:%d", port)
-		run(t, s.framework, []string{"PYTHONDONTWRITEBYTECODE=1"},
-			filepath.Join(parts(t), "frameworks", "bin", "python"), filepath.Join("testdata", "apps", s.framework+"_app.py"),
-			strconv.Itoa(port))
+		if s.monitor == obsv1.MonitorPython {
+			beside := freePort(t)
+			s.bundle = fmt.Sprintf("http://127.0.0.1:%d", beside)
+			env = append(env, "PYTHONPATH=../../python/obstack/bundle", "OBSTACK_RUN_DIR="+t.TempDir(),
+				fmt.Sprintf("OBSTACK_METRICS_PORT=%d", beside))
+		}
+		run(t, s.app(), env, filepath.Join(parts(t), "frameworks", "bin", "python"),
+			filepath.Join("testdata", "apps", s.app()+"_app.py"), strconv.Itoa(port))
 	}
 	for _, s := range services {
-		eventually(t, s.framework+" serves", func() bool { return serves(s.metrics()) })
+		eventually(t, s.app()+" serves", func() bool { return serves(s.metrics()) })
 	}
 	return services
 }

@@ -31,19 +31,23 @@ func startPrometheus(t *testing.T, stack *obsv1.ObservabilityStack, rules []moni
 	t.Helper()
 	dir, port := t.TempDir(), freePort(t)
 	target := func(address, label, name string) map[string]any {
+		labels := map[string]string{
+			"namespace": stack.Namespace, "pod": stack.Name + "-" + name + "-0", obsv1.SeriesStack: stack.Name, label: name,
+		}
+		if name == obsv1.MonitorPython {
+			labels[obsv1.SeriesWorkload] = stack.Namespace + "/" + name
+		}
 		return map[string]any{
 			"job_name": stack.Name + "-" + name,
 			"static_configs": []any{map[string]any{
 				"targets": []string{strings.TrimPrefix(address, "http://")},
-				"labels": map[string]string{
-					"namespace": stack.Namespace, "pod": stack.Name + "-" + name + "-0", obsv1.SeriesStack: stack.Name, label: name,
-				},
+				"labels":  labels,
 			}},
 		}
 	}
 	scrapes := []any{target(workers.exporter, obsv1.SeriesBroker, "main")}
 	for _, s := range services {
-		scrapes = append(scrapes, target(s.url, obsv1.SeriesMonitor, s.monitor))
+		scrapes = append(scrapes, target(strings.TrimSuffix(s.metrics(), "/metrics"), obsv1.SeriesMonitor, s.monitor))
 	}
 	write(t, filepath.Join(dir, "rules.yaml"), map[string]any{"groups": rules})
 	write(t, filepath.Join(dir, "prometheus.yaml"), map[string]any{

@@ -26,7 +26,7 @@ const scrapes = "../scrapes"
 func keepScrapes(t *testing.T, services []service, workers celery) {
 	urls := map[string]string{"task-exporter": workers.exporter + "/metrics"}
 	for _, s := range services {
-		urls[s.framework] = s.metrics()
+		urls[s.app()] = s.metrics()
 	}
 	for name, url := range urls {
 		response, err := http.Get(url)

@@ -60,7 +60,10 @@ type Stack struct {
 	// Brokers are the names of the stack's brokers.
 	Brokers []string
 	HasSLOs bool
-	Links   []obsv1.DashboardLink
+	// HasPython is whether the monitor with the name obsv1.MonitorPython is what the bundle for
+	// Python serves.
+	HasPython bool
+	Links     []obsv1.DashboardLink
 }
 
 // Dashboard is one dashboard of a stack.

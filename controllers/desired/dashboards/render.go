@@ -55,7 +55,7 @@ func (t *template) render(stack Stack, name string, of obsv1.Framework, monitors
 	each := make([]values, len(monitors))
 	for i, monitor := range monitors {
 		each[i] = maps.Clone(cluster)
-		each[i].add(framework.Table[monitor.Framework].Variables())
+		each[i].add(stack.frameworkOf(monitor).Variables())
 		each[i].add(map[string]string{
 			"monitor": monitor.Name, "monitor in PromQL": inPromQL(monitor.Name),
 			"interval": scrapeInterval(monitors[i : i+1]),
@@ -63,15 +63,27 @@ func (t *template) render(stack Stack, name string, of obsv1.Framework, monitors
 	}
 	var out, panels strings.Builder
 	panels.Grow(t.size)
+	f := framework.Table[of]
+	if of != "" && len(monitors) == 1 {
+		f = stack.frameworkOf(monitors[0])
+	}
 	y := 0
 	for _, row := range t.rows {
-		y += writeRow(&panels, row, y, framework.Table[of], all, each)
+		y += writeRow(&panels, row, y, f, all, each)
 	}
 	all["panels"] = panels.String()
 	out.Grow(len(t.head) + panels.Len() + 1024)
 	all.fill(&out, t.head)
 	out.WriteString("\n")
 	return Dashboard{name, out.String()}
+}
+
+// frameworkOf a monitor of the stack.
+func (s Stack) frameworkOf(monitor obsv1.Monitor) framework.Framework {
+	if s.HasPython && monitor.Name == obsv1.MonitorPython {
+		return framework.Table[monitor.Framework].OfBundle()
+	}
+	return framework.Table[monitor.Framework]
 }
 
 // headValues are what a dashboard says once: whose it is, and the choices that it offers.
@@ -96,6 +108,9 @@ func headValues(stack Stack, name string, of obsv1.Framework, monitors []obsv1.M
 	}
 	if stack.HasSLOs {
 		all["slos"] = ""
+	}
+	if stack.HasPython {
+		all["python"] = ""
 	}
 	for _, link := range stack.Links {
 		// Grafana wants every field.

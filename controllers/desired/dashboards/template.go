@@ -223,6 +223,8 @@ func (r *reader) query(target object) (q query) {
 		q.needs = append(q.needs, "brokers")
 	case strings.Contains(expr, "obstack:slo_"):
 		q.needs = append(q.needs, "slos")
+	case strings.Contains(expr, "obstack_python_"):
+		q.needs = append(q.needs, "python")
 	}
 	target["refId"] = placeholder("refId")
 	q.text = r.text(target)

@@ -47,6 +47,17 @@ var Table = func() (table map[obsv1.Framework]Framework) {
 	return table
 }()
 
+// OfBundle is the framework as the bundle for Python serves its metrics: those of requests alone.
+func (f Framework) OfBundle() Framework {
+	f.Names, f.Lacks = maps.Clone(f.Names), maps.Clone(f.Lacks)
+	for _, name := range []string{"in_progress", "cpu", "memory"} {
+		delete(f.Names, name)
+		f.Lacks[name] = "obstack's bundle for Python counts requests that are done, and shows nothing of processes. " +
+			"CPU and memory of containers are in the cluster's own metrics."
+	}
+	return f
+}
+
 // Variables are all names, by the variable that stands for them.
 func (f Framework) Variables() map[string]string {
 	all := map[string]string{
