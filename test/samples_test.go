@@ -20,6 +20,9 @@ import (
 
 const samples = "../config/samples"
 
+// folders are the samples that are whole applications.
+var folders = []string{"shop", "shop-python"}
+
 func TestSamplesAreAccepted(t *testing.T) {
 	paths, err := filepath.Glob(filepath.Join(samples, "*.yaml"))
 	if err != nil {
@@ -30,7 +33,10 @@ func TestSamplesAreAccepted(t *testing.T) {
 	if len(paths) < 3 {
 		t.Fatalf("samples = %v, want a minimal, a full and a multi-team one", paths)
 	}
-	for _, path := range append(paths, filepath.Join(samples, "shop")) {
+	for _, folder := range folders {
+		paths = append(paths, filepath.Join(samples, folder))
+	}
+	for _, path := range paths {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			objects, err := testenv.Objects(path)
 			if err != nil {
@@ -76,24 +82,26 @@ func ensureNamespace(t *testing.T, name string) {
 	}
 }
 
-func TestTheKustomizationOfTheShopListsAllItsFiles(t *testing.T) {
-	entries, err := os.ReadDir(filepath.Join(samples, "shop"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := 0
-	for _, entry := range entries {
-		if entry.Name() == "kustomization.yaml" {
-			continue
-		}
-		objects, err := testenv.Objects(filepath.Join(samples, "shop", entry.Name()))
+func TestTheKustomizationOfAShopListsAllItsFiles(t *testing.T) {
+	for _, folder := range folders {
+		entries, err := os.ReadDir(filepath.Join(samples, folder))
 		if err != nil {
 			t.Fatal(err)
 		}
-		want += len(objects)
-	}
-	objects, err := testenv.Objects(filepath.Join(samples, "shop"))
-	if err != nil || len(objects) != want {
-		t.Errorf("%d objects (%v), want the %d of all files", len(objects), err, want)
+		want := 0
+		for _, entry := range entries {
+			if entry.Name() == "kustomization.yaml" {
+				continue
+			}
+			objects, err := testenv.Objects(filepath.Join(samples, folder, entry.Name()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want += len(objects)
+		}
+		objects, err := testenv.Objects(filepath.Join(samples, folder))
+		if err != nil || len(objects) != want {
+			t.Errorf("%s: %d objects (%v), want the %d of all files", folder, len(objects), err, want)
+		}
 	}
 }
