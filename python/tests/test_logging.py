@@ -8,7 +8,8 @@ import re
 from typing import Any, Callable
 
 import pytest
-from conftest import Program, eventually
+from conftest import Program, Tracker, eventually
+from test_http import DJANGO, FLASK
 
 Run = Callable[..., Any]
 PLAIN = "import logging, sys\nlogging.basicConfig(level='INFO', stream=sys.stdout)\n"
@@ -155,3 +156,44 @@ def test_root_without_handlers_writes_once_served(start: Callable[..., Program])
     assert len([line for line in program.lines() if line["logger"] == "own"]) == 1
     assert {"uvicorn.error", "uvicorn.access"} <= {line["logger"] for line in program.lines()}
     assert len(program.lines()) == len(program.output().splitlines())
+
+
+GUNICORN = ("-m", "gunicorn", "app:app", "--bind", "127.0.0.1:{port}", "--access-logfile", "-")
+WSGI = DJANGO.format(interface="wsgi", middleware="")
+
+
+@pytest.mark.parametrize("code", [FLASK, WSGI], ids=["flask", "django"])
+def test_every_line_of_gunicorn_is_json(start: Callable[..., Program], code: str) -> None:
+    program = start(*GUNICORN, code={"app.py": code}, LOG_FORMAT="json", OBSTACK_PYTHON_DEBUG="0")
+    for path, want in (("/items/1", 200), ("/boom/1", 500)):
+        eventually("a response", lambda path=path, want=want: program.get(path)[0] == want)
+    eventually("both lines", lambda: [e["logger"] for e in program.lines()].count("gunicorn.access") == 2)
+    assert {line["logger"] for line in program.lines()} >= {"gunicorn.access", "gunicorn.error"}
+    assert len(program.lines()) == len(program.output().splitlines())
+
+
+def test_server_of_django_writes_json(start: Callable[..., Program]) -> None:
+    code = WSGI.replace('ROOT_URLCONF="app"', 'ROOT_URLCONF="__main__"') + (
+        "if __name__ == '__main__':\n    import sys\n    from django.core.management import execute_from_command_line\n"
+        "    execute_from_command_line(sys.argv)\n"
+    )
+    command = ("app.py", "runserver", "--noreload", "--skip-checks", "127.0.0.1:{port}")
+    program = start(*command, code={"app.py": code}, LOG_FORMAT="json")
+    eventually("a response", lambda: program.get("/items/1")[0] == 200)
+    line = eventually("a line", lambda: [e for e in program.lines() if e["logger"] == "django.server"])[0]
+    assert line["event"].startswith('"GET /items/1 ')
+
+
+def test_trace_is_that_of_sentry(start: Callable[..., Program], tracker: Tracker) -> None:
+    program = start(
+        *("-m", "uvicorn", "app:app", "--port", "{port}"),
+        code={"app.py": APP},
+        LOG_FORMAT="json",
+        LOG_LEVEL="INFO",
+        SENTRY_DSN=tracker.dsn,
+        SENTRY_TRACES_SAMPLE_RATE="1.0",
+    )
+    eventually("a response", lambda: program.get("/pay")[0] == 200)
+    (line,) = [line for line in program.lines() if line["logger"] == "shop"]
+    trace = eventually("a transaction", lambda: tracker.events and tracker.events[0])
+    assert line["trace_id"] == trace["contexts"]["trace"]["trace_id"]

@@ -51,6 +51,20 @@ def test_next_sitecustomize_may_fail(run: Run, tmp_path: Path) -> None:
     assert "ZeroDivisionError" in result.stderr  # as Python says it without us
 
 
+def test_sitecustomize_that_imports_no_other(run: Run, environment: dict[str, str], tmp_path: Path) -> None:
+    """It stands before ours, outside of virtual environments."""
+    (tmp_path / "sitecustomize.py").write_text("mine = 1\n")
+    python = Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    result = subprocess.run(
+        [str(python), "-c", "import sitecustomize, _obstack; print(sitecustomize.mine, _obstack.states['sentry'])"],
+        env={**environment, "PYTHONPATH": f"{tmp_path}:{BUNDLE}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout == "1 off\n"
+
+
 @pytest.mark.parametrize("option", ["-I", "-E", "-S"])
 def test_isolated_interpreters_are_left_alone(run: Run, option: str) -> None:
     assert run(option, "-c", "import sys; print('_obstack' in sys.modules)").stdout == "False\n"
