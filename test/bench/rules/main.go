@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command rules measures what the alerts and SLOs of many stacks cost a real Prometheus, with a
-// month of recorded history, and prints the figures for docs/benchmarks/rules.md.
+// month of recorded history, and how long a page of dashboards takes that is drawn from it. It
+// prints the figures for docs/benchmarks/rules.md.
 package main
 
 import (
@@ -52,6 +53,7 @@ func run(ctx context.Context, f *kit.Figures) {
 	n, rules := float64(*stacks), filepath.Join(dir, "rules.yaml")
 	f.Note("rules of each stack", float64(writeRules(rules, *stacks)), "")
 	writeHistory(ctx, dir, *stacks, *history)
+	ended := writeScrapes(ctx, dir)
 	applications := serveApplications()
 	defer applications.Close()
 	p := start(filepath.Join(parts, "prometheus"), dir, applications.Listener.Addr().String(), *stacks)
@@ -72,6 +74,7 @@ func run(ctx context.Context, f *kit.Figures) {
 	for _, kind := range []string{"alerts, every 30 s", "SLOs, every minute", "long windows of SLOs, every 2 minutes"} {
 		f.Note("a round of the "+kind, 1e3*rounds[kind]/n, "ms", "%.0f ms for %d stacks", 1e3*rounds[kind], *stacks)
 	}
+	p.viewPage(f, ended)
 	samples := p.metrics()
 	f.Most("rules that failed", samples.Sum("prometheus_rule_evaluation_failures_total"), "", 0)
 	f.Note("series of each stack", samples.Sum("prometheus_tsdb_head_series")/n, "")
@@ -150,13 +153,14 @@ func writeRules(file string, stacks int) (each int) {
 	return each / stacks
 }
 
+// historyEnds before the head of the database begins.
+func historyEnds() time.Time { return time.Now().Add(-3 * time.Hour).Truncate(time.Minute) }
+
 // writeHistory makes blocks of what would have been recorded of each objective, once a minute.
 func writeHistory(ctx context.Context, dir string, stacks int, history time.Duration) {
-	text := filepath.Join(dir, "history.txt")
-	file := kit.Must(os.Create(text))
+	file := kit.Must(os.Create(filepath.Join(dir, "history.txt")))
 	out := bufio.NewWriterSize(file, 1<<20)
-	// Ends before the head of the database begins.
-	end := time.Now().Add(-3 * time.Hour).Truncate(time.Minute).Unix()
+	end := historyEnds().Unix()
 	for metric, rate := range map[string]float64{"obstack:slo_events:rate5m": 10, "obstack:slo_errors:rate5m": 0} {
 		fmt.Fprintf(out, "# TYPE %s gauge\n", metric)
 		for series := range 2 * stacks {
@@ -170,26 +174,31 @@ func writeHistory(ctx context.Context, dir string, stacks int, history time.Dura
 			}
 		}
 	}
-	fmt.Fprintln(out, "# EOF")
 	kit.Check(out.Flush())
+	makeBlocks(ctx, dir, file)
+}
+
+// makeBlocks of a file in the text format of OpenMetrics, which is removed.
+func makeBlocks(ctx context.Context, dir string, file *os.File) {
+	kit.Must(fmt.Fprintln(file, "# EOF"))
 	kit.Check(file.Close())
 	// Every block is another pass over the whole file.
 	output, err := exec.CommandContext(ctx, kit.Must(testenv.Tool(ctx, "promtool")), "tsdb", "create-blocks-from",
-		"openmetrics", "--quiet", "--max-block-duration=1000h", text, filepath.Join(dir, "data")).CombinedOutput()
+		"openmetrics", "--quiet", "--max-block-duration=1000h", file.Name(), filepath.Join(dir, "data")).CombinedOutput()
 	if err != nil {
 		kit.Check(fmt.Errorf("make blocks: %w: %s", err, output))
 	}
-	kit.Check(os.Remove(text))
+	kit.Check(os.Remove(file.Name()))
 }
 
 //go:embed applications.tmpl
 var applications string
 
-// serveApplications serves, at /api and /tasks, what the applications of a stack expose.
-func serveApplications() *httptest.Server {
-	began := time.Now()
-	count := func(rate float64) float64 { return rate * time.Since(began).Seconds() }
-	pages := template.Must(template.New("").Delims("<<", ">>").Funcs(template.FuncMap{
+// expose writes what the applications of a stack expose at /api or /tasks, so many seconds after
+// they began.
+func expose(out io.Writer, path string, seconds float64) error {
+	count := func(rate float64) float64 { return rate * seconds }
+	pages, err := template.New("").Delims("<<", ">>").Funcs(template.FuncMap{
 		"count": count,
 		"histogram": func(name, labels string, rate float64, buckets string) string {
 			var out strings.Builder
@@ -199,8 +208,17 @@ func serveApplications() *httptest.Server {
 			fmt.Fprintf(&out, "%s_count{%s} %g\n%s_sum{%s} %g\n", name, labels, count(rate), name, labels, count(rate)/20)
 			return out.String()
 		},
-	}).Parse(applications))
+	}).Parse(applications)
+	if err != nil {
+		return err
+	}
+	return pages.ExecuteTemplate(out, path, nil)
+}
+
+// serveApplications serves what the applications of a stack expose.
+func serveApplications() *httptest.Server {
+	began := time.Now()
 	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_ = pages.ExecuteTemplate(w, r.URL.Path, nil) // Prometheus may have gone.
+		_ = expose(w, r.URL.Path, time.Since(began).Seconds()) // Prometheus may have gone.
 	}))
 }
