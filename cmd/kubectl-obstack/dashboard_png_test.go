@@ -109,90 +109,111 @@ func filesOf(t *testing.T, dir string) (names []string) {
 	return names
 }
 
-func TestDashboardWritesFiles(t *testing.T) {
-	b := newVerifyBench(t)
-	testenv.Create(t, b.api, stackFile(t, "../verify/shop"))
-	kubeconfig, said := b.kubeconfig(t, b.Kubeconfig), findsBrowser(t)
-	dir := filepath.Join(t.TempDir(), "reports", "incident")
-	run := func(args ...string) (string, string, int) {
-		return kubectlObstack(t, kubeconfig, append([]string{"dashboard", "shop", "-n", "shop", "--png", dir}, args...)...)
-	}
-	out, errs, code := run()
-	want := []string{
-		"shop-shop-http-fastapi.png", "shop-shop-overview-2.png", "shop-shop-overview.png", "shop-shop-tasks.png",
-	}
-	if got := filesOf(t, dir); code != exitWell || errs != "" || !slices.Equal(got, want) {
-		t.Errorf("it ends with %d, says %q and writes %v, want %v", code, errs, got, want)
-	}
-	for _, name := range want {
-		if !strings.Contains(out, filepath.Join(dir, name)+"\n") {
-			t.Errorf("it does not name %s: %q", name, out)
-		}
-	}
-	wantBrowserGone(t, said)
+// drawing is the command with --png into a folder.
+type drawing struct {
+	kubeconfig, dir string
+	// want is what it writes, and said where the browser says something.
+	want []string
+	said string
+}
 
-	t.Run("where links are", func(t *testing.T) {
-		victim := filepath.Join(t.TempDir(), "victim")
-		for _, err := range []error{
-			os.WriteFile(victim, []byte("mine"), 0o600), os.Remove(filepath.Join(dir, want[0])),
-			os.Symlink(victim, filepath.Join(dir, want[0])),
-		} {
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-		if _, errs, code := run(); code != exitWell || !slices.Equal(filesOf(t, dir), want) {
-			t.Errorf("it ends with %d, says %q and leaves %v", code, errs, filesOf(t, dir))
-		}
-		if content, err := os.ReadFile(victim); string(content) != "mine" { // #nosec G304 -- a file of the test
-			t.Errorf("behind the link is %q (%v)", content, err)
-		}
-	})
-	t.Run("interrupted", func(t *testing.T) { testInterruptedPicture(t, kubeconfig, dir, said, want) })
-	t.Run("where a folder has the name", func(t *testing.T) {
-		taken := filepath.Join(dir, want[2])
-		if err := errors.Join(os.Remove(taken), os.Mkdir(taken, 0o700)); err != nil {
-			t.Fatal(err)
-		}
-		_, errs, code := run()
-		if got := filesOf(t, dir); code != exitWrong || !strings.Contains(errs, want[2]) || len(got) != len(want) {
-			t.Errorf("it ends with %d, says %q and leaves %v", code, errs, got)
-		}
-	})
-	dir = filepath.Join(dir, want[0])
-	if _, errs, code := run(); code != exitWrong || !strings.Contains(errs, "make the folder of --png") {
-		t.Errorf("below a file it ends with %d and says %q", code, errs)
-	}
-	t.Setenv("PATH", t.TempDir())
-	if _, errs, code := run(); code != exitWrong || !strings.Contains(errs, "--png: there is no Chrome") {
-		t.Errorf("without a browser it ends with %d and says %q", code, errs)
+func (d *drawing) run(t *testing.T) (stdout, stderr string, code int) {
+	t.Helper()
+	return kubectlObstack(t, d.kubeconfig, "dashboard", "shop", "-n", "shop", "--png", d.dir)
+}
+
+// refuses to draw, and says why.
+func (d *drawing) refuses(t *testing.T, says string) {
+	t.Helper()
+	if _, errs, code := d.run(t); code != exitWrong || !strings.Contains(errs, says) {
+		t.Errorf("it ends with %d and says %q, want %q", code, errs, says)
 	}
 }
 
-// testInterruptedPicture: Ctrl-C ends a browser that hangs, and leaves the files as they were.
-func testInterruptedPicture(t *testing.T, kubeconfig, dir, said string, want []string) {
+func TestDashboardWritesFiles(t *testing.T) {
+	b := newVerifyBench(t)
+	testenv.Create(t, b.api, stackFile(t, "../verify/shop"))
+	d := &drawing{
+		kubeconfig: b.kubeconfig(t, b.Kubeconfig), dir: filepath.Join(t.TempDir(), "reports", "incident"), want: []string{
+			"shop-shop-http-fastapi.png", "shop-shop-overview-2.png", "shop-shop-overview.png", "shop-shop-tasks.png",
+		}, said: findsBrowser(t),
+	}
+	out, errs, code := d.run(t)
+	if got := filesOf(t, d.dir); code != exitWell || errs != "" || !slices.Equal(got, d.want) {
+		t.Errorf("it ends with %d, says %q and writes %v, want %v", code, errs, got, d.want)
+	}
+	for _, name := range d.want {
+		if !strings.Contains(out, filepath.Join(d.dir, name)+"\n") {
+			t.Errorf("it does not name %s: %q", name, out)
+		}
+	}
+	wantBrowserGone(t, d.said)
+	t.Run("where links are", d.testLinks)
+	t.Run("interrupted", d.testInterrupted)
+	t.Run("where a folder has the name", d.testTaken)
+	d.dir = filepath.Join(d.dir, d.want[0])
+	d.refuses(t, "make the folder of --png")
+	t.Setenv("PATH", t.TempDir())
+	d.refuses(t, "--png: there is no Chrome, Chromium or Edge")
+}
+
+// testLinks are replaced, and what they lead to stays.
+func (d *drawing) testLinks(t *testing.T) {
+	victim, name := filepath.Join(t.TempDir(), "victim"), filepath.Join(d.dir, d.want[0])
+	for _, err := range []error{
+		os.WriteFile(victim, []byte("mine"), 0o600), os.Remove(name), os.Symlink(victim, name),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, errs, code := d.run(t); code != exitWell || !slices.Equal(filesOf(t, d.dir), d.want) {
+		t.Errorf("it ends with %d, says %q and leaves %v", code, errs, filesOf(t, d.dir))
+	}
+	if content, err := os.ReadFile(victim); string(content) != "mine" { // #nosec G304 -- a file of the test
+		t.Errorf("behind the link is %q (%v)", content, err)
+	}
+}
+
+// testTaken names are said, and nothing else is left.
+func (d *drawing) testTaken(t *testing.T) {
+	taken := filepath.Join(d.dir, d.want[2])
+	if err := errors.Join(os.Remove(taken), os.Mkdir(taken, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	d.refuses(t, d.want[2])
+	if got := filesOf(t, d.dir); len(got) != len(d.want) {
+		t.Errorf("it leaves %v", got)
+	}
+}
+
+// testInterrupted: Ctrl-C ends a browser that hangs, and leaves the files as they were.
+func (d *drawing) testInterrupted(t *testing.T) {
 	t.Setenv("HANG", "1")
-	t.Setenv("KUBECONFIG", kubeconfig)
-	if err := os.Remove(said); err != nil {
+	t.Setenv("KUBECONFIG", d.kubeconfig)
+	if err := os.Remove(d.said); err != nil {
 		t.Fatal(err)
 	}
 	ctx, interrupt := context.WithCancel(t.Context())
 	var errs bytes.Buffer
 	code := make(chan int, 1)
 	go func() {
-		code <- run(ctx, []string{"dashboard", "shop", "-n", "shop", "--png", dir},
+		code <- run(ctx, []string{"dashboard", "shop", "-n", "shop", "--png", d.dir},
 			genericiooptions.IOStreams{In: strings.NewReader(""), Out: &bytes.Buffer{}, ErrOut: &errs})
 	}()
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if _, err := os.Stat(said); err == nil {
+		if _, err := os.Stat(d.said); err == nil {
 			break
 		}
 	}
 	interrupt()
-	if got := <-code; got != exitWrong || errs.String() != "error: interrupted\n" || !slices.Equal(filesOf(t, dir), want) {
-		t.Errorf("it ends with %d, says %q and leaves %v", got, errs.String(), filesOf(t, dir))
+	if got := <-code; got != exitWrong || errs.String() != "error: interrupted\n" {
+		t.Errorf("it ends with %d and says %q", got, errs.String())
 	}
-	wantBrowserGone(t, said)
+	if got := filesOf(t, d.dir); !slices.Equal(got, d.want) {
+		t.Errorf("it leaves %v", got)
+	}
+	wantBrowserGone(t, d.said)
 }
 
 // TestDashboardDrawsPictures by the browser that make test-dashboards installs: a dashboard of the

@@ -171,21 +171,9 @@ func TestBrowserDraws(t *testing.T) {
 		if len(pictures) != 3 {
 			t.Fatalf("%d pictures of a page of %d pixels, want 3", len(pictures), high)
 		}
-		for i, content := range pictures {
-			picture, err := png.Decode(bytes.NewReader(content))
-			if err != nil {
-				t.Fatal(err)
-			}
-			size := picture.Bounds().Size()
-			want, colour := density*maxHeight, color.RGBA{B: 255, A: 255}
-			if i == 2 {
-				want, colour = density*500, color.RGBA{G: 255, A: 255}
-			}
-			got := color.RGBAModel.Convert(picture.At(size.X/2, size.Y-5))
-			if size.X != density*width || size.Y != want || got != colour {
-				t.Errorf("picture %d has size %v and ends with %v, want %d in height and %v", i, size, got, want, colour)
-			}
-		}
+		wantPicture(t, pictures[0], maxHeight, color.RGBA{B: 255, A: 255})
+		wantPicture(t, pictures[1], maxHeight, color.RGBA{B: 255, A: 255})
+		wantPicture(t, pictures[2], 500, color.RGBA{G: 255, A: 255})
 	}
 	if err := c.Close(); err != nil {
 		t.Error(err)
@@ -195,6 +183,20 @@ func TestBrowserDraws(t *testing.T) {
 	}
 	if n := asked.Load(); n > 0 {
 		t.Errorf("the page asked another server %d times", n)
+	}
+}
+
+// wantPicture of a height that ends with a colour.
+func wantPicture(t *testing.T, content []byte, height int, colour color.RGBA) {
+	t.Helper()
+	picture, err := png.Decode(bytes.NewReader(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := picture.Bounds().Size()
+	got := color.RGBAModel.Convert(picture.At(size.X/2, size.Y-5))
+	if size.X != density*width || size.Y != density*height || got != colour {
+		t.Errorf("a picture has size %v and ends with %v, want %d in height and %v", size, got, density*height, colour)
 	}
 }
 
