@@ -52,7 +52,7 @@ type marks struct {
 
 // askMarks for all annotations of a page, side by side.
 func (p *page) askMarks(ctx context.Context) (m marks) {
-	list := p.Dashboard.Annotations.List
+	list := p.Annotations.List
 	replies := make([]chan reply, len(list))
 	for i := range list {
 		a := &list[i]
