@@ -121,8 +121,9 @@ func (a *annotation) marks(s promclient.Series, q question, p *page) (all []mark
 	}
 	what := cmp.Or(legend(p.in.title(cmp.Or(a.TitleFormat, a.Name)), s.Labels), a.Name)
 	if a.TextFormat != "" {
-		what = strings.TrimSpace(what + " " + legend(p.in.title(a.TextFormat), s.Labels))
+		what += " " + legend(p.in.title(a.TextFormat), s.Labels)
 	}
+	what = strings.Join(strings.Fields(what), " ") // A label that is not there leaves no gap.
 	for i := range all {
 		all[i].Text = all[i].when(p.location) + " " + cut(what, maxLabel)
 	}
@@ -146,7 +147,7 @@ func (c *canvas) marks(plot box, e *evaluated) {
 		fmt.Fprintf(c, `<path class="%s d" d="M%.1f %.1fv%.1f"/>`+"\n", m.Class, from, plot.y, plot.h)
 		fmt.Fprintf(c, `<path class="%s f" d="M%.1f %.1fl-4 6h8Z"/>`+"\n", m.Class, from, plot.y+plot.h)
 		if to > from {
-			fmt.Fprintf(c, `<rect class="%s f" fill-opacity="0.08" x="%.1f" y="%.1f" width="%.1f" height="%.1f"/>`+"\n",
+			fmt.Fprintf(c, `<rect class="%s f" fill-opacity="0.04" x="%.1f" y="%.1f" width="%.1f" height="%.1f"/>`+"\n",
 				m.Class, from, plot.y, to-from, plot.h)
 		}
 	}

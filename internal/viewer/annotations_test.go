@@ -24,7 +24,7 @@ func annotated(t *testing.T, annotations string) *Dashboard {
 }
 
 const alertsAndStarts = `{"name":"Alerts","enable":true,"iconColor":"red","titleFormat":"{{alertname}}",
-	"textFormat":"{{severity}} of $stack","target":{"expr":"ALERTS{stack=\"$stack\"}","interval":"1m"}},
+	"textFormat":"{{severity}} {{absent}} of $stack","target":{"expr":"ALERTS{stack=\"$stack\"}","interval":"1m"}},
 	{"name":"Starts","enable":true,"iconColor":"blue","useValueForTime":true,"target":{"expr":"start"}},
 	{"name":"Off","iconColor":"blue","target":{"expr":"off"}}`
 
@@ -73,7 +73,7 @@ func TestAnnotationsMarkTimes(t *testing.T) {
 		t.Errorf("marks (-want +got):\n%s", diff)
 	}
 	for mark, want := range map[string]int{
-		`<path class="k-red d" `: 4, `<path class="k-blue d" `: 2, `<rect class="k-red f" fill-opacity="0.08"`: 2,
+		`<path class="k-red d" `: 4, `<path class="k-blue d" `: 2, `<rect class="k-red f" fill-opacity="0.04"`: 2,
 	} {
 		if got := strings.Count(body, mark); got != want {
 			t.Errorf("%d times %s in a graph and a heat map, want %d", got, mark, want)
