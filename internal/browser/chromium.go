@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -47,6 +48,7 @@ type Chromium struct {
 	from    *os.File
 	replies *bufio.Reader
 	said    tail
+	heard   chan struct{} // closed when it has said all
 	session string
 	last    int
 	// loaded are the navigations that came to their end.
@@ -69,7 +71,7 @@ func Start(program string) (*Chromium, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Chromium{profile: profile, loaded: map[string]bool{}}
+	c := &Chromium{profile: profile, heard: make(chan struct{}), loaded: map[string]bool{}}
 	if err := c.start(program); err != nil {
 		return nil, errors.Join(fmt.Errorf("start %s: %w", program, err), os.RemoveAll(profile))
 	}
@@ -95,16 +97,22 @@ func (c *Chromium) start(program string) error {
 	// #nosec G204 -- one of the programs above, with arguments of our own
 	c.command = exec.Command(program, append(all, "about:blank")...)
 	c.command.ExtraFiles = []*os.File{theirs, ours}
-	c.command.Stderr = &c.said
 	c.command.SysProcAttr = ofItsOwn
-	c.command.WaitDelay = closeTimeout
-	if err := c.command.Start(); err != nil {
+	said, err := c.command.StderrPipe()
+	if err == nil {
+		err = c.command.Start()
+	}
+	if err != nil {
 		return errors.Join(err, to.Close(), from.Close())
 	}
+	go func() {
+		defer close(c.heard)
+		_, _ = io.Copy(&c.said, said) // It ends with its processes, or with Close.
+	}()
 	return nil
 }
 
-// closeTimeout is how long processes that were killed may take to leave.
+// closeTimeout is how long processes that ended or were killed may take to leave.
 const closeTimeout = 5 * time.Second
 
 // Close ends the browser with all of its processes, and removes its profile.
@@ -259,8 +267,15 @@ func (c *Chromium) receive() (m message, err error) {
 	return m, nil
 }
 
-// why a browser is gone, in its own words if it has said any.
+// why a browser is gone, in its own words if it has said any. They come by another pipe, which a
+// script that starts the browser may have others pass on.
 func (c *Chromium) why(err error) error {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		select {
+		case <-c.heard:
+		case <-time.After(closeTimeout):
+		}
+	}
 	if words := c.said.last(); words != "" {
 		return errors.New("it says " + words)
 	}
