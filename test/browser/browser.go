@@ -36,6 +36,9 @@ type Browser struct {
 	problems, urls []string
 }
 
+// closeTimeout is how long it may take to end.
+const closeTimeout = 20 * time.Second
+
 // Start it as make test-dashboards installs it.
 func Start(t *testing.T) *Browser {
 	t.Helper()
@@ -66,9 +69,14 @@ func Start(t *testing.T) *Browser {
 		b.read(from)
 	}()
 	t.Cleanup(func() {
+		killing := time.AfterFunc(closeTimeout, func() { _ = command.Process.Kill() })
+		defer killing.Stop()
 		_, _ = b.send("Browser.close", nil)
 		_ = command.Wait()
 		<-read
+		for end := time.Now().Add(closeTimeout); os.RemoveAll(dir) != nil && time.Now().Before(end); {
+			time.Sleep(10 * time.Millisecond) // Its other processes may write for a moment longer.
+		}
 	})
 	target := b.Do("Target.createTarget", map[string]any{"url": "about:blank"})
 	attached := b.Do("Target.attachToTarget", map[string]any{"targetId": target["targetId"], "flatten": true})
