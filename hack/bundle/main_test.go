@@ -21,6 +21,15 @@ var older = python.Bundle{"sitecustomize.py": "import _obstack\n", "_obstack.py"
 func releases(t *testing.T) {
 	t.Helper()
 	t.Chdir(t.TempDir())
+	// Run by a hook, git would commit to the repository of that. Whoever runs it may sign commits,
+	// and read another language.
+	for _, name := range []string{"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"} {
+		t.Setenv(name, "") // So that it is as before at the end.
+		os.Unsetenv(name)
+	}
+	t.Setenv("GIT_CONFIG_GLOBAL", os.DevNull)
+	t.Setenv("GIT_CONFIG_SYSTEM", os.DevNull)
+	t.Setenv("LC_ALL", "C")
 	run(t, "init", "--quiet")
 	release(t, "v0.0.1", nil, map[string]string{"README.md": "no module"})
 	release(t, "v0.1.0", older, map[string]string{"README.md": "no module"})
