@@ -21,11 +21,15 @@ apt_install() {
 		ours=1
 		printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
 		as_root chmod +x "$policy"
+		trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT # Left behind, it would keep all services from starting.
 	fi
 	as_root apt-get update -qq -o DPkg::Lock::Timeout=300 >&2
 	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 		-o DPkg::Lock::Timeout=300 "$@" >&2
-	if [ -n "$ours" ]; then as_root rm -f "$policy"; fi
+	if [ -n "$ours" ]; then
+		as_root rm -f "$policy"
+		trap - EXIT
+	fi
 }
 
 servers() {
