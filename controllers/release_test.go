@@ -233,3 +233,31 @@ func (f *injecting) wantStamped(t *testing.T, stack *obsv1.ObservabilityStack, a
 		t.Fatalf("%d of %d have a stamp, want %d", got, len(all), want)
 	}
 }
+
+// What was released and names another stack since is that one's, and the first leaves it alone.
+func TestRolloutLeavesWhatAnotherStackHas(t *testing.T) {
+	f, first, second := newInjecting(t), settingsStack(t, namespace(t), admitAll), settingsStack(t, namespace(t), admitAll)
+	f.reconcileStack(t, first)
+	f.reconcileStack(t, second)
+	all := f.injected(t, first, namespace(t), 1)
+	d := all[0]
+	name := func(annotations map[string]string) {
+		d.Annotations = annotations
+		if err := live.Update(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	name(nil)
+	f.wantStamped(t, first, all, 1)
+	f.clock = f.clock.Add(time.Minute)
+	f.wantStamped(t, first, all, 0)
+	settle(t, d)
+	name(map[string]string{obsv1.AnnotationStack: second.Namespace + "/shop"})
+	f.reconcileStack(t, second)
+	for range 3 {
+		f.reconcileStack(t, first)
+		f.clock = f.clock.Add(time.Minute)
+	}
+	refresh(t, d)
+	wantStamp(t, d, second.Namespace+"/shop", second.Status.ConfigHash)
+}

@@ -104,11 +104,15 @@ func (i *Injector) absent(ctx context.Context, stack types.NamespacedName,
 		if err != nil {
 			return nil, err
 		}
-		switch {
-		case w == nil || w.UID != uid || !s.released && s.Empty(w, i.Now()):
+		if w == nil || w.UID != uid {
 			i.drop(stack, uid)
-		case s.released:
+			continue
+		}
+		// One that has a stamp again is another stack's, or is refused.
+		if _, stamped := w.Stamp(); s.released && !stamped {
 			rolling = append(rolling, policy.Candidate{Workload: w, Release: true})
+		} else if s.Empty(w, i.Now()) {
+			i.drop(stack, uid)
 		}
 	}
 	return rolling, nil
