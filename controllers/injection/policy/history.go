@@ -31,7 +31,7 @@ type History struct {
 	// annotation that says so; zero if nothing was taken off.
 	Withdrew Withdrawal
 	// Works is the trial that the workload passed last, also where its owner dropped the annotation
-	// that says so; empty if it passed none.
+	// that says so, or writes an older one; empty if it passed none, or has no bundle.
 	Works string
 
 	seen       bool
@@ -45,7 +45,7 @@ func (h History) Seen(c *Candidate, now, began time.Time) History {
 	w := c.Workload
 	h.Record = recordOf(w.Annotations, now).merge(h.Record)
 	h.Withdrew = h.withdrew(w)
-	h.Works = cmp.Or(w.Annotations[obsv1.AnnotationPythonWorks], h.Works)
+	h.Works = h.works(w)
 	stamp, stamped := w.Stamp()
 	if !h.seen && h.Record.about(stamp) && !h.Record.At.After(began) &&
 		now.Sub(h.Record.At) < maxPlace {
@@ -78,6 +78,19 @@ func (h History) withdrew(w *Workload) Withdrawal {
 		return Withdrawal{}
 	}
 	return h.Withdrew
+}
+
+// works is the trial that the workload says it passed, or that this process saw, if that is gone or
+// the newer one: to write it again would be in vain.
+func (h History) works(w *Workload) string {
+	switch stamp, _ := w.Stamp(); {
+	case stamp.Python == "":
+		return ""
+	case h.Works != "" && h.Works == w.Trial():
+		return h.Works
+	default:
+		return cmp.Or(w.Annotations[obsv1.AnnotationPythonWorks], h.Works)
+	}
 }
 
 // progressed adds how far the workload's rollout is. One that takes a place progresses by its
@@ -113,7 +126,7 @@ func (h History) Empty(w *Workload, now time.Time) bool {
 	rolls := h.Patched || !h.StartedAt.IsZero() || !h.ProgressedAt.IsZero()
 	return !rolls && h.Record.shownBy(w.Annotations) && now.Sub(h.Record.At) > max(contestedWithin, maxPlace) &&
 		h.ReleasedAt.IsZero() && h.Failure == nil && h.Recorded == "" && h.Withdrew.Bundle == "" &&
-		h.Works == w.Annotations[obsv1.AnnotationPythonWorks]
+		(h.Works == "" || h.Works == w.Annotations[obsv1.AnnotationPythonWorks])
 }
 
 // Failure is why a workload was not patched.

@@ -125,6 +125,7 @@ func TestHistoryGivesNoPlaceForRolloutsOfOthers(t *testing.T) {
 // What was released is forgotten when there is nothing more to it.
 func TestHistoryForgetsWhatIsReleased(t *testing.T) {
 	c := candidate("api", released)
+	c.Works = "5ee4" // The annotation goes with the stamp.
 	c.History = c.Seen(&c, now, now)
 	c.History = c.Wrote(Patch{Candidate: &c, Record: c.Record.stamped(c.Want, now, false), RollsPods: true}, c.Generation)
 	unstamped(&c)

@@ -204,6 +204,10 @@ func TestCandidateIsOnTrial(t *testing.T) {
 	if dropped.History = dropped.Seen(dropped, now, now); dropped.OnTrial() {
 		t.Error("it is on trial again where its owner drops the annotation")
 	}
+	dropped.Annotations[obsv1.AnnotationPythonWorks] = "5ee4"
+	if dropped.History = dropped.Seen(dropped, now, now); dropped.OnTrial() {
+		t.Error("it is on trial again, and again, where its owner writes an older annotation")
+	}
 }
 
 // TestJudgeWaitsForAPodThatRuns for five minutes, of the template that is tried.
