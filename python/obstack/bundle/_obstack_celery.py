@@ -31,20 +31,16 @@ def _report_processes() -> None:
     signals.worker_process_init.connect(_register, weak=False, dispatch_uid="obstack")
 
 
+def _registry() -> Any:
+    import _obstack_registry
+
+    return _obstack_registry
+
+
 def _serve(**_: Any) -> None:
-    def serve() -> None:
-        import _obstack_registry
-
-        _obstack_registry.serve()
-
-    _obstack.guarded("metrics:celery", serve)
+    _obstack.guarded("metrics:celery", lambda: _registry().serve())
 
 
 def _register(**_: Any) -> None:
-    def register() -> None:
-        import _obstack_registry
-
-        _obstack_registry.current()
-
-    _obstack.guarded("metrics:celery", register)
+    _obstack.guarded("metrics:celery", lambda: _registry().current())
     _obstack.debug(f"worker process {os.getpid()}")

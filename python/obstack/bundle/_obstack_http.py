@@ -17,14 +17,9 @@ import _obstack_registry
 
 METHODS = frozenset("GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH".split())
 # Libraries with which an application counts by itself, by the module of their middleware.
-_OWN = (
-    "prometheus_fastapi_instrumentator",
-    "starlette_exporter",
-    "starlette_prometheus",
-    "aioprometheus",
-)
-_OWN_DJANGO = ("django_prometheus",)
-_OWN_FLASK = ("prometheus_flask_exporter",)
+_OWN = ("prometheus_fastapi_instrumentator", "starlette_exporter", "starlette_prometheus", "aioprometheus")
+_OWN_DJANGO = "django_prometheus"
+_OWN_FLASK = "prometheus_flask_exporter"
 # Set in a request that is being counted, so that what is mounted in an application is not again.
 _SEEN = "obstack.seen"
 
@@ -174,13 +169,8 @@ class _Request:
 
     def _count(self, middleware: _Middleware) -> None:
         took = time.perf_counter() - self.began
-        method = self.scope["method"]
-        self.registry.observe(
-            middleware.route(self),
-            _method(method),
-            self.status,
-            took,
-        )
+        method = _method(self.scope["method"])
+        self.registry.observe(middleware.route(self), method, self.status, took)
 
 
 def _note_request(headers: Any) -> None:
@@ -256,9 +246,7 @@ def _known(app: Any, counts_itself: Callable[[], bool]) -> _Application:
 
 
 def _flask_counts(app: Any) -> bool:
-    if any(name in sys.modules for name in _OWN_FLASK):
-        return True
-    return any(rule.rule == "/metrics" for rule in app.url_map.iter_rules())
+    return _OWN_FLASK in sys.modules or any(rule.rule == "/metrics" for rule in app.url_map.iter_rules())
 
 
 def _note_rule() -> None:
@@ -333,7 +321,7 @@ class _Sized(_Response):
 def _django_counts() -> bool:
     from django.conf import settings
 
-    return any(name.partition(".")[0] in _OWN_DJANGO for name in settings.MIDDLEWARE)
+    return any(name.partition(".")[0] == _OWN_DJANGO for name in settings.MIDDLEWARE)
 
 
 def _wrap_resolve(kind: Any) -> None:

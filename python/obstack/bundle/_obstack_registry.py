@@ -103,13 +103,13 @@ class File:
 
 def read(content: bytes) -> Iterator[tuple[str, tuple[float, ...]]]:
     """Yield the keys and values of a file. What a dead process left incomplete is left out."""
-    used = struct.unpack_from("<I", content, 0)[0] if len(content) >= _HEADER else 0
+    used = min(len(content), *struct.unpack_from("<I", content)) if len(content) >= _HEADER else 0
     place = _HEADER
-    while place + 8 <= min(used, len(content)):
+    while place + 8 <= used:
         text, length = struct.unpack_from("<II", content, place)
         values = place + 8 + text
         end = values + 8 * length
-        if end > min(used, len(content)):
+        if end > used:
             return
         yield (
             content[place + 8 : values].decode(),
@@ -133,17 +133,15 @@ class Registry:
 
     def _file(self) -> File:
         if self.folder:
+            descriptor = -1
             try:
                 if len(os.listdir(self.folder)) > 2 * _MAX_DEAD:  # nobody may ever scrape
                     _merge(self.folder)
                 descriptor = self._open(self.name)
-            except OSError as error:
-                _obstack.debug(f"metrics: {self.folder}: {error}")
-                return File()
-            try:
                 return File(descriptor)
-            except OSError as error:  # it is full
-                os.close(descriptor)
+            except OSError as error:
+                if descriptor >= 0:  # it is full
+                    os.close(descriptor)
                 _obstack.debug(f"metrics: {self.folder}: {error}")
         return File()
 
@@ -159,10 +157,8 @@ class Registry:
         """Count a request."""
         group = f"{status // 100}xx"
         with self.lock:
-            places = self.handlers.get((handler, method, group))
-            if places is None:
-                places = self._places(handler, method, group)
-            requests, duration = places
+            key = (handler, method, group)
+            requests, duration = self.handlers.get(key) or self._places(*key)
             values = self.file.values
             values[requests] += 1
             values[duration + bisect_left(COARSE, seconds)] += 1
@@ -407,9 +403,9 @@ def _begin(registry: Registry) -> None:
 
 
 def _listen(port: int) -> socket.socket:
-    if socket.has_dualstack_ipv6():
-        return socket.create_server(("", port), family=socket.AF_INET6, reuse_port=True, dualstack_ipv6=True)
-    return socket.create_server(("", port), reuse_port=True)
+    dual = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if dual else socket.AF_INET
+    return socket.create_server(("", port), family=family, reuse_port=True, dualstack_ipv6=dual)
 
 
 def _accept(listener: socket.socket, registry: Registry) -> None:
