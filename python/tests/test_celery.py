@@ -19,6 +19,7 @@ TASKS = """
 import logging
 import os
 from celery import Celery
+from celery.utils.log import get_task_logger
 
 app = Celery("tasks", broker=os.environ["BROKER"], backend=os.environ["BROKER"])
 log = logging.getLogger("shop")
@@ -31,6 +32,12 @@ def pay():
 def boom():
     password = "hunter" + str(2)
     raise RuntimeError("boom")
+
+@app.task
+def refund():
+    for level in (logging.INFO, logging.WARNING, logging.CRITICAL):
+        log.log(level, "refunded")
+        get_task_logger("till").log(level, "refunded")
 """
 WEB = """
 import logging
@@ -99,6 +106,38 @@ def test_worker(start: Start, tracker: Tracker, redis: str, pool: str, tmp_path:
     assert sum(value for _, value in info) == (3 if pool == "prefork" else 1)
     assert "MonkeyPatchWarning" not in worker.output()
     assert "RecursionError" not in worker.output()
+
+
+# The variables and the option, and what is logged.
+LEVELS: dict[str, tuple[dict[str, str], tuple[str, ...], set[str]]] = {
+    "variable": ({"LOG_LEVEL": "INFO"}, (), {"info", "warning", "critical"}),
+    "option": ({"LOG_LEVEL": "INFO"}, ("--loglevel", "ERROR"), {"critical"}),
+    "option as Celery's default": ({"LOG_LEVEL": "INFO"}, ("-l", "WARNING"), {"warning", "critical"}),
+    "neither": ({}, (), {"warning", "critical"}),
+    "no level": ({"LOG_LEVEL": "LOUD"}, (), {"warning", "critical"}),
+}
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+@pytest.mark.parametrize("case", LEVELS)
+def test_level_of_worker(start: Start, redis: str, tmp_path: Path, pool: str, case: str) -> None:
+    variables, options, want = LEVELS[case]
+    command = ("-m", "celery", "-A", "tasks", "worker", "--pool", pool, "--concurrency", "1", *options)
+    worker = start(*command, code={"tasks.py": TASKS}, BROKER=redis, LOG_FORMAT="json", **variables)
+    send("refund", tmp_path, redis)
+
+    # Sets, because a worker that ends before a task is done leaves it to the next one.
+    def levels(logger: str) -> set[str]:
+        return {line["level"] for line in worker.lines() if line["logger"] == logger}
+
+    eventually("the last line", lambda: "critical" in levels("till"))
+    assert levels("shop") == levels("till") == want
+
+
+def test_level_of_beat(start: Start, redis: str) -> None:
+    command = ("-m", "celery", "-A", "tasks", "beat")
+    beat = start(*command, code={"tasks.py": TASKS}, BROKER=redis, LOG_FORMAT="json", LOG_LEVEL="info")
+    eventually("a line", lambda: [e for e in beat.lines() if e["event"] == "beat: Starting..."])
 
 
 SETTINGS = (

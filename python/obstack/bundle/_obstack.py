@@ -28,7 +28,7 @@ states: dict[str, str] = {}
 # Each part: its name, its module, and the libraries after whose import it is called. The switch is
 # OBSTACK_ and the name.
 PARTS = (
-    ("logging", "_obstack_logging", "logging structlog"),
+    ("logging", "_obstack_logging", "logging structlog celery.bin.worker celery.bin.beat"),
     (
         "sentry",
         "_obstack_sentry",

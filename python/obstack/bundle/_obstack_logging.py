@@ -49,12 +49,25 @@ request_id: Any = None
 def imported(library: str, module: Any) -> None:
     if library == "logging":
         _set_up_logging(module)
-    else:
+    elif library == "structlog":
         _set_up_structlog(module)
+    else:
+        _set_up_celery(getattr(module, library.rpartition(".")[2]))
 
 
 def _format() -> str:
     return os.environ.get("LOG_FORMAT", "").lower()
+
+
+def _level() -> str:
+    return os.environ.get("LOG_LEVEL", "").upper()
+
+
+def _set_up_celery(command: Any) -> None:
+    """Make the level a command's default, so that Celery gives it to all of its loggers."""
+    for option in getattr(command, "params", ()):  # none before Celery 5
+        if option.name == "loglevel" and _level() in option.type.choices:
+            option.default = _level()
 
 
 def _line(fields: dict[str, Any]) -> str:
@@ -176,13 +189,13 @@ def _is_ours(handler: Any) -> bool:
 
 def _record(record: Any) -> str:
     fields = _base(record.created, record.levelname, record.name, record.getMessage().rstrip())
-    hidden = "data" if record.name.startswith("celery.") else ""  # it has the tasks' arguments
     more = {
-        name: value
-        for name, value in sorted(record.__dict__.items(), key=lambda item: str(item[0]))
+        name: record.__dict__[name]
+        for name in sorted(record.__dict__, key=str)
         if name not in _STANDARD and name not in fields and not str(name).startswith("_")
     }
-    more.pop(hidden, None)
+    if record.name.startswith("celery."):
+        more.pop("data", None)  # it has the tasks' arguments
     fields.update(_obstack_scrub.fields(more))
     if record.exc_info and record.exc_info[0] is not None:
         fields["exception"] = "".join(traceback.format_exception(*record.exc_info)).rstrip()
@@ -207,9 +220,8 @@ def ensure_root() -> None:
         handler = logging.StreamHandler(sys.stdout)
         handler.addFilter(_is_of_nobody)
         root.addHandler(handler)
-    level = os.environ.get("LOG_LEVEL", "").upper()
-    if root.level == logging.WARNING and isinstance(logging.getLevelName(level), int):
-        root.setLevel(level)
+    if root.level == logging.WARNING and isinstance(logging.getLevelName(_level()), int):
+        root.setLevel(_level())
 
 
 def _is_of_nobody(record: Any) -> bool:
@@ -227,7 +239,7 @@ _LEVELS = {"DEBUG": 10, "INFO": 20, "WARN": 30, "WARNING": 30, "ERROR": 40, "CRI
 
 def _set_up_structlog(structlog: Any) -> None:
     """Configure structlog, in a way that the application's own configuration replaces."""
-    number = _LEVELS.get(os.environ.get("LOG_LEVEL", "").upper(), 0)
+    number = _LEVELS.get(_level(), 0)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
