@@ -64,6 +64,9 @@ read.`,
 			if o.allStacks && len(args) > 0 {
 				return usageError{errors.New("a name and --all-namespaces exclude each other: write -n NAMESPACE")}
 			}
+			if o.png == "" && command.Flags().Changed("png") {
+				return usageError{errors.New("--png is empty: write the folder for the files, such as --png=incident")}
+			}
 			if err := o.check(); err != nil {
 				return usageError{err}
 			}

@@ -99,6 +99,7 @@ func TestDashboard(t *testing.T) {
 		{[]string{"dashboard", "-n", "default"}, "namespace default has no ObservabilityStack", exitWrong},
 		{[]string{"dashboard", "other", "-n", "shop"}, "namespace shop has no ObservabilityStack other", exitWrong},
 		{[]string{"dashboard", "shop", "-A"}, "a name and --all-namespaces exclude each other", exitUsage},
+		{[]string{"dashboard", "--png", ""}, "--png is empty", exitUsage},
 		{[]string{"dashboard", "--url", "127.0.0.1:9090"}, "--url is not an address", exitUsage},
 		{[]string{"dashboard", "--url", "ftp://a"}, "--url is not an address", exitUsage},
 		{[]string{"dashboard", "--url", "http://u:p@a"}, "without credentials", exitUsage},
