@@ -151,11 +151,13 @@ type Verdict struct {
 	Works bool
 }
 
-// Judge the candidate by its Pods with the bundle. While it rolls out, those that work may be of
-// another template.
+// Judge the candidate by its Pods with the bundle. While Pods of another template are left, those
+// that work may be of that.
 func (c *Candidate) Judge(pods []PythonPod, now time.Time) Verdict {
-	if !c.Rolling() {
-		return Verdict{Works: slices.ContainsFunc(pods, func(p PythonPod) bool { return p.Proves(now) })}
+	replaced := c.Status.ObservedGeneration >= c.Generation && c.Counters().old <= 0
+	works := slices.ContainsFunc(pods, func(p PythonPod) bool { return p.Proves(now) })
+	if !c.Rolling() || replaced && works {
+		return Verdict{Works: works}
 	}
 	var ready int32
 	for _, p := range pods {

@@ -215,13 +215,17 @@ func TestJudgeWaitsForAPodThatRuns(t *testing.T) {
 	for name, tc := range map[string]struct {
 		pods    []ran
 		rolling bool
+		pending bool
 		want    bool
 	}{
-		"it does":                {pods: []ran{{age: time.Hour, ready: true, running: 5 * time.Minute}}, want: true},
-		"one of two does":        {pods: []ran{{ready: true, running: 1}, {ready: true, running: time.Hour}}, want: true},
-		"not for so long":        {pods: []ran{{age: time.Hour, ready: true, running: 4 * time.Minute}}},
-		"it is not ready":        {pods: []ran{{age: time.Hour, running: time.Hour}}},
-		"others roll out":        {pods: []ran{{age: time.Hour, ready: true, running: time.Hour}}, rolling: true},
+		"it does":         {pods: []ran{{age: time.Hour, ready: true, running: 5 * time.Minute}}, want: true},
+		"one of two does": {pods: []ran{{ready: true, running: 1}, {ready: true, running: time.Hour}}, want: true},
+		"not for so long": {pods: []ran{{age: time.Hour, ready: true, running: 4 * time.Minute}}},
+		"it is not ready": {pods: []ran{{age: time.Hour, running: time.Hour}}},
+		"others roll out": {pods: []ran{{age: time.Hour, ready: true, running: time.Hour}}, rolling: true},
+		"one cannot be scheduled": {
+			pods: []ran{{age: time.Hour, ready: true, running: time.Hour}, {}}, pending: true, want: true,
+		},
 		"it crashes and crashes": {pods: []ran{{age: time.Hour, restarts: 9, end: time.Hour - time.Minute, run: 1}}},
 		"there is none":          {},
 	} {
@@ -229,6 +233,9 @@ func TestJudgeWaitsForAPodThatRuns(t *testing.T) {
 		w.Status.AvailableReplicas, w.Status.UpdatedReplicas, w.Status.Replicas = 1, 1, 1
 		if tc.rolling {
 			w.Status.Replicas = 2
+		}
+		if tc.pending {
+			w.Spec.Replicas, w.Status.Replicas, w.Status.UpdatedReplicas = new(int32(2)), 2, 2
 		}
 		var pods []PythonPod
 		for _, r := range tc.pods {
