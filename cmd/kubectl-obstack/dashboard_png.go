@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -35,14 +36,14 @@ func (o *dashboardOptions) draw(ctx context.Context, shown *viewer.Viewer, dashb
 			return fmt.Errorf("draw %s: %w", d.file, err)
 		}
 		for i, picture := range pictures {
-			name := d.file + ".png"
-			if i > 0 {
-				name = fmt.Sprintf("%s-%d.png", d.file, i+1)
-			}
+			name := pictureName(d.file, i)
 			if err := writeWhole(o.png, name, picture); err != nil {
 				return err
 			}
 			fmt.Fprintln(o.streams.Out, filepath.Join(o.png, name))
+		}
+		if err := removeRest(o.png, d.file, len(pictures)); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -54,6 +55,28 @@ func drawOne(
 	ctx, cancel := context.WithTimeout(ctx, pictureTimeout)
 	defer cancel()
 	return chromium.Pictures(ctx, shown.Still(ctx, d.Dashboard))
+}
+
+// pictureName is the file of one of a dashboard's pictures; the first has no number.
+func pictureName(file string, i int) string {
+	if i == 0 {
+		return file + ".png"
+	}
+	return fmt.Sprintf("%s-%d.png", file, i+1)
+}
+
+// removeRest removes what was drawn earlier of a dashboard that was higher then: it would be taken
+// for the rest of what is drawn now.
+func removeRest(dir, file string, pictures int) error {
+	for i := pictures; ; i++ {
+		err := os.Remove(filepath.Join(dir, pictureName(file, i)))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // writeWhole writes a file that is there whole or not at all, for its owner only. What had its name

@@ -157,11 +157,13 @@ func TestDashboardWritesFiles(t *testing.T) {
 	d.refuses(t, "--png: there is no Chrome, Chromium or Edge")
 }
 
-// testLinks are replaced, and what they lead to stays.
+// testLinks are replaced, and what they lead to stays. What is left of a higher page goes.
 func (d *drawing) testLinks(t *testing.T) {
 	victim, name := filepath.Join(t.TempDir(), "victim"), filepath.Join(d.dir, d.want[0])
 	for _, err := range []error{
 		os.WriteFile(victim, []byte("mine"), 0o600), os.Remove(name), os.Symlink(victim, name),
+		os.WriteFile(filepath.Join(d.dir, "shop-shop-overview-3.png"), nil, 0o600),
+		os.WriteFile(filepath.Join(d.dir, "shop-shop-tasks-2.png"), nil, 0o600),
 	} {
 		if err != nil {
 			t.Fatal(err)
