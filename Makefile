@@ -17,7 +17,7 @@ help: ## List the targets.
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: ## Show obstack at work on this machine; ONCE=1 ends by itself, ROTATE=1 changes the DSN, LIVE=1 shows graphs.
+demo: ## Show obstack at work; ONCE=1 ends by itself, ROTATE=1 changes the DSN, LIVE=1 shows graphs, PYTHON=1 those of Python.
 	go run ./hack/demo
 
 .PHONY: build
@@ -55,7 +55,7 @@ test-dashboards: ## Try proofs, dashboards and the live demo on a real Prometheu
 	npm --prefix hack/axe ci --silent --no-audit --no-fund && \
 	npm --prefix hack/grafana-schema ci --silent --no-audit --no-fund && \
 	go test -timeout 30m -count=1 -run RealPrometheus ./controllers/proof && \
-	go test -timeout 30m -count=1 -run DemoLive ./hack/demo && \
+	go test -timeout 30m -count=1 -run 'DemoLive|DemoPython' ./hack/demo && \
 	go test -count=1 -run Browser ./internal/browser ./internal/viewer && \
 	go -C $(PLUGIN) test -count=1 -run DashboardDrawsPictures . && \
 	go test -timeout 30m -count=1 ./test/dashboards $(if $(UPDATE),-args -update)

@@ -112,7 +112,9 @@ func wantRotation(t *testing.T, out string) {
 
 func TestDefaultsRefuseWhatIsNeitherYesNorNo(t *testing.T) {
 	for value, want := range map[string]bool{"": false, "1": true, "0": false, "true": true} {
-		for name, wanted := range map[string]options{"ONCE": {once: want}, "ROTATE": {rotate: want}, "LIVE": {live: want}} {
+		for name, wanted := range map[string]options{
+			"ONCE": {once: want}, "ROTATE": {rotate: want}, "LIVE": {live: want}, "PYTHON": {python: want},
+		} {
 			got, err := defaults(func(of string) string { return map[string]string{name: value}[of] })
 			if err != nil || got != wanted {
 				t.Errorf("%s=%s: %+v, %v, want %+v", name, value, got, err, wanted)

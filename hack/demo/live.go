@@ -36,6 +36,9 @@ const standIns = `
 type liveParts struct {
 	servers []*shop.Server
 	celery  *celery.Application
+	python  *pythonShop
+	// addresses are those of the shop's service.
+	addresses []string
 	// unload stops the load on the servers.
 	unload     func() error
 	prometheus *url.URL
@@ -54,6 +57,9 @@ func (l *liveParts) stop() error {
 	}
 	for _, server := range l.servers {
 		errs = append(errs, server.Stop())
+	}
+	if l.python != nil {
+		errs = append(errs, l.python.stop())
 	}
 	if l.celery != nil {
 		errs = append(errs, l.celery.Stop())
@@ -88,7 +94,10 @@ func (d *demo) goLive(ctx context.Context, stack *obsv1.ObservabilityStack) erro
 	if d.open {
 		browser.Open(d.parts.page.address)
 	}
-	return d.awaitAlert(ctx, stack)
+	if err := d.awaitAlert(ctx, stack); err != nil || !d.python {
+		return err
+	}
+	return d.showPython(ctx, stack)
 }
 
 // startTargets starts something for every Pod that the stack's ServiceMonitors lead to, and returns
@@ -102,7 +111,12 @@ func (d *demo) startTargets(ctx context.Context, stack *obsv1.ObservabilityStack
 	if err != nil {
 		return nil, err
 	}
-	if d.parts.celery, err = celery.Start(ctx, workers); err != nil {
+	if d.python {
+		d.parts.celery, err = celery.StartBroker()
+	} else {
+		d.parts.celery, err = celery.Start(ctx, workers)
+	}
+	if err != nil {
 		return nil, err
 	}
 	var configs []any
@@ -125,6 +139,14 @@ func (d *demo) startTargets(ctx context.Context, stack *obsv1.ObservabilityStack
 			}
 		}
 		configs = append(configs, scrapeConfigs(monitor, targets)...)
+	}
+	if d.python {
+		pods, err := d.startPython(ctx, stack)
+		if err != nil {
+			return nil, err
+		}
+		d.startLoad(ctx)
+		return append(configs, pods...), nil
 	}
 	d.startLoad(ctx)
 	say(d.out, strings.Trim(standIns, "\n"), len(d.parts.servers), strings.Join(slices.Compact(observed), ", "),
@@ -181,13 +203,14 @@ func (d *demo) startServer() (string, error) {
 		return "", err
 	}
 	d.parts.servers = append(d.parts.servers, server)
+	d.parts.addresses = append(d.parts.addresses, server.Address)
 	return server.Address, nil
 }
 
 func (d *demo) startLoad(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
-	go func() { ended <- shop.Load(ctx, d.parts.servers) }()
+	go func() { ended <- shop.Load(ctx, d.parts.addresses) }()
 	d.parts.unload = func() error {
 		cancel()
 		return <-ended

@@ -41,49 +41,21 @@ const pictured = 6 * time.Minute
 
 // TestDemoLive takes two minutes, so make test-dashboards runs it and make test does not.
 func TestDemoLive(t *testing.T) {
-	if os.Getenv("OBSTACK_INTEGRATION") == "" {
-		t.Skip("OBSTACK_INTEGRATION names no folder: make test-dashboards sets it")
-	}
+	needParts(t)
 	chromium := browser.Start(t) // Before TMPDIR is set: it leaves something there.
-	temporary := t.TempDir()
-	t.Setenv("TMPDIR", temporary)
-	ctx, interrupt := context.WithCancel(t.Context())
-	out, ended, gone := &output{}, make(chan error, 1), make(chan struct{})
-	go func() {
-		defer close(gone)
-		ended <- run(ctx, out, options{live: true})
-	}()
-	// Also of a test that fails nothing may be left. Its guard finds the processes by files below
-	// the temporary folder, which is removed after this.
-	t.Cleanup(func() {
-		interrupt()
-		<-gone
-	})
-
-	const burning = `fires ObstackErrorBudgetBurnFast \(critical\): SLO api-availability of stack shop/shop`
-	address := out.await(t, ended, `http://127\.0\.0\.1:\d+/d/\S+`)
+	d := startDemo(t, options{live: true})
+	address := d.awaitPage(t)
 	served := time.Now()
-	out.await(t, ended, burning)
-	out.await(t, ended, `Of the error budget of api-availability -\d{3,4} % is left`)
-	out.await(t, ended, `until you press Ctrl-C`)
-	origin, _, _ := strings.Cut(address, "/d/")
-	// The page moves in steps of five seconds, as its refresh does.
-	eventually(t, "the page shows the alert", func() bool {
-		return strings.Contains(fetch(t, address), ">ObstackErrorBudgetBurnFast<")
-	})
-	links := regexp.MustCompile(`<a href="(/d/[^"]+)"`).FindAllStringSubmatch(fetch(t, address), -1)
-	if len(links) != len(pictures) {
-		t.Fatalf("the page leads to %d dashboards, want the overview, one of HTTP and one of tasks", len(links))
-	}
+	d.awaitBurning(t, address)
+	pages := d.pages(t, address)
 	folder := t.TempDir()
 	if *update {
 		folder = "../../docs/images"
 		eventually(t, "all that the pictures show happened", func() bool { return time.Since(served) > pictured })
 	}
 	chromium.Resize(pictureWidth/pictureScale, 1000, pictureScale, false)
-	panels, drawn := map[string]int{}, make([]image.Image, len(links))
-	for i, link := range links {
-		page := origin + html.UnescapeString(link[1])
+	panels, drawn := map[string]int{}, make([]image.Image, len(pages))
+	for i, page := range pages {
 		panels[page] = wantDrawn(t, fetch(t, page))
 		chromium.Open(strings.Replace(page, "now-15m", "now-5m", 1))
 		chromium.Theme("light")
@@ -101,20 +73,97 @@ func TestDemoLive(t *testing.T) {
 	for page, number := range panels {
 		chromium.WantWhole(page, number)
 	}
+	origin, _, _ := strings.Cut(address, "/d/")
 	chromium.WantQuiet(origin)
+	d.end(t, address)
+}
 
-	interrupt()
-	if err := <-ended; err != nil {
+// needParts skips a test of what make test does not have.
+func needParts(t *testing.T) {
+	t.Helper()
+	if os.Getenv("OBSTACK_INTEGRATION") == "" {
+		t.Skip("OBSTACK_INTEGRATION names no folder: make test-dashboards sets it")
+	}
+}
+
+// running is a demo that runs.
+type running struct {
+	temporary string
+	out       *output
+	ended     chan error
+	interrupt context.CancelFunc
+}
+
+// startDemo starts one that takes minutes.
+func startDemo(t *testing.T, o options) *running {
+	t.Helper()
+	d := &running{temporary: t.TempDir(), out: &output{}, ended: make(chan error, 1)}
+	t.Setenv("TMPDIR", d.temporary)
+	ctx, interrupt := context.WithCancel(t.Context())
+	d.interrupt = interrupt
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		d.ended <- run(ctx, d.out, o)
+	}()
+	// Also of a test that fails nothing may be left. Its guard finds the processes by files below
+	// the temporary folder, which is removed after this.
+	t.Cleanup(func() {
+		interrupt()
+		<-gone
+	})
+	return d
+}
+
+// awaitPage waits until the dashboards are served, and returns where.
+func (d *running) awaitPage(t *testing.T) string {
+	t.Helper()
+	return d.out.await(t, d.ended, `http://127\.0\.0\.1:\d+/d/\S+`)
+}
+
+// awaitBurning waits for the alert, on the page too, and for all that is said of it.
+func (d *running) awaitBurning(t *testing.T, address string) {
+	t.Helper()
+	const burning = `fires ObstackErrorBudgetBurnFast \(critical\): SLO api-availability of stack shop/shop`
+	d.out.await(t, d.ended, burning)
+	d.out.await(t, d.ended, `Of the error budget of api-availability -\d{3,4} % is left`)
+	d.out.await(t, d.ended, `until you press Ctrl-C`)
+	// The page moves in steps of five seconds, as its refresh does.
+	eventually(t, "the page shows the alert", func() bool {
+		return strings.Contains(fetch(t, address), ">ObstackErrorBudgetBurnFast<")
+	})
+}
+
+// pages are those of the overview and of what it leads to.
+func (d *running) pages(t *testing.T, address string) []string {
+	t.Helper()
+	origin, _, _ := strings.Cut(address, "/d/")
+	links := regexp.MustCompile(`<a href="(/d/[^"]+)"`).FindAllStringSubmatch(fetch(t, address), -1)
+	if len(links) != len(pictures) {
+		t.Fatalf("the page leads to %d dashboards, want the overview, one of HTTP and one of tasks", len(links))
+	}
+	var pages []string
+	for _, link := range links {
+		pages = append(pages, origin+html.UnescapeString(link[1]))
+	}
+	return pages
+}
+
+// end interrupts the demo, of which nothing may be left.
+func (d *running) end(t *testing.T, address string) {
+	t.Helper()
+	d.interrupt()
+	if err := <-d.ended; err != nil {
 		t.Errorf("after an interrupt: %v", err)
 	}
 	if _, err := http.Get(address); err == nil {
 		t.Error("the page is served after the end")
 	}
-	left, err := os.ReadDir(temporary)
+	left, err := os.ReadDir(d.temporary)
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v (%v)", left, err)
 	}
-	t.Log(out)
+	t.Log(d.out)
 }
 
 // wantDrawn checks that each panel of a page has data, or a text, and returns how many there are.

@@ -5,9 +5,10 @@
 // application of config/samples/shop, and says what became of it. With ROTATE=1 it
 // then changes the application's Sentry DSN and shows how the workloads get it. With
 // LIVE=1 it also starts a Prometheus and something to scrape, serves the dashboards,
-// and waits until an alert fires. It stays until it is interrupted; with ONCE=1 it
-// ends by itself, with an exit status that reports whether all that it showed went
-// well.
+// and waits until an alert fires. With PYTHON=1 it shows the same of
+// config/samples/shop-python, which runs in Python. It stays until it is interrupted;
+// with ONCE=1 it ends by itself, with an exit status that reports whether all that it
+// showed went well.
 package main
 
 import (
@@ -35,7 +36,10 @@ func main() {
 		"change the Sentry DSN when the stack is Ready, and show the rollout (the default can be set by ROTATE=1)")
 	flag.BoolVar(&o.live, "live", o.live,
 		"start a Prometheus and what it scrapes, and serve the dashboards (the default can be set by LIVE=1)")
+	flag.BoolVar(&o.python, "python", o.python,
+		"the same with a shop in Python, without a line for observability (the default can be set by PYTHON=1)")
 	flag.Parse()
+	o.live = o.live || o.python
 	o.open = o.live && !o.once
 	ctx, stop := interruptible()
 	defer stop()
@@ -52,15 +56,17 @@ func main() {
 
 // options say what the demo does beside showing the stack.
 type options struct {
-	once, rotate, live bool
+	once, rotate, live, python bool
 	// open is whether a browser is to show the dashboards.
 	open bool
 }
 
-// defaults reads the variables ONCE, ROTATE and LIVE; empty means no.
+// defaults reads the variables ONCE, ROTATE, LIVE and PYTHON; empty means no.
 func defaults(getenv func(string) string) (options, error) {
 	var o options
-	for name, option := range map[string]*bool{"ONCE": &o.once, "ROTATE": &o.rotate, "LIVE": &o.live} {
+	for name, option := range map[string]*bool{
+		"ONCE": &o.once, "ROTATE": &o.rotate, "LIVE": &o.live, "PYTHON": &o.python,
+	} {
 		value := getenv(name)
 		if value == "" {
 			continue

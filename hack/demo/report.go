@@ -61,8 +61,8 @@ func (d *demo) report(ctx context.Context, stack *obsv1.ObservabilityStack) erro
 func (d *demo) children(ctx context.Context, stack *obsv1.ObservabilityStack) ([]client.Object, error) {
 	var children []client.Object
 	for _, list := range []client.ObjectList{
-		&monitoringv1.ServiceMonitorList{}, &monitoringv1.PrometheusRuleList{}, &appsv1.DeploymentList{},
-		&corev1.ServiceList{}, &corev1.ConfigMapList{}, &corev1.SecretList{},
+		&monitoringv1.ServiceMonitorList{}, &monitoringv1.PodMonitorList{}, &monitoringv1.PrometheusRuleList{},
+		&appsv1.DeploymentList{}, &corev1.ServiceList{}, &corev1.ConfigMapList{}, &corev1.SecretList{},
 	} {
 		err := d.api.List(ctx, list, client.InNamespace(stack.Namespace),
 			client.MatchingLabels{obsv1.LabelManagedBy: obsv1.ManagedBy, obsv1.LabelStack: stack.Name})
@@ -93,6 +93,9 @@ func purpose(object client.Object) string {
 	switch o := object.(type) {
 	case *monitoringv1.ServiceMonitor:
 		return scrapes(o)
+	case *monitoringv1.PodMonitor:
+		endpoint := o.Spec.PodMetricsEndpoints[0]
+		return fmt.Sprintf("scrapes Pods with the modules for Python: %s every %s", endpoint.Path, endpoint.Interval)
 	case *monitoringv1.PrometheusRule:
 		return "alerts: " + strings.Join(alerts(o), ", ")
 	case *appsv1.Deployment:

@@ -20,7 +20,7 @@ import (
 const (
 	intro = `obstack demo: a Kubernetes control plane on this machine, with simulated nodes, the
 operator of this checkout, and an example application that it observes.
-Nothing but Go is needed, and nothing is left when it ends. The first run on a machine
+Nothing but %s is needed, and nothing is left when it ends. The first run on a machine
 builds Kubernetes from its Go modules, which takes about 10 minutes on two cores and is
 kept outside the checkout; later runs take less than a minute.
 `
@@ -36,7 +36,9 @@ type demo struct {
 	cp       *testenv.ControlPlane
 	api      client.Client
 	operator *testenv.Operator
-	started  time.Time
+	// interpreter is that of the environment with the libraries of the shop in Python.
+	interpreter string
+	started     time.Time
 	options
 	step  int
 	parts liveParts
@@ -44,12 +46,21 @@ type demo struct {
 
 // run is the whole demo. Whatever it started has ended when it returns.
 func run(ctx context.Context, out io.Writer, o options) (err error) {
-	say(out, "%s", intro)
+	needed := "Go"
+	if o.python {
+		needed = "Go and Python"
+	}
+	say(out, intro, needed)
 	root, err := testenv.Root()
 	if err != nil {
 		return err
 	}
 	d := &demo{out: out, root: root, options: o, started: time.Now()}
+	if o.python {
+		if d.interpreter, err = d.installPython(ctx); err != nil {
+			return err
+		}
+	}
 
 	d.says("starting etcd, kube-apiserver, kube-controller-manager, kube-scheduler and %d simulated nodes", nodes)
 	d.cp, err = testenv.StartControlPlane(ctx, testenv.Options{Log: out, Nodes: nodes, Kubectl: true})
@@ -80,8 +91,11 @@ func (d *demo) observe(ctx context.Context) error {
 	if err := d.startOperator(ctx); err != nil {
 		return err
 	}
-	samples := filepath.Join("config", "samples", "shop")
-	d.says("applying %s: an annotated API, Celery worker and beat, their Secrets, one ObservabilityStack", samples)
+	samples, what := filepath.Join("config", "samples", "shop"), "API, Celery worker and beat"
+	if d.python {
+		samples, what = filepath.Join("config", "samples", "shop-python"), "API and Celery worker in Python"
+	}
+	d.says("applying %s: an annotated %s, their Secrets, one ObservabilityStack", samples, what)
 	key, err := d.apply(ctx, filepath.Join(d.root, samples))
 	if err != nil {
 		return err
@@ -115,6 +129,9 @@ func (d *demo) says(format string, args ...any) {
 	}
 	if d.live {
 		steps += 3
+	}
+	if d.python {
+		steps++
 	}
 	d.step++
 	say(d.out, "[%d/%d] %s", d.step, steps, fmt.Sprintf(format, args...))

@@ -29,15 +29,24 @@ type Application struct {
 	err     error // the first failure
 }
 
-// Start starts the broker on a free loopback port, for each task a client, and for each host a
-// worker.
-func Start(ctx context.Context, hosts []string) (*Application, error) {
+// StartBroker starts the broker alone, on a free loopback port.
+func StartBroker() (*Application, error) {
 	redis.SetLogger(silent{}) // Connections that break when all ends are no news.
 	server := miniredis.NewMiniRedis()
 	if err := server.StartAddr("127.0.0.1:0"); err != nil {
 		return nil, fmt.Errorf("start the broker: %w", err)
 	}
-	a := &Application{URL: "redis://" + server.Addr() + "/0", server: server, client: connect(server.Addr())}
+	return &Application{
+		URL: "redis://" + server.Addr() + "/0", server: server, client: connect(server.Addr()), cancel: func() {},
+	}, nil
+}
+
+// Start starts the broker, for each task a client, and for each host a worker.
+func Start(ctx context.Context, hosts []string) (*Application, error) {
+	a, err := StartBroker()
+	if err != nil {
+		return nil, err
+	}
 	ctx, a.cancel = context.WithCancel(ctx)
 	for _, host := range hosts {
 		w := &worker{client: a.client, node: "celery@" + host, active: map[string]message{}}

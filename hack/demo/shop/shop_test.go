@@ -22,7 +22,7 @@ import (
 func TestMetricsAreThoseOfTheFramework(t *testing.T) {
 	server := start(t)
 	for n := range 10 {
-		if err := ask(t.Context(), http.DefaultClient, server, n); err != nil {
+		if err := ask(t.Context(), http.DefaultClient, server.Address, n); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -91,7 +91,7 @@ func TestLoadSaysThatAServerIsGone(t *testing.T) {
 	if err := server.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	if err := ask(context.Background(), http.DefaultClient, server, 0); err == nil {
+	if err := ask(context.Background(), http.DefaultClient, server.Address, 0); err == nil {
 		t.Error("a request to a server that is stopped is no failure")
 	}
 }
