@@ -123,6 +123,9 @@ SDKS = Path(sys.prefix) / "sdks"
 
 
 # An own init of 1.5.12 fails with the newest Flask, with and without us.
+@pytest.mark.skipif(
+    sys.version_info >= (3, 13), reason="these SDKs copy a frame's f_locals, which is a proxy there: PEP 667"
+)
 @pytest.mark.parametrize(
     ("init", "sdk"),
     [
