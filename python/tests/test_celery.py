@@ -80,7 +80,7 @@ def send(task: str, folder: Path, broker: str) -> None:
     )
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent", "eventlet"])
 def test_worker(start: Start, tracker: Tracker, redis: str, pool: str, tmp_path: Path) -> None:
     worker = start(
         *WORKER,

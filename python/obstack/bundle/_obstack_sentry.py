@@ -60,7 +60,10 @@ def _standard_library_changes() -> bool:
         return monkey is None or not monkey.is_module_patched("ssl")
     if "eventlet" in pool:
         patcher = sys.modules.get("eventlet.patcher")
-        return patcher is None or not patcher.is_monkey_patched("socket")
+        frame: Any = sys._getframe()
+        while frame and frame.f_code.co_name != "monkey_patch":  # It imports Celery's app.
+            frame = frame.f_back
+        return patcher is None or not patcher.is_monkey_patched("socket") or bool(frame)
     return False
 
 
@@ -106,8 +109,7 @@ def _set_up(framework: str) -> None:
         _give_way(sdk)
     names = [name for name in _FRAMEWORKS if name.lower() == framework]
     names += [name for name in _LIBRARIES if name.lower() in sys.modules]
-    found = [_integration(name) for name in names if name not in _integrations]
-    wanted = [integration for integration in found if integration is not None]
+    wanted = [i for name in names if name not in _integrations and (i := _integration(name))]
     if _client is None:
         if _current_client(sdk) is not None:
             _obstack.states["sentry"] = "own"
@@ -141,6 +143,7 @@ def _current_client(sdk: Any) -> Any:
 def _init(sdk: Any, integrations: list[Any]) -> None:
     global _client
     silent = import_module("sentry_sdk.integrations.atexit").AtexitIntegration
+    rate = os.environ.get("SENTRY_TRACES_SAMPLE_RATE")
     options: dict[str, Any] = {
         "dsn": os.environ["SENTRY_DSN"],
         "integrations": [*integrations, silent(callback=lambda *_: None)],
@@ -151,7 +154,7 @@ def _init(sdk: Any, integrations: list[Any]) -> None:
         "before_send": _before_send,
         "before_send_transaction": _before_send,
         "shutdown_timeout": 1,
-        "traces_sample_rate": _traces_sample_rate(),
+        "traces_sample_rate": float(rate) if rate else None,
     }
     # An option that the version does not know is an error.
     known = import_module("sentry_sdk.consts").DEFAULT_OPTIONS
@@ -161,15 +164,10 @@ def _init(sdk: Any, integrations: list[Any]) -> None:
     _client = _current_client(sdk)
 
 
-def _traces_sample_rate() -> float | None:
-    rate = os.environ.get("SENTRY_TRACES_SAMPLE_RATE", "")
-    return float(rate) if rate else None
-
-
-def _before_send(event: dict[str, Any], hint: dict[str, Any]) -> dict[str, Any] | None:
+def _before_send(event: dict[str, Any], hint: dict[str, Any]) -> Any:
     error = (hint or {}).get("exc_info")
     # Django says so once at its start, to every server that asks.
     if error and isinstance(error[1], ValueError) and "not lifespan" in str(error[1]):
         return None
     # Rather no event than one with a password.
-    return _obstack.attempt("sentry", _obstack_scrub.scrub, event)  # type: ignore[no-any-return]
+    return _obstack.attempt("sentry", _obstack_scrub.scrub, event)
