@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 readonly interpreter="${1:-python3}" requirements=../../python/requirements-test.txt
-readonly old_sdks=(1.5.12 1.45.1 2.0.1)
+readonly old_sdks=(1.5.12 1.45.1 2.0.1) eventlet=0.41.3
 
 say() { echo "integration: $*" >&2; }
 
@@ -16,11 +16,13 @@ dir="$(./install.sh)/python"
 version="$("$interpreter" -c 'import platform; print(platform.python_version())')"
 readonly dir version
 readonly environment="$dir/$version"
+wanted="$(cat "$requirements" python.sh)" # what makes the environment what it is
+readonly wanted
 mkdir -p "$dir"
 exec 9>"$dir/.lock"
 if command -v flock >/dev/null; then flock 9; fi
 
-if ! cmp -s "$requirements" "$environment/.complete"; then
+if [ "$(cat "$environment/.complete" 2>/dev/null)" != "$wanted" ]; then
 	say "installing the requirements of the bundle's tests into $environment"
 	rm -rf "$environment"
 	"$interpreter" -m venv "$environment"
@@ -34,6 +36,9 @@ if ! cmp -s "$requirements" "$environment/.complete"; then
 		"$environment/bin/pip" install -q --disable-pip-version-check --no-deps \
 			--target "$environment/sdks/$sdk" "sentry-sdk==$sdk" >&2
 	done
-	cp "$requirements" "$environment/.complete"
+	# In a folder of its own, because Sentry's SDK imports it wherever it is installed.
+	"$environment/bin/pip" install -q --disable-pip-version-check --target "$environment/eventlet" \
+		"eventlet==$eventlet" >&2
+	echo "$wanted" >"$environment/.complete"
 fi
 echo "$environment/bin/python"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterator
 
 import pytest
-from conftest import TIMEOUT, Program, Tracker, eventually, free_port
+from conftest import BUNDLE, TIMEOUT, Program, Tracker, eventually, free_port
 
 Start = Callable[..., Program]
 
@@ -82,6 +82,7 @@ def send(task: str, folder: Path, broker: str) -> None:
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent", "eventlet"])
 def test_worker(start: Start, tracker: Tracker, redis: str, pool: str, tmp_path: Path) -> None:
+    eventlet = {"PYTHONPATH": f"{BUNDLE}:{Path(sys.prefix) / 'eventlet'}"}
     worker = start(
         *WORKER,
         *("--pool", pool, "--concurrency", "1" if pool == "solo" else "2"),
@@ -89,6 +90,7 @@ def test_worker(start: Start, tracker: Tracker, redis: str, pool: str, tmp_path:
         BROKER=redis,
         SENTRY_DSN=tracker.dsn,
         LOG_FORMAT="json",
+        **(eventlet if pool == "eventlet" else {}),
     )
     eventually("the worker", lambda: "ready." in worker.output())
     send("pay", tmp_path, redis)
