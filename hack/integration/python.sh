@@ -38,7 +38,7 @@ if [ "$(cat "$environment/.complete" 2>/dev/null)" != "$wanted" ]; then
 	done
 	# In a folder of its own, because Sentry's SDK imports it wherever it is installed.
 	"$environment/bin/pip" install -q --disable-pip-version-check --target "$environment/eventlet" \
-		"eventlet==$eventlet" >&2
+		"eventlet<=$eventlet" >&2 # the newest that is for this Python
 	echo "$wanted" >"$environment/.complete"
 fi
 echo "$environment/bin/python"

@@ -78,7 +78,7 @@ def _is_wanted(part: str) -> bool:
 def debug(text: str) -> None:
     """Say something on stderr, if the variable OBSTACK_PYTHON_DEBUG asks for it."""
     if os.environ.get("OBSTACK_PYTHON_DEBUG") == "1" and sys.stderr is not None:
-        print("obstack: " + text, file=sys.stderr)
+        print("obstack: " + text, file=sys.stderr, flush=True)
 
 
 _spent = 0.0
