@@ -191,9 +191,15 @@ func (c *Chromium) pictures(document string) (pictures [][]byte) {
 		c.do("Page.captureScreenshot", parameters{"captureBeyondViewport": true, "clip": parameters{
 			"x": 0, "y": y, "width": width, "height": min(size.CSSContentSize.Height-y, maxHeight), "scale": 1,
 		}}, &captured)
+		if c.err == nil && len(captured.Data) == 0 {
+			c.err = errors.New("Page.captureScreenshot: there is no picture in its reply")
+		}
 		pictures = append(pictures, captured.Data)
 	}
 	c.do("Page.close", parameters{}, nil)
+	if c.err == nil && len(pictures) == 0 {
+		c.err = errors.New("Page.getLayoutMetrics: the page has no height in its reply")
+	}
 	return pictures
 }
 

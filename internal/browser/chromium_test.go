@@ -56,6 +56,11 @@ func wantGone(t *testing.T, said string) {
 	}
 }
 
+// repliesAlways is what a script does that has the same result for each command.
+const repliesAlways = `printf '{"method":"Page.lifecycleEvent","params":{"name":"load"}}\0' >&4
+for id in 1 2 3 4 5 6 7 8 9 10 11; do printf '{"id":'$id',"result":{%s}}\0' >&4; done
+read -r _ </dev/zero`
+
 // TestChromiumIsNone: whatever the program does instead, there is an error that says so, and
 // nothing of it is left.
 func TestChromiumIsNone(t *testing.T) {
@@ -72,6 +77,8 @@ func TestChromiumIsNone(t *testing.T) {
 		"says other things":   {`while :; do printf '{"method":"Target.created"}\0' >&4 || exit; done`, silent},
 		"refuses": {`printf '{"id":1,"error":{"message":"not allowed"}}\0' >&4; read -r _ </dev/zero`,
 			"Target.createTarget: not allowed"},
+		"has no page":    {fmt.Sprintf(repliesAlways, ""), "the page has no height"},
+		"has no picture": {fmt.Sprintf(repliesAlways, `"cssContentSize":{"height":9}`), "there is no picture"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			program, said := script(t, tc.does)
