@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -219,3 +220,17 @@ def tracker() -> Iterator[Tracker]:
     fake = Tracker()
     yield fake
     fake.server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: Any) -> Iterator[str]:
+    program = shutil.which("redis-server")
+    assert program, "redis-server is missing: hack/integration/install.sh installs it"
+    port = free_port()
+    folder = tmp_path_factory.mktemp("redis")
+    with subprocess.Popen(
+        [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)],
+        stdout=subprocess.DEVNULL,
+    ) as process:
+        yield f"redis://127.0.0.1:{port}/0"
+        process.terminate()

@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable
 
 import pytest
-from conftest import BUNDLE, TIMEOUT, Program, Tracker, eventually, free_port
+from conftest import BUNDLE, TIMEOUT, Program, Tracker, eventually
 
 Start = Callable[..., Program]
 
@@ -54,20 +53,6 @@ async def begin():
     return pay.delay().id
 """
 WORKER = ("-m", "celery", "-A", "tasks", "worker", "--loglevel", "INFO")
-
-
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: Any) -> Iterator[str]:
-    program = shutil.which("redis-server")
-    assert program, "redis-server is missing: hack/integration/install.sh installs it"
-    port = free_port()
-    folder = tmp_path_factory.mktemp("redis")
-    with subprocess.Popen(
-        [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)],
-        stdout=subprocess.DEVNULL,
-    ) as process:
-        yield f"redis://127.0.0.1:{port}/0"
-        process.terminate()
 
 
 def send(task: str, folder: Path, broker: str) -> None:

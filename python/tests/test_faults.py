@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
+from pathlib import Path
 from typing import Callable
 
 import pytest
 from conftest import BUNDLE, Program, Tracker, eventually
+from test_celery import TASKS, WORKER, send
 from test_http import DJANGO, FASTAPI, FLASK, GUNICORN, UVICORN
 
 sys.path.insert(0, str(BUNDLE))
@@ -53,6 +56,23 @@ def test_requests_pass(start: Start, tracker: Tracker, application: str, fault: 
     assert failed == []
     assert program.get("/boom/1")[0] == 500
     assert program.get("/nowhere")[0] == 404
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, "metrics:celery"])
+def test_tasks_run(start: Start, tracker: Tracker, redis: str, tmp_path: Path, fault: str) -> None:
+    worker = start(
+        *(*WORKER, "--concurrency", "1"),
+        code={"tasks.py": TASKS},
+        BROKER=redis,
+        SENTRY_DSN=tracker.dsn,
+        LOG_FORMAT="json",
+        OBSTACK_PYTHON_FAULT=fault,
+        OBSTACK_PYTHON_DEBUG="0",
+    )
+    send("boom", tmp_path, redis)
+    send("pay", tmp_path, redis)
+    eventually("the tasks", lambda: re.search(r"Task tasks\.pay\[.*\] succeeded", worker.output()))
+    assert re.search(r"Task tasks\.boom\[.*\] raised unexpected", worker.output())
 
 
 @pytest.mark.parametrize("budget", ["0", "nonsense"])

@@ -95,6 +95,9 @@ def load(program: Program, times: int) -> None:
     [
         pytest.param(FASTAPI, UVICORN, "{n}", id="fastapi-uvicorn"),
         pytest.param(FASTAPI, (*UVICORN, "--workers", "2"), "{n}", id="fastapi-2-workers"),
+        pytest.param(
+            FASTAPI, (*GUNICORN, "-w", "2", "-k", "uvicorn.workers.UvicornWorker"), "{n}", id="fastapi-gunicorn"
+        ),
         pytest.param(STARLETTE, UVICORN, "{n}", id="starlette"),
         pytest.param(FLASK, GUNICORN, "<n>", id="flask-sync"),
         pytest.param(FLASK, (*GUNICORN, "-k", "gthread", "--threads", "4"), "<n>", id="flask-gthread"),
