@@ -31,8 +31,8 @@ func Exporters(stack *obsv1.ObservabilityStack, exporters map[string]Exporter) [
 		}
 		if exporter.Status != nil {
 			f.State, f.Reason, f.Message = broken(&broker, exporter.Status)
-			if f.Reason == obsv1.ReasonEventsDisabled && stack.Spec.Python == nil {
-				f.Message += orPython
+			if f.Reason == obsv1.ReasonEventsDisabled {
+				f.Message += orPython(stack.Spec.Python)
 			}
 		}
 		findings = append(findings, f)
@@ -66,8 +66,17 @@ func broken(broker *obsv1.Broker, s *status.Document) (state metav1.ConditionSta
 	}
 }
 
-// orPython is what else has workers send events that get the stack's settings.
-const orPython = ", or give the stack spec.python, whose celeryEvents does so"
+// orPython is what else has workers send events that get the stack's settings. Those that send none
+// with spec.python as it should be have none of it, or say so themselves.
+func orPython(python *obsv1.PythonSpec) string {
+	switch {
+	case python == nil:
+		return ", or give the stack spec.python, whose celeryEvents does so"
+	case !python.SendsEvents():
+		return ", or remove spec.python.celeryEvents, which is false"
+	}
+	return ""
+}
 
 func eventsOff(broker *obsv1.Broker, workers status.Workers) string {
 	verb, pronoun := "sends", "it"

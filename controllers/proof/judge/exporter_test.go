@@ -46,7 +46,7 @@ func TestExportersJudgeWhatTheyKnowOfTheirBroker(t *testing.T) {
 			Exporter{Status: &status.Document{BrokerReached: true, Connections: up, EventsTotal: 7, Workers: status.Workers{
 				Live: 9, EventsOff: 9, EventsOffNames: []string{"a", "b", "c", "d"}}}},
 			metav1.ConditionFalse, obsv1.ReasonEventsDisabled, "workers a, b, c and 6 more of broker main send no task " +
-				"events: start them with -E, or set worker_send_task_events" + orPython,
+				"events: start them with -E, or set worker_send_task_events" + orPython(nil),
 		},
 		"a queue of the spec without a worker": {
 			Exporter{Status: &status.Document{BrokerReached: true, Connections: up, EventsTotal: 7,
@@ -91,8 +91,34 @@ func TestExportersNamesFitAMessage(t *testing.T) {
 		names[i] = strings.Repeat("w", status.MaxName)
 	}
 	workers := status.Workers{EventsOff: 1000, EventsOffNames: names}
-	message := eventsOff(&obsv1.Broker{Name: strings.Repeat("b", 19)}, workers) + orPython
+	message := eventsOff(&obsv1.Broker{Name: strings.Repeat("b", 19)}, workers) + orPython(nil)
 	if len(message) > maxMessage {
 		t.Errorf("the message has %d bytes, at most %d fit: %s", len(message), maxMessage, message)
+	}
+}
+
+// TestExportersOfferPython where it would change something.
+func TestExportersOfferPython(t *testing.T) {
+	off := Exporter{Status: &status.Document{BrokerReached: true, Workers: status.Workers{
+		EventsOff: 1, EventsOffNames: []string{"a"}}}}
+	const says = "worker a of broker main sends no task events: start it with -E, or set worker_send_task_events"
+	for name, tc := range map[string]struct {
+		python *obsv1.PythonSpec
+		offers string
+	}{
+		"without it":          {nil, ", or give the stack spec.python, whose celeryEvents does so"},
+		"with it":             {&obsv1.PythonSpec{}, ""},
+		"with it, and events": {&obsv1.PythonSpec{CeleryEvents: new(true)}, ""},
+		"with it, and no events": {
+			&obsv1.PythonSpec{CeleryEvents: new(false)}, ", or remove spec.python.celeryEvents, which is false",
+		},
+	} {
+		stack := &obsv1.ObservabilityStack{Spec: obsv1.ObservabilityStackSpec{Python: tc.python, Tasks: &obsv1.TasksSpec{
+			Brokers: []obsv1.Broker{{Name: "main"}},
+		}}}
+		got := Exporters(stack, map[string]Exporter{"main": off})
+		if len(got) != 1 || got[0].Message != says+tc.offers {
+			t.Errorf("%s: Exporters() = %+v, want the message %s", name, got, says+tc.offers)
+		}
 	}
 }
