@@ -261,15 +261,21 @@ func TestTargetsAreNotHeldInMemory(t *testing.T) {
 
 func FuzzResponse(f *testing.F) {
 	f.Add([]byte(`{"status":"success","data":{"result":[{"metric":{"a":"b"},"value":[1,"2"]}]}}`))
+	f.Add([]byte(`{"status":"success","data":{"result":[{"metric":{},"values":[[1,"NaN"],[2.5,"3"]]}]}}`))
+	f.Add([]byte(`{"status":"success","data":["a","b"]}`))
 	f.Add([]byte(`{"status":"success","data":{"groups":[{"name":"g","rules":[{"health":"err"}]}]}}`))
 	f.Add([]byte(`{"status":"success","data":{"activeTargets":[{"labels":{"a":"b"}}],"droppedTargets":[[[{}]]]}}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		server := client(t, "http://fake")
 		server.HTTP = &http.Client{Transport: constant(body)}
+		over := Range{From: time.Unix(0, 0), To: time.Unix(60, 0), Step: time.Second}
+		_, ofVector := server.QueryAt(t.Context(), "up", over.To, 3, func(Sample) {})
+		_, ofRange := server.QueryRange(t.Context(), "up", over, 3, func(Series) {})
+		_, ofValues := server.LabelValues(t.Context(), "job", "up", over, 3, func(string) {})
 		var failure Failure
 		for _, err := range []error{
 			server.Query(t.Context(), "up", func(Sample) {}), server.Targets(t.Context(), func(Target) {}),
-			server.Rules(t.Context(), nil, func(Group) {}),
+			server.Rules(t.Context(), nil, func(Group) {}), ofVector, ofRange, ofValues,
 		} {
 			if err != nil && !errors.As(err, &failure) {
 				t.Errorf("%v is no Failure", err)
