@@ -117,10 +117,12 @@ const closeTimeout = 5 * time.Second
 
 // Close ends the browser with all of its processes, and removes its profile.
 func (c *Chromium) Close() error {
-	c.to.Close()
-	c.from.Close()
+	// It would begin to end by itself where the pipes are closed first, forget the name of its socket,
+	// and be killed before the socket is removed.
 	_ = kill(c.command.Process) // It may have ended.
 	_ = c.command.Wait()        // It was killed.
+	c.to.Close()
+	c.from.Close()
 	if socket, err := os.Readlink(filepath.Join(c.profile, "SingletonSocket")); err == nil {
 		for _, beside := range []string{"SingletonSocket", "SingletonCookie", ""} {
 			os.Remove(filepath.Join(filepath.Dir(socket), beside)) // It has a folder of its own.
