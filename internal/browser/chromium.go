@@ -3,7 +3,6 @@
 package browser
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,7 +12,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"syscall"
 	"time"
+
+	"obstack.dev/obstack/internal/devtools"
 )
 
 // programs that draw pages, where the PATH or macOS has them.
@@ -38,19 +40,14 @@ func Find() (string, error) {
 		"chromium")
 }
 
-// Chromium is a browser without a window, which makes pictures of documents. It is spoken to by the
-// DevTools protocol over two pipes: nobody else on the machine can reach it, and its command line
-// has nothing that is worth to be read.
+// Chromium is a browser without a window, which makes pictures of documents. Its command line has
+// nothing that is worth to be read.
 type Chromium struct {
-	command *exec.Cmd
-	profile string
-	to      *os.File
-	from    *os.File
-	replies *bufio.Reader
-	said    tail
-	heard   chan struct{} // closed when it has said all
-	session string
-	last    int
+	command    *exec.Cmd
+	profile    string
+	connection *devtools.Connection
+	said       tail
+	heard      chan struct{} // closed when it has said all
 	// loaded are the navigations that came to their end.
 	loaded map[string]bool
 	// err ends all.
@@ -79,37 +76,33 @@ func Start(program string) (*Chromium, error) {
 }
 
 func (c *Chromium) start(program string) error {
-	theirs, to, err := os.Pipe()
-	if err != nil {
-		return err
-	}
-	defer theirs.Close()
-	from, ours, err := os.Pipe()
-	if err != nil {
-		return errors.Join(err, to.Close())
-	}
-	defer ours.Close()
-	c.to, c.from, c.replies = to, from, bufio.NewReader(from)
 	all := append([]string{"--user-data-dir=" + c.profile}, arguments...)
 	if os.Geteuid() == 0 {
 		all = append(all, "--no-sandbox") // As root it does not start otherwise.
 	}
 	// #nosec G204 -- one of the programs above, with arguments of our own
 	c.command = exec.Command(program, append(all, "about:blank")...)
-	c.command.ExtraFiles = []*os.File{theirs, ours}
 	c.command.SysProcAttr = ofItsOwn
 	said, err := c.command.StderrPipe()
-	if err == nil {
-		err = c.command.Start()
-	}
 	if err != nil {
-		return errors.Join(err, to.Close(), from.Close())
+		return err
+	}
+	if c.connection, err = devtools.Start(c.command, c.note); err != nil {
+		return err
 	}
 	go func() {
 		defer close(c.heard)
 		_, _ = io.Copy(&c.said, said) // It ends with its processes, or with Close.
 	}()
 	return nil
+}
+
+// note what was loaded.
+func (c *Chromium) note(method string, params json.RawMessage) {
+	var event struct{ LoaderID, Name string }
+	if method == "Page.lifecycleEvent" && json.Unmarshal(params, &event) == nil && event.Name == "load" {
+		c.loaded[event.LoaderID] = true
+	}
 }
 
 // closeTimeout is how long processes that ended or were killed may take to leave.
@@ -121,8 +114,7 @@ func (c *Chromium) Close() error {
 	// and be killed before the socket is removed.
 	_ = kill(c.command.Process) // It may have ended.
 	_ = c.command.Wait()        // It was killed.
-	c.to.Close()
-	c.from.Close()
+	_ = c.connection.Close()
 	if socket, err := os.Readlink(filepath.Join(c.profile, "SingletonSocket")); err == nil {
 		for _, beside := range []string{"SingletonSocket", "SingletonCookie", ""} {
 			os.Remove(filepath.Join(filepath.Dir(socket), beside)) // It has a folder of its own.
@@ -147,10 +139,7 @@ const (
 // too high for one. Its scripts do not run. After an error there are no more.
 func (c *Chromium) Pictures(ctx context.Context, document string) ([][]byte, error) {
 	// Whoever holds the other ends of the pipes, nothing waits for them.
-	defer context.AfterFunc(ctx, func() {
-		_ = c.to.SetDeadline(time.Now())
-		_ = c.from.SetDeadline(time.Now())
-	})()
+	defer context.AfterFunc(ctx, c.connection.Interrupt)()
 	pictures := c.pictures(document)
 	switch {
 	case c.err == nil:
@@ -163,18 +152,17 @@ func (c *Chromium) Pictures(ctx context.Context, document string) ([][]byte, err
 	return nil, fmt.Errorf("%s draws nothing: %w", c.command.Path, c.err)
 }
 
-// parameters of a command.
-type parameters = map[string]any
+type parameters = devtools.Parameters
 
 func (c *Chromium) pictures(document string) (pictures [][]byte) {
 	var target struct{ TargetID string }
 	var attached struct{ SessionID string }
 	var blank struct{ LoaderID string }
 	var size struct{ CSSContentSize struct{ Height float64 } }
-	c.session = ""
+	c.connection.Session = ""
 	c.do("Target.createTarget", parameters{"url": "about:blank"}, &target)
 	c.do("Target.attachToTarget", parameters{"targetId": target.TargetID, "flatten": true}, &attached)
-	c.session = attached.SessionID
+	c.connection.Session = attached.SessionID
 	c.do("Emulation.setScriptExecutionDisabled", parameters{"value": true}, nil)
 	c.do("Emulation.setDeviceMetricsOverride", parameters{
 		"width": width, "height": 1000, "deviceScaleFactor": density, "mobile": false,
@@ -184,7 +172,9 @@ func (c *Chromium) pictures(document string) (pictures [][]byte) {
 	c.do("Page.enable", parameters{}, nil)
 	c.do("Page.setLifecycleEventsEnabled", parameters{"enabled": true}, nil)
 	c.do("Page.navigate", parameters{"url": "about:blank"}, &blank)
-	c.await(blank.LoaderID)
+	if c.err == nil {
+		c.err = c.why(c.connection.Await(func() bool { return c.loaded[blank.LoaderID] }))
+	}
 	// The frame of a page has the name of its target.
 	c.do("Page.setDocumentContent", parameters{"frameId": target.TargetID, "html": document}, nil)
 	c.do("Page.getLayoutMetrics", parameters{}, &size)
@@ -210,79 +200,20 @@ func (c *Chromium) do(method string, with parameters, result any) {
 	if c.err != nil {
 		return
 	}
-	if err := c.exchange(method, with, result); err != nil {
-		c.err = fmt.Errorf("%s: %w", method, err)
+	if err := c.connection.Do(method, with, result); err != nil {
+		c.err = fmt.Errorf("%s: %w", method, c.why(err))
 	}
 }
 
-func (c *Chromium) exchange(method string, with parameters, result any) error {
-	c.last++
-	command := parameters{"id": c.last, "method": method, "params": with}
-	if c.session != "" {
-		command["sessionId"] = c.session
-	}
-	text, err := json.Marshal(command)
-	if err != nil {
+// why a browser is gone, if it is, in its own words if it has said any. They come by another pipe,
+// which a script that starts the browser may have others pass on.
+func (c *Chromium) why(err error) error {
+	if !errors.Is(err, io.EOF) && !errors.Is(err, syscall.EPIPE) {
 		return err
 	}
-	if _, err := c.to.Write(append(text, 0)); err != nil {
-		return c.why(err)
-	}
-	for {
-		reply, err := c.receive()
-		switch {
-		case err != nil:
-			return err
-		case reply.ID != c.last: // An event.
-		case reply.Error.Message != "":
-			return errors.New(reply.Error.Message)
-		case result == nil:
-			return nil
-		default:
-			return json.Unmarshal(reply.Result, result)
-		}
-	}
-}
-
-// await the end of a navigation.
-func (c *Chromium) await(loader string) {
-	for c.err == nil && !c.loaded[loader] {
-		_, c.err = c.receive()
-	}
-}
-
-// message of the browser: a reply with the ID of a command, or an event.
-type message struct {
-	ID     int
-	Result json.RawMessage
-	Error  struct{ Message string }
-	Method string
-	Params struct{ LoaderID, Name string }
-}
-
-// receive the next message, and note what was loaded.
-func (c *Chromium) receive() (m message, err error) {
-	text, err := c.replies.ReadBytes(0)
-	if err != nil {
-		return m, c.why(err)
-	}
-	if err := json.Unmarshal(text[:len(text)-1], &m); err != nil {
-		return m, err
-	}
-	if m.Method == "Page.lifecycleEvent" && m.Params.Name == "load" {
-		c.loaded[m.Params.LoaderID] = true
-	}
-	return m, nil
-}
-
-// why a browser is gone, in its own words if it has said any. They come by another pipe, which a
-// script that starts the browser may have others pass on.
-func (c *Chromium) why(err error) error {
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
-		select {
-		case <-c.heard:
-		case <-time.After(closeTimeout):
-		}
+	select {
+	case <-c.heard:
+	case <-time.After(closeTimeout):
 	}
 	if words := c.said.last(); words != "" {
 		return errors.New("it says " + words)

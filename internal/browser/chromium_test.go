@@ -75,6 +75,7 @@ func TestChromiumIsNone(t *testing.T) {
 		"is fatal":            {"echo '[1:FATAL:a] No sandbox' >&2; echo '#0 0x1' >&2; exit 1", "FATAL:a] No sandbox"},
 		"says no JSON":        {`printf 'hello\0' >&4; read -r _ </dev/zero`, "invalid character"},
 		"says other things":   {`while :; do printf '{"method":"Target.created"}\0' >&4 || exit; done`, silent},
+		"says too much":       {"exec yes >&4", "a message of the browser has more than"},
 		"refuses": {`printf '{"id":1,"error":{"message":"not allowed"}}\0' >&4; read -r _ </dev/zero`,
 			"Target.createTarget: not allowed"},
 		"has no page":    {fmt.Sprintf(repliesAlways, ""), "the page has no height"},

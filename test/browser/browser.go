@@ -5,16 +5,16 @@
 package browser
 
 import (
-	"bufio"
 	_ "embed"
 	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"obstack.dev/obstack/internal/devtools"
 )
 
 // fonts are those that pages are drawn with, whatever else the machine has.
@@ -22,16 +22,10 @@ import (
 //go:embed fonts.conf
 var fonts []byte
 
-// Browser is a Chromium without a window, which is spoken to by the DevTools protocol over two
-// pipes.
+// Browser is a Chromium without a window.
 type Browser struct {
-	t       *testing.T
-	to      *os.File
-	session string
-
-	mu      sync.Mutex
-	last    int
-	waiting map[int]chan json.RawMessage
+	t          *testing.T
+	connection *devtools.Connection
 	// problems are errors of scripts, of the console and of loading; urls what was asked for.
 	problems, urls []string
 }
@@ -50,143 +44,60 @@ func Start(t *testing.T) *Browser {
 	if err := os.WriteFile(filepath.Join(dir, "fonts.conf"), fonts, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	theirs, to := pipe(t)
-	from, ours := pipe(t)
 	command := exec.Command(path, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe",
 		"--hide-scrollbars", "--disable-lcd-text", "--font-render-hinting=none", "--force-color-profile=srgb",
 		"--user-data-dir="+filepath.Join(dir, "profile"), "--window-size=1440,1000", "about:blank")
 	command.Env = append(os.Environ(), "FONTCONFIG_FILE="+filepath.Join(dir, "fonts.conf"), "XDG_CACHE_HOME="+dir)
-	command.ExtraFiles = []*os.File{theirs, ours}
-	if err := command.Start(); err != nil {
+	b := &Browser{t: t}
+	if b.connection, err = devtools.Start(command, b.note); err != nil {
 		t.Fatal(err)
 	}
-	theirs.Close()
-	ours.Close()
-	b := &Browser{t: t, to: to, waiting: map[int]chan json.RawMessage{}}
-	read := make(chan struct{})
-	go func() {
-		defer close(read)
-		b.read(from)
-	}()
 	t.Cleanup(func() {
 		killing := time.AfterFunc(closeTimeout, func() { _ = command.Process.Kill() })
 		defer killing.Stop()
-		_, _ = b.send("Browser.close", nil)
+		b.connection.Session = ""
+		_ = b.connection.Do("Browser.close", nil, nil)
+		_ = b.connection.Close()
 		_ = command.Wait()
-		<-read
 		for end := time.Now().Add(closeTimeout); os.RemoveAll(dir) != nil && time.Now().Before(end); {
 			time.Sleep(10 * time.Millisecond) // Its other processes may write for a moment longer.
 		}
 	})
 	target := b.Do("Target.createTarget", map[string]any{"url": "about:blank"})
 	attached := b.Do("Target.attachToTarget", map[string]any{"targetId": target["targetId"], "flatten": true})
-	b.session, _ = attached["sessionId"].(string)
+	b.connection.Session, _ = attached["sessionId"].(string)
 	for _, domain := range []string{"Page", "Runtime", "Log", "Network"} {
 		b.Do(domain+".enable", nil)
 	}
 	return b
 }
 
-func pipe(t *testing.T) (read, write *os.File) {
-	t.Helper()
-	read, write, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
+// note what happened.
+func (b *Browser) note(method string, params json.RawMessage) {
+	var of struct {
+		Type    string
+		Request struct{ URL string }
+		Entry   struct{ Level string }
 	}
-	return read, write
-}
-
-// read messages until the browser ends.
-func (b *Browser) read(from *os.File) {
-	defer from.Close()
-	lines := bufio.NewReader(from)
-	for {
-		text, err := lines.ReadBytes(0)
-		if err != nil {
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			for _, reply := range b.waiting {
-				close(reply)
-			}
-			b.waiting = nil
-			return
-		}
-		b.take(text[:len(text)-1])
-	}
-}
-
-// take a reply, or note what happened.
-func (b *Browser) take(text []byte) {
-	var message struct {
-		ID     int
-		Method string
-		Params struct {
-			Type    string
-			Request struct{ URL string }
-			Entry   struct{ Level, Text, URL string }
-		}
-	}
-	_ = json.Unmarshal(text, &message) // What is something else has none of these.
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	_ = json.Unmarshal(params, &of) // What is something else has none of these.
 	switch {
-	case message.ID != 0:
-		b.waiting[message.ID] <- text
-		delete(b.waiting, message.ID)
-	case message.Method == "Runtime.exceptionThrown", message.Params.Entry.Level == "error",
-		message.Method == "Runtime.consoleAPICalled" && message.Params.Type == "error":
-		b.problems = append(b.problems, string(text))
-	case message.Method == "Network.requestWillBeSent":
-		b.urls = append(b.urls, message.Params.Request.URL)
+	case method == "Runtime.exceptionThrown", of.Entry.Level == "error",
+		method == "Runtime.consoleAPICalled" && of.Type == "error":
+		b.problems = append(b.problems, method+" "+string(params))
+	case method == "Network.requestWillBeSent":
+		b.urls = append(b.urls, of.Request.URL)
 	}
-}
-
-// send a command, and return where its reply comes.
-func (b *Browser) send(method string, params map[string]any) (chan json.RawMessage, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.last++
-	message := map[string]any{"id": b.last, "method": method}
-	if params != nil {
-		message["params"] = params
-	}
-	if b.session != "" && !strings.HasPrefix(method, "Browser.") {
-		message["sessionId"] = b.session
-	}
-	text, err := json.Marshal(message)
-	if err != nil {
-		return nil, err
-	}
-	reply := make(chan json.RawMessage, 1)
-	if b.waiting == nil {
-		close(reply)
-		return reply, nil
-	}
-	b.waiting[b.last] = reply
-	_, err = b.to.Write(append(text, 0))
-	return reply, err
 }
 
 // Do a command, and return its result.
 func (b *Browser) Do(method string, params map[string]any) map[string]any {
 	b.t.Helper()
-	reply, err := b.send(method, params)
-	if err != nil {
-		b.t.Fatal(err)
+	defer time.AfterFunc(time.Minute, b.connection.Interrupt).Stop()
+	var result map[string]any
+	if err := b.connection.Do(method, params, &result); err != nil {
+		b.t.Fatalf("%s: %v", method, err)
 	}
-	var message struct {
-		Result map[string]any
-		Error  struct{ Message string }
-	}
-	select {
-	case text := <-reply:
-		if err := json.Unmarshal(text, &message); err != nil || message.Error.Message != "" {
-			b.t.Fatalf("%s: %v %s", method, err, message.Error.Message)
-		}
-	case <-time.After(time.Minute):
-		b.t.Fatalf("%s: the browser does not respond", method)
-	}
-	return message.Result
+	return result
 }
 
 // Value of an expression in the page.
@@ -281,8 +192,7 @@ func (b *Browser) wantAccessible(what string) {
 // that nothing was asked for but of this server.
 func (b *Browser) WantQuiet(server string) {
 	b.t.Helper()
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	b.Value("true") // What happened before is read by now.
 	for _, problem := range b.problems {
 		b.t.Errorf("the browser says %s", problem)
 	}
