@@ -18,24 +18,19 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"obstack.dev/obstack/controllers/proof/promclient"
 	"obstack.dev/obstack/internal/browser"
 	"obstack.dev/obstack/internal/viewer"
+	testbrowser "obstack.dev/obstack/test/browser"
 	"obstack.dev/obstack/test/testenv"
 )
 
-// fakeBrowser says in a file which process it is and what its arguments are, and has pictures of
-// two heights.
-const fakeBrowser = `#!/usr/bin/env bash
-echo $$ "$@" >"$SAID.part"
-mv "$SAID.part" "$SAID"
-n=0
+// twoHeights is what a browser does that has pictures of these.
+const twoHeights = `n=0
 while IFS= read -r -d '' message <&3; do
   n=$((n + 1))
   case $message in
@@ -52,40 +47,14 @@ while IFS= read -r -d '' message <&3; do
   *) result='{}' ;;
   esac
   printf '{"id":%d,"result":%s}\0' $n "$result" >&4
-done
-`
+done`
 
-// findsBrowser has the command find the one above, and returns where that says something.
-func findsBrowser(t *testing.T) (said string) {
+// findsBrowser has the command find the one above.
+func findsBrowser(t *testing.T) *testbrowser.Impostor {
 	t.Helper()
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "google-chrome"), []byte(fakeBrowser), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	said = filepath.Join(dir, "said")
-	t.Setenv("SAID", said)
-	t.Setenv("TMPDIR", t.TempDir()) // For its profile.
-	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
-	return said
-}
-
-// wantBrowserGone with its profile, whose arguments had no address.
-func wantBrowserGone(t *testing.T, said string) {
-	t.Helper()
-	content, err := os.ReadFile(said) // #nosec G304 -- a file of the test
-	if err != nil {
-		t.Fatal(err)
-	}
-	var pid int
-	if _, err := fmt.Sscan(string(content), &pid); err != nil || strings.Contains(string(content), "http") {
-		t.Errorf("it says %q (%v)", content, err)
-	}
-	if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
-		t.Errorf("the browser is left (%v)", err)
-	}
-	if left, err := os.ReadDir(os.Getenv("TMPDIR")); err != nil || len(left) > 0 {
-		t.Errorf("%v is left (%v)", left, err)
-	}
+	impostor := testbrowser.NewImpostor(t, "google-chrome", twoHeights)
+	t.Setenv("PATH", filepath.Dir(impostor.Program)+string(os.PathListSeparator)+os.Getenv("PATH"))
+	return impostor
 }
 
 // filesOf a folder, with a mark on what others may read.
@@ -112,9 +81,9 @@ func filesOf(t *testing.T, dir string) (names []string) {
 // drawing is the command with --png into a folder.
 type drawing struct {
 	kubeconfig, dir string
-	// want is what it writes, and said where the browser says something.
-	want []string
-	said string
+	// want is what it writes.
+	want    []string
+	browser *testbrowser.Impostor
 }
 
 func (d *drawing) run(t *testing.T) (stdout, stderr string, code int) {
@@ -136,7 +105,7 @@ func TestDashboardWritesFiles(t *testing.T) {
 	d := &drawing{
 		kubeconfig: b.kubeconfig(t, b.Kubeconfig), dir: filepath.Join(t.TempDir(), "reports", "incident"), want: []string{
 			"shop-shop-http-fastapi.png", "shop-shop-overview-2.png", "shop-shop-overview.png", "shop-shop-tasks.png",
-		}, said: findsBrowser(t),
+		}, browser: findsBrowser(t),
 	}
 	out, errs, code := d.run(t)
 	if got := filesOf(t, d.dir); code != exitWell || errs != "" || !slices.Equal(got, d.want) {
@@ -147,7 +116,7 @@ func TestDashboardWritesFiles(t *testing.T) {
 			t.Errorf("it does not name %s: %q", name, out)
 		}
 	}
-	wantBrowserGone(t, d.said)
+	d.browser.WantGone()
 	t.Run("where links are", d.testLinks)
 	t.Run("interrupted", d.testInterrupted)
 	t.Run("where a folder has the name", d.testTaken)
@@ -159,7 +128,7 @@ func TestDashboardWritesFiles(t *testing.T) {
 
 // testLinks are replaced, and what they lead to stays. What is left of a higher page goes.
 func (d *drawing) testLinks(t *testing.T) {
-	victim, name := filepath.Join(t.TempDir(), "victim"), filepath.Join(d.dir, d.want[0])
+	victim, name := filepath.Join(filepath.Dir(d.dir), "victim"), filepath.Join(d.dir, d.want[0])
 	for _, err := range []error{
 		os.WriteFile(victim, []byte("mine"), 0o600), os.Remove(name), os.Symlink(victim, name),
 		os.WriteFile(filepath.Join(d.dir, "shop-shop-overview-3.png"), nil, 0o600),
@@ -175,6 +144,7 @@ func (d *drawing) testLinks(t *testing.T) {
 	if content, err := os.ReadFile(victim); string(content) != "mine" { // #nosec G304 -- a file of the test
 		t.Errorf("behind the link is %q (%v)", content, err)
 	}
+	d.browser.WantGone()
 }
 
 // testTaken names are said, and nothing else is left.
@@ -193,9 +163,6 @@ func (d *drawing) testTaken(t *testing.T) {
 func (d *drawing) testInterrupted(t *testing.T) {
 	t.Setenv("HANG", "1")
 	t.Setenv("KUBECONFIG", d.kubeconfig)
-	if err := os.Remove(d.said); err != nil {
-		t.Fatal(err)
-	}
 	ctx, interrupt := context.WithCancel(t.Context())
 	var errs bytes.Buffer
 	code := make(chan int, 1)
@@ -203,11 +170,7 @@ func (d *drawing) testInterrupted(t *testing.T) {
 		code <- run(ctx, []string{"dashboard", "shop", "-n", "shop", "--png", d.dir},
 			genericiooptions.IOStreams{In: strings.NewReader(""), Out: &bytes.Buffer{}, ErrOut: &errs})
 	}()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if _, err := os.Stat(d.said); err == nil {
-			break
-		}
-	}
+	d.browser.Await()
 	interrupt()
 	if got := <-code; got != exitWrong || errs.String() != "error: interrupted\n" {
 		t.Errorf("it ends with %d and says %q", got, errs.String())
@@ -215,7 +178,7 @@ func (d *drawing) testInterrupted(t *testing.T) {
 	if got := filesOf(t, d.dir); !slices.Equal(got, d.want) {
 		t.Errorf("it leaves %v", got)
 	}
-	wantBrowserGone(t, d.said)
+	d.browser.WantGone()
 }
 
 // TestDashboardDrawsPictures by the browser that make test-dashboards installs: a dashboard of the

@@ -17,44 +17,11 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
+
+	"obstack.dev/obstack/test/browser"
 )
-
-// script is a program that says in $SAID which process it is and what its arguments are, and then
-// does something else than a browser would.
-func script(t *testing.T, does string) (program, said string) {
-	t.Helper()
-	dir := t.TempDir()
-	program, said = filepath.Join(dir, "chromium"), filepath.Join(dir, "said")
-	text := fmt.Sprintf("#!/bin/sh\necho $$ \"$@\" >'%[1]s.part'\nmv '%[1]s.part' '%[1]s'\n%[2]s\n", said, does)
-	if err := os.WriteFile(program, []byte(text), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("TMPDIR", t.TempDir()) // For the profile.
-	return program, said
-}
-
-// wantGone after Close: no process, and no profile.
-func wantGone(t *testing.T, said string) {
-	t.Helper()
-	content, err := os.ReadFile(said)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var pid int
-	if _, err := fmt.Sscan(string(content), &pid); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
-		t.Errorf("process %d is left (%v)", pid, err)
-	}
-	left, err := os.ReadDir(os.Getenv("TMPDIR"))
-	if err != nil || len(left) > 0 {
-		t.Errorf("%v is left (%v)", left, err)
-	}
-}
 
 // repliesAlways is what a script does that has the same result for each command.
 const repliesAlways = `printf '{"method":"Page.lifecycleEvent","params":{"name":"load"}}\0' >&4
@@ -82,16 +49,12 @@ func TestChromiumIsNone(t *testing.T) {
 		"has no picture": {fmt.Sprintf(repliesAlways, `"cssContentSize":{"height":9}`), "there is no picture"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			program, said := script(t, tc.does)
-			c, err := Start(program)
+			impostor := browser.NewImpostor(t, "chromium", tc.does)
+			c, err := Start(impostor.Program)
 			if err != nil {
 				t.Fatal(err)
 			}
-			for started := time.Now(); time.Since(started) < 20*time.Second; time.Sleep(5 * time.Millisecond) {
-				if _, err := os.Stat(said); err == nil {
-					break
-				}
-			}
+			impostor.Await()
 			timeout := 20 * time.Second
 			if tc.says == silent {
 				timeout = 500 * time.Millisecond
@@ -104,15 +67,15 @@ func TestChromiumIsNone(t *testing.T) {
 			if err := c.Close(); err != nil {
 				t.Error(err)
 			}
-			wantGone(t, said)
+			impostor.WantGone()
 		})
 	}
 }
 
 // TestChromiumIsInterrupted while it draws.
 func TestChromiumIsInterrupted(t *testing.T) {
-	program, said := script(t, "read -r _ </dev/zero")
-	c, err := Start(program)
+	impostor := browser.NewImpostor(t, "chromium", "read -r _ </dev/zero")
+	c, err := Start(impostor.Program)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,19 +84,11 @@ func TestChromiumIsInterrupted(t *testing.T) {
 	if _, err := c.Pictures(ctx, "<p>"); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
-	for started := time.Now(); time.Since(started) < 20*time.Second; time.Sleep(5 * time.Millisecond) {
-		if _, err := os.Stat(said); err == nil {
-			break
-		}
-	}
-	content, _ := os.ReadFile(said)
-	if strings.Contains(string(content), "http") {
-		t.Errorf("its arguments are %s", content)
-	}
+	impostor.Await()
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
-	wantGone(t, said)
+	impostor.WantGone()
 }
 
 // TestStartRefuses what is no program.
