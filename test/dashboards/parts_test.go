@@ -41,14 +41,25 @@ func freePort(t *testing.T) int {
 	return port
 }
 
-// run starts a program in a process group of its own, until the test ends. Its output is shown if
-// the test fails.
-func run(t *testing.T, name string, env []string, args ...string) {
+// logOf a program, whose end is shown if the test fails.
+func logOf(t *testing.T, name string) *os.File {
 	t.Helper()
 	log, err := os.Create(filepath.Join(t.TempDir(), name+".log"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if output, err := os.ReadFile(log.Name()); t.Failed() && err == nil {
+			t.Logf("%s:\n%s", name, output[max(0, len(output)-2000):])
+		}
+	})
+	return log
+}
+
+// run starts a program in a process group of its own, until the test ends.
+func run(t *testing.T, name string, env []string, args ...string) {
+	t.Helper()
+	log := logOf(t, name)
 	defer log.Close()
 	command := exec.Command(args[0], args[1:]...)
 	command.Env = append(os.Environ(), env...)
@@ -60,9 +71,6 @@ func run(t *testing.T, name string, env []string, args ...string) {
 	t.Cleanup(func() {
 		_ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL) // it may have ended
 		_ = command.Wait()
-		if output, err := os.ReadFile(log.Name()); t.Failed() && err == nil {
-			t.Logf("%s:\n%s", name, output[max(0, len(output)-2000):])
-		}
 	})
 }
 

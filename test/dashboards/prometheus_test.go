@@ -4,7 +4,6 @@ package dashboards
 
 import (
 	"encoding/json"
-	"fmt"
 	"math"
 	"net/http"
 	"net/url"
@@ -19,6 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/test/integration"
 )
 
 // prometheus is a running server.
@@ -29,7 +29,7 @@ type prometheus struct{ url string }
 func startPrometheus(t *testing.T, stack *obsv1.ObservabilityStack, rules []monitoringv1.RuleGroup, services []service,
 	workers celery) prometheus {
 	t.Helper()
-	dir, port := t.TempDir(), freePort(t)
+	dir := t.TempDir()
 	target := func(address, label, name string) map[string]any {
 		labels := map[string]string{
 			"namespace": stack.Namespace, "pod": stack.Name + "-" + name + "-0", obsv1.SeriesStack: stack.Name, label: name,
@@ -54,19 +54,15 @@ func startPrometheus(t *testing.T, stack *obsv1.ObservabilityStack, rules []moni
 		"global":     map[string]any{"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "2s"},
 		"rule_files": []string{filepath.Join(dir, "rules.yaml")}, "scrape_configs": scrapes,
 	})
-	run(t, "prometheus", nil, filepath.Join(parts(t), "prometheus"),
-		"--config.file="+filepath.Join(dir, "prometheus.yaml"),
-		"--storage.tsdb.path="+filepath.Join(dir, "data"), fmt.Sprintf("--web.listen-address=127.0.0.1:%d", port))
-	p := prometheus{fmt.Sprintf("http://127.0.0.1:%d", port)}
-	eventually(t, "Prometheus is ready", func() bool {
-		response, err := http.Get(p.url + "/-/ready")
-		if err != nil {
-			return false
-		}
-		response.Body.Close()
-		return response.StatusCode == http.StatusOK
-	})
-	return p
+	log := logOf(t, "prometheus")
+	defer log.Close()
+	p, err := integration.StartPrometheus(log, filepath.Join(parts(t), "prometheus"),
+		filepath.Join(dir, "prometheus.yaml"), filepath.Join(dir, "data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Kill)
+	return prometheus{p.URL}
 }
 
 func write(t *testing.T, file string, content any) {

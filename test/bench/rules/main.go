@@ -78,7 +78,7 @@ func run(ctx context.Context, f *kit.Figures) {
 	samples := p.metrics()
 	f.Most("rules that failed", samples.Sum("prometheus_rule_evaluation_failures_total"), "", 0)
 	f.Note("series of each stack", samples.Sum("prometheus_tsdb_head_series")/n, "")
-	f.Note("resident memory of Prometheus", samples.Sum("process_resident_memory_bytes")/(1<<20), "MiB")
+	f.Note("resident memory of Prometheus", kit.MiB(samples.Sum("process_resident_memory_bytes")), "MiB")
 	kit.Check(os.WriteFile(rules, nil, 0o600))
 	p.Signal(syscall.SIGHUP)
 	kit.Pause(ctx, lookEvery)
