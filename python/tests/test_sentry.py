@@ -230,3 +230,7 @@ def test_end_is_silent_and_quick(run: Any, tmp_path: Any) -> None:
     plain = run("crash.py", check=False, OBSTACK_PYTHON="off")
     assert plain.returncode == result.returncode == 1
     assert took < 15  # 1 s of the SDK, beside what imports take on a busy machine
+    (tmp_path / "show.py").write_text(
+        "import fastapi, sentry_sdk as s\nprint(s.Hub.current.client.options['shutdown_timeout'])\n"
+    )
+    assert run("show.py", SENTRY_DSN="http://key@192.0.2.1/1").stdout == "1\n"
