@@ -117,14 +117,16 @@ func (p PythonPod) crashed() bool {
 	return run < worksAfter && p.Ended.FinishedAt.Sub(p.Since) <= crashLoop(p.Restarts, run)+pulledWithin
 }
 
-// crashLoop is how long a container takes that runs for so long and is restarted so often.
+// crashLoop is how long a container takes that runs for so long and is restarted so often. From the
+// longest wait on, all restarts take the same, and are not gone through: anybody may say that there
+// were as many as a count can be.
 func crashLoop(restarts int32, run time.Duration) time.Duration {
 	all, wait := run, firstWait
-	for range restarts {
+	for ; restarts > 0 && wait < maxWait; restarts-- {
 		all += wait + waitsLonger + run
-		wait = min(2*wait, maxWait)
+		wait *= 2
 	}
-	return all
+	return all + time.Duration(restarts)*(maxWait+waitsLonger+run)
 }
 
 // Trial stands for what the workload has to be seen to run with: the bundle, its images, and what

@@ -3,8 +3,11 @@
 package policy
 
 import (
+	"context"
 	"fmt"
 	"maps"
+	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -152,6 +155,20 @@ func TestWithdrawDecidesByPods(t *testing.T) {
 		if got := fmt.Sprint(w); w == nil && tc.want != "" || w != nil && got != tc.want {
 			t.Errorf("%s: %s; want %q", name, got, tc.want)
 		}
+	}
+}
+
+// TestWithdrawDecidesSoon whatever Pods say: whoever may write their status has the passes of all
+// stacks wait otherwise.
+func TestWithdrawDecidesSoon(t *testing.T) {
+	forged := PythonPod{Since: now, Restarts: math.MaxInt32, Ended: &corev1.ContainerStateTerminated{
+		StartedAt: metav1.NewTime(now.Add(math.MaxInt64)), FinishedAt: metav1.NewTime(now.Add(math.MaxInt64)),
+	}}
+	soon, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	w := Withdraw(slices.Repeat([]PythonPod{forged}, 10), 1, 10*time.Minute, now)
+	if soon.Err() != nil {
+		t.Errorf("%v, after more than 5 s", w)
 	}
 }
 
