@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -129,18 +130,18 @@ func addMetricsPort(path string, container *corev1.Container, index int, host bo
 // freePorts returns what gives the ports from the first one on, but for those that a container of
 // the Pod declares: an application must be able to bind its own.
 func freePorts(pod *corev1.Pod, first int32) func() int32 {
+	declared := sets.Set[int32]{} // A request may declare tens of thousands.
+	for _, container := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		for _, port := range container.Ports {
+			declared.Insert(port.ContainerPort)
+		}
+	}
 	next := first
 	return func() int32 {
-		for declares(pod.Spec.InitContainers, next) || declares(pod.Spec.Containers, next) {
+		for declared.Has(next) {
 			next++
 		}
 		next++
 		return next - 1
 	}
-}
-
-func declares(containers []corev1.Container, port int32) bool {
-	return slices.ContainsFunc(containers, func(c corev1.Container) bool {
-		return slices.ContainsFunc(c.Ports, func(p corev1.ContainerPort) bool { return p.ContainerPort == port })
-	})
 }

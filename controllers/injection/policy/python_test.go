@@ -3,9 +3,13 @@
 package policy
 
 import (
+	"context"
 	"fmt"
 	"maps"
+	"math"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -219,5 +223,25 @@ func TestPlanRollsOutForPython(t *testing.T) {
 		if got := fmt.Sprint(patches(plan)); got != tc.want {
 			t.Errorf("%s: patches %s, want %s", name, got, tc.want)
 		}
+	}
+}
+
+// TestPodPatchFindsPortsSoon whatever a Pod declares, and none where all are taken: whoever may
+// create Pods has those of all others wait otherwise.
+func TestPodPatchFindsPortsSoon(t *testing.T) {
+	pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "api"}, {
+		Name: "web", Ports: make([]corev1.ContainerPort, 200_000),
+	}}}}
+	for port := pythonStamp.MetricsPort; port <= math.MaxUint16; port++ {
+		pod.Spec.Containers[1].Ports = append(pod.Spec.Containers[1].Ports, corev1.ContainerPort{ContainerPort: port})
+	}
+	soon, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	ops := PodPatch(pod, pythonStamp, Claim{})
+	if soon.Err() != nil {
+		t.Error("it took more than 5 s")
+	}
+	if got := fmt.Sprint(ops); !strings.Contains(got, PythonFolder) || strings.Contains(got, variableMetricsPort) {
+		t.Errorf("with all ports taken it does %s", got)
 	}
 }
