@@ -27,9 +27,12 @@ type since struct {
 	recorded bool
 }
 
+// nameOf a workload, as judge has it.
+func nameOf(w *corev1.ObjectReference) string { return w.Namespace + "/" + w.Name }
+
 func namesOf(workloads []*corev1.ObjectReference) (names []string) {
 	for _, w := range workloads {
-		names = append(names, w.Namespace+"/"+w.Name)
+		names = append(names, nameOf(w))
 	}
 	return names
 }
@@ -38,22 +41,25 @@ func namesOf(workloads []*corev1.ObjectReference) (names []string) {
 // the status of a stack, one round is not enough.
 func (p *platformProof) record(stack types.NamespacedName, workloads []*corev1.ObjectReference,
 	faults []judge.PythonFault) {
+	found := map[string]judge.PythonFault{}
+	for _, fault := range faults {
+		found[fault.Workload] = fault
+	}
 	before, after, now := p.recorded[stack], recorded{}, time.Now()
 	for _, w := range workloads {
-		for _, fault := range faults {
-			if fault.Workload != w.Namespace+"/"+w.Name {
-				continue
-			}
-			key := faultOf{w.UID, fault.Reason}
-			s := before[key]
-			if s == nil {
-				s = &since{}
-			}
-			s.rounds = s.more(now)
-			if after[key] = s; !s.recorded && s.count >= firstConfirmations && s.last.Sub(s.first) >= fault.Holds {
-				s.recorded = true
-				p.Events.Eventf(w, nil, corev1.EventTypeWarning, fault.Reason, "Verify", "%s", metadata.Note(fault.Message))
-			}
+		fault, faulty := found[nameOf(w)]
+		if !faulty {
+			continue
+		}
+		key := faultOf{w.UID, fault.Reason}
+		s := before[key]
+		if s == nil {
+			s = &since{}
+		}
+		s.rounds = s.more(now)
+		if after[key] = s; !s.recorded && s.count >= firstConfirmations && s.last.Sub(s.first) >= fault.Holds {
+			s.recorded = true
+			p.Events.Eventf(w, nil, corev1.EventTypeWarning, fault.Reason, "Verify", "%s", metadata.Note(fault.Message))
 		}
 	}
 	if p.recorded == nil {

@@ -50,9 +50,9 @@ var pythonParts = []struct {
 // reportsWithin is how long a new Pod may take until Prometheus knows of its processes.
 const reportsWithin = 5 * time.Minute
 
-// PythonFault is what is wrong with a workload that has the bundle.
+// PythonFault is what is wrong with workloads that have the bundle.
 type PythonFault struct {
-	// Workload is NAMESPACE/NAME.
+	// Workload is NAMESPACE/NAME; empty for the fault of several.
 	Workload string
 	// Reason and Message are those of a condition or an event.
 	Reason, Message string
@@ -71,16 +71,14 @@ func Python(stack *obsv1.ObservabilityStack, series Series, mounted []string) []
 		Reason: obsv1.ReasonSeen,
 	}
 	quiet, lost := series.unheard(mounted)
-	faults, elsewhere := pythonFaults(stack, series, lost)
+	worst, elsewhere := pythonFaults(stack, series, lost)
 	switch {
 	case stack.Spec.Python.MetricsPort() == 0:
 		f.State, f.Reason = metav1.ConditionUnknown, obsv1.ReasonNoData
 		f.Message = "processes report themselves by their metrics, and spec.python.metrics is Disabled"
 		return []Finding{f}
-	case len(faults) > 0:
-		worst := ofReason(faults, faults[0].Reason)
-		f.State, f.Reason, f.Holds = metav1.ConditionFalse, worst[0].Reason, worst[0].Holds
-		f.Message = pythonMessage(f.Reason, workloadsOf(worst))
+	case worst != nil:
+		f.State, f.Reason, f.Message, f.Holds = metav1.ConditionFalse, worst.Reason, worst.Message, worst.Holds
 	case len(series.Processes) == 0:
 		f.State, f.Reason = metav1.ConditionUnknown, obsv1.ReasonNoData
 		f.Message = "no process reports itself"
@@ -112,9 +110,10 @@ func PythonElsewhere(stack *obsv1.ObservabilityStack, series Series, mounted []s
 	return elsewhere
 }
 
-// pythonFaults are those of workloads that the stack's conditions are about, the worst first, and
-// those of others, one of each and sorted.
-func pythonFaults(stack *obsv1.ObservabilityStack, series Series, lost []string) (own, elsewhere []PythonFault) {
+// pythonFaults are the worst of those of workloads that the stack's conditions are about, as one,
+// and those of others, one of each and sorted.
+func pythonFaults(stack *obsv1.ObservabilityStack, series Series, lost []string) (worst *PythonFault,
+	elsewhere []PythonFault) {
 	faulty := map[string]bool{}
 	for _, found := range []struct {
 		reason    string
@@ -125,35 +124,28 @@ func pythonFaults(stack *obsv1.ObservabilityStack, series Series, lost []string)
 		{obsv1.ReasonSentrySDKMissing, series.withoutSDK(stack), 0},
 		{obsv1.ReasonNotReported, lost, reportsWithin},
 	} {
+		var own []string
 		for _, workload := range found.workloads {
-			fault := PythonFault{workload, found.reason, pythonMessage(found.reason, []string{workload}), found.holds}
 			switch {
 			case stack.SpeaksFor(namespaceOf(workload)):
-				own = append(own, fault)
+				own = append(own, workload)
 			case !faulty[workload]:
 				faulty[workload] = true
-				elsewhere = append(elsewhere, fault)
+				message := pythonMessage(found.reason, []string{workload})
+				elsewhere = append(elsewhere, PythonFault{workload, found.reason, message, found.holds})
 			}
+		}
+		if worst == nil && len(own) > 0 {
+			worst = &PythonFault{Reason: found.reason, Message: pythonMessage(found.reason, own), Holds: found.holds}
 		}
 	}
 	slices.SortFunc(elsewhere, func(a, b PythonFault) int { return strings.Compare(a.Workload, b.Workload) })
-	return own, elsewhere
+	return worst, elsewhere
 }
 
 func namespaceOf(workload string) string {
 	namespace, _, _ := strings.Cut(workload, "/")
 	return namespace
-}
-
-func ofReason(faults []PythonFault, reason string) []PythonFault {
-	return slices.DeleteFunc(slices.Clone(faults), func(f PythonFault) bool { return f.Reason != reason })
-}
-
-func workloadsOf(faults []PythonFault) (workloads []string) {
-	for _, f := range faults {
-		workloads = append(workloads, f.Workload)
-	}
-	return workloads
 }
 
 // unheard are those of the workloads with the bundle from which nothing is heard, sorted: quiet,
