@@ -66,7 +66,7 @@ func notAvailable(t *testing.T, d *appsv1.Deployment, old int32) {
 	}
 }
 
-// withdrawing is a stack with a workload whose Pod with the bundle crashes while an old one runs.
+// withdrawing is a stack with a workload that has the bundle.
 type withdrawing struct {
 	*injecting
 	stack  *obsv1.ObservabilityStack
@@ -74,7 +74,7 @@ type withdrawing struct {
 	bundle string
 }
 
-func newWithdrawing(t *testing.T) *withdrawing {
+func newWithBundle(t *testing.T) *withdrawing {
 	t.Helper()
 	ns := namespace(t)
 	w := &withdrawing{injecting: newInjecting(t), stack: settingsStack(t, ns, withPython)}
@@ -86,6 +86,13 @@ func newWithdrawing(t *testing.T) *withdrawing {
 	if w.bundle = w.d.Spec.Template.Labels[obsv1.StampPython]; w.bundle == "" {
 		t.Fatal("the workload has no bundle")
 	}
+	return w
+}
+
+// newWithdrawing has a Pod with the bundle crash while an old one runs.
+func newWithdrawing(t *testing.T) *withdrawing {
+	t.Helper()
+	w := newWithBundle(t)
 	notAvailable(t, w.d, 1)
 	crashing(t, w.injecting, w.d, w.stack)
 	w.events()
@@ -100,6 +107,15 @@ func (w *withdrawing) pass(t *testing.T, when, want string) {
 	refresh(t, w.d)
 	if got := w.d.Spec.Template.Labels[obsv1.StampPython]; got != want {
 		t.Errorf("%s: the bundle is %q, want %q", when, got, want)
+	}
+}
+
+// releases has the workload's owner write another image.
+func (w *withdrawing) releases(t *testing.T) {
+	t.Helper()
+	w.d.Spec.Template.Spec.Containers[0].Image = "shop:1.4.3"
+	if err := live.Update(t.Context(), w.d); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -153,10 +169,7 @@ func TestRolloutTriesAWithdrawnBundleAgain(t *testing.T) {
 	}
 	settle(t, w.d)
 	w.pass(t, "it was restarted", "")
-	w.d.Spec.Template.Spec.Containers[0].Image = "shop:1.4.3"
-	if err := live.Update(t.Context(), w.d); err != nil {
-		t.Fatal(err)
-	}
+	w.releases(t)
 	settle(t, w.d)
 	w.pass(t, "it has another image", w.bundle)
 	if _, kept := w.d.Annotations[obsv1.AnnotationPythonWithdrawn]; kept {
@@ -166,20 +179,13 @@ func TestRolloutTriesAWithdrawnBundleAgain(t *testing.T) {
 
 // TestRolloutOfASuspendedStackWithdrawsNothing, because it changes nothing.
 func TestRolloutOfASuspendedStackWithdrawsNothing(t *testing.T) {
-	f, ns := newInjecting(t), namespace(t)
-	stack := settingsStack(t, ns, withPython)
-	f.reconcileStack(t, stack)
-	d := annotatedDeployment(ns, "api", "shop")
-	create(t, d)
-	f.reconcileStack(t, stack)
-	notAvailable(t, d, 0)
-	crashing(t, f, d, stack)
-	f.clock = f.clock.Add(time.Minute)
-	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Suspend = true })
-	f.reconcileStack(t, stack)
-	refresh(t, d)
-	if d.Spec.Template.Labels[obsv1.StampPython] == "" || d.Annotations[obsv1.AnnotationPythonWithdrawn] != "" {
-		t.Errorf("the workload was changed: %v", d.Annotations)
+	w := newWithBundle(t)
+	notAvailable(t, w.d, 0)
+	crashing(t, w.injecting, w.d, w.stack)
+	change(t, w.stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Suspend = true })
+	w.pass(t, "it is suspended", w.bundle)
+	if w.d.Annotations[obsv1.AnnotationPythonWithdrawn] != "" {
+		t.Errorf("the workload was changed: %v", w.d.Annotations)
 	}
 }
 
@@ -196,10 +202,7 @@ func TestRolloutKeepsAWithdrawalThatItsOwnerDrops(t *testing.T) {
 		}
 		w.pass(t, when, "")
 	}
-	w.d.Spec.Template.Spec.Containers[0].Image = "shop:1.4.3"
-	if err := live.Update(t.Context(), w.d); err != nil {
-		t.Fatal(err)
-	}
+	w.releases(t)
 	settle(t, w.d)
 	w.pass(t, "it has another image", w.bundle)
 }
@@ -207,37 +210,31 @@ func TestRolloutKeepsAWithdrawalThatItsOwnerDrops(t *testing.T) {
 // TestRolloutKeepsTheBundleOfWhatWorkedWithIt: where its Pods are made anew and crash, such as in
 // the morning before their database is there, it is not the bundle, whoever restarts the operator.
 func TestRolloutKeepsTheBundleOfWhatWorkedWithIt(t *testing.T) {
-	f, ns := newInjecting(t), namespace(t)
-	stack := settingsStack(t, ns, withPython)
-	f.reconcileStack(t, stack)
-	d := annotatedDeployment(ns, "api", "shop")
-	create(t, d)
-	f.reconcileStack(t, stack)
-	pod := podWithBundle(t, d, stack)
+	w := newWithBundle(t)
+	pod := podWithBundle(t, w.d, w.stack)
 	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
 	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "api", State: corev1.ContainerState{
-		Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(f.clock)},
+		Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(w.clock)},
 	}}}
 	if err := live.Status().Update(t.Context(), pod); err != nil {
 		t.Fatal(err)
 	}
-	settle(t, d)
-	w := &withdrawing{injecting: f, stack: stack, d: d, bundle: d.Spec.Template.Labels[obsv1.StampPython]}
+	settle(t, w.d)
 	w.pass(t, "it runs for a minute", w.bundle)
-	if works, set := d.Annotations[obsv1.AnnotationPythonWorks]; set {
+	if works, set := w.d.Annotations[obsv1.AnnotationPythonWorks]; set {
 		t.Errorf("it works after a minute: %s", works)
 	}
-	f.clock = f.clock.Add(5 * time.Minute)
-	f.sent.reset()
+	w.clock = w.clock.Add(5 * time.Minute)
+	w.sent.reset()
 	w.pass(t, "it runs for seven minutes", w.bundle)
-	works := d.Annotations[obsv1.AnnotationPythonWorks]
-	if works == "" || f.sent.total() != 2 {
+	works := w.d.Annotations[obsv1.AnnotationPythonWorks]
+	if works == "" || w.sent.total() != 2 {
 		t.Errorf("it works: %q, after the requests %v and %v; want one that reads its Pods and one that says so", works,
-			f.sent.reads, f.sent.writes)
+			w.sent.reads, w.sent.writes)
 	}
-	f.sent.reset()
-	if w.pass(t, "nothing changes", w.bundle); f.sent.total() != 0 {
-		t.Errorf("requests %v and %v for what works already", f.sent.reads, f.sent.writes)
+	w.sent.reset()
+	if w.pass(t, "nothing changes", w.bundle); w.sent.total() != 0 {
+		t.Errorf("requests %v and %v for what works already", w.sent.reads, w.sent.writes)
 	}
 
 	clock := w.clock
@@ -246,18 +243,15 @@ func TestRolloutKeepsTheBundleOfWhatWorkedWithIt(t *testing.T) {
 	if err := live.Delete(t.Context(), pod, client.GracePeriodSeconds(0)); err != nil {
 		t.Fatal(err)
 	}
-	notAvailable(t, d, 0)
-	crashing(t, w.injecting, d, stack)
+	notAvailable(t, w.d, 0)
+	crashing(t, w.injecting, w.d, w.stack)
 	w.clock = w.clock.Add(time.Hour)
 	w.pass(t, "its Pod is another, and crashes", w.bundle)
 
-	d.Spec.Template.Spec.Containers[0].Image = "shop:1.4.3"
-	if err := live.Update(t.Context(), d); err != nil {
-		t.Fatal(err)
-	}
-	notAvailable(t, d, 0)
+	w.releases(t)
+	notAvailable(t, w.d, 0)
 	w.pass(t, "another image crashes", "")
-	if _, set := d.Annotations[obsv1.AnnotationPythonWorks]; set {
+	if _, set := w.d.Annotations[obsv1.AnnotationPythonWorks]; set {
 		t.Error("what has no bundle works with it")
 	}
 }
