@@ -5,6 +5,7 @@ package injection
 import (
 	"context"
 	"fmt"
+	"iter"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -122,30 +123,47 @@ func (s *starts) without(ctx context.Context, version settings.Version, at time.
 	return found.without, nil
 }
 
-// startsPage bounds how many Pods are in memory in full.
-const startsPage = 100
-
 func (s *starts) list(ctx context.Context, version settings.Version, at time.Time) error {
-	found, page := map[types.UID]start{}, &corev1.PodList{}
+	found := map[types.UID]start{}
 	stamp := policy.Stamp{Stack: version.Stack, ConfigHash: version.Hash}
-	for more := true; more; more = page.Continue != "" {
-		opts := []client.ListOption{
-			client.InNamespace(version.Namespace), client.MatchingLabels(stamp.Labels()),
-			client.Limit(startsPage), client.Continue(page.Continue),
+	for pod, err := range livePods(ctx, s.live, version.Namespace, stamp.Labels()) {
+		if err != nil {
+			return err
 		}
-		page = &corev1.PodList{}
-		if err := s.live.List(ctx, page, opts...); err != nil {
-			return fmt.Errorf("list Pods: %w", err)
+		without, all := policy.StartedBefore(pod, version.Secret().Name, at)
+		of := start{without: without}
+		if without || !all {
+			of.again = s.now.Add(startsRecheck)
 		}
-		for n := range page.Items {
-			without, all := policy.StartedBefore(&page.Items[n], version.Secret().Name, at)
-			of := start{without: without}
-			if without || !all {
-				of.again = s.now.Add(startsRecheck)
-			}
-			found[page.Items[n].UID] = of
-		}
+		found[pod.UID] = of
 	}
 	s.listed[version] = found
 	return nil
+}
+
+// podsPage bounds how many Pods are in memory in full.
+const podsPage = 100
+
+// livePods are those of a namespace with some labels, which the caches do not hold in full. The
+// API server is asked for a page when the one before was used.
+func livePods(ctx context.Context, live client.Reader, namespace string,
+	labels client.MatchingLabels) iter.Seq2[*corev1.Pod, error] {
+	return func(yield func(*corev1.Pod, error) bool) {
+		page := &corev1.PodList{}
+		for more := true; more; more = page.Continue != "" {
+			opts := []client.ListOption{
+				client.InNamespace(namespace), labels, client.Limit(podsPage), client.Continue(page.Continue),
+			}
+			page = &corev1.PodList{}
+			if err := live.List(ctx, page, opts...); err != nil {
+				yield(nil, fmt.Errorf("list Pods: %w", err))
+				return
+			}
+			for n := range page.Items {
+				if !yield(&page.Items[n], nil) {
+					return
+				}
+			}
+		}
+	}
 }

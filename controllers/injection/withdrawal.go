@@ -4,10 +4,8 @@ package injection
 
 import (
 	"context"
-	"fmt"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -102,7 +100,7 @@ func (i *Injector) keep(ctx context.Context, stack types.NamespacedName, proven 
 	}
 }
 
-// pythonPods are those with a bundle of some candidates, which the caches do not hold in full.
+// pythonPods are those with a bundle of some candidates, as the API server has them.
 // Where one works, the others say nothing.
 func (i *Injector) pythonPods(ctx context.Context, of labelled, candidates []*policy.Candidate,
 	now time.Time) (map[policy.Key][]policy.PythonPod, error) {
@@ -110,27 +108,24 @@ func (i *Injector) pythonPods(ctx context.Context, of labelled, candidates []*po
 	for _, c := range candidates {
 		open[c.Key()] = true
 	}
-	page := &corev1.PodList{}
-	for more := true; more && len(open) > 0; more = page.Continue != "" {
-		opts := []client.ListOption{
-			client.InNamespace(of.namespace), client.Limit(startsPage), client.Continue(page.Continue), client.MatchingLabels{
-				obsv1.StampStack: of.stamp.Stack.Name, obsv1.StampNamespace: of.stamp.Stack.Namespace,
-				obsv1.StampPython: of.stamp.Python,
-			}}
-		page = &corev1.PodList{}
-		if err := i.Live.List(ctx, page, opts...); err != nil {
-			return nil, fmt.Errorf("list Pods with the bundle for Python: %w", err)
+	labels := client.MatchingLabels{
+		obsv1.StampStack: of.stamp.Stack.Name, obsv1.StampNamespace: of.stamp.Stack.Namespace,
+		obsv1.StampPython: of.stamp.Python,
+	}
+	for pod, err := range livePods(ctx, i.Live, of.namespace, labels) {
+		if err != nil {
+			return nil, err
 		}
-		for n := range page.Items {
-			pod := &page.Items[n]
-			p, ok := policy.PythonPodOf(pod)
-			if !ok || !pod.DeletionTimestamp.IsZero() {
-				continue
-			}
-			owner := policy.OwnerOf(&pod.ObjectMeta)
-			if pods[owner] = append(pods[owner], p); p.Works(now) {
-				delete(open, owner)
-			}
+		p, ok := policy.PythonPodOf(pod)
+		if !ok || !pod.DeletionTimestamp.IsZero() {
+			continue
+		}
+		owner := policy.OwnerOf(&pod.ObjectMeta)
+		if pods[owner] = append(pods[owner], p); p.Works(now) {
+			delete(open, owner)
+		}
+		if len(open) == 0 {
+			break
 		}
 	}
 	return pods, nil
