@@ -44,6 +44,8 @@ func TestDemoLive(t *testing.T) {
 	needParts(t)
 	chromium := browser.Start(t) // Before TMPDIR is set: it leaves something there.
 	d := startDemo(t, options{live: true})
+	d.out.await(t, d.ended, `Instead of FastAPI: \d servers in Go`)
+	d.out.await(t, d.ended, `Instead of Celery and Redis: \d workers and a broker in Go`)
 	address := d.awaitPage(t)
 	served := time.Now()
 	d.awaitBurning(t, address)
@@ -127,6 +129,7 @@ func (d *running) awaitBurning(t *testing.T, address string) {
 	const burning = `fires ObstackErrorBudgetBurnFast \(critical\): SLO api-availability of stack shop/shop`
 	d.out.await(t, d.ended, burning)
 	d.out.await(t, d.ended, `Of the error budget of api-availability -\d{3,4} % is left`)
+	d.out.await(t, d.ended, `Why: every fifth order fails`)
 	d.out.await(t, d.ended, `until you press Ctrl-C`)
 	// The page moves in steps of five seconds, as its refresh does.
 	eventually(t, "the page shows the alert", func() bool {

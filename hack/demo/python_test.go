@@ -117,6 +117,7 @@ func TestReceiverKeepsTheFirstOfEachKind(t *testing.T) {
 func TestDemoPython(t *testing.T) {
 	needParts(t)
 	d := startDemo(t, options{live: true, python: true})
+	d.out.await(t, d.ended, `Instead of Redis and Sentry: a broker and a receiver of events in Go`)
 	address := d.awaitPage(t)
 	d.awaitBurning(t, address)
 	d.out.await(t, d.ended, `\d+ processes of 2 workloads: sentry auto \d+; logging auto \d+`)

@@ -29,6 +29,7 @@ func TestBrowser(t *testing.T) {
 		b.WantWhole(server.URL+d.path(), len(d.Panels)-strings.Count(d.Title, "Everything"))
 	}
 	testKeys(b, v)
+	testChoices(b, server.URL+all[len(all)-1].path())
 	testPhone(b)
 	b.WantQuiet(server.URL)
 }
@@ -93,6 +94,32 @@ func testKeys(b *browser.Browser, v *Viewer) {
 	})()`, graph)).([]any)
 	b.Do("Input.dispatchMouseEvent", map[string]any{"type": "mouseMoved", "x": box[0], "y": box[1]})
 	b.Want("values at the pointer", "document.getElementById('values').hidden", false)
+}
+
+// testChoices of a variable, where one value and all of them exclude each other, and of a range,
+// which shows both.
+func testChoices(b *browser.Browser, address string) {
+	box := func(value string) string { return `document.querySelector("input[value='` + value + `']")` }
+	b.Want("a queue", box("celery")+".checked", true)
+	b.Value(box("$__all") + ".click()")
+	b.Want("all instead of one", box("celery")+".checked", false)
+	b.Value(box("emails") + ".click()")
+	b.Want("one instead of all", box("$__all")+".checked", false)
+	// The form is caught, because nothing can be asked of a page that is on its way to another.
+	asked := b.Value(`(() => {
+		let asked = "";
+		form.addEventListener("submit", (event) => {
+			event.preventDefault();
+			asked = new URLSearchParams(new FormData(form)).toString();
+		}, { once: true });
+		const from = form.elements.from;
+		from.value = "now-6h";
+		from.dispatchEvent(new Event("change", { bubbles: true }));
+		return asked;
+	})()`)
+	b.Open(fmt.Sprintf("%s?%s", address, asked))
+	b.Want("the range", "form.elements.from.value", "now-6h")
+	b.Want("the queue", "document.querySelector('.menu summary').textContent.trim()", "Queue: emails")
 }
 
 // testPhone has one panel in a row, none of which is wider than the screen.
