@@ -39,7 +39,7 @@ func (o *dashboardOptions) prometheus(
 ) (promServer, error) {
 	if o.url != "" {
 		parsed, err := url.Parse(o.url)
-		return promServer{o.url, promclient.Client{URL: parsed, HTTP: queriesOnly(http.DefaultTransport, parsed)}}, err
+		return promServer{o.url, promclient.Client{URL: parsed, HTTP: queriesOnly(http.DefaultTransport, parsed, "")}}, err
 	}
 	through, err := newProxy(flags)
 	if err != nil {
@@ -62,7 +62,7 @@ func (o *dashboardOptions) prometheus(
 	}
 	return promServer{
 		fmt.Sprintf("Prometheus %s/%s by way of the API server", object.Namespace, object.Name),
-		promclient.Client{URL: address, HTTP: queriesOnly(through.http.Transport, address)},
+		promclient.Client{URL: address, HTTP: queriesOnly(through.http.Transport, address, "")},
 	}, nil
 }
 
@@ -91,23 +91,8 @@ func (p proxy) platformURL(named *obsv1.PlatformPrometheus) (promServer, error) 
 	address := p.service(parsed.Scheme, of[2], of[1], port).JoinPath(parsed.Path)
 	return promServer{
 		fmt.Sprintf("%s by way of the API server", named.URL),
-		promclient.Client{URL: address, HTTP: queriesOnly(ofTenant{p.http.Transport, named.Tenant}, address)},
+		promclient.Client{URL: address, HTTP: queriesOnly(p.http.Transport, address, named.Tenant)},
 	}, nil
-}
-
-// ofTenant sends the header of a tenant, if there is one.
-type ofTenant struct {
-	next   http.RoundTripper
-	tenant string
-}
-
-// RoundTrip implements http.RoundTripper.
-func (t ofTenant) RoundTrip(request *http.Request) (*http.Response, error) {
-	if t.tenant != "" {
-		request = request.Clone(request.Context())
-		request.Header.Set("X-Scope-OrgID", t.tenant)
-	}
-	return cmp.Or(t.next, http.DefaultTransport).RoundTrip(request)
 }
 
 // prometheusObject is the one that the platform names, or the only one.
@@ -150,20 +135,21 @@ func namedPrometheus(
 
 // queriesOnly lets nothing pass but queries of one server, and follows nobody to another: what is
 // sent has the caller's credentials.
-func queriesOnly(next http.RoundTripper, server *url.URL) *http.Client {
+func queriesOnly(next http.RoundTripper, server *url.URL, tenant string) *http.Client {
 	if next == nil {
 		next = http.DefaultTransport // As http.Client has it.
 	}
 	return &http.Client{
-		Transport:     queries{next, server},
+		Transport:     queries{next, server, tenant},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
-// queries of a server.
+// queries of a server, with the header of a tenant if there is one.
 type queries struct {
 	next   http.RoundTripper
 	server *url.URL
+	tenant string
 }
 
 var errNoQuery = errors.New("only queries are sent to Prometheus")
@@ -178,6 +164,10 @@ func (q queries) RoundTrip(request *http.Request) (*http.Response, error) {
 	if request.Method != http.MethodGet || request.URL.Host != q.server.Host || request.URL.Scheme != q.server.Scheme ||
 		!below || !asks {
 		return nil, errNoQuery
+	}
+	if q.tenant != "" {
+		request = request.Clone(request.Context())
+		request.Header.Set("X-Scope-OrgID", q.tenant)
 	}
 	return q.next.RoundTrip(request)
 }

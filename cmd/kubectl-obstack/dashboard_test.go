@@ -273,7 +273,7 @@ func TestQueriesOnly(t *testing.T) {
 		sent++
 		header := http.Header{"Location": {"https://api.example.com/api/v1/secrets"}}
 		return &http.Response{StatusCode: http.StatusFound, Header: header, Body: http.NoBody}, nil
-	}), server)
+	}), server, "")
 	for _, tc := range []struct {
 		method, url string
 		want        bool
