@@ -145,12 +145,12 @@ func (d *demo) startTargets(ctx context.Context, stack *obsv1.ObservabilityStack
 		if err != nil {
 			return nil, err
 		}
-		d.startLoad(ctx)
-		return append(configs, pods...), nil
+		configs = append(configs, pods...)
+	} else {
+		say(d.out, strings.Trim(standIns, "\n"), len(d.parts.servers), strings.Join(slices.Compact(observed), ", "),
+			len(workers), scrapeInterval)
 	}
 	d.startLoad(ctx)
-	say(d.out, strings.Trim(standIns, "\n"), len(d.parts.servers), strings.Join(slices.Compact(observed), ", "),
-		len(workers), scrapeInterval)
 	return configs, nil
 }
 
