@@ -12,6 +12,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -28,7 +29,7 @@ func TestRolloutRetriesAMissedInjection(t *testing.T) {
 	d := annotatedDeployment(ns, "api", "shop")
 	create(t, d)
 	settle(t, d)
-	missed := stampedPod(t, d, stack)
+	missed := stampedPod(t, d, "5f7c", stack)
 
 	attempt := func() string {
 		clock := f.clock
@@ -83,14 +84,14 @@ func settle(t *testing.T, d *appsv1.Deployment) {
 	}
 }
 
-// stampedPod makes a Pod of a Deployment that the webhook did not see.
-func stampedPod(t *testing.T, d *appsv1.Deployment, stack *obsv1.ObservabilityStack) *corev1.Pod {
+// stampedPod makes a Pod of a Deployment, whose template has that hash, that the webhook did not see.
+func stampedPod(t *testing.T, d *appsv1.Deployment, hash string, stack *obsv1.ObservabilityStack) *corev1.Pod {
 	t.Helper()
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: d.Namespace, Name: d.Name + "-5f7c-x", Labels: map[string]string{"pod-template-hash": "5f7c"},
+			Namespace: d.Namespace, Name: d.Name + "-" + hash + "-x", Labels: map[string]string{"pod-template-hash": hash},
 			OwnerReferences: []metav1.OwnerReference{{
-				APIVersion: "apps/v1", Kind: "ReplicaSet", Name: d.Name + "-5f7c", UID: "5f7c", Controller: new(true),
+				APIVersion: "apps/v1", Kind: "ReplicaSet", Name: d.Name + "-" + hash, UID: types.UID(hash), Controller: new(true),
 			}},
 		},
 		Spec: d.Spec.Template.Spec,

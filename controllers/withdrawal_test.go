@@ -3,6 +3,9 @@
 package controllers
 
 import (
+	"fmt"
+	"maps"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,37 +19,37 @@ import (
 	"obstack.dev/obstack/controllers/injection/policy"
 )
 
-// podWithBundle makes one of a Deployment that started now.
-func podWithBundle(t *testing.T, d *appsv1.Deployment, stack *obsv1.ObservabilityStack) *corev1.Pod {
+// podWithBundle makes one of the Deployment's newest ReplicaSet.
+func (w *withdrawing) podWithBundle(t *testing.T) *corev1.Pod {
 	t.Helper()
-	refresh(t, d)
-	of := d.DeepCopy()
+	refresh(t, w.d)
+	of := w.d.DeepCopy()
 	of.Spec.Template.Spec.Volumes = []corev1.Volume{{Name: "obstack-python"}}
 	of.Spec.Template.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{
 		Name: "obstack-python", MountPath: policy.PythonFolder,
 	}}
-	pod := stampedPod(t, of, stack)
-	pod.Labels[obsv1.StampPython] = d.Spec.Template.Labels[obsv1.StampPython]
-	pod.Annotations[obsv1.MarkInjected] = stack.Status.ConfigHash
+	pod := stampedPod(t, of, w.hash(), w.stack)
+	pod.Labels[obsv1.StampPython] = w.bundle
+	pod.Annotations[obsv1.MarkInjected] = w.stack.Status.ConfigHash
 	if err := live.Update(t.Context(), pod); err != nil {
 		t.Fatal(err)
 	}
 	return pod
 }
 
-// crashing makes a Pod with the stamp of a Deployment; a container was restarted three times.
-func crashing(t *testing.T, f *injecting, d *appsv1.Deployment, stack *obsv1.ObservabilityStack) {
+// crashes makes a Pod of the newest ReplicaSet, of which a container was restarted three times.
+func (w *withdrawing) crashes(t *testing.T) {
 	t.Helper()
-	pod := podWithBundle(t, d, stack)
+	pod := w.podWithBundle(t)
 	pod.Status.Conditions = []corev1.PodCondition{{
-		Type: corev1.PodInitialized, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(f.clock),
+		Type: corev1.PodInitialized, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(w.clock),
 	}}
 	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{
 		Name: "api", RestartCount: 3, Image: "shop:1.4.2",
 		State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}},
 		LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
 			ExitCode: 3, Reason: "Error", Message: "the password is hunter2",
-			StartedAt: metav1.NewTime(f.clock.Add(59 * time.Second)), FinishedAt: metav1.NewTime(f.clock.Add(time.Minute)),
+			StartedAt: metav1.NewTime(w.clock.Add(59 * time.Second)), FinishedAt: metav1.NewTime(w.clock.Add(time.Minute)),
 		}},
 	}}
 	if err := live.Status().Update(t.Context(), pod); err != nil {
@@ -72,12 +75,14 @@ type withdrawing struct {
 	stack  *obsv1.ObservabilityStack
 	d      *appsv1.Deployment
 	bundle string
+	// revision is that of the newest ReplicaSet.
+	revision int
 }
 
 func newWithBundle(t *testing.T) *withdrawing {
 	t.Helper()
 	ns := namespace(t)
-	w := &withdrawing{injecting: newInjecting(t), stack: settingsStack(t, ns, withPython)}
+	w := &withdrawing{injecting: newInjecting(t), stack: settingsStack(t, ns, withPython), revision: 8}
 	w.reconcileStack(t, w.stack)
 	w.d = annotatedDeployment(ns, "api", "shop")
 	create(t, w.d)
@@ -86,15 +91,37 @@ func newWithBundle(t *testing.T) *withdrawing {
 	if w.bundle = w.d.Spec.Template.Labels[obsv1.StampPython]; w.bundle == "" {
 		t.Fatal("the workload has no bundle")
 	}
+	w.replicaSet(t)
 	return w
 }
+
+// replicaSet makes one of the Deployment's template, as its controller does.
+func (w *withdrawing) replicaSet(t *testing.T) {
+	t.Helper()
+	refresh(t, w.d)
+	w.revision++
+	hash := map[string]string{"pod-template-hash": w.hash()}
+	template, controllerKind := *w.d.Spec.Template.DeepCopy(), appsv1.SchemeGroupVersion.WithKind(policy.KindDeployment)
+	maps.Copy(template.Labels, hash)
+	create(t, &appsv1.ReplicaSet{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: w.d.Namespace, Name: w.d.Name + "-" + w.hash(), Labels: template.Labels,
+			Annotations:     map[string]string{"deployment.kubernetes.io/revision": strconv.Itoa(w.revision)},
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(w.d, controllerKind)},
+		},
+		Spec: appsv1.ReplicaSetSpec{Selector: &metav1.LabelSelector{MatchLabels: hash}, Template: template},
+	})
+}
+
+// hash of the newest ReplicaSet's template.
+func (w *withdrawing) hash() string { return fmt.Sprintf("5f7c%d", w.revision) }
 
 // newWithdrawing has a Pod with the bundle crash while an old one runs.
 func newWithdrawing(t *testing.T) *withdrawing {
 	t.Helper()
 	w := newWithBundle(t)
 	notAvailable(t, w.d, 1)
-	crashing(t, w.injecting, w.d, w.stack)
+	w.crashes(t)
 	w.events()
 	return w
 }
@@ -181,7 +208,7 @@ func TestRolloutTriesAWithdrawnBundleAgain(t *testing.T) {
 func TestRolloutOfASuspendedStackWithdrawsNothing(t *testing.T) {
 	w := newWithBundle(t)
 	notAvailable(t, w.d, 0)
-	crashing(t, w.injecting, w.d, w.stack)
+	w.crashes(t)
 	change(t, w.stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Suspend = true })
 	w.pass(t, "it is suspended", w.bundle)
 	if w.d.Annotations[obsv1.AnnotationPythonWithdrawn] != "" {
@@ -207,11 +234,57 @@ func TestRolloutKeepsAWithdrawalThatItsOwnerDrops(t *testing.T) {
 	w.pass(t, "it has another image", w.bundle)
 }
 
+// TestRolloutJudgesTheNewestTemplate: that its predecessor crashes says nothing of another image,
+// before its controller saw it and after, and whether or not that lost the bundle.
+func TestRolloutJudgesTheNewestTemplate(t *testing.T) {
+	for name, lost := range map[string]bool{"an image that has the bundle": false, "one that lost it": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWithdrawing(t)
+			if lost {
+				w.pass(t, "it crashes", "")
+			}
+			w.releases(t)
+			w.pass(t, "another image", w.bundle)
+			w.pass(t, "another image, which its controller has not observed", w.bundle)
+			refresh(t, w.d)
+			w.d.Status = appsv1.DeploymentStatus{ObservedGeneration: w.d.Generation, Replicas: 1}
+			if err := live.Status().Update(t.Context(), w.d); err != nil {
+				t.Fatal(err)
+			}
+			w.pass(t, "another image, for which there is no ReplicaSet yet", w.bundle)
+			w.replicaSet(t)
+			notAvailable(t, w.d, 1)
+			w.pass(t, "another image, of which there is no Pod yet", w.bundle)
+			w.crashes(t)
+			w.pass(t, "another image crashes", "")
+		})
+	}
+}
+
+// TestRolloutWithdrawsFromWhatItJudged: an image that its owner writes in the same moment was not.
+func TestRolloutWithdrawsFromWhatItJudged(t *testing.T) {
+	w := newWithdrawing(t)
+	w.fail = func(verb string, obj client.Object) error {
+		if verb == "patch" && obj.GetName() == w.d.Name {
+			w.fail = nil
+			w.releases(t)
+		}
+		return nil
+	}
+	w.pass(t, "another image while it is withdrawn", w.bundle)
+	if w.fail != nil {
+		t.Error("nothing was to be written")
+	}
+	if events := w.events(); len(events) > 0 {
+		t.Errorf("events %q, want none", events)
+	}
+}
+
 // TestRolloutKeepsTheBundleOfWhatWorkedWithIt: where its Pods are made anew and crash, such as in
 // the morning before their database is there, it is not the bundle, whoever restarts the operator.
 func TestRolloutKeepsTheBundleOfWhatWorkedWithIt(t *testing.T) {
 	w := newWithBundle(t)
-	pod := podWithBundle(t, w.d, w.stack)
+	pod := w.podWithBundle(t)
 	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
 	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "api", State: corev1.ContainerState{
 		Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(w.clock)},
@@ -244,12 +317,15 @@ func TestRolloutKeepsTheBundleOfWhatWorkedWithIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	notAvailable(t, w.d, 0)
-	crashing(t, w.injecting, w.d, w.stack)
+	w.crashes(t)
 	w.clock = w.clock.Add(time.Hour)
 	w.pass(t, "its Pod is another, and crashes", w.bundle)
 
 	w.releases(t)
-	notAvailable(t, w.d, 0)
+	w.replicaSet(t)
+	notAvailable(t, w.d, 1)
+	w.pass(t, "another image, of which there is no Pod yet", w.bundle)
+	w.crashes(t)
 	w.pass(t, "another image crashes", "")
 	if _, set := w.d.Annotations[obsv1.AnnotationPythonWorks]; set {
 		t.Error("what has no bundle works with it")

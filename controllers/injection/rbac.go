@@ -12,6 +12,6 @@ package injection
 // +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingadmissionpolicies;mutatingadmissionpolicybindings,verbs=get
 //
 // Asked only just before a version of settings is deleted, whether anything may bring its Pods
-// back.
+// back; and which Pods are of the newest template, while it is on trial with the bundle for Python.
 //
 // +kubebuilder:rbac:groups=apps,resources=replicasets;controllerrevisions,verbs=list

@@ -137,8 +137,8 @@ func (i *Injector) record(w *policy.Workload, reason, message string) {
 	i.Events.Eventf(w.Reference(), nil, corev1.EventTypeWarning, reason, "Inject", "%s", metadata.Note(message))
 }
 
-// gone reports whether the workload was deleted or replaced since it was read, or is about to be:
-// what is new has an event of its own.
+// gone reports whether the workload was deleted or replaced since it was read, or is about to be, or
+// was changed where that matters: what is new has an event of its own.
 func gone(err error) bool {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {
@@ -148,7 +148,8 @@ func gone(err error) bool {
 	replaced := details != nil && slices.ContainsFunc(details.Causes, func(cause metav1.StatusCause) bool {
 		return cause.Field == "metadata.uid"
 	})
-	return replaced || apierrors.IsNotFound(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
+	return replaced || apierrors.IsNotFound(err) || apierrors.IsConflict(err) ||
+		apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
 }
 
 // explain records for owners, once, why their workloads are left alone.

@@ -4,28 +4,35 @@ package injection
 
 import (
 	"context"
+	"fmt"
+	"strconv"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/injection/policy"
+	"obstack.dev/obstack/controllers/metadata"
 )
 
 // looked is why a workload on trial is to lose the bundle, by its Pods; nil if it is not.
 type looked struct {
 	broken *policy.Withdrawal
 	at     time.Time
-	// trial and rolling are what this was about.
-	trial   string
-	rolling bool
+	// trial, generation and rolling are what this was about.
+	trial      string
+	generation int64
+	rolling    bool
 }
 
 // holds reports whether that was not long ago, and about the same.
 func (l looked) holds(c *policy.Candidate, now time.Time) bool {
-	return l.trial == c.Trial() && l.rolling == c.Rolling() && now.Sub(l.at) < c.JudgeAfter()
+	same := l.trial == c.Trial() && l.generation == c.Generation && l.rolling == c.Rolling()
+	return same && now.Sub(l.at) < c.JudgeAfter()
 }
 
 // judge the candidates that have the bundle for Python and were not seen to run with it.
@@ -53,7 +60,7 @@ func (i *Injector) judge(ctx context.Context, stack types.NamespacedName, state 
 		for _, c := range candidates {
 			verdict := c.Judge(pods[c.Key()], state.Now)
 			c.Proven = verdict.Works
-			after[c.UID] = looked{verdict.Broken, state.Now, c.Trial(), c.Rolling()}
+			after[c.UID] = looked{verdict.Broken, state.Now, c.Trial(), c.Generation, c.Rolling()}
 		}
 	}
 	for n := range state.Candidates {
@@ -100,27 +107,34 @@ func (i *Injector) keep(ctx context.Context, stack types.NamespacedName, proven 
 	}
 }
 
-// pythonPods are those with a bundle of some candidates, as the API server has them.
-// Where one works, the others say nothing.
+// pythonPods are those that run with a bundle and were made from the newest template of some
+// candidates, as the API server has them. Where one works, the others say nothing.
 func (i *Injector) pythonPods(ctx context.Context, of labelled, candidates []*policy.Candidate,
 	now time.Time) (map[policy.Key][]policy.PythonPod, error) {
-	pods, open := map[policy.Key][]policy.PythonPod{}, map[policy.Key]bool{}
-	for _, c := range candidates {
-		open[c.Key()] = true
-	}
 	labels := client.MatchingLabels{
 		obsv1.StampStack: of.stamp.Stack.Name, obsv1.StampNamespace: of.stamp.Stack.Namespace,
 		obsv1.StampPython: of.stamp.Python,
+	}
+	pods, open := map[policy.Key][]policy.PythonPod{}, map[policy.Key]bool{}
+	mixed := map[policy.Key]*metav1.ObjectMeta{} // the newest revision of those that have Pods of others
+	for _, c := range candidates {
+		if open[c.Key()] = true; !c.Replaced() {
+			mixed[c.Key()] = &metav1.ObjectMeta{}
+		}
+	}
+	if err := i.findNewest(ctx, mixed, client.InNamespace(of.namespace), labels); err != nil {
+		return nil, err
 	}
 	for pod, err := range livePods(ctx, i.Live, of.namespace, labels) {
 		if err != nil {
 			return nil, err
 		}
 		p, ok := policy.PythonPodOf(pod)
-		if !ok || !pod.DeletionTimestamp.IsZero() {
+		owner := policy.OwnerOf(&pod.ObjectMeta)
+		newest, isMixed := mixed[owner]
+		if !ok || isMixed && !policy.MadeFrom(&pod.ObjectMeta, newest) {
 			continue
 		}
-		owner := policy.OwnerOf(&pod.ObjectMeta)
 		if pods[owner] = append(pods[owner], p); p.Works(now) {
 			delete(open, owner)
 		}
@@ -129,4 +143,46 @@ func (i *Injector) pythonPods(ctx context.Context, of labelled, candidates []*po
 		}
 	}
 	return pods, nil
+}
+
+// revisionAnnotation numbers the ReplicaSets of a Deployment. One whose template comes back gets
+// the next number, as a ControllerRevision does.
+const revisionAnnotation = "deployment.kubernetes.io/revision"
+
+// findNewest sets the newest revision of workloads, which stays empty where there is none.
+func (i *Injector) findNewest(ctx context.Context, of map[policy.Key]*metav1.ObjectMeta,
+	opts ...client.ListOption) error {
+	var deployments, others bool
+	for key := range of {
+		deployments = deployments || key.Kind == policy.KindDeployment
+		others = others || key.Kind != policy.KindDeployment
+	}
+	numbers := map[policy.Key]int64{}
+	see := func(revision *metav1.ObjectMeta, number int64) {
+		owner := policy.OwnerOf(revision)
+		if newest, wanted := of[owner]; wanted && number > numbers[owner] {
+			*newest, numbers[owner] = *revision, number
+		}
+	}
+	if deployments {
+		list := metadata.ListOf(appsv1.SchemeGroupVersion.WithKind("ReplicaSet"))
+		if err := i.Live.List(ctx, list, opts...); err != nil {
+			return fmt.Errorf("list ReplicaSets: %w", err)
+		}
+		for n := range list.Items {
+			meta := &list.Items[n].ObjectMeta
+			number, _ := strconv.ParseInt(meta.Annotations[revisionAnnotation], 10, 64)
+			see(meta, number)
+		}
+	}
+	if others {
+		list := &appsv1.ControllerRevisionList{}
+		if err := i.Live.List(ctx, list, opts...); err != nil {
+			return fmt.Errorf("list ControllerRevisions: %w", err)
+		}
+		for n := range list.Items {
+			see(&list.Items[n].ObjectMeta, list.Items[n].Revision)
+		}
+	}
+	return nil
 }

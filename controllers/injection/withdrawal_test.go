@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -16,37 +17,80 @@ import (
 	"obstack.dev/obstack/controllers/injection/policy"
 )
 
-// fleet lists the Pods of a DaemonSet page by page, as many as there are.
+// fleet lists the Pods of a workload page by page, as many as there are, and its revisions.
 type fleet struct {
 	client.Reader
-	pages [][]corev1.Pod
-	read  int
+	pages     [][]corev1.Pod
+	read      int
+	revisions []appsv1.ControllerRevision
 }
 
 func (f *fleet) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
-	pods := list.(*corev1.PodList)
-	pods.Items = f.pages[f.read]
-	if f.read++; f.read < len(f.pages) {
-		pods.Continue = "more"
+	switch list := list.(type) {
+	case *corev1.PodList:
+		list.Items = f.pages[f.read]
+		if f.read++; f.read < len(f.pages) {
+			list.Continue = "more"
+		}
+	case *appsv1.ControllerRevisionList:
+		list.Items = f.revisions
 	}
 	return nil
 }
 
+// controlledBy is the metadata of what a workload controls.
+func controlledBy(w *policy.Workload, name string, labels map[string]string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: w.Namespace, Name: name, Labels: labels, OwnerReferences: []metav1.OwnerReference{
+		{APIVersion: "apps/v1", Kind: w.Kind, Name: w.Name, Controller: new(true)},
+	}}
+}
+
+func withBundle(kind string) *policy.Workload {
+	w := &policy.Workload{TypeMeta: metav1.TypeMeta{Kind: kind}, Spec: policy.WorkloadSpec{
+		Template: &policy.Template{Metadata: policy.TemplateMeta{Labels: map[string]string{obsv1.StampPython: "0a"}}},
+	}}
+	w.Namespace, w.Name = "shop", "agent"
+	return w
+}
+
+// TestPodsAreThoseOfTheNewestRevision, whatever their controllers call it, also one that came back.
+func TestPodsAreThoseOfTheNewestRevision(t *testing.T) {
+	for kind, label := range map[string]string{policy.KindDaemonSet: "6c9f", policy.KindStatefulSet: "agent-6c9f"} {
+		w := withBundle(kind)
+		w.Status = policy.WorkloadStatus{Replicas: 2, CurrentNumberScheduled: 2}
+		pod := func(name, revision string) corev1.Pod {
+			meta := controlledBy(w, name, map[string]string{"controller-revision-hash": revision})
+			return corev1.Pod{ObjectMeta: meta, Spec: corev1.PodSpec{Containers: []corev1.Container{
+				{VolumeMounts: []corev1.VolumeMount{{MountPath: policy.PythonFolder}}},
+			}}}
+		}
+		ready := pod("agent-1", label)
+		ready.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+		all := &fleet{
+			pages: [][]corev1.Pod{{pod("agent-0", strings.Replace(label, "6c9f", "5b8d", 1)), ready}},
+			revisions: []appsv1.ControllerRevision{
+				{ObjectMeta: controlledBy(w, "agent-6c9f", map[string]string{"controller-revision-hash": label}), Revision: 10},
+				{ObjectMeta: controlledBy(w, "agent-5b8d", nil), Revision: 9},
+			},
+		}
+		c := &policy.Candidate{Workload: w}
+		pods, err := (&Injector{Live: all}).pythonPods(t.Context(), labelled{}, []*policy.Candidate{c}, time.Now())
+		if got := pods[c.Key()]; err != nil || len(got) != 1 || !got[0].Ready {
+			t.Errorf("%s: the Pods are %+v, %v; want the one that is ready", kind, got, err)
+		}
+	}
+}
+
 // A DaemonSet of thousands of nodes, one of which is away, is not available for as long.
 func TestPodsAreReadUntilOneWorks(t *testing.T) {
+	agent := withBundle(policy.KindDaemonSet)
 	pod := func(ready corev1.ConditionStatus) corev1.Pod {
-		p := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", OwnerReferences: []metav1.OwnerReference{{
-			APIVersion: "apps/v1", Kind: policy.KindDaemonSet, Name: "agent", Controller: new(true),
-		}}}}
+		p := corev1.Pod{ObjectMeta: controlledBy(agent, "agent-0", nil)}
 		p.Spec.Containers = []corev1.Container{{VolumeMounts: []corev1.VolumeMount{{MountPath: policy.PythonFolder}}}}
 		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}}
 		return p
 	}
 	away, works := pod(corev1.ConditionFalse), pod(corev1.ConditionTrue)
-	agent := &policy.Workload{TypeMeta: metav1.TypeMeta{Kind: policy.KindDaemonSet}, Spec: policy.WorkloadSpec{
-		Template: &policy.Template{Metadata: policy.TemplateMeta{Labels: map[string]string{obsv1.StampPython: "0a"}}},
-	}}
-	agent.Namespace, agent.Name = "shop", "agent"
 	for name, tc := range map[string]struct {
 		pages [][]corev1.Pod
 		want  int

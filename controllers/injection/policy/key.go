@@ -52,6 +52,16 @@ func OwnerOf(pod *metav1.ObjectMeta) Key {
 	return key(owner.Kind, owner.Name)
 }
 
+// MadeFrom reports whether a Pod was made from a revision of its workload's template: that is the
+// ReplicaSet of a Deployment, and the ControllerRevision of others, whose name or hash the Pod has.
+func MadeFrom(pod, revision *metav1.ObjectMeta) bool {
+	if owner := metav1.GetControllerOf(pod); owner != nil && owner.Kind == "ReplicaSet" {
+		return owner.Name == revision.Name
+	}
+	hash := pod.Labels[appsv1.ControllerRevisionHashLabelKey]
+	return hash != "" && (hash == revision.Name || hash == revision.Labels[appsv1.ControllerRevisionHashLabelKey])
+}
+
 // Reference is what an event about the workload refers to.
 func (w *Workload) Reference() *corev1.ObjectReference {
 	return &corev1.ObjectReference{

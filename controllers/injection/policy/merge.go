@@ -33,19 +33,21 @@ func (p *Patch) MergePatch() ([]byte, error) {
 	if works && !python {
 		own[obsv1.AnnotationPythonWorks] = nil
 	}
-	return p.Workload.MergePatch(own, specOf(p.Workload, labels, annotations))
+	metadata := map[string]any{"uid": p.UID, "annotations": own}
+	if p.Breaks != nil { // What broke is what was read, and nothing newer.
+		metadata["resourceVersion"] = p.ResourceVersion
+	}
+	return encode(map[string]any{"metadata": metadata, "spec": specOf(p.Workload, labels, annotations)})
 }
 
-// MergePatch is one of annotations, nil to remove one, and of the spec, nil to leave it. It is for
-// this very workload: the API server refuses one with another UID.
-func (w *Workload) MergePatch(annotations, spec map[string]any) ([]byte, error) {
-	content := map[string]any{
-		"metadata": map[string]any{"uid": w.UID, "annotations": annotations},
-	}
-	if spec != nil {
-		content["spec"] = spec
-	}
-	body, err := json.Marshal(content)
+// MergePatch is one of annotations, nil to remove one. It is for this very workload: the API server
+// refuses one with another UID.
+func (w *Workload) MergePatch(annotations map[string]any) ([]byte, error) {
+	return encode(map[string]any{"metadata": map[string]any{"uid": w.UID, "annotations": annotations}})
+}
+
+func encode(patch map[string]any) ([]byte, error) {
+	body, err := json.Marshal(patch)
 	if err != nil {
 		return nil, fmt.Errorf("encode: %w", err)
 	}

@@ -175,8 +175,7 @@ func (w *Workload) Rolling() bool {
 	if w.held() {
 		return false
 	}
-	status := &w.Status
-	behind := status.ObservedGeneration < w.Generation
+	status, behind := &w.Status, w.behind()
 	switch w.Kind {
 	case KindDeployment:
 		return behind || status.UpdatedReplicas < w.replicas() ||
@@ -190,6 +189,12 @@ func (w *Workload) Rolling() bool {
 		return false
 	}
 }
+
+// behind reports whether the workload's controller has not observed its newest generation.
+func (w *Workload) behind() bool { return w.Status.ObservedGeneration < w.Generation }
+
+// Replaced reports whether all Pods that run are of the newest template.
+func (w *Workload) Replaced() bool { return !w.behind() && w.Counters().old <= 0 }
 
 // held reports whether Kubernetes does not replace the Pods, because their owner forbids it.
 func (w *Workload) held() bool { return w.Spec.Paused || w.onDelete() }

@@ -39,8 +39,13 @@ type PythonPod struct {
 }
 
 // PythonPodOf reads the status of a Pod, as far as it is about containers with the bundle; ok
-// reports whether it has any.
+// reports whether it has any, and has not ended. What was evicted may stay for days, and no counter of
+// its workload counts it.
 func PythonPodOf(pod *corev1.Pod) (p PythonPod, ok bool) {
+	ended := pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded
+	if ended || !pod.DeletionTimestamp.IsZero() {
+		return PythonPod{}, false
+	}
 	for _, condition := range pod.Status.Conditions {
 		if condition.Status != corev1.ConditionTrue {
 			continue
@@ -153,12 +158,15 @@ type Verdict struct {
 	Works bool
 }
 
-// Judge the candidate by its Pods with the bundle. While Pods of another template are left, those
-// that work may be of that.
+// Judge the candidate by those Pods with the bundle that were made from its newest template. Until
+// its controller has observed that, and that of a Deployment has made a ReplicaSet for it, there are
+// none.
 func (c *Candidate) Judge(pods []PythonPod, now time.Time) Verdict {
-	replaced := c.Status.ObservedGeneration >= c.Generation && c.Counters().old <= 0
 	works := slices.ContainsFunc(pods, func(p PythonPod) bool { return p.Proves(now) })
-	if !c.Rolling() || replaced && works {
+	switch {
+	case c.behind(), c.Kind == KindDeployment && c.Status.UpdatedReplicas == 0:
+		return Verdict{}
+	case works || !c.Rolling():
 		return Verdict{Works: works}
 	}
 	var ready int32

@@ -35,9 +35,9 @@ const (
 	CauseNotReady    = "NotReady"
 )
 
-// Withdraw decides why the bundle is to be taken off a workload, of which that many Pods without it
-// are available; nil if it is not. Its Pods with it crash; or they do not become ready for as long
-// as a rollout may take, and the others are. Where one works, it is not the bundle.
+// Withdraw decides why the bundle is to be taken off a workload, of whose other Pods that many are
+// available; nil if it is not. Its Pods with it crash; or they do not become ready for as long as a
+// rollout may take, and the others are. Where one works, it is not the bundle.
 func Withdraw(pods []PythonPod, others int32, deadline time.Duration, now time.Time) (broken *Withdrawal) {
 	for _, p := range pods {
 		switch {

@@ -81,6 +81,8 @@ func TestWithdrawDecidesByPods(t *testing.T) {
 	for i := range pulling.Status.ContainerStatuses {
 		pulling.Status.ContainerStatuses[i].State.Waiting = &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff"}
 	}
+	evicted := pythonPod(now, crashing)
+	evicted.Status.Phase = corev1.PodFailed
 	without := pythonPod(now, crashing)
 	without.Spec.Containers[1].VolumeMounts = nil
 	for name, tc := range map[string]struct {
@@ -139,6 +141,7 @@ func TestWithdrawDecidesByPods(t *testing.T) {
 		},
 		"is not ready, nor is anything": {pods: []ran{{age: time.Hour, running: time.Hour}}},
 		"cannot pull its image":         {also: []corev1.Pod{pulling}, others: 1},
+		"crashed, and was evicted":      {also: []corev1.Pod{evicted}, others: 1},
 		"waits for a node":              {also: []corev1.Pod{{}}, others: 1},
 	} {
 		all := tc.also
@@ -233,13 +236,15 @@ func TestJudgeWaitsForAPodThatRuns(t *testing.T) {
 		pods    []ran
 		rolling bool
 		pending bool
+		behind  bool
 		want    bool
 	}{
-		"it does":         {pods: []ran{{age: time.Hour, ready: true, running: 5 * time.Minute}}, want: true},
-		"one of two does": {pods: []ran{{ready: true, running: 1}, {ready: true, running: time.Hour}}, want: true},
-		"not for so long": {pods: []ran{{age: time.Hour, ready: true, running: 4 * time.Minute}}},
-		"it is not ready": {pods: []ran{{age: time.Hour, running: time.Hour}}},
-		"others roll out": {pods: []ran{{age: time.Hour, ready: true, running: time.Hour}}, rolling: true},
+		"it does":              {pods: []ran{{age: time.Hour, ready: true, running: 5 * time.Minute}}, want: true},
+		"one of two does":      {pods: []ran{{ready: true, running: 1}, {ready: true, running: time.Hour}}, want: true},
+		"not for so long":      {pods: []ran{{age: time.Hour, ready: true, running: 4 * time.Minute}}},
+		"it is not ready":      {pods: []ran{{age: time.Hour, running: time.Hour}}},
+		"not all are replaced": {pods: []ran{{ready: true, running: time.Hour}}, rolling: true, want: true},
+		"a template that its controller has not observed": {pods: []ran{{ready: true, running: time.Hour}}, behind: true},
 		"one cannot be scheduled": {
 			pods: []ran{{age: time.Hour, ready: true, running: time.Hour}, {}}, pending: true, want: true,
 		},
@@ -250,6 +255,9 @@ func TestJudgeWaitsForAPodThatRuns(t *testing.T) {
 		w.Status.AvailableReplicas, w.Status.UpdatedReplicas, w.Status.Replicas = 1, 1, 1
 		if tc.rolling {
 			w.Status.Replicas = 2
+		}
+		if tc.behind {
+			w.Generation = w.Status.ObservedGeneration + 1
 		}
 		if tc.pending {
 			w.Spec.Replicas, w.Status.Replicas, w.Status.UpdatedReplicas = new(int32(2)), 2, 2
