@@ -56,7 +56,7 @@ type bench struct {
 	plane    *testenv.ControlPlane
 	api      client.WithWatch
 	webhooks *testenv.Webhooks
-	engine   string // what injects: "webhook", "policy" or "none"
+	engine   string // what injects: "webhook", "policy" or none
 	binary   string
 	op       *testenv.Operator
 	// sets counts the sets of stacks, so that no two share a namespace.
@@ -74,8 +74,8 @@ func run(ctx context.Context, figures *kit.Figures) {
 	flag.IntVar(&b.pairs, "pairs", 7, "how often the first comparison is made; the median counts")
 	flag.IntVar(&b.many, "many", 1000, "`stacks` of the second comparison and of all other measurements")
 	flag.IntVar(&b.foreign, "foreign", 10000, "foreign `objects` of each kind")
-	flag.IntVar(&b.pods, "pods", 500, "`Pods` of each kind that are created with the webhook and without")
-	flag.IntVar(&b.rounds, "pod-rounds", 12, "how often they are")
+	flag.IntVar(&b.pods, "pods", 2000, "`Pods` that are created in a turn")
+	flag.IntVar(&b.rounds, "pod-rounds", 3, "`rounds` of turns by each engine and by none; the median counts")
 	flag.IntVar(&b.workloads, "workloads", 10000, "`workloads`, with 5 Pods each; a multiple of 200")
 	out := flag.String("out", filepath.Join("docs", "benchmarks", "operator.md"), "`file` to write if all is measured")
 	all := kit.Parts{
@@ -97,7 +97,8 @@ func run(ctx context.Context, figures *kit.Figures) {
 	file := kit.Must(os.Create(*out))
 	kit.Check(template.Must(template.New("page").Parse(page)).Execute(file, map[string]any{
 		"Figures": b.String(), "Pairs": b.comparisons, "Date": date, "LoadBefore": load, "Load": kit.Load(),
-		"Processors": runtime.NumCPU(), "Go": runtime.Version(), "Concurrency": concurrency, "Pods": b.pods,
+		"Processors": runtime.NumCPU(), "Go": runtime.Version(), "Concurrency": concurrency,
+		"Pods": b.pods, "Rounds": b.rounds,
 		"Kubernetes": kit.Must(kit.Must(discovery.NewDiscoveryClientForConfig(b.plane.Config)).ServerVersion()).GitVersion,
 	}))
 	kit.Check(file.Close())

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -148,6 +149,19 @@ func MiB[N int | int64 | uint64 | float64](bytes N) float64 { return float64(byt
 func Load() string {
 	fields := strings.Fields(string(Must(os.ReadFile("/proc/loadavg"))))
 	return fields[0] + " and " + fields[1]
+}
+
+// Busy is for how long the processors of the machine have worked since it started, all together, as
+// Linux counts in hundredths of a second.
+func Busy() time.Duration {
+	first, _, _ := strings.Cut(string(Must(os.ReadFile("/proc/stat"))), "\n")
+	var busy int64
+	for i, field := range strings.Fields(first)[1:] {
+		if i < 7 && i != 3 && i != 4 { // user, nice, system, irq and softirq; not idle and iowait.
+			busy += Must(strconv.ParseInt(field, 10, 64))
+		}
+	}
+	return time.Duration(busy) * 10 * time.Millisecond
 }
 
 // Figures is a table of figures, some of which are held against a bar.
