@@ -96,7 +96,7 @@ func lastManager(entries []metav1.ManagedFieldsEntry) string {
 // patch an annotation, nil to remove it.
 func (i *Injector) patch(ctx context.Context, w *policy.Workload, annotation string, value any,
 	opts ...client.PatchOption) (*metav1.PartialObjectMetadata, error) {
-	body, err := w.MergePatch(map[string]any{annotation: value})
+	body, err := w.MergePatch(map[string]any{annotation: value}, nil)
 	if err != nil {
 		return nil, err
 	}

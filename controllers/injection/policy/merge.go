@@ -37,17 +37,21 @@ func (p *Patch) MergePatch() ([]byte, error) {
 	if p.Breaks != nil { // What broke is what was read, and nothing newer.
 		metadata["resourceVersion"] = p.ResourceVersion
 	}
-	return encode(map[string]any{"metadata": metadata, "spec": specOf(p.Workload, labels, annotations)})
+	return mergePatch(metadata, specOf(p.Workload, labels, annotations))
 }
 
-// MergePatch is one of annotations, nil to remove one. It is for this very workload: the API server
-// refuses one with another UID.
-func (w *Workload) MergePatch(annotations map[string]any) ([]byte, error) {
-	return encode(map[string]any{"metadata": map[string]any{"uid": w.UID, "annotations": annotations}})
+// MergePatch is one of annotations, nil to remove one, and of the spec, nil to leave it. It is for
+// this very workload: the API server refuses one with another UID.
+func (w *Workload) MergePatch(annotations, spec map[string]any) ([]byte, error) {
+	return mergePatch(map[string]any{"uid": w.UID, "annotations": annotations}, spec)
 }
 
-func encode(patch map[string]any) ([]byte, error) {
-	body, err := json.Marshal(patch)
+func mergePatch(metadata, spec map[string]any) ([]byte, error) {
+	content := map[string]any{"metadata": metadata}
+	if spec != nil {
+		content["spec"] = spec
+	}
+	body, err := json.Marshal(content)
 	if err != nil {
 		return nil, fmt.Errorf("encode: %w", err)
 	}
