@@ -271,14 +271,20 @@ func TestKeeperStopsNoOtherNamespace(t *testing.T) {
 			if !slices.ContainsFunc(stack.Status.Workloads.Namespaces, named) {
 				t.Errorf("status = %+v, want the reason %s for %s", stack.Status.Workloads, reason, bad)
 			}
+			if events := strings.Join(f.events(), "\n"); strings.Count(events, "InjectionFailed its settings") != 1 {
+				t.Errorf("events %q, want one for the owner of the workload", events)
+			}
 			if result.RequeueAfter == 0 {
 				t.Error("no other pass, want one that tries again")
 			}
 			f.sent.reset()
 			f.reconcileStack(t, stack)
-			if len(f.sent.writes) > 0 {
-				t.Errorf("wrote %v right after a refusal, want nothing", f.sent.writes)
+			if events := f.events(); len(f.sent.writes)+len(events) > 0 {
+				t.Errorf("wrote %v and recorded %q right after a refusal, want nothing", f.sent.writes, events)
 			}
+			change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Injection.RequireAll = true })
+			f.reconcileStack(t, stack)
+			wantCondition(t, stack, obsv1.InjectionReady, metav1.ConditionFalse, reason)
 			theirs := settingsIn(stack, bad)
 			if exists(t, theirs) && len(theirs.Labels) > 0 {
 				t.Errorf("somebody's Secret was changed: %v", theirs.Labels)

@@ -157,6 +157,9 @@ func (i *Injector) explain(ctx context.Context, stack types.NamespacedName, all 
 	for _, left := range all {
 		c, reason, message := left.Candidate, obsv1.ReasonInjectionBlocked, blocked
 		record := c.Record
+		if left.Unwritten != "" {
+			reason, message = obsv1.ReasonInjectionFailed, fmt.Sprintf(unwritten, left.Unwritten)
+		}
 		if left.Progress == policy.Contested {
 			if record.By == "" {
 				if c.Recorded == obsv1.ReasonStampContested {
@@ -187,4 +190,5 @@ const (
 	contested = "%s changes the labels and annotations inject.obstack.dev/* of the Pod template: have it leave them " +
 		"alone, or take them out of its manifests, and restart the workload; or opt out with the annotation " +
 		obsv1.AnnotationInject + `: "false"`
+	unwritten = "its settings could not be written to this namespace, so it keeps those that it has, if any: %s"
 )

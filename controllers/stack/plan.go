@@ -48,8 +48,8 @@ func newPlan(stack *obsv1.ObservabilityStack, observed observation, settings wri
 		state.Bundles = settings.bundles
 		workloads := policy.NewPlan(stack, state, settings.version(observed))
 		for needed, err := range settings.failures {
-			reason, _, _ := explain(err)
-			workloads.Because(needed.namespace, reason)
+			reason, message, _ := explain(err)
+			workloads.Unwritten(needed.namespace, policy.Variant(needed.Variant), reason, message)
 		}
 		p.workloads = &workloads
 		in.Workloads = &desired.Workloads{

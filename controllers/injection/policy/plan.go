@@ -34,7 +34,7 @@ type Plan struct {
 	Waiting int
 	// Proven are those that were seen to run with the bundle for Python, which they are to keep.
 	Proven []*Candidate
-	// Left are candidates that are contested or blocked: their owners are to know.
+	// Left are candidates that are left alone: their owners are to know.
 	Left []Left
 	// Status counts the workloads.
 	Status obsv1.WorkloadsStatus
@@ -54,12 +54,16 @@ type Plan struct {
 	stack *obsv1.ObservabilityStack
 	now   time.Time
 	tally *tally
+	// without are candidates whose settings are not there.
+	without []*Candidate
 }
 
-// Left is a candidate that is left alone.
+// Left is a candidate that is left alone: it is contested or blocked, or Unwritten says why its
+// settings are not in its namespace.
 type Left struct {
 	*Candidate
-	Progress Progress
+	Progress  Progress
+	Unwritten string
 }
 
 // NewPlan patches what is outdated and what has Pods that missed the webhook, so that no more
@@ -79,6 +83,7 @@ func NewPlan(stack *obsv1.ObservabilityStack, state State, version func(*Candida
 		if !c.Release {
 			if c.Want.ConfigHash = version(c); c.Want.ConfigHash == "" {
 				plan.count(c, Outdated)
+				plan.without = append(plan.without, c)
 				continue
 			}
 			c.Want = c.Want.withBundle(state.Bundles.Of(c))
@@ -132,7 +137,7 @@ func (p *Plan) add(c *Candidate, progress Progress, queue *queue) {
 	}
 	switch {
 	case progress == Contested || progress == Blocked:
-		p.Left = append(p.Left, Left{c, progress})
+		p.Left = append(p.Left, Left{Candidate: c, Progress: progress})
 	case !p.due(c, progress):
 	case c.rollsPods():
 		queue.add(c)
@@ -218,6 +223,21 @@ func (p *Plan) AddFailure(f Failure) {
 func (p *Plan) Because(namespace, reason string) {
 	p.tally.because(namespace, reason)
 	p.Status = p.tally.status()
+}
+
+// Unwritten has the owners of workloads in another namespace know why their settings could not be
+// written to it. Of the stack's own, another condition speaks.
+func (p *Plan) Unwritten(namespace string, variant Variant, reason, message string) {
+	p.Because(namespace, reason)
+	for _, c := range p.without {
+		if c.Namespace != namespace || c.Variant != variant || namespace == p.stack.Namespace {
+			continue
+		}
+		p.Failures = append(p.Failures, Failure{
+			Workload: c.String(), Namespace: namespace, Reason: reason, Message: message,
+		})
+		p.Left = append(p.Left, Left{Candidate: c, Progress: Outdated, Unwritten: message})
+	}
 }
 
 // Hold drops what would change something, and returns it.
