@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -228,7 +229,39 @@ func TestEveryEngineStampsTheSame(t *testing.T) {
 		for name, tc := range stampingCases {
 			t.Run(engine+"/"+name, func(t *testing.T) { stamps(t, tc, namespaces[engine], tc.want) })
 		}
+		t.Run(engine+"/the names of releases", func(t *testing.T) { testReleaseNames(t, namespaces[engine]) })
 		t.Run(engine+"/of the Namespace", func(t *testing.T) { stamps(t, stampingCase{}, inherited[engine], wantStamped) })
+	}
+}
+
+// testReleaseNames: a release is named for a CronJob, of which its Jobs are made, and for a Job of its
+// own; for nothing where the API server makes up a name, which is not known yet.
+func testReleaseNames(t *testing.T, namespace string) {
+	setStack(t, namespace, obsv1.ReleaseFromImage, version)
+	job := batchv1.JobSpec{Template: annotatedDeployment(namespace, "job", "shop").Spec.Template}
+	job.Template.Spec.RestartPolicy = corev1.RestartPolicyNever
+	meta := metav1.ObjectMeta{Namespace: namespace, Name: "nightly", Annotations: keys(stackKey, "shop")}
+	cron := &batchv1.CronJob{ObjectMeta: meta, Spec: batchv1.CronJobSpec{
+		Schedule: "@daily", JobTemplate: batchv1.JobTemplateSpec{Spec: job},
+	}}
+	alone, generated := &batchv1.Job{ObjectMeta: meta, Spec: job}, &batchv1.Job{ObjectMeta: meta, Spec: job}
+	generated.Name, generated.GenerateName = "", "migrate-"
+	for _, of := range []struct {
+		client.Object
+		template *corev1.PodTemplateSpec
+		want     string
+	}{
+		{cron, &cron.Spec.JobTemplate.Spec.Template, "nightly"},
+		{alone, &alone.Spec.Template, "nightly"},
+		{generated, &generated.Spec.Template, ""},
+	} {
+		if err := live.Create(t.Context(), of.Object, client.DryRunAll); err != nil {
+			t.Fatal(err)
+		}
+		stamp, _ := policy.StampOf(of.template.Labels, of.template.Annotations)
+		if stamp.ConfigHash != version || stamp.Workload != of.want {
+			t.Errorf("%T %s%s: the stamp is %+v, want one of %q", of.Object, of.GetName(), of.GetGenerateName(), stamp, of.want)
+		}
 	}
 }
 
