@@ -234,8 +234,8 @@ func TestEveryEngineStampsTheSame(t *testing.T) {
 	}
 }
 
-// testReleaseNames: a release is named for a CronJob, of which its Jobs are made, and for a Job of its
-// own; for nothing where the API server makes up a name, which is not known yet.
+// testReleaseNames: a release is named for a CronJob, of which its Jobs are made, and for a Job of
+// its own; for nothing where the API server makes up a name, which is not known yet.
 func testReleaseNames(t *testing.T, namespace string) {
 	setStack(t, namespace, obsv1.ReleaseFromImage, version)
 	job := batchv1.JobSpec{Template: annotatedDeployment(namespace, "job", "shop").Spec.Template}

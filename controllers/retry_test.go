@@ -84,7 +84,7 @@ func settle(t *testing.T, d *appsv1.Deployment) {
 	}
 }
 
-// stampedPod makes a Pod of a Deployment, whose template has that hash, that the webhook did not see.
+// stampedPod makes a Pod of a Deployment, of the template with that hash, that no webhook saw.
 func stampedPod(t *testing.T, d *appsv1.Deployment, hash string, stack *obsv1.ObservabilityStack) *corev1.Pod {
 	t.Helper()
 	pod := &corev1.Pod{

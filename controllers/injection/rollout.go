@@ -137,8 +137,8 @@ func (i *Injector) record(w *policy.Workload, reason, message string) {
 	i.Events.Eventf(w.Reference(), nil, corev1.EventTypeWarning, reason, "Inject", "%s", metadata.Note(message))
 }
 
-// gone reports whether the workload was deleted or replaced since it was read, or is about to be, or
-// was changed where that matters: what is new has an event of its own.
+// gone reports whether the workload was deleted or replaced since it was read, or is about to be,
+// or was changed where that matters: what is new has an event of its own.
 func gone(err error) bool {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {

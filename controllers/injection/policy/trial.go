@@ -39,8 +39,8 @@ type PythonPod struct {
 }
 
 // PythonPodOf reads the status of a Pod, as far as it is about containers with the bundle; ok
-// reports whether it has any, and has not ended. What was evicted may stay for days, and no counter of
-// its workload counts it.
+// reports whether it has any, and has not ended. What was evicted may stay for days, and no counter
+// of its workload counts it.
 func PythonPodOf(pod *corev1.Pod) (p PythonPod, ok bool) {
 	ended := pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded
 	if ended || !pod.DeletionTimestamp.IsZero() {
@@ -158,9 +158,8 @@ type Verdict struct {
 	Works bool
 }
 
-// Judge the candidate by those Pods with the bundle that were made from its newest template. Until
-// its controller has observed that, and that of a Deployment has made a ReplicaSet for it, there are
-// none.
+// Judge the candidate by those Pods with the bundle that were made from its newest template. There
+// are none until its controller has observed that, and a Deployment's has made a ReplicaSet for it.
 func (c *Candidate) Judge(pods []PythonPod, now time.Time) Verdict {
 	works := slices.ContainsFunc(pods, func(p PythonPod) bool { return p.Proves(now) })
 	switch {
