@@ -470,7 +470,7 @@ func TestCollectorKeepsWhatMayBringPodsBack(t *testing.T) {
 			})
 		}
 	}
-	revision := func(current string) func(*testing.T, *obsv1.ObservabilityStack) {
+	revision := func(current, update string) func(*testing.T, *obsv1.ObservabilityStack) {
 		return func(t *testing.T, stack *obsv1.ObservabilityStack) {
 			labels := map[string]string{"app": "db"}
 			set := &appsv1.StatefulSet{
@@ -480,7 +480,7 @@ func TestCollectorKeepsWhatMayBringPodsBack(t *testing.T) {
 				},
 			}
 			create(t, set)
-			set.Status.CurrentRevision = current
+			set.Status.CurrentRevision, set.Status.UpdateRevision = current, update
 			if err := live.Status().Update(t.Context(), set); err != nil {
 				t.Fatal(err)
 			}
@@ -500,8 +500,9 @@ func TestCollectorKeepsWhatMayBringPodsBack(t *testing.T) {
 	}{
 		"a ReplicaSet with replicas":       {replicaSet(1), true},
 		"a ReplicaSet that is scaled down": {replicaSet(0), false},
-		"the revision below a partition":   {revision("db-1"), true},
-		"an old revision of a StatefulSet": {revision("db-2"), false},
+		"the revision below a partition":   {revision("db-1", "db-2"), true},
+		"the revision above a partition":   {revision("db-0", "db-1"), true},
+		"an old revision of a StatefulSet": {revision("db-2", "db-2"), false},
 		"a live Pod": {func(t *testing.T, stack *obsv1.ObservabilityStack) {
 			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: "p", Labels: stamped(stack, "p")}}
 			pod.Annotations = map[string]string{obsv1.StampConfigHash: stack.Status.ConfigHash}
