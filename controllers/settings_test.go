@@ -314,6 +314,20 @@ func createUnstamped(t *testing.T, deployments ...*appsv1.Deployment) {
 	}
 }
 
+// TestKeeperQuotesNoNamespaceToOthers: what the stack's own namespace refuses is its owner's to
+// know, and others could change nothing about it.
+func TestKeeperQuotesNoNamespaceToOthers(t *testing.T) {
+	f := newInjecting(t)
+	home, other := namespace(t), namespace(t)
+	stack := settingsStack(t, home, admitAll)
+	f.fail = quota(home)
+	createUnstamped(t, annotatedDeployment(other, "api", home+"/shop"))
+	f.reconcileStack(t, stack)
+	if events := strings.Join(f.events(), "\n"); strings.Contains(events, "its settings") {
+		t.Errorf("the owner of another namespace's workload reads %s", events)
+	}
+}
+
 // The stack has new settings, which are not in that namespace: there, the last ones are better than
 // none.
 func TestWorkloadWebhookStampsNoVersionThatIsNotThere(t *testing.T) {

@@ -117,7 +117,7 @@ func (i *Injector) write(ctx context.Context, stack types.NamespacedName, patch 
 	switch {
 	case !responds && err == nil:
 		return patch.NewFailure(obsv1.ReasonWebhookUnavailable, "", unreachableBackoff, now)
-	case err == nil || gone(err):
+	case err == nil, gone(err), patch.Breaks != nil && apierrors.IsConflict(err): // What changed is judged anew.
 		return nil
 	case apply.Rejected(err):
 		i.record(patch.Workload, obsv1.ReasonInjectionFailed,
@@ -137,8 +137,8 @@ func (i *Injector) record(w *policy.Workload, reason, message string) {
 	i.Events.Eventf(w.Reference(), nil, corev1.EventTypeWarning, reason, "Inject", "%s", metadata.Note(message))
 }
 
-// gone reports whether the workload was deleted or replaced since it was read, or is about to be,
-// or was changed where that matters: what is new has an event of its own.
+// gone reports whether the workload was deleted or replaced since it was read, or is about to be:
+// what is new has an event of its own.
 func gone(err error) bool {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {
@@ -148,17 +148,17 @@ func gone(err error) bool {
 	replaced := details != nil && slices.ContainsFunc(details.Causes, func(cause metav1.StatusCause) bool {
 		return cause.Field == "metadata.uid"
 	})
-	return replaced || apierrors.IsNotFound(err) || apierrors.IsConflict(err) ||
-		apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
+	return replaced || apierrors.IsNotFound(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
 }
 
 // explain records for owners, once, why their workloads are left alone.
 func (i *Injector) explain(ctx context.Context, stack types.NamespacedName, all []policy.Left) {
 	for _, left := range all {
-		c, reason, message := left.Candidate, obsv1.ReasonInjectionBlocked, blocked
+		c, reason, cause, message := left.Candidate, obsv1.ReasonInjectionBlocked, "", blocked
 		record := c.Record
 		if left.Unwritten != "" {
-			reason, message = obsv1.ReasonInjectionFailed, fmt.Sprintf(unwritten, left.Unwritten)
+			reason, cause = obsv1.ReasonInjectionFailed, left.Reason
+			message = fmt.Sprintf(unwritten, left.Unwritten)
 		}
 		if left.Progress == policy.Contested {
 			if record.By == "" {
@@ -169,12 +169,12 @@ func (i *Injector) explain(ctx context.Context, stack types.NamespacedName, all 
 			}
 			reason, message = obsv1.ReasonStampContested, fmt.Sprintf(contested, record.By)
 		}
-		if c.Recorded == reason && c.Record.By == record.By {
+		if c.Recorded == reason+cause && c.Record.By == record.By {
 			continue
 		}
 		i.record(c.Workload, reason, message)
 		i.store(stack, c, false, func(h policy.History) policy.History {
-			if h.Recorded = reason; record.ContestedSoon(i.Now()) {
+			if h.Recorded = reason + cause; record.ContestedSoon(i.Now()) {
 				h.Record.By, h.Record.Generation = record.By, record.Generation
 			}
 			return h

@@ -48,8 +48,13 @@ func newPlan(stack *obsv1.ObservabilityStack, observed observation, settings wri
 		state.Bundles = settings.bundles
 		workloads := policy.NewPlan(stack, state, settings.version(observed))
 		for needed, err := range settings.failures {
-			reason, message, _ := explain(err)
-			workloads.Unwritten(needed.namespace, policy.Variant(needed.Variant), reason, message)
+			reason, _, _ := explain(err)
+			workloads.Because(needed.namespace, reason)
+		}
+		for needed, err := range settings.copies {
+			if reason, message, retry := explain(err); !retry {
+				workloads.Unwritten(needed.namespace, policy.Variant(needed.Variant), reason, message)
+			}
 		}
 		p.workloads = &workloads
 		in.Workloads = &desired.Workloads{

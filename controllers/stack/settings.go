@@ -26,6 +26,8 @@ type written struct {
 	*desired.Settings
 	// failures say why a version that is needed is not there.
 	failures map[need]error
+	// copies are those of another namespace than the stack's that failed there.
+	copies map[need]error
 	// own are the failures of those that the stack's own workloads need, and others reports whether
 	// there are more.
 	own    error
@@ -125,11 +127,14 @@ func (w *written) note(own string, needed map[string][]desired.Variant, failed m
 	in := func(namespace string, v desired.Variant) types.NamespacedName {
 		return types.NamespacedName{Namespace: namespace, Name: w.Name(v)}
 	}
-	w.failures = map[need]error{}
+	w.failures, w.copies = map[need]error{}, map[need]error{}
 	for namespace, variants := range needed {
 		for _, v := range variants {
 			if err := cmp.Or(failed[in(namespace, v)], failed[in(own, v)]); err != nil {
 				w.failures[need{namespace, v}] = err
+			}
+			if err := failed[in(namespace, v)]; err != nil && namespace != own {
+				w.copies[need{namespace, v}] = err
 			}
 		}
 	}

@@ -152,8 +152,8 @@ func (b *bench) podCreation() {
 	b.inject("webhook", stamped)
 }
 
-// podRounds creates Pods by each engine, and by none, in rounds that are the same from behind: a
-// machine that gets slower or faster meanwhile decides nothing.
+// podRounds creates Pods by each engine, and by none, in rounds that are mirrored: a machine that
+// gets slower or faster meanwhile decides nothing.
 func (b *bench) podRounds(pod, stamped *corev1.Pod) (all podRounds) {
 	forth := []string{none, "webhook", "policy"}
 	back := slices.Clone(forth)

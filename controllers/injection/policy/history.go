@@ -25,7 +25,7 @@ type History struct {
 	ReleasedAt time.Time
 	// Failure is why the last patch was not written; nil if it was.
 	Failure *Failure
-	// Recorded is the reason of the event that was recorded last.
+	// Recorded is the reason of the event that was recorded last, and its cause.
 	Recorded string
 	// Withdrew is why the workload has the bundle for Python no more, also where its owner dropped the
 	// annotation that says so; zero if nothing was taken off.

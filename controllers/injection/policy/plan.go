@@ -58,12 +58,12 @@ type Plan struct {
 	without []*Candidate
 }
 
-// Left is a candidate that is left alone: it is contested or blocked, or Unwritten says why its
-// settings are not in its namespace.
+// Left is a candidate that is left alone: it is contested or blocked, or its settings are not in
+// its namespace, of which Reason and Unwritten are the cause.
 type Left struct {
 	*Candidate
-	Progress  Progress
-	Unwritten string
+	Progress          Progress
+	Reason, Unwritten string
 }
 
 // NewPlan patches what is outdated and what has Pods that missed the webhook, so that no more
@@ -225,18 +225,19 @@ func (p *Plan) Because(namespace, reason string) {
 	p.Status = p.tally.status()
 }
 
-// Unwritten has the owners of workloads in another namespace know why their settings could not be
-// written to it. Of the stack's own, another condition speaks.
+// Unwritten has the owners of workloads in another namespace know why it takes no copy of their
+// settings. What obstack does not know but by its Pods has nothing to record that on.
 func (p *Plan) Unwritten(namespace string, variant Variant, reason, message string) {
-	p.Because(namespace, reason)
 	for _, c := range p.without {
-		if c.Namespace != namespace || c.Variant != variant || namespace == p.stack.Namespace {
+		if c.Namespace != namespace || c.Variant != variant {
 			continue
 		}
 		p.Failures = append(p.Failures, Failure{
-			Workload: c.String(), Namespace: namespace, Reason: reason, Message: message,
+			Workload: c.String(), Namespace: namespace, Reason: reason, Message: "its settings: " + message,
 		})
-		p.Left = append(p.Left, Left{Candidate: c, Progress: Outdated, Unwritten: message})
+		if c.UID != "" {
+			p.Left = append(p.Left, Left{Candidate: c, Progress: Outdated, Reason: reason, Unwritten: message})
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 )
@@ -289,5 +290,21 @@ func TestNewPlanListsFiftyNamespaces(t *testing.T) {
 	status := NewPlan(stack, state, func(*Candidate) string { return wantStamp.ConfigHash }).Status
 	if len(status.Namespaces) != obsv1.MaxNamespaces || status.Namespaces[0].Name != "z" || status.Annotated != 101 {
 		t.Errorf("status lists %d of 101 namespaces, first %s", len(status.Namespaces), status.Namespaces[0].Name)
+	}
+}
+
+// TestPlanExplainsToOwnersOfWorkloads why a copy of their settings is not there, and not to what is
+// known by its Pods alone: there is no object that an event could be about.
+func TestPlanExplainsToOwnersOfWorkloads(t *testing.T) {
+	stack := &obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: "home", Name: "shop"}}
+	for uid, want := range map[types.UID]int{"1": 1, "": 0} {
+		w := workload(KindDeployment, annotations{obsv1.AnnotationStack: "home/shop"}, nil)
+		w.UID = uid
+		state := State{Now: now, Candidates: []Candidate{NewCandidate(w, ClaimOf(w, namespaceMeta(nil)), stack, nil)}}
+		plan := NewPlan(stack, state, func(*Candidate) string { return "" })
+		plan.Unwritten(w.Namespace, state.Candidates[0].Variant, obsv1.ReasonRejected, "exceeded quota")
+		if len(plan.Left) != want || len(plan.Failures) != 1 {
+			t.Errorf("UID %q: left %v, failures %v; want %d and one", uid, plan.Left, plan.Failures, want)
+		}
 	}
 }

@@ -39,8 +39,8 @@ type PythonPod struct {
 }
 
 // PythonPodOf reads the status of a Pod, as far as it is about containers with the bundle; ok
-// reports whether it has any, and has not ended. What was evicted may stay for days, and no counter
-// of its workload counts it.
+// reports whether it has any, and neither ended nor is being deleted. What was evicted may stay for
+// days, and no counter of its workload counts it.
 func PythonPodOf(pod *corev1.Pod) (p PythonPod, ok bool) {
 	ended := pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded
 	if ended || !pod.DeletionTimestamp.IsZero() {
