@@ -142,20 +142,15 @@ func (s *starts) list(ctx context.Context, version settings.Version, at time.Tim
 }
 
 // podsPage bounds how many Pods are in memory in full.
-const podsPage = 100
+const podsPage = client.Limit(100)
 
-// livePods are those of a namespace with some labels, which the caches do not hold in full. The
-// API server is asked for a page when the one before was used.
+// livePods are those of a namespace with some labels, which the caches do not hold in full.
 func livePods(ctx context.Context, live client.Reader, namespace string,
 	labels client.MatchingLabels) iter.Seq2[*corev1.Pod, error] {
+	empty := func() *corev1.PodList { return &corev1.PodList{} }
 	return func(yield func(*corev1.Pod, error) bool) {
-		page := &corev1.PodList{}
-		for more := true; more; more = page.Continue != "" {
-			opts := []client.ListOption{
-				client.InNamespace(namespace), labels, client.Limit(podsPage), client.Continue(page.Continue),
-			}
-			page = &corev1.PodList{}
-			if err := live.List(ctx, page, opts...); err != nil {
+		for page, err := range metadata.Pages(ctx, live, empty, client.InNamespace(namespace), labels, podsPage) {
+			if err != nil {
 				yield(nil, fmt.Errorf("list Pods: %w", err))
 				return
 			}

@@ -122,7 +122,7 @@ func (i *Injector) pythonPods(ctx context.Context, of labelled, candidates []*po
 			mixed[c.Key()] = &metav1.ObjectMeta{}
 		}
 	}
-	if err := i.findNewest(ctx, mixed, client.InNamespace(of.namespace), labels); err != nil {
+	if err := i.findNewest(ctx, mixed, client.InNamespace(of.namespace), labels, podsPage); err != nil {
 		return nil, err
 	}
 	for pod, err := range livePods(ctx, i.Live, of.namespace, labels) {
@@ -165,23 +165,29 @@ func (i *Injector) findNewest(ctx context.Context, of map[policy.Key]*metav1.Obj
 		}
 	}
 	if deployments {
-		list := metadata.ListOf(appsv1.SchemeGroupVersion.WithKind("ReplicaSet"))
-		if err := i.Live.List(ctx, list, opts...); err != nil {
-			return fmt.Errorf("list ReplicaSets: %w", err)
+		empty := func() *metav1.PartialObjectMetadataList {
+			return metadata.ListOf(appsv1.SchemeGroupVersion.WithKind("ReplicaSet"))
 		}
-		for n := range list.Items {
-			meta := &list.Items[n].ObjectMeta
-			number, _ := strconv.ParseInt(meta.Annotations[revisionAnnotation], 10, 64)
-			see(meta, number)
+		for page, err := range metadata.Pages(ctx, i.Live, empty, opts...) {
+			if err != nil {
+				return fmt.Errorf("list ReplicaSets: %w", err)
+			}
+			for n := range page.Items {
+				meta := &page.Items[n].ObjectMeta
+				number, _ := strconv.ParseInt(meta.Annotations[revisionAnnotation], 10, 64)
+				see(meta, number)
+			}
 		}
 	}
 	if others {
-		list := &appsv1.ControllerRevisionList{}
-		if err := i.Live.List(ctx, list, opts...); err != nil {
-			return fmt.Errorf("list ControllerRevisions: %w", err)
-		}
-		for n := range list.Items {
-			see(&list.Items[n].ObjectMeta, list.Items[n].Revision)
+		empty := func() *appsv1.ControllerRevisionList { return &appsv1.ControllerRevisionList{} }
+		for page, err := range metadata.Pages(ctx, i.Live, empty, opts...) {
+			if err != nil {
+				return fmt.Errorf("list ControllerRevisions: %w", err)
+			}
+			for n := range page.Items {
+				see(&page.Items[n].ObjectMeta, page.Items[n].Revision)
+			}
 		}
 	}
 	return nil

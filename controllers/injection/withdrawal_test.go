@@ -17,7 +17,8 @@ import (
 	"obstack.dev/obstack/controllers/injection/policy"
 )
 
-// fleet lists the Pods of a workload page by page, as many as there are, and its revisions.
+// fleet lists the Pods of a workload page by page, as many as there are, and its revisions, each a
+// page.
 type fleet struct {
 	client.Reader
 	pages     [][]corev1.Pod
@@ -33,7 +34,10 @@ func (f *fleet) List(_ context.Context, list client.ObjectList, _ ...client.List
 			list.Continue = "more"
 		}
 	case *appsv1.ControllerRevisionList:
-		list.Items = f.revisions
+		list.Items = f.revisions[:1]
+		if f.revisions = f.revisions[1:]; len(f.revisions) > 0 {
+			list.Continue = "more"
+		}
 	}
 	return nil
 }
@@ -69,8 +73,9 @@ func TestPodsAreThoseOfTheNewestRevision(t *testing.T) {
 		all := &fleet{
 			pages: [][]corev1.Pod{{pod("agent-0", strings.Replace(label, "6c9f", "5b8d", 1)), ready}},
 			revisions: []appsv1.ControllerRevision{
-				{ObjectMeta: controlledBy(w, "agent-6c9f", map[string]string{"controller-revision-hash": label}), Revision: 10},
 				{ObjectMeta: controlledBy(w, "agent-5b8d", nil), Revision: 9},
+				{ObjectMeta: controlledBy(w, "agent-6c9f", map[string]string{"controller-revision-hash": label}), Revision: 10},
+				{ObjectMeta: controlledBy(w, "agent-4a7c", nil), Revision: 8},
 			},
 		}
 		c := &policy.Candidate{Workload: w}

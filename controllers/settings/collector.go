@@ -227,27 +227,36 @@ func (c *Collector) mark(ctx context.Context, secret *metav1.PartialObjectMetada
 	return client.IgnoreNotFound(err)
 }
 
+// keptPage bounds how many ReplicaSets are in memory in full.
+const keptPage = client.Limit(100)
+
 // kept asks the API server what caches do not hold, which may bring Pods back: ReplicaSets with
 // replicas, and the revision from which a StatefulSet with a partition makes its Pods. A
 // DaemonSet makes them from its template alone.
 func (c *Collector) kept(ctx context.Context, namespace string, labels map[string]string) (bool, error) {
-	named := []client.ListOption{client.InNamespace(namespace), client.MatchingLabels(labels)}
-	replicaSets := &appsv1.ReplicaSetList{}
-	if err := c.Live.List(ctx, replicaSets, named...); err != nil {
-		return false, fmt.Errorf("list ReplicaSets: %w", err)
-	}
-	for i := range replicaSets.Items {
-		if replicas := replicaSets.Items[i].Spec.Replicas; replicas == nil || *replicas > 0 {
-			return true, nil
+	named := []client.ListOption{client.InNamespace(namespace), client.MatchingLabels(labels), keptPage}
+	replicaSets := func() *appsv1.ReplicaSetList { return &appsv1.ReplicaSetList{} }
+	for page, err := range metadata.Pages(ctx, c.Live, replicaSets, named...) {
+		if err != nil {
+			return false, fmt.Errorf("list ReplicaSets: %w", err)
+		}
+		for i := range page.Items {
+			if replicas := page.Items[i].Spec.Replicas; replicas == nil || *replicas > 0 {
+				return true, nil
+			}
 		}
 	}
-	revisions := metadata.ListOf(appsv1.SchemeGroupVersion.WithKind("ControllerRevision"))
-	if err := c.Live.List(ctx, revisions, named...); err != nil {
-		return false, fmt.Errorf("list ControllerRevisions: %w", err)
+	revisions := func() *metav1.PartialObjectMetadataList {
+		return metadata.ListOf(appsv1.SchemeGroupVersion.WithKind("ControllerRevision"))
 	}
-	for i := range revisions.Items {
-		if current, err := c.isCurrent(ctx, &revisions.Items[i]); current || err != nil {
-			return current, err
+	for page, err := range metadata.Pages(ctx, c.Live, revisions, named...) {
+		if err != nil {
+			return false, fmt.Errorf("list ControllerRevisions: %w", err)
+		}
+		for i := range page.Items {
+			if current, err := c.isCurrent(ctx, &page.Items[i]); current || err != nil {
+				return current, err
+			}
 		}
 	}
 	return false, nil

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package metadata
+
+import (
+	"context"
+	"iter"
+	"slices"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Pages lists objects a page at a time, each into a list that empty makes, and as many as the
+// option client.Limit allows: whoever may make objects in one namespace would fill the memory
+// otherwise. The API server is asked for a page when the one before was used.
+func Pages[L client.ObjectList](ctx context.Context, live client.Reader, empty func() L,
+	opts ...client.ListOption) iter.Seq2[L, error] {
+	return func(yield func(L, error) bool) {
+		next := ""
+		for more := true; more; more = next != "" {
+			page := empty()
+			err := live.List(ctx, page, append(slices.Clip(opts), client.Continue(next))...)
+			if next = page.GetContinue(); !yield(page, err) || err != nil {
+				return
+			}
+		}
+	}
+}
