@@ -124,7 +124,7 @@ func (b *bench) podCreation() {
 	maps.Copy(stamped.Labels, stamp.Labels())
 	maps.Copy(stamped.Annotations, stamp.Annotations())
 
-	unselected := b.podRounds(plain, stamped)
+	unselected := b.createRounds(plain, stamped)
 	b.Note("rate of un-annotated Pods, by none", unselected.rate(none), "a second",
 		"two turns of a round are up to %.0f %% apart", 100*unselected.apart())
 	for _, engine := range []string{"webhook", "policy"} {
@@ -133,7 +133,7 @@ func (b *bench) podCreation() {
 		took, left := unselected.admitted(engine)
 		b.Least("… reckoned from the time in admission", left, "times", 0.98, "%.0f µs more a Pod", took*1e6)
 	}
-	injected := b.podRounds(stamped, stamped)
+	injected := b.createRounds(stamped, stamped)
 	for _, engine := range []string{"webhook", "policy"} {
 		took, _ := injected.admitted(engine)
 		b.Note("rate of injected Pods, by "+engine, injected.compared(engine, none), "times",
@@ -152,9 +152,9 @@ func (b *bench) podCreation() {
 	b.inject("webhook", stamped)
 }
 
-// podRounds creates Pods by each engine, and by none, in rounds that are mirrored: a machine that
-// gets slower or faster meanwhile decides nothing.
-func (b *bench) podRounds(pod, stamped *corev1.Pod) (all podRounds) {
+// createRounds creates Pods by each engine, and by none, in rounds that are mirrored: a machine
+// that gets slower or faster meanwhile decides nothing.
+func (b *bench) createRounds(pod, stamped *corev1.Pod) (all podRounds) {
 	forth := []string{none, "webhook", "policy"}
 	back := slices.Clone(forth)
 	slices.Reverse(back)
