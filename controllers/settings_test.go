@@ -328,6 +328,24 @@ func TestKeeperQuotesNoNamespaceToOthers(t *testing.T) {
 	}
 }
 
+// TestKeeperExplainsEveryVersionOnce that a namespace does not take.
+func TestKeeperExplainsEveryVersionOnce(t *testing.T) {
+	f := newInjecting(t)
+	stack, d := f.elsewhere(t)
+	f.fail = quota(d.Namespace)
+	f.events()
+	for _, environment := range []string{"staging", "qa"} {
+		change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Environment = environment })
+		for range 2 {
+			f.clock = f.clock.Add(time.Hour)
+			f.reconcileStack(t, stack)
+		}
+		if events := f.events(); len(events) != 1 {
+			t.Errorf("%s: events %q, want one", environment, events)
+		}
+	}
+}
+
 // The stack has new settings, which are not in that namespace: there, the last ones are better than
 // none.
 func TestWorkloadWebhookStampsNoVersionThatIsNotThere(t *testing.T) {

@@ -154,11 +154,10 @@ func gone(err error) bool {
 // explain records for owners, once, why their workloads are left alone.
 func (i *Injector) explain(ctx context.Context, stack types.NamespacedName, all []policy.Left) {
 	for _, left := range all {
-		c, reason, cause, message := left.Candidate, obsv1.ReasonInjectionBlocked, "", blocked
+		c, reason, message := left.Candidate, obsv1.ReasonInjectionBlocked, blocked
 		record := c.Record
-		if left.Unwritten != "" {
-			reason, cause = obsv1.ReasonInjectionFailed, left.Reason
-			message = fmt.Sprintf(unwritten, left.Unwritten)
+		if left.Cause != "" {
+			reason, message = obsv1.ReasonInjectionFailed, fmt.Sprintf(unwritten, left.Message)
 		}
 		if left.Progress == policy.Contested {
 			if record.By == "" {
@@ -169,12 +168,12 @@ func (i *Injector) explain(ctx context.Context, stack types.NamespacedName, all 
 			}
 			reason, message = obsv1.ReasonStampContested, fmt.Sprintf(contested, record.By)
 		}
-		if c.Recorded == reason+cause && c.Record.By == record.By {
+		if c.Recorded == reason+left.Cause && c.Record.By == record.By {
 			continue
 		}
 		i.record(c.Workload, reason, message)
 		i.store(stack, c, false, func(h policy.History) policy.History {
-			if h.Recorded = reason + cause; record.ContestedSoon(i.Now()) {
+			if h.Recorded = reason + left.Cause; record.ContestedSoon(i.Now()) {
 				h.Record.By, h.Record.Generation = record.By, record.Generation
 			}
 			return h

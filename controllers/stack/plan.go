@@ -48,12 +48,11 @@ func newPlan(stack *obsv1.ObservabilityStack, observed observation, settings wri
 		state.Bundles = settings.bundles
 		workloads := policy.NewPlan(stack, state, settings.version(observed))
 		for needed, err := range settings.failures {
-			reason, _, _ := explain(err)
+			reason, message, retry := explain(err)
 			workloads.Because(needed.namespace, reason)
-		}
-		for needed, err := range settings.copies {
-			if reason, message, retry := explain(err); !retry {
-				workloads.Unwritten(needed.namespace, policy.Variant(needed.Variant), reason, message)
+			if settings.copies.Has(needed) && !retry {
+				variant, version := policy.Variant(needed.Variant), settings.Hash(needed.Variant)
+				workloads.Unwritten(needed.namespace, variant, version, reason, message)
 			}
 		}
 		p.workloads = &workloads

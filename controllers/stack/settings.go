@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -26,8 +27,8 @@ type written struct {
 	*desired.Settings
 	// failures say why a version that is needed is not there.
 	failures map[need]error
-	// copies are those of another namespace than the stack's that failed there.
-	copies map[need]error
+	// copies are those of them that failed in another namespace than the stack's.
+	copies sets.Set[need]
 	// own are the failures of those that the stack's own workloads need, and others reports whether
 	// there are more.
 	own    error
@@ -127,14 +128,14 @@ func (w *written) note(own string, needed map[string][]desired.Variant, failed m
 	in := func(namespace string, v desired.Variant) types.NamespacedName {
 		return types.NamespacedName{Namespace: namespace, Name: w.Name(v)}
 	}
-	w.failures, w.copies = map[need]error{}, map[need]error{}
+	w.failures, w.copies = map[need]error{}, sets.Set[need]{}
 	for namespace, variants := range needed {
 		for _, v := range variants {
 			if err := cmp.Or(failed[in(namespace, v)], failed[in(own, v)]); err != nil {
 				w.failures[need{namespace, v}] = err
 			}
-			if err := failed[in(namespace, v)]; err != nil && namespace != own {
-				w.copies[need{namespace, v}] = err
+			if failed[in(namespace, v)] != nil && namespace != own {
+				w.copies.Insert(need{namespace, v})
 			}
 		}
 	}

@@ -59,11 +59,13 @@ type Plan struct {
 }
 
 // Left is a candidate that is left alone: it is contested or blocked, or its settings are not in
-// its namespace, of which Reason and Unwritten are the cause.
+// its namespace.
 type Left struct {
 	*Candidate
-	Progress          Progress
-	Reason, Unwritten string
+	Progress Progress
+	// Cause is that of settings that are not there, which is said once; empty if they are. Message is
+	// for the owner.
+	Cause, Message string
 }
 
 // NewPlan patches what is outdated and what has Pods that missed the webhook, so that no more
@@ -227,7 +229,7 @@ func (p *Plan) Because(namespace, reason string) {
 
 // Unwritten has the owners of workloads in another namespace know why it takes no copy of their
 // settings. What obstack does not know but by its Pods has nothing to record that on.
-func (p *Plan) Unwritten(namespace string, variant Variant, reason, message string) {
+func (p *Plan) Unwritten(namespace string, variant Variant, version, reason, message string) {
 	for _, c := range p.without {
 		if c.Namespace != namespace || c.Variant != variant {
 			continue
@@ -236,7 +238,7 @@ func (p *Plan) Unwritten(namespace string, variant Variant, reason, message stri
 			Workload: c.String(), Namespace: namespace, Reason: reason, Message: "its settings: " + message,
 		})
 		if c.UID != "" {
-			p.Left = append(p.Left, Left{Candidate: c, Progress: Outdated, Reason: reason, Unwritten: message})
+			p.Left = append(p.Left, Left{c, Outdated, reason + " " + version, message})
 		}
 	}
 }

@@ -302,7 +302,7 @@ func TestPlanExplainsToOwnersOfWorkloads(t *testing.T) {
 		w.UID = uid
 		state := State{Now: now, Candidates: []Candidate{NewCandidate(w, ClaimOf(w, namespaceMeta(nil)), stack, nil)}}
 		plan := NewPlan(stack, state, func(*Candidate) string { return "" })
-		plan.Unwritten(w.Namespace, state.Candidates[0].Variant, obsv1.ReasonRejected, "exceeded quota")
+		plan.Unwritten(w.Namespace, state.Candidates[0].Variant, wantStamp.ConfigHash, obsv1.ReasonRejected, "exceeded quota")
 		if len(plan.Left) != want || len(plan.Failures) != 1 {
 			t.Errorf("UID %q: left %v, failures %v; want %d and one", uid, plan.Left, plan.Failures, want)
 		}
