@@ -346,6 +346,26 @@ func TestKeeperExplainsEveryVersionOnce(t *testing.T) {
 	}
 }
 
+// TestKeeperSaysNothingOfANamespaceThatEnds while its copy is written: nobody could correct that.
+func TestKeeperSaysNothingOfANamespaceThatEnds(t *testing.T) {
+	f := newInjecting(t)
+	stack, d := f.elsewhere(t)
+	f.events()
+	ended := false
+	f.fail = func(verb string, obj client.Object) error {
+		if verb == "create" && obj.GetNamespace() == d.Namespace && !ended {
+			ended = true
+			remove(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: d.Namespace}})
+		}
+		return nil
+	}
+	change(t, stack, func(spec *obsv1.ObservabilityStackSpec) { spec.Environment = "staging" })
+	f.reconcileStack(t, stack)
+	if events := f.events(); !ended || len(events) > 0 {
+		t.Errorf("ended %t, events %q, want none", ended, events)
+	}
+}
+
 // The stack has new settings, which are not in that namespace: there, the last ones are better than
 // none.
 func TestWorkloadWebhookStampsNoVersionThatIsNotThere(t *testing.T) {

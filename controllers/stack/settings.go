@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -27,7 +28,7 @@ type written struct {
 	*desired.Settings
 	// failures say why a version that is needed is not there.
 	failures map[need]error
-	// copies are those of them that failed in another namespace than the stack's.
+	// copies are those of them that failed in another namespace than the stack's, which stays.
 	copies sets.Set[need]
 	// own are the failures of those that the stack's own workloads need, and others reports whether
 	// there are more.
@@ -134,7 +135,8 @@ func (w *written) note(own string, needed map[string][]desired.Variant, failed m
 			if err := cmp.Or(failed[in(namespace, v)], failed[in(own, v)]); err != nil {
 				w.failures[need{namespace, v}] = err
 			}
-			if failed[in(namespace, v)] != nil && namespace != own {
+			there := failed[in(namespace, v)]
+			if there != nil && namespace != own && !apierrors.HasStatusCause(there, corev1.NamespaceTerminatingCause) {
 				w.copies.Insert(need{namespace, v})
 			}
 		}
