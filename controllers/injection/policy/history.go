@@ -7,6 +7,7 @@ import (
 	"time"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/metadata"
 )
 
 // History is what this process did to a workload and saw of it, beside what the caches show.
@@ -140,9 +141,12 @@ type Failure struct {
 	After time.Time
 }
 
-// NewFailure follows the failures before it: each keeps the workload waiting for longer.
+// NewFailure follows the failures before it: each keeps the workload waiting for longer. Of a
+// message it keeps what an event may say.
 func (c *Candidate) NewFailure(reason, message string, first time.Duration, now time.Time) *Failure {
-	f := &Failure{Workload: c.String(), Namespace: c.Namespace, Reason: reason, Message: message, Times: 1}
+	f := &Failure{
+		Workload: c.String(), Namespace: c.Namespace, Reason: reason, Message: metadata.Note(message), Times: 1,
+	}
 	if c.Failure != nil {
 		f.Times += c.Failure.Times
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
+	"obstack.dev/obstack/controllers/metadata"
 )
 
 // Patch is a stamp to write.
@@ -175,11 +176,7 @@ func (p *Plan) due(c *Candidate, progress Progress) bool {
 const releaseAfter = 10 * time.Second
 
 // Retry has the plan made again after that time at the latest.
-func (p *Plan) Retry(after time.Duration) {
-	if after > 0 && (p.RetryAfter == 0 || after < p.RetryAfter) {
-		p.RetryAfter = after
-	}
-}
+func (p *Plan) Retry(after time.Duration) { p.RetryAfter = sooner(p.RetryAfter, max(0, after)) }
 
 // count a candidate, and name it if the stack's condition is about it.
 func (p *Plan) count(c *Candidate, progress Progress) {
@@ -230,6 +227,7 @@ func (p *Plan) Because(namespace, reason string) {
 // Unwritten has the owners of workloads in another namespace know why it takes no copy of their
 // settings. What obstack does not know but by its Pods has nothing to record that on.
 func (p *Plan) Unwritten(namespace string, variant Variant, version, reason, message string) {
+	message = metadata.Note(message) // For each of them there is one.
 	for _, c := range p.without {
 		if c.Namespace != namespace || c.Variant != variant {
 			continue

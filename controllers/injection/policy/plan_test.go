@@ -4,6 +4,7 @@ package policy
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -305,6 +306,27 @@ func TestPlanExplainsToOwnersOfWorkloads(t *testing.T) {
 		plan.Unwritten(w.Namespace, state.Candidates[0].Variant, wantStamp.ConfigHash, obsv1.ReasonRejected, "exceeded quota")
 		if len(plan.Left) != want || len(plan.Failures) != 1 {
 			t.Errorf("UID %q: left %v, failures %v; want %d and one", uid, plan.Left, plan.Failures, want)
+		}
+	}
+}
+
+// TestFailuresAreShort: what an API server or a webhook refuses may be a MiB, and is kept for every
+// workload.
+func TestFailuresAreShort(t *testing.T) {
+	long := strings.Repeat("x", 1<<20)
+	stack := &obsv1.ObservabilityStack{ObjectMeta: metav1.ObjectMeta{Namespace: "home", Name: "shop"}}
+	w := workload(KindDeployment, annotations{obsv1.AnnotationStack: "home/shop"}, nil)
+	w.UID = "1"
+	state := State{Now: now, Candidates: []Candidate{NewCandidate(w, ClaimOf(w, namespaceMeta(nil)), stack, nil)}}
+	c := &state.Candidates[0]
+	plan := NewPlan(stack, state, func(*Candidate) string { return "" })
+	plan.Unwritten(w.Namespace, c.Variant, wantStamp.ConfigHash, obsv1.ReasonRejected, long)
+	for what, message := range map[string]string{
+		"a patch": c.NewFailure(obsv1.ReasonRejected, long, time.Minute, now).Message,
+		"a copy":  plan.Failures[0].Message, "an event": plan.Left[0].Message,
+	} {
+		if len(message) == 0 || len(message) > 2<<10 {
+			t.Errorf("%s that is refused keeps %d bytes, want at most 2 KiB", what, len(message))
 		}
 	}
 }

@@ -31,6 +31,17 @@ type State struct {
 	RetryAfter time.Duration
 }
 
+// Retry has more known after that time at the latest.
+func (s *State) Retry(after time.Duration) { s.RetryAfter = sooner(s.RetryAfter, after) }
+
+// sooner is the shorter one of two times to wait, of which 0 is none.
+func sooner(a, b time.Duration) time.Duration {
+	if a > 0 && b > 0 {
+		return min(a, b)
+	}
+	return max(a, b)
+}
+
 // Need notes what of the settings is asked for in a namespace.
 func (s *State) Need(namespace string, variant Variant) {
 	if s.Namespaces == nil {
