@@ -213,6 +213,23 @@ func TestRolloutRestartsNothingForContainersThatStartedLater(t *testing.T) {
 	f.wantAttempt(t, stack, d, "")
 }
 
+// Pods of a namespace that are not listed are left alone, and so is nothing else, until they are.
+func TestRolloutRestartsNothingWhereStartsAreNotKnown(t *testing.T) {
+	f := newInjecting(t)
+	stack, d, pod := f.late(t)
+	runs(t, pod, pod.CreationTimestamp.Time)
+	own := annotatedDeployment(stack.Namespace, "own", "shop")
+	createUnstamped(t, own)
+	f.refuseLists(d.Namespace)
+	f.wantAttempt(t, stack, d, "")
+	wantStamp(t, own, stack.Namespace+"/shop", stack.Status.ConfigHash)
+	if again := f.reconcileStack(t, stack).RequeueAfter; again == 0 || again > 2*time.Minute {
+		t.Errorf("looked at again after %s, want a minute", again)
+	}
+	f.injector.Live = f.Settings.Live
+	f.wantAttempt(t, stack, d, "1")
+}
+
 // Settings that are there again, whoever brought them back and whatever this process knows of
 // them, restart nothing: the containers that run have them.
 func TestRolloutRestartsNothingForSettingsThatAreRestored(t *testing.T) {

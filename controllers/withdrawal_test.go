@@ -3,6 +3,8 @@
 package controllers
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"strconv"
@@ -12,8 +14,11 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/controllers/injection/policy"
@@ -79,12 +84,20 @@ type withdrawing struct {
 	revision int
 }
 
-func newWithBundle(t *testing.T) *withdrawing {
+func newWithBundle(t *testing.T, edits ...func(*obsv1.ObservabilityStackSpec)) *withdrawing {
 	t.Helper()
 	ns := namespace(t)
-	w := &withdrawing{injecting: newInjecting(t), stack: settingsStack(t, ns, withPython), revision: 8}
+	return newWithBundleIn(t, ns, ns, edits...)
+}
+
+// newWithBundleIn has the stack in one namespace and the workload in another.
+func newWithBundleIn(t *testing.T, home, other string, edits ...func(*obsv1.ObservabilityStackSpec)) *withdrawing {
+	t.Helper()
+	w := &withdrawing{
+		injecting: newInjecting(t), stack: settingsStack(t, home, append(edits, withPython)...), revision: 8,
+	}
 	w.reconcileStack(t, w.stack)
-	w.d = annotatedDeployment(ns, "api", "shop")
+	w.d = annotatedDeployment(other, "api", home+"/shop")
 	create(t, w.d)
 	w.reconcileStack(t, w.stack)
 	refresh(t, w.d)
@@ -278,6 +291,97 @@ func TestRolloutWithdrawsFromWhatItJudged(t *testing.T) {
 	if events := w.events(); len(events) > 0 {
 		t.Errorf("events %q, want none", events)
 	}
+}
+
+// TestRolloutGivesPlacesToOthersThanOneThatFightsBack: an owner whose workload changes whenever the
+// bundle is to be withdrawn from it.
+func TestRolloutGivesPlacesToOthersThanOneThatFightsBack(t *testing.T) {
+	w := newWithBundle(t, func(spec *obsv1.ObservabilityStackSpec) {
+		spec.Injection = &obsv1.InjectionSpec{Rollout: &obsv1.RolloutSpec{MaxConcurrent: 1}}
+	})
+	notAvailable(t, w.d, 1)
+	w.crashes(t)
+	other := annotatedDeployment(w.stack.Namespace, "other", "shop")
+	createUnstamped(t, other)
+	settle(t, other)
+	tries := 0
+	w.fail = func(verb string, obj client.Object) error {
+		if verb == "patch" && obj.GetName() == w.d.Name {
+			tries++
+			refresh(t, w.d)
+			w.d.Status.Conditions = []appsv1.DeploymentCondition{{
+				Type: appsv1.DeploymentProgressing, Status: corev1.ConditionTrue, Message: strconv.Itoa(tries),
+			}}
+			if err := live.Status().Update(t.Context(), w.d); err != nil {
+				t.Error(err)
+			}
+		}
+		return nil
+	}
+	w.pass(t, "its owner fights back", w.bundle)
+	w.pass(t, "its owner fights back again", w.bundle)
+	wantStamp(t, other, w.stack.Namespace+"/shop", w.stack.Status.ConfigHash)
+	if tries == 0 {
+		t.Error("nobody tried to withdraw the bundle")
+	}
+	w.fail = nil
+	settle(t, other)
+	for range 3 {
+		w.clock = w.clock.Add(time.Minute)
+		w.reconcileStack(t, w.stack)
+	}
+	w.pass(t, "its owner gave up", "")
+}
+
+// TestRolloutJudgesNothingByAPredecessor: a Deployment of the same name, whose Pods crash and whose
+// ReplicaSet has a higher number, was deleted.
+func TestRolloutJudgesNothingByAPredecessor(t *testing.T) {
+	w := newWithBundle(t)
+	notAvailable(t, w.d, 1)
+	w.crashes(t)
+	remove(t, w.d)
+	w.d = annotatedDeployment(w.stack.Namespace, "api", "shop")
+	w.d.Spec.Template.Spec.Containers[0].Image = "shop:2.0.0"
+	create(t, w.d)
+	w.revision = 0
+	w.replicaSet(t)
+	notAvailable(t, w.d, 0)
+	w.pass(t, "its predecessor crashes", w.bundle)
+	w.crashes(t)
+	w.pass(t, "it crashes itself", "")
+}
+
+// refuseLists has the API server refuse lists of one namespace, as one that took a Role away does.
+func (f *injecting) refuseLists(namespace string) {
+	f.injector.Live = interceptor.NewClient(live, interceptor.Funcs{
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			if of := (&client.ListOptions{}).ApplyOptions(opts); of.Namespace == namespace {
+				return apierrors.NewForbidden(schema.GroupResource{}, "", errors.New("no Role"))
+			}
+			return c.List(ctx, list, opts...)
+		},
+	})
+}
+
+// TestRolloutGoesOnBesideANamespaceThatIsNotListed: it keeps its bundle until it is.
+func TestRolloutGoesOnBesideANamespaceThatIsNotListed(t *testing.T) {
+	other := namespace(t)
+	accept(t, other, "env, python")
+	w := newWithBundleIn(t, namespace(t), other, admitAll)
+	notAvailable(t, w.d, 1)
+	w.crashes(t)
+	own := annotatedDeployment(w.stack.Namespace, "own", "shop")
+	createUnstamped(t, own)
+	w.refuseLists(other)
+	w.clock = w.clock.Add(time.Minute)
+	again := w.reconcileStack(t, w.stack).RequeueAfter
+	wantStamp(t, own, w.stack.Namespace+"/shop", w.stack.Status.ConfigHash)
+	wantBundle(t, w.d, w.bundle)
+	if again == 0 || again > 2*time.Minute {
+		t.Errorf("looks again after %s, want a minute", again)
+	}
+	w.injector.Live = w.Settings.Live
+	w.pass(t, "its Pods are listed", "")
 }
 
 // TestRolloutKeepsTheBundleOfWhatWorkedWithIt: where its Pods are made anew and crash, such as in

@@ -51,7 +51,8 @@ func (i *Injector) Observe(ctx context.Context, stack *obsv1.ObservabilityStack)
 	}
 	state.Candidates = slices.Concat(state.Candidates, released, others)
 	i.load(key, &state)
-	return state, i.judge(ctx, key, &state)
+	i.judge(ctx, key, &state)
+	return state, nil
 }
 
 // kindStack is that of the controller of Pods by which somebody tries a stack, as kubectl obstack

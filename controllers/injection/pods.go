@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
@@ -46,11 +47,7 @@ func (i *Injector) pods(ctx context.Context, stack types.NamespacedName,
 			Project: pod.Annotations[obsv1.AnnotationSentryProject],
 		}
 		if at := made[version]; at.After(pod.CreationTimestamp.Time) {
-			without, err := known.without(ctx, version, at, pod.UID)
-			if err != nil {
-				return nil, err
-			}
-			if without {
+			if known.without(ctx, version, at, pod.UID) {
 				seen.Mark = ""
 			}
 		}
@@ -103,32 +100,44 @@ type start struct {
 // or started too early and may be restarted by itself.
 const startsRecheck = time.Minute
 
+// listAgainAfter is how soon Pods are listed again of a namespace that could not be.
+const listAgainAfter = time.Minute
+
 // without reports whether a container of a Pod runs without its settings, which were made at that
-// time.
-func (s *starts) without(ctx context.Context, version settings.Version, at time.Time, pod types.UID) (bool, error) {
+// time. Where the API server does not say, what was known before holds.
+func (s *starts) without(ctx context.Context, version settings.Version, at time.Time, pod types.UID) bool {
 	found, known := s.before[pod]
 	if !known || !found.again.IsZero() && !s.now.Before(found.again) {
-		if s.listed[version] == nil {
-			if err := s.list(ctx, version, at); err != nil {
-				return false, err
-			}
+		listed, tried := s.listed[version]
+		if !tried {
+			listed = s.list(ctx, version, at)
+			s.listed[version] = listed
 		}
-		if found, known = s.listed[version][pod]; !known { // It is gone, and its event comes.
-			return false, nil
+		of, there := listed[pod]
+		switch {
+		case listed == nil:
+			found.again = s.now.Add(listAgainAfter)
+		case !there: // It is gone, and its event comes.
+			return false
+		default:
+			found = of
 		}
 	}
 	if s.after[pod] = found; !found.again.IsZero() {
 		s.recheck = startsRecheck
 	}
-	return found.without, nil
+	return found.without
 }
 
-func (s *starts) list(ctx context.Context, version settings.Version, at time.Time) error {
+// list the starts of all Pods of a version; nil if they are not known. That is the trouble of one
+// namespace, and not of the stack.
+func (s *starts) list(ctx context.Context, version settings.Version, at time.Time) map[types.UID]start {
 	found := map[types.UID]start{}
 	stamp := policy.Stamp{Stack: version.Stack, ConfigHash: version.Hash}
 	for pod, err := range livePods(ctx, s.live, version.Namespace, stamp.Labels()) {
 		if err != nil {
-			return err
+			ctrl.LoggerFrom(ctx).Error(err, "Could not see when Pods started", "namespace", version.Namespace)
+			return nil
 		}
 		without, all := policy.StartedBefore(pod, version.Secret().Name, at)
 		of := start{without: without}
@@ -137,19 +146,16 @@ func (s *starts) list(ctx context.Context, version settings.Version, at time.Tim
 		}
 		found[pod.UID] = of
 	}
-	s.listed[version] = found
-	return nil
+	return found
 }
-
-// podsPage bounds how many Pods are in memory in full.
-const podsPage = client.Limit(100)
 
 // livePods are those of a namespace with some labels, which the caches do not hold in full.
 func livePods(ctx context.Context, live client.Reader, namespace string,
 	labels client.MatchingLabels) iter.Seq2[*corev1.Pod, error] {
 	empty := func() *corev1.PodList { return &corev1.PodList{} }
 	return func(yield func(*corev1.Pod, error) bool) {
-		for page, err := range metadata.Pages(ctx, live, empty, client.InNamespace(namespace), labels, podsPage) {
+		opts := []client.ListOption{client.InNamespace(namespace), labels, metadata.WholePage}
+		for page, err := range metadata.Pages(ctx, live, empty, opts...) {
 			if err != nil {
 				yield(nil, fmt.Errorf("list Pods: %w", err))
 				return

@@ -117,8 +117,10 @@ func (i *Injector) write(ctx context.Context, stack types.NamespacedName, patch 
 	switch {
 	case !responds && err == nil:
 		return patch.NewFailure(obsv1.ReasonWebhookUnavailable, "", unreachableBackoff, now)
-	case err == nil, gone(err), patch.Breaks != nil && apierrors.IsConflict(err): // What changed is judged anew.
+	case err == nil || gone(err):
 		return nil
+	case patch.Breaks != nil && apierrors.IsConflict(err): // What changed is judged anew, after the others.
+		return patch.NewFailure(obsv1.ReasonApplyFailed, "", failedBackoff, now)
 	case apply.Rejected(err):
 		i.record(patch.Workload, obsv1.ReasonInjectionFailed,
 			"the Pod template could not be changed, because the API server refuses it: "+err.Error())

@@ -4,12 +4,8 @@ package injection
 
 import (
 	"context"
-	"fmt"
-	"strconv"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -36,7 +32,7 @@ func (l looked) holds(c *policy.Candidate, now time.Time) bool {
 }
 
 // judge the candidates that have the bundle for Python and were not seen to run with it.
-func (i *Injector) judge(ctx context.Context, stack types.NamespacedName, state *policy.State) error {
+func (i *Injector) judge(ctx context.Context, stack types.NamespacedName, state *policy.State) {
 	stored, _ := i.looked.Load(stack)
 	before, _ := stored.(map[types.UID]looked) // nil in the first pass
 	after, due := map[types.UID]looked{}, map[labelled][]*policy.Candidate{}
@@ -54,8 +50,11 @@ func (i *Injector) judge(ctx context.Context, stack types.NamespacedName, state 
 	}
 	for of, candidates := range due {
 		pods, err := i.pythonPods(ctx, of, candidates, state.Now)
-		if err != nil {
-			return err
+		if err != nil { // That is the trouble of one namespace, and not of the stack.
+			ctrl.LoggerFrom(ctx).Error(err, "Could not see whether workloads run with the bundle for Python",
+				"namespace", of.namespace)
+			state.Retry(listAgainAfter)
+			continue
 		}
 		for _, c := range candidates {
 			verdict := c.Judge(pods[c.Key()], state.Now)
@@ -70,7 +69,6 @@ func (i *Injector) judge(ctx context.Context, stack types.NamespacedName, state 
 		}
 	}
 	i.looked.Store(stack, after)
-	return nil
 }
 
 // carryOut what was decided, and look again.
@@ -78,10 +76,7 @@ func carryOut(seen looked, c *policy.Candidate, state *policy.State) {
 	if seen.broken != nil {
 		c.Break(*seen.broken)
 	}
-	again := seen.at.Add(c.JudgeAfter()).Sub(state.Now)
-	if state.RetryAfter == 0 || state.RetryAfter > again {
-		state.RetryAfter = again
-	}
+	state.Retry(seen.at.Add(c.JudgeAfter()).Sub(state.Now))
 }
 
 // labelled are the Pods of a namespace with the bundle of a stack.
@@ -116,13 +111,14 @@ func (i *Injector) pythonPods(ctx context.Context, of labelled, candidates []*po
 		obsv1.StampPython: of.stamp.Python,
 	}
 	pods, open := map[policy.Key][]policy.PythonPod{}, map[policy.Key]bool{}
-	mixed := map[policy.Key]*metav1.ObjectMeta{} // the newest revision of those that have Pods of others
+	mixed := map[policy.Key]types.UID{} // those that may have Pods of other templates
 	for _, c := range candidates {
-		if open[c.Key()] = true; !c.Replaced() {
-			mixed[c.Key()] = &metav1.ObjectMeta{}
+		if open[c.Key()] = true; c.Rolling() || !c.Replaced() {
+			mixed[c.Key()] = c.UID
 		}
 	}
-	if err := i.findNewest(ctx, mixed, client.InNamespace(of.namespace), labels, podsPage); err != nil {
+	newest, err := newestRevisions(ctx, i.Live, mixed, client.InNamespace(of.namespace), labels, metadata.WholePage)
+	if err != nil {
 		return nil, err
 	}
 	for pod, err := range livePods(ctx, i.Live, of.namespace, labels) {
@@ -131,8 +127,9 @@ func (i *Injector) pythonPods(ctx context.Context, of labelled, candidates []*po
 		}
 		p, ok := policy.PythonPodOf(pod)
 		owner := policy.OwnerOf(&pod.ObjectMeta)
-		newest, isMixed := mixed[owner]
-		if !ok || isMixed && !policy.MadeFrom(&pod.ObjectMeta, newest) {
+		uid, isMixed := mixed[owner]
+		from := newest[uid]
+		if !ok || isMixed && !policy.MadeFrom(&pod.ObjectMeta, &from.meta) {
 			continue
 		}
 		if pods[owner] = append(pods[owner], p); p.Works(now) {
@@ -143,52 +140,4 @@ func (i *Injector) pythonPods(ctx context.Context, of labelled, candidates []*po
 		}
 	}
 	return pods, nil
-}
-
-// revisionAnnotation numbers the ReplicaSets of a Deployment. One whose template comes back gets
-// the next number, as a ControllerRevision does.
-const revisionAnnotation = "deployment.kubernetes.io/revision"
-
-// findNewest sets the newest revision of workloads, which stays empty where there is none.
-func (i *Injector) findNewest(ctx context.Context, of map[policy.Key]*metav1.ObjectMeta,
-	opts ...client.ListOption) error {
-	var deployments, others bool
-	for key := range of {
-		deployments = deployments || key.Kind == policy.KindDeployment
-		others = others || key.Kind != policy.KindDeployment
-	}
-	numbers := map[policy.Key]int64{}
-	see := func(revision *metav1.ObjectMeta, number int64) {
-		owner := policy.OwnerOf(revision)
-		if newest, wanted := of[owner]; wanted && number > numbers[owner] {
-			*newest, numbers[owner] = *revision, number
-		}
-	}
-	if deployments {
-		empty := func() *metav1.PartialObjectMetadataList {
-			return metadata.ListOf(appsv1.SchemeGroupVersion.WithKind("ReplicaSet"))
-		}
-		for page, err := range metadata.Pages(ctx, i.Live, empty, opts...) {
-			if err != nil {
-				return fmt.Errorf("list ReplicaSets: %w", err)
-			}
-			for n := range page.Items {
-				meta := &page.Items[n].ObjectMeta
-				number, _ := strconv.ParseInt(meta.Annotations[revisionAnnotation], 10, 64)
-				see(meta, number)
-			}
-		}
-	}
-	if others {
-		empty := func() *appsv1.ControllerRevisionList { return &appsv1.ControllerRevisionList{} }
-		for page, err := range metadata.Pages(ctx, i.Live, empty, opts...) {
-			if err != nil {
-				return fmt.Errorf("list ControllerRevisions: %w", err)
-			}
-			for n := range page.Items {
-				see(&page.Items[n].ObjectMeta, page.Items[n].Revision)
-			}
-		}
-	}
-	return nil
 }

@@ -4,6 +4,7 @@ package injection
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +19,7 @@ import (
 )
 
 // fleet lists the Pods of a workload page by page, as many as there are, and its revisions, each a
-// page.
+// page. Of a page of objects with 1.5 MiB each, the operator's memory has room for 20.
 type fleet struct {
 	client.Reader
 	pages     [][]corev1.Pod
@@ -26,7 +27,10 @@ type fleet struct {
 	revisions []appsv1.ControllerRevision
 }
 
-func (f *fleet) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
+func (f *fleet) List(_ context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	if limit := (&client.ListOptions{}).ApplyOptions(opts).Limit; limit == 0 || limit > 20 {
+		return fmt.Errorf("a page of %d objects", limit)
+	}
 	switch list := list.(type) {
 	case *corev1.PodList:
 		list.Items = f.pages[f.read]

@@ -10,6 +10,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
+// WholePage keeps a page of whole objects small: one may have a MiB and a half, and takes several
+// times as much in memory.
+const WholePage = client.Limit(20)
+
 // Pages lists objects a page at a time, each into a list that empty makes, and as many as the
 // option client.Limit allows: whoever may make objects in one namespace would fill the memory
 // otherwise. The API server is asked for a page when the one before was used.

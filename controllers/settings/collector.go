@@ -227,14 +227,11 @@ func (c *Collector) mark(ctx context.Context, secret *metav1.PartialObjectMetada
 	return client.IgnoreNotFound(err)
 }
 
-// keptPage bounds how many ReplicaSets are in memory in full.
-const keptPage = client.Limit(100)
-
 // kept asks the API server what caches do not hold, which may bring Pods back: ReplicaSets with
 // replicas, and the revision from which a StatefulSet with a partition makes its Pods. A
 // DaemonSet makes them from its template alone.
 func (c *Collector) kept(ctx context.Context, namespace string, labels map[string]string) (bool, error) {
-	named := []client.ListOption{client.InNamespace(namespace), client.MatchingLabels(labels), keptPage}
+	named := []client.ListOption{client.InNamespace(namespace), client.MatchingLabels(labels), metadata.WholePage}
 	replicaSets := func() *appsv1.ReplicaSetList { return &appsv1.ReplicaSetList{} }
 	for page, err := range metadata.Pages(ctx, c.Live, replicaSets, named...) {
 		if err != nil {
