@@ -54,6 +54,11 @@ func (k *Keeper) want(want Wanted) {
 	before, passed := k.wanted[want.Stack]
 	k.wanted[want.Stack] = now
 	k.findFresh(&want, before, passed)
+	for name := range before.objects {
+		if !now.objects[name] { // Such as that of a namespace that is gone.
+			delete(k.refused, name)
+		}
+	}
 	if passed && before.all == now.all && maps.Equal(before.objects, now.objects) {
 		return
 	}
