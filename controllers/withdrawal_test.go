@@ -351,19 +351,24 @@ func TestRolloutJudgesNothingByAPredecessor(t *testing.T) {
 	w.pass(t, "it crashes itself", "")
 }
 
-// refuseLists has the API server refuse lists of one namespace, as one that took a Role away does.
-func (f *injecting) refuseLists(namespace string) {
+// refuseLists has the API server refuse lists of one namespace, as where somebody took a Role away,
+// and counts them.
+func (f *injecting) refuseLists(namespace string) *int {
+	var refused int
 	f.injector.Live = interceptor.NewClient(live, interceptor.Funcs{
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
 			if of := (&client.ListOptions{}).ApplyOptions(opts); of.Namespace == namespace {
+				refused++
 				return apierrors.NewForbidden(schema.GroupResource{}, "", errors.New("no Role"))
 			}
 			return c.List(ctx, list, opts...)
 		},
 	})
+	return &refused
 }
 
-// TestRolloutGoesOnBesideANamespaceThatIsNotListed: it keeps its bundle until it is.
+// TestRolloutGoesOnBesideANamespaceThatIsNotListed: its workload keeps the bundle until it is, and
+// it is asked once a minute, whatever happens elsewhere.
 func TestRolloutGoesOnBesideANamespaceThatIsNotListed(t *testing.T) {
 	other := namespace(t)
 	accept(t, other, "env, python")
@@ -372,16 +377,37 @@ func TestRolloutGoesOnBesideANamespaceThatIsNotListed(t *testing.T) {
 	w.crashes(t)
 	own := annotatedDeployment(w.stack.Namespace, "own", "shop")
 	createUnstamped(t, own)
-	w.refuseLists(other)
+	refused := w.refuseLists(other)
 	w.clock = w.clock.Add(time.Minute)
-	again := w.reconcileStack(t, w.stack).RequeueAfter
+	for range 3 {
+		again := w.reconcileStack(t, w.stack).RequeueAfter
+		if again == 0 || again > 2*time.Minute {
+			t.Errorf("looks again after %s, want a minute", again)
+		}
+		w.clock = w.clock.Add(10 * time.Second)
+	}
+	if *refused != 1 {
+		t.Errorf("listed %d times in half a minute, want once", *refused)
+	}
 	wantStamp(t, own, w.stack.Namespace+"/shop", w.stack.Status.ConfigHash)
 	wantBundle(t, w.d, w.bundle)
-	if again == 0 || again > 2*time.Minute {
-		t.Errorf("looks again after %s, want a minute", again)
-	}
 	w.injector.Live = w.Settings.Live
 	w.pass(t, "its Pods are listed", "")
+}
+
+// TestRolloutKeepsAVerdictWhilePodsAreNotListed, such as for a workload that waits for a place.
+func TestRolloutKeepsAVerdictWhilePodsAreNotListed(t *testing.T) {
+	w := newWithdrawing(t)
+	w.fail = func(verb string, obj client.Object) error {
+		if verb == "patch" && obj.GetName() == w.d.Name {
+			return apierrors.NewServiceUnavailable("not now")
+		}
+		return nil
+	}
+	w.pass(t, "the API server takes no patch", w.bundle)
+	w.fail = nil
+	w.refuseLists(w.stack.Namespace)
+	w.pass(t, "its Pods are not listed", "")
 }
 
 // TestRolloutKeepsTheBundleOfWhatWorkedWithIt: where its Pods are made anew and crash, such as in

@@ -100,8 +100,12 @@ type start struct {
 // or started too early and may be restarted by itself.
 const startsRecheck = time.Minute
 
-// listAgainAfter is how soon Pods are listed again of a namespace that could not be.
-const listAgainAfter = time.Minute
+const (
+	// listAgainAfter is how soon Pods are listed again of a namespace of which they could not be.
+	listAgainAfter = time.Minute
+	// listTimeout bounds how long one namespace keeps a pass that is about others too.
+	listTimeout = 30 * time.Second
+)
 
 // without reports whether a container of a Pod runs without its settings, which were made at that
 // time. Where the API server does not say, what was known before holds.
@@ -132,6 +136,8 @@ func (s *starts) without(ctx context.Context, version settings.Version, at time.
 // list the starts of all Pods of a version; nil if they are not known. That is the trouble of one
 // namespace, and not of the stack.
 func (s *starts) list(ctx context.Context, version settings.Version, at time.Time) map[types.UID]start {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
 	found := map[types.UID]start{}
 	stamp := policy.Stamp{Stack: version.Stack, ConfigHash: version.Hash}
 	for pod, err := range livePods(ctx, s.live, version.Namespace, stamp.Labels()) {

@@ -119,8 +119,11 @@ func (i *Injector) write(ctx context.Context, stack types.NamespacedName, patch 
 		return patch.NewFailure(obsv1.ReasonWebhookUnavailable, "", unreachableBackoff, now)
 	case err == nil || gone(err):
 		return nil
-	case patch.Breaks != nil && apierrors.IsConflict(err): // What changed is judged anew, after the others.
-		return patch.NewFailure(obsv1.ReasonApplyFailed, "", failedBackoff, now)
+	case patch.Breaks != nil && apierrors.IsConflict(err):
+		// After the others, and soon: a workload whose Pods crash changes its status all the time.
+		failure := patch.NewFailure(obsv1.ReasonApplyFailed, "", failedBackoff, now)
+		failure.After = now.Add(failedBackoff)
+		return failure
 	case apply.Rejected(err):
 		i.record(patch.Workload, obsv1.ReasonInjectionFailed,
 			"the Pod template could not be changed, because the API server refuses it: "+err.Error())

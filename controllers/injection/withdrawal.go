@@ -18,48 +18,55 @@ import (
 // looked is why a workload on trial is to lose the bundle, by its Pods; nil if it is not.
 type looked struct {
 	broken *policy.Withdrawal
-	at     time.Time
-	// trial, generation and rolling are what this was about.
+	// trial, generation and rolling are what this is about, and again is when to look again.
 	trial      string
 	generation int64
 	rolling    bool
+	again      time.Time
 }
 
-// holds reports whether that was not long ago, and about the same.
-func (l looked) holds(c *policy.Candidate, now time.Time) bool {
-	same := l.trial == c.Trial() && l.generation == c.Generation && l.rolling == c.Rolling()
-	return same && now.Sub(l.at) < c.JudgeAfter()
+// about reports whether that is about a workload as it is.
+func (l looked) about(c *policy.Candidate) bool {
+	return l.trial == c.Trial() && l.generation == c.Generation && l.rolling == c.Rolling()
 }
 
-// judge the candidates that have the bundle for Python and were not seen to run with it.
+// judge the candidates that have the bundle for Python and were not seen to run with it. Where the
+// API server does not list their Pods, what was known before holds: that is the trouble of one
+// namespace, and not of the stack.
 func (i *Injector) judge(ctx context.Context, stack types.NamespacedName, state *policy.State) {
 	stored, _ := i.looked.Load(stack)
 	before, _ := stored.(map[types.UID]looked) // nil in the first pass
 	after, due := map[types.UID]looked{}, map[labelled][]*policy.Candidate{}
 	for n := range state.Candidates {
 		c := &state.Candidates[n]
-		switch seen := before[c.UID]; {
+		seen := before[c.UID]
+		if !seen.about(c) {
+			seen = looked{trial: c.Trial(), generation: c.Generation, rolling: c.Rolling()}
+		}
+		switch {
 		case !c.OnTrial():
-		case seen.holds(c, state.Now):
-			after[c.UID] = seen
-		default:
+			continue
+		case !state.Now.Before(seen.again):
 			stamp, _ := c.Stamp()
 			of := labelled{c.Namespace, policy.Stamp{Stack: stamp.Stack, Python: stamp.Python}}
 			due[of] = append(due[of], c)
 		}
+		after[c.UID] = seen
 	}
 	for of, candidates := range due {
 		pods, err := i.pythonPods(ctx, of, candidates, state.Now)
-		if err != nil { // That is the trouble of one namespace, and not of the stack.
+		if err != nil {
 			ctrl.LoggerFrom(ctx).Error(err, "Could not see whether workloads run with the bundle for Python",
 				"namespace", of.namespace)
-			state.Retry(listAgainAfter)
-			continue
 		}
 		for _, c := range candidates {
-			verdict := c.Judge(pods[c.Key()], state.Now)
-			c.Proven = verdict.Works
-			after[c.UID] = looked{verdict.Broken, state.Now, c.Trial(), c.Generation, c.Rolling()}
+			seen := after[c.UID]
+			if seen.again = state.Now.Add(listAgainAfter); err == nil {
+				verdict := c.Judge(pods[c.Key()], state.Now)
+				c.Proven = verdict.Works
+				seen.broken, seen.again = verdict.Broken, state.Now.Add(c.JudgeAfter())
+			}
+			after[c.UID] = seen
 		}
 	}
 	for n := range state.Candidates {
@@ -76,7 +83,7 @@ func carryOut(seen looked, c *policy.Candidate, state *policy.State) {
 	if seen.broken != nil {
 		c.Break(*seen.broken)
 	}
-	state.Retry(seen.at.Add(c.JudgeAfter()).Sub(state.Now))
+	state.Retry(seen.again.Sub(state.Now))
 }
 
 // labelled are the Pods of a namespace with the bundle of a stack.
@@ -110,14 +117,13 @@ func (i *Injector) pythonPods(ctx context.Context, of labelled, candidates []*po
 		obsv1.StampStack: of.stamp.Stack.Name, obsv1.StampNamespace: of.stamp.Stack.Namespace,
 		obsv1.StampPython: of.stamp.Python,
 	}
-	pods, open := map[policy.Key][]policy.PythonPod{}, map[policy.Key]bool{}
-	mixed := map[policy.Key]types.UID{} // those that may have Pods of other templates
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	pods, open := map[policy.Key][]policy.PythonPod{}, map[policy.Key]types.UID{}
 	for _, c := range candidates {
-		if open[c.Key()] = true; c.Rolling() || !c.Replaced() {
-			mixed[c.Key()] = c.UID
-		}
+		open[c.Key()] = c.UID
 	}
-	newest, err := newestRevisions(ctx, i.Live, mixed, client.InNamespace(of.namespace), labels, metadata.WholePage)
+	newest, err := newestRevisions(ctx, i.Live, open, client.InNamespace(of.namespace), labels, metadata.WholePage)
 	if err != nil {
 		return nil, err
 	}
@@ -127,9 +133,8 @@ func (i *Injector) pythonPods(ctx context.Context, of labelled, candidates []*po
 		}
 		p, ok := policy.PythonPodOf(pod)
 		owner := policy.OwnerOf(&pod.ObjectMeta)
-		uid, isMixed := mixed[owner]
-		from := newest[uid]
-		if !ok || isMixed && !policy.MadeFrom(&pod.ObjectMeta, &from.meta) {
+		from := newest[open[owner]]
+		if !ok || !policy.MadeFrom(&pod.ObjectMeta, &from.meta) {
 			continue
 		}
 		if pods[owner] = append(pods[owner], p); p.Works(now) {

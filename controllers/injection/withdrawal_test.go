@@ -5,6 +5,7 @@ package injection
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +25,7 @@ type fleet struct {
 	client.Reader
 	pages     [][]corev1.Pod
 	read      int
-	revisions []appsv1.ControllerRevision
+	revisions []revision
 }
 
 func (f *fleet) List(_ context.Context, list client.ObjectList, opts ...client.ListOption) error {
@@ -37,19 +38,30 @@ func (f *fleet) List(_ context.Context, list client.ObjectList, opts ...client.L
 		if f.read++; f.read < len(f.pages) {
 			list.Continue = "more"
 		}
+	case *metav1.PartialObjectMetadataList:
+		next := f.next(list)
+		next.meta.Annotations = map[string]string{revisionAnnotation: strconv.FormatInt(next.number, 10)}
+		list.Items = []metav1.PartialObjectMetadata{{ObjectMeta: next.meta}}
 	case *appsv1.ControllerRevisionList:
-		list.Items = f.revisions[:1]
-		if f.revisions = f.revisions[1:]; len(f.revisions) > 0 {
-			list.Continue = "more"
-		}
+		next := f.next(list)
+		list.Items = []appsv1.ControllerRevision{{ObjectMeta: next.meta, Revision: next.number}}
 	}
 	return nil
+}
+
+// next revision; there is always one more page than there are.
+func (f *fleet) next(list client.ObjectList) (next revision) {
+	if len(f.revisions) > 0 {
+		next, f.revisions = f.revisions[0], f.revisions[1:]
+		list.SetContinue("more")
+	}
+	return next
 }
 
 // controlledBy is the metadata of what a workload controls.
 func controlledBy(w *policy.Workload, name string, labels map[string]string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Namespace: w.Namespace, Name: name, Labels: labels, OwnerReferences: []metav1.OwnerReference{
-		{APIVersion: "apps/v1", Kind: w.Kind, Name: w.Name, Controller: new(true)},
+		{APIVersion: "apps/v1", Kind: w.Kind, Name: w.Name, UID: w.UID, Controller: new(true)},
 	}}
 }
 
@@ -57,29 +69,37 @@ func withBundle(kind string) *policy.Workload {
 	w := &policy.Workload{TypeMeta: metav1.TypeMeta{Kind: kind}, Spec: policy.WorkloadSpec{
 		Template: &policy.Template{Metadata: policy.TemplateMeta{Labels: map[string]string{obsv1.StampPython: "0a"}}},
 	}}
-	w.Namespace, w.Name = "shop", "agent"
+	w.Namespace, w.Name, w.UID = "shop", "agent", "1"
 	return w
 }
 
-// TestPodsAreThoseOfTheNewestRevision, whatever their controllers call it, also one that came back.
+// TestPodsAreThoseOfTheNewestRevision, whatever their controllers call it, also one that came back,
+// and not those of a workload that had its name before.
 func TestPodsAreThoseOfTheNewestRevision(t *testing.T) {
-	for kind, label := range map[string]string{policy.KindDaemonSet: "6c9f", policy.KindStatefulSet: "agent-6c9f"} {
+	for kind, label := range map[string]string{
+		policy.KindDaemonSet: "6c9f", policy.KindStatefulSet: "agent-6c9f", policy.KindDeployment: "6c9f",
+	} {
 		w := withBundle(kind)
-		w.Status = policy.WorkloadStatus{Replicas: 2, CurrentNumberScheduled: 2}
-		pod := func(name, revision string) corev1.Pod {
-			meta := controlledBy(w, name, map[string]string{"controller-revision-hash": revision})
+		pod := func(revision string) corev1.Pod {
+			meta := controlledBy(w, "agent-"+revision+"-x", map[string]string{"controller-revision-hash": revision})
+			if kind == policy.KindDeployment {
+				meta.Labels = map[string]string{"pod-template-hash": revision}
+				meta.OwnerReferences[0].Kind, meta.OwnerReferences[0].Name = "ReplicaSet", "agent-"+revision
+			}
 			return corev1.Pod{ObjectMeta: meta, Spec: corev1.PodSpec{Containers: []corev1.Container{
 				{VolumeMounts: []corev1.VolumeMount{{MountPath: policy.PythonFolder}}},
 			}}}
 		}
-		ready := pod("agent-1", label)
+		ready, before := pod(label), *w
 		ready.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+		before.UID = "0"
 		all := &fleet{
-			pages: [][]corev1.Pod{{pod("agent-0", strings.Replace(label, "6c9f", "5b8d", 1)), ready}},
-			revisions: []appsv1.ControllerRevision{
-				{ObjectMeta: controlledBy(w, "agent-5b8d", nil), Revision: 9},
-				{ObjectMeta: controlledBy(w, "agent-6c9f", map[string]string{"controller-revision-hash": label}), Revision: 10},
-				{ObjectMeta: controlledBy(w, "agent-4a7c", nil), Revision: 8},
+			pages: [][]corev1.Pod{{pod(strings.Replace(label, "6c9f", "5b8d", 1)), ready}},
+			revisions: []revision{
+				{controlledBy(w, "agent-5b8d", nil), 9},
+				{controlledBy(w, "agent-6c9f", map[string]string{"controller-revision-hash": label}), 10},
+				{controlledBy(w, "agent-4a7c", nil), 8},
+				{controlledBy(&before, "agent-5b8d", nil), 11},
 			},
 		}
 		c := &policy.Candidate{Workload: w}
@@ -94,7 +114,7 @@ func TestPodsAreThoseOfTheNewestRevision(t *testing.T) {
 func TestPodsAreReadUntilOneWorks(t *testing.T) {
 	agent := withBundle(policy.KindDaemonSet)
 	pod := func(ready corev1.ConditionStatus) corev1.Pod {
-		p := corev1.Pod{ObjectMeta: controlledBy(agent, "agent-0", nil)}
+		p := corev1.Pod{ObjectMeta: controlledBy(agent, "agent-0", map[string]string{"controller-revision-hash": "6c9f"})}
 		p.Spec.Containers = []corev1.Container{{VolumeMounts: []corev1.VolumeMount{{MountPath: policy.PythonFolder}}}}
 		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}}
 		return p
@@ -107,7 +127,8 @@ func TestPodsAreReadUntilOneWorks(t *testing.T) {
 		"one works":  {[][]corev1.Pod{{away}, {away, works}, {works}, {works}}, 2},
 		"none works": {[][]corev1.Pod{{away}, {away}, {away}}, 3},
 	} {
-		all := &fleet{pages: tc.pages}
+		newest := controlledBy(agent, "agent-6c9f", map[string]string{"controller-revision-hash": "6c9f"})
+		all := &fleet{pages: tc.pages, revisions: []revision{{newest, 1}}}
 		c := &policy.Candidate{Workload: agent}
 		pods, err := (&Injector{Live: all}).pythonPods(t.Context(), labelled{}, []*policy.Candidate{c}, time.Now())
 		if err != nil || len(pods[c.Key()]) == 0 || all.read != tc.want {

@@ -193,9 +193,6 @@ func (w *Workload) Rolling() bool {
 // behind reports whether the workload's controller has not observed its newest generation.
 func (w *Workload) behind() bool { return w.Status.ObservedGeneration < w.Generation }
 
-// Replaced reports whether all Pods that run are of the newest template.
-func (w *Workload) Replaced() bool { return !w.behind() && w.Counters().old <= 0 }
-
 // held reports whether Kubernetes does not replace the Pods, because their owner forbids it.
 func (w *Workload) held() bool { return w.Spec.Paused || w.onDelete() }
 
