@@ -10,9 +10,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// WholePage keeps a page of whole objects small: one may have a MiB and a half, and takes several
+// WholePage keeps a page of whole objects small: one may have a MiB and a half, and takes four
 // times as much in memory.
-const WholePage = client.Limit(20)
+const WholePage = client.Limit(50)
 
 // Pages lists objects a page at a time, each into a list that empty makes, and as many as the
 // option client.Limit allows: whoever may make objects in one namespace would fill the memory

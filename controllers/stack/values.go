@@ -180,15 +180,12 @@ func (s *ValueReader) namespaces() []string {
 	return s.Namespaces
 }
 
-// pageSize keeps a page small where somebody labels Secrets of a MiB as obstack labels settings.
-const pageSize = 50
-
 func (s *ValueReader) listSettings(ctx context.Context, namespace string,
 	written map[types.NamespacedName]map[string]string) error {
 	page := &corev1.SecretList{}
 	for more := true; more; more = page.Continue != "" {
 		opts := []client.ListOption{
-			client.InNamespace(namespace), client.Limit(pageSize), client.Continue(page.Continue), desired.SettingsLabels,
+			client.InNamespace(namespace), metadata.WholePage, client.Continue(page.Continue), desired.SettingsLabels,
 		}
 		page = &corev1.SecretList{}
 		if err := s.listPage(ctx, page, opts); err != nil {
