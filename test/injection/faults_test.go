@@ -138,7 +138,8 @@ func (c *cluster) webhookDownInRotation(t *testing.T) {
 	}
 }
 
-// operatorDown rolls workloads while nobody reconciles and no webhook responds.
+// operatorDown rolls workloads while nobody reconciles and no webhook responds. Policies inject all
+// the same.
 func (c *cluster) operatorDown(t *testing.T) {
 	namespace, other := c.namespace(t), c.namespace(t)
 	stack, dropped := c.stack(t, namespace), c.stack(t, other,
@@ -167,7 +168,10 @@ func (c *cluster) operatorDown(t *testing.T) {
 	c.awaitComplete(t, namespace, "restarted")
 	c.awaitComplete(t, namespace, "fresh")
 	for _, name := range []string{"restarted", "fresh"} {
-		c.awaitPods(t, namespace, name, 3, started)
+		if c.awaitPods(t, namespace, name, 3, started); c.webhooks == nil {
+			c.awaitInjected(t, stack, namespace, name, 3)
+			continue
+		}
 		c.awaitPods(t, namespace, name, 3, hasSettings)
 	}
 

@@ -3,7 +3,10 @@
 package injection
 
 import (
+	"context"
 	"testing"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/testenv"
@@ -12,7 +15,33 @@ import (
 // TestInjection shares a control plane and an operator, because starting them takes seconds.
 func TestInjection(t *testing.T) {
 	c := start(t)
+	var err error
+	if c.webhooks, err = testenv.RegisterWebhooks(c.ControlPlane); err != nil {
+		t.Fatal(err)
+	}
+	c.injects(t)
+	t.Run("the webhook is down", c.webhookDown)
+	t.Run("the webhook is down during a rotation", c.webhookDownInRotation)
+}
+
+// TestInjectionByPolicies is the same where the API server injects, and no webhook.
+func TestInjectionByPolicies(t *testing.T) {
+	c := start(t)
+	testenv.NeedPolicies(t, c.Config)
+	policies, err := testenv.ReadPolicies()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := policies.Install(t.Context(), c.api); err != nil {
+		t.Fatal(err)
+	}
+	c.injects(t)
+}
+
+// injects is what holds whoever injects.
+func (c *cluster) injects(t *testing.T) {
 	c.startOperator(t)
+	c.awaitStamps(t)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the end of the operator's log:\n%s", c.operator.Tail())
@@ -61,11 +90,27 @@ func TestInjection(t *testing.T) {
 		}
 	})
 	// These break what the others need.
-	t.Run("the webhook is down", c.webhookDown)
-	t.Run("the webhook is down during a rotation", c.webhookDownInRotation)
 	t.Run("the operator is down", c.operatorDown)
 	t.Run("two operators by mistake", c.twoOperators)
 	t.Run("20 operators are killed during a rotation", c.operatorsKilled)
+}
+
+// awaitStamps waits until the API server asks who injects for what it writes, as it does some
+// seconds after a policy was made.
+func (c *cluster) awaitStamps(t *testing.T) {
+	t.Helper()
+	namespace := c.namespace(t)
+	c.stack(t, namespace)
+	testenv.Poll(t, func(ctx context.Context) string {
+		d := deployment(namespace, "probe", "shop", 1)
+		if err := c.api.Create(ctx, d, client.DryRunAll); err != nil {
+			return err.Error()
+		}
+		if d.Spec.Template.Labels[obsv1.StampStack] == "" {
+			return "a workload is not stamped when it is made"
+		}
+		return ""
+	})
 }
 
 func (c *cluster) newWorkload(t *testing.T) {

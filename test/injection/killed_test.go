@@ -89,7 +89,7 @@ func (c *cluster) operatorsKilled(t *testing.T) {
 // victim starts an operator that leads at once, and whose webhooks nobody calls.
 func (c *cluster) victim(t *testing.T, name string) *testenv.Operator {
 	t.Helper()
-	return c.run(t, name, append(c.webhooks.Flags(), "--webhook-bind-address="+testenv.FreeAddress(t))...)
+	return c.run(t, name, c.flagsBeside(t)...)
 }
 
 // kill operators, most of them in the middle of the rotation: each after some more workloads
@@ -127,12 +127,14 @@ func (c *cluster) standby(t *testing.T) *testenv.Operator {
 			HolderIdentity: new("somebody"), LeaseDurationSeconds: new(int32(3600)), AcquireTime: &now, RenewTime: &now,
 		},
 	})
-	flags := append(c.webhooks.Flags(), "--leader-elect", "--leader-election-namespace="+namespace)
+	flags := append(c.flags(), "--leader-elect", "--leader-election-namespace="+namespace)
 	standby := c.run(t, "standby", flags...)
 	if err := standby.WaitReady(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c.awaitWebhooks(t, namespace, true)
+	if c.webhooks != nil {
+		c.awaitWebhooks(t, namespace, true)
+	}
 	return standby
 }
 

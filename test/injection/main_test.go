@@ -22,10 +22,11 @@ import (
 // nodes is how many there are, and so how many Pods a DaemonSet has.
 const nodes = 2
 
-// cluster is a control plane on which the operator runs and its webhooks are registered.
+// cluster is a control plane on which the operator runs.
 type cluster struct {
 	*testenv.ControlPlane
-	api      client.WithWatch
+	api client.WithWatch
+	// webhooks inject; nil where policies do.
 	webhooks *testenv.Webhooks
 	binary   string
 	operator *testenv.Operator
@@ -39,17 +40,31 @@ func start(t *testing.T) *cluster {
 	if c.binary, err = testenv.BuildOperator(t.Context(), t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
-	if c.webhooks, err = testenv.RegisterWebhooks(plane); err != nil {
-		t.Fatal(err)
-	}
 	return c
+}
+
+// flags of an operator whose Pods are injected by whom the cluster has.
+func (c *cluster) flags() []string {
+	if c.webhooks == nil {
+		return []string{"--injection-policy=pods"}
+	}
+	return c.webhooks.Flags()
+}
+
+// flagsBeside are those of one beside another operator, whose webhooks nobody calls.
+func (c *cluster) flagsBeside(t *testing.T) []string {
+	t.Helper()
+	if c.webhooks == nil {
+		return c.flags()
+	}
+	return append(c.flags(), "--webhook-bind-address="+testenv.FreeAddress(t))
 }
 
 // startOperator starts the operator and waits until it responds.
 func (c *cluster) startOperator(t *testing.T) {
 	t.Helper()
 	var err error
-	if c.operator, err = testenv.StartOperator(c.ControlPlane, c.binary, "operator", c.webhooks.Flags()...); err != nil {
+	if c.operator, err = testenv.StartOperator(c.ControlPlane, c.binary, "operator", c.flags()...); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.operator.WaitReady(t.Context()); err != nil {

@@ -20,7 +20,7 @@ import (
 // twoOperators has two of them work at the same time, because somebody installed obstack twice or
 // without leader election: nothing is restarted twice, and in the end both have nothing to do.
 func (c *cluster) twoOperators(t *testing.T) {
-	second := c.run(t, "second", append(c.webhooks.Flags(), "--webhook-bind-address="+testenv.FreeAddress(t))...)
+	second := c.run(t, "second", c.flagsBeside(t)...)
 	if err := second.WaitReady(t.Context()); err != nil {
 		t.Fatal(err)
 	}
