@@ -125,6 +125,25 @@ func readsSettings(container *corev1.Container, stack *obsv1.ObservabilityStack)
 	return ref.Name == settings(stack, stack.Namespace).Name && ref.Optional != nil && *ref.Optional
 }
 
+// awaitKnown waits until policies know a stack's settings: the API server reads stacks for them as
+// a controller does, some time after they were written.
+func (c *cluster) awaitKnown(t *testing.T, stack *obsv1.ObservabilityStack) {
+	t.Helper()
+	if c.webhooks != nil {
+		return
+	}
+	testenv.Poll(t, func(ctx context.Context) string {
+		d := deployment(stack.Namespace, "probe", stack.Name, 1)
+		if err := c.api.Create(ctx, d, client.DryRunAll); err != nil {
+			return err.Error()
+		}
+		if got := d.Spec.Template.Labels[obsv1.StampVersion]; got != stack.Status.ConfigHash {
+			return fmt.Sprintf("what is made is stamped with %q, want %s", got, stack.Status.ConfigHash)
+		}
+		return ""
+	})
+}
+
 // awaitPlain waits until an app has that many Pods and nothing of obstack's is in them.
 func (c *cluster) awaitPlain(t *testing.T, namespace, app string, n int) {
 	t.Helper()

@@ -3,10 +3,7 @@
 package injection
 
 import (
-	"context"
 	"testing"
-
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	obsv1 "obstack.dev/obstack/api/v1alpha1"
 	"obstack.dev/obstack/test/testenv"
@@ -20,8 +17,6 @@ func TestInjection(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.injects(t)
-	t.Run("the webhook is down", c.webhookDown)
-	t.Run("the webhook is down during a rotation", c.webhookDownInRotation)
 }
 
 // TestInjectionByPolicies is the same where the API server injects, and no webhook.
@@ -41,7 +36,6 @@ func TestInjectionByPolicies(t *testing.T) {
 // injects is what holds whoever injects.
 func (c *cluster) injects(t *testing.T) {
 	c.startOperator(t)
-	c.awaitStamps(t)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the end of the operator's log:\n%s", c.operator.Tail())
@@ -90,27 +84,13 @@ func (c *cluster) injects(t *testing.T) {
 		}
 	})
 	// These break what the others need.
+	if c.webhooks != nil {
+		t.Run("the webhook is down", c.webhookDown)
+		t.Run("the webhook is down during a rotation", c.webhookDownInRotation)
+	}
 	t.Run("the operator is down", c.operatorDown)
 	t.Run("two operators by mistake", c.twoOperators)
 	t.Run("20 operators are killed during a rotation", c.operatorsKilled)
-}
-
-// awaitStamps waits until the API server asks who injects for what it writes, as it does some
-// seconds after a policy was made.
-func (c *cluster) awaitStamps(t *testing.T) {
-	t.Helper()
-	namespace := c.namespace(t)
-	c.stack(t, namespace)
-	testenv.Poll(t, func(ctx context.Context) string {
-		d := deployment(namespace, "probe", "shop", 1)
-		if err := c.api.Create(ctx, d, client.DryRunAll); err != nil {
-			return err.Error()
-		}
-		if d.Spec.Template.Labels[obsv1.StampStack] == "" {
-			return "a workload is not stamped when it is made"
-		}
-		return ""
-	})
 }
 
 func (c *cluster) newWorkload(t *testing.T) {

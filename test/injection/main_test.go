@@ -107,6 +107,7 @@ func (c *cluster) stack(t *testing.T, namespace string,
 	t.Helper()
 	stack := c.stackNotReady(t, namespace, edit...)
 	c.awaitReady(t, stack)
+	c.awaitKnown(t, stack)
 	return stack
 }
 

@@ -88,6 +88,7 @@ func (c *cluster) stackDeleted(t *testing.T) {
 	c.awaitGone(t, stack)
 	c.restart(t, deployment(other, "deployment", "", 0))
 	if c.webhooks == nil {
+		c.awaitComplete(t, other, "deployment")
 		c.awaitInjected(t, stack, other, "deployment", 2)
 		return
 	}

@@ -152,6 +152,7 @@ func (c *cluster) manualPolicy(t *testing.T) {
 	c.awaitEvent(t, namespace, "older", obsv1.ReasonStackNotFound, "create it")
 	stack := c.stackNotReady(t, namespace, rolling(obsv1.RolloutSpec{Policy: obsv1.RolloutManual}))
 	c.awaitCondition(t, stack, obsv1.InjectionReady, obsv1.ReasonRolloutRequired)
+	c.awaitKnown(t, stack)
 	newer := deployment(namespace, "newer", "shop", 2)
 	testenv.Create(t, c.api, newer)
 	c.awaitInjected(t, stack, namespace, "newer", 2)
