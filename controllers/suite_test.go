@@ -137,7 +137,7 @@ func newFixture(t *testing.T) *fixture {
 			return c.Get(ctx, key, obj, opts...)
 		},
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
-			if _, ok := list.(*corev1.PodList); ok { // Others are lists of what the caches hold.
+			if _, ok := list.(*corev1.PodList); ok { // Others are of metadata, or of what the caches hold.
 				f.sent.reads = append(f.sent.reads, "Pods")
 			}
 			return c.List(ctx, list, opts...)

@@ -385,6 +385,9 @@ func TestRolloutGoesOnBesideANamespaceThatIsNotListed(t *testing.T) {
 			t.Errorf("looks again after %s, want a minute", again)
 		}
 		w.clock = w.clock.Add(10 * time.Second)
+		settle(t, w.d) // A container that crashes runs now and then.
+		w.reconcileStack(t, w.stack)
+		notAvailable(t, w.d, 1)
 	}
 	if *refused != 1 {
 		t.Errorf("listed %d times in half a minute, want once", *refused)

@@ -32,6 +32,8 @@ func (i *Injector) pods(ctx context.Context, stack types.NamespacedName,
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
 	before, _ := i.starts.Load(stack)
 	known := starts{
 		live: i.Live, now: state.Now, after: map[types.UID]start{}, listed: map[settings.Version]map[types.UID]start{},
@@ -103,7 +105,7 @@ const startsRecheck = time.Minute
 const (
 	// listAgainAfter is how soon Pods are listed again of a namespace of which they could not be.
 	listAgainAfter = time.Minute
-	// listTimeout bounds how long one namespace keeps a pass that is about others too.
+	// listTimeout bounds how long slow lists keep a pass, which has more to do.
 	listTimeout = 30 * time.Second
 )
 
@@ -136,8 +138,6 @@ func (s *starts) without(ctx context.Context, version settings.Version, at time.
 // list the starts of all Pods of a version; nil if they are not known. That is the trouble of one
 // namespace, and not of the stack.
 func (s *starts) list(ctx context.Context, version settings.Version, at time.Time) map[types.UID]start {
-	ctx, cancel := context.WithTimeout(ctx, listTimeout)
-	defer cancel()
 	found := map[types.UID]start{}
 	stamp := policy.Stamp{Stack: version.Stack, ConfigHash: version.Hash}
 	for pod, err := range livePods(ctx, s.live, version.Namespace, stamp.Labels()) {

@@ -49,7 +49,7 @@ type Injector struct {
 	queue     workqueue.TypedRateLimitingInterface[reconcile.Request] // of stacks to look at
 
 	starts sync.Map // by stack: a map from the UIDs of Pods to start
-	looked sync.Map // by stack: a map from the UIDs of workloads to looked
+	judged sync.Map // by stack
 
 	mu     sync.Mutex
 	stored map[types.NamespacedName]map[types.UID]*stored
@@ -122,7 +122,7 @@ func (i *Injector) write(ctx context.Context, stack types.NamespacedName, patch 
 	case patch.Breaks != nil && apierrors.IsConflict(err):
 		// After the others, and soon: a workload whose Pods crash changes its status all the time.
 		failure := patch.NewFailure(obsv1.ReasonApplyFailed, "", failedBackoff, now)
-		failure.After = now.Add(failedBackoff)
+		failure.Times, failure.After = 1, now.Add(failedBackoff)
 		return failure
 	case apply.Rejected(err):
 		i.record(patch.Workload, obsv1.ReasonInjectionFailed,

@@ -210,7 +210,7 @@ func (i *Injector) callNext() {
 // Forget drops what is stored of a stack that is gone.
 func (i *Injector) Forget(stack types.NamespacedName) {
 	i.starts.Delete(stack)
-	i.looked.Delete(stack)
+	i.judged.Delete(stack)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	delete(i.stored, stack)

@@ -30,16 +30,26 @@ func (l looked) about(c *policy.Candidate) bool {
 	return l.trial == c.Trial() && l.generation == c.Generation && l.rolling == c.Rolling()
 }
 
-// judge the candidates that have the bundle for Python and were not seen to run with it. Where the
-// API server does not list their Pods, what was known before holds: that is the trouble of one
-// namespace, and not of the stack.
+// judged is what was found of a stack's workloads, and until when Pods are not listed again that
+// could not be.
+type judged struct {
+	workloads map[types.UID]looked
+	unlisted  map[labelled]time.Time
+}
+
+// judge the candidates that have the bundle for Python and were not seen to run with it.
 func (i *Injector) judge(ctx context.Context, stack types.NamespacedName, state *policy.State) {
-	stored, _ := i.looked.Load(stack)
-	before, _ := stored.(map[types.UID]looked) // nil in the first pass
-	after, due := map[types.UID]looked{}, map[labelled][]*policy.Candidate{}
+	stored, _ := i.judged.Load(stack)
+	before, _ := stored.(judged) // empty in the first pass
+	after, due := judged{map[types.UID]looked{}, map[labelled]time.Time{}}, map[labelled][]*policy.Candidate{}
+	for of, until := range before.unlisted {
+		if state.Now.Before(until) {
+			after.unlisted[of] = until
+		}
+	}
 	for n := range state.Candidates {
 		c := &state.Candidates[n]
-		seen := before[c.UID]
+		seen := before.workloads[c.UID]
 		if !seen.about(c) {
 			seen = looked{trial: c.Trial(), generation: c.Generation, rolling: c.Rolling()}
 		}
@@ -51,31 +61,55 @@ func (i *Injector) judge(ctx context.Context, stack types.NamespacedName, state 
 			of := labelled{c.Namespace, policy.Stamp{Stack: stamp.Stack, Python: stamp.Python}}
 			due[of] = append(due[of], c)
 		}
-		after[c.UID] = seen
+		after.workloads[c.UID] = seen
 	}
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
 	for of, candidates := range due {
-		pods, err := i.pythonPods(ctx, of, candidates, state.Now)
-		if err != nil {
-			ctrl.LoggerFrom(ctx).Error(err, "Could not see whether workloads run with the bundle for Python",
-				"namespace", of.namespace)
+		until, unlisted := after.unlisted[of]
+		if !unlisted {
+			until = i.look(ctx, of, candidates, state.Now, after.workloads)
 		}
-		for _, c := range candidates {
-			seen := after[c.UID]
-			if seen.again = state.Now.Add(listAgainAfter); err == nil {
-				verdict := c.Judge(pods[c.Key()], state.Now)
-				c.Proven = verdict.Works
-				seen.broken, seen.again = verdict.Broken, state.Now.Add(c.JudgeAfter())
-			}
-			after[c.UID] = seen
+		if !until.IsZero() {
+			after.wait(of, candidates, until)
 		}
 	}
 	for n := range state.Candidates {
 		c := &state.Candidates[n]
-		if seen, onTrial := after[c.UID]; onTrial {
+		if seen, onTrial := after.workloads[c.UID]; onTrial {
 			carryOut(seen, c, state)
 		}
 	}
-	i.looked.Store(stack, after)
+	i.judged.Store(stack, after)
+}
+
+// look at the Pods of some candidates, and return until when not to again if the API server does
+// not list them: that is the trouble of one namespace, and not of the stack.
+func (i *Injector) look(ctx context.Context, of labelled, candidates []*policy.Candidate, now time.Time,
+	workloads map[types.UID]looked) (unlisted time.Time) {
+	pods, err := i.pythonPods(ctx, of, candidates, now)
+	if err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Could not see whether workloads run with the bundle for Python",
+			"namespace", of.namespace)
+		return i.Now().Add(listAgainAfter)
+	}
+	for _, c := range candidates {
+		seen, verdict := workloads[c.UID], c.Judge(pods[c.Key()], now)
+		c.Proven = verdict.Works
+		seen.broken, seen.again = verdict.Broken, i.Now().Add(c.JudgeAfter())
+		workloads[c.UID] = seen
+	}
+	return time.Time{}
+}
+
+// wait until then with some candidates. What was known of them before holds.
+func (j *judged) wait(of labelled, candidates []*policy.Candidate, until time.Time) {
+	j.unlisted[of] = until
+	for _, c := range candidates {
+		seen := j.workloads[c.UID]
+		seen.again = until
+		j.workloads[c.UID] = seen
+	}
 }
 
 // carryOut what was decided, and look again.
@@ -117,8 +151,6 @@ func (i *Injector) pythonPods(ctx context.Context, of labelled, candidates []*po
 		obsv1.StampStack: of.stamp.Stack.Name, obsv1.StampNamespace: of.stamp.Stack.Namespace,
 		obsv1.StampPython: of.stamp.Python,
 	}
-	ctx, cancel := context.WithTimeout(ctx, listTimeout)
-	defer cancel()
 	pods, open := map[policy.Key][]policy.PythonPod{}, map[policy.Key]types.UID{}
 	for _, c := range candidates {
 		open[c.Key()] = c.UID

@@ -20,7 +20,7 @@ import (
 )
 
 // fleet lists the Pods of a workload page by page, as many as there are, and its revisions, each a
-// page. Of a page of objects with 1.5 MiB each, the operator's memory has room for 50.
+// page. Of a page of objects with 1.5 MiB each, the operator's memory has room for 20.
 type fleet struct {
 	client.Reader
 	pages     [][]corev1.Pod
@@ -29,7 +29,7 @@ type fleet struct {
 }
 
 func (f *fleet) List(_ context.Context, list client.ObjectList, opts ...client.ListOption) error {
-	if limit := (&client.ListOptions{}).ApplyOptions(opts).Limit; limit == 0 || limit > 50 {
+	if limit := (&client.ListOptions{}).ApplyOptions(opts).Limit; limit == 0 || limit > 20 {
 		return fmt.Errorf("a page of %d objects", limit)
 	}
 	switch list := list.(type) {

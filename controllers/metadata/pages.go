@@ -10,9 +10,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// WholePage keeps a page of whole objects small: one may have a MiB and a half, and takes four
-// times as much in memory.
-const WholePage = client.Limit(50)
+// WholePage keeps a page of whole objects small: one may have a MiB and a half and takes four times
+// as much in memory, and several passes list at once.
+const WholePage = client.Limit(20)
 
 // Pages lists objects a page at a time, each into a list that empty makes, and as many as the
 // option client.Limit allows: whoever may make objects in one namespace would fill the memory
