@@ -66,6 +66,7 @@ func (c *cluster) injects(t *testing.T) {
 			"a namespace is deleted":                         c.namespaceDeleted,
 			"a rotated DSN reaches every Pod":                c.rotation,
 			"nothing is rolled if the owners do it":          c.manualPolicy,
+			"kubectl rollout undo":                           c.rollbackBringsTheTemplate,
 			"a hundred containers":                           c.hundredContainers,
 			"what a container says itself wins":              c.ownVariables,
 			"wrong annotations":                              c.wrongAnnotations,

@@ -189,6 +189,39 @@ func (c *cluster) manualPolicy(t *testing.T) {
 	c.wantGeneration(t, newer, 2)
 }
 
+// rollbackBringsTheTemplate of an earlier release, with the settings of now, in one rollout.
+func (c *cluster) rollbackBringsTheTemplate(t *testing.T) {
+	namespace := c.namespace(t)
+	stack, d := c.stack(t, namespace), deployment(namespace, "api", "shop", 1)
+	testenv.Create(t, c.api, d)
+	c.awaitInjected(t, stack, namespace, "api", 1)
+	before := d.Spec.Template.Spec.Containers[0].Image
+	testenv.Change(t, c.api, d, func(d *appsv1.Deployment) {
+		d.Spec.Template.Spec.Containers[0].Image = "example.com/shop:1.5.0"
+	})
+	c.awaitComplete(t, namespace, "api")
+	c.rotate(t, namespace)
+	c.awaitSecret(t, stack, namespace, dsn(2))
+	c.awaitWorkloads(t, stack, "1/1", 0)
+	c.awaitReady(t, stack)
+	c.awaitKnown(t, stack)
+	c.wantGeneration(t, d, 3)
+
+	c.kubectl(t, "", "rollout", "undo", "deployment/api", "--to-revision=1", "--namespace", namespace)
+	c.awaitComplete(t, namespace, "api")
+	c.awaitReady(t, stack)
+	c.awaitInjected(t, stack, namespace, "api", 1)
+	c.awaitWorkloads(t, stack, "1/1", 0)
+	c.wantGeneration(t, d, 4)
+	template := templateOf(t, d)
+	if got := template.Spec.Containers[0].Image; got != before {
+		t.Errorf("the image is %s, want %s as before", got, before)
+	}
+	if got := template.Labels[obsv1.StampVersion]; got != stack.Status.ConfigHash {
+		t.Errorf("the template names the settings %s, want %s", got, stack.Status.ConfigHash)
+	}
+}
+
 // restart a Deployment as its owner does. It waits for the next second, because kubectl notes no
 // more of the time and refuses a second restart within it.
 func (c *cluster) restart(t *testing.T, d *appsv1.Deployment) {
