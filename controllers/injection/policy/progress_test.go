@@ -56,6 +56,21 @@ func onDelete(c *Candidate) {
 	c.Kind, c.Spec.UpdateStrategy = KindStatefulSet, &UpdateStrategy{Type: "OnDelete"}
 }
 func of(kind string) func(*Candidate) { return func(c *Candidate) { c.Kind = kind } }
+
+// nodeAway has a node that is away, and so a Pod that is not available.
+func nodeAway(c *Candidate) {
+	of(KindDaemonSet)(c)
+	c.Status = WorkloadStatus{
+		ObservedGeneration: 3, CurrentNumberScheduled: 2, DesiredNumberScheduled: 2, UpdatedNumberScheduled: 1,
+		NumberAvailable: 1,
+	}
+}
+
+// podNotReady has a Pod that does not become ready, for which its controller waits.
+func podNotReady(c *Candidate) {
+	of(KindStatefulSet)(c)
+	c.Status.UpdatedReplicas, c.Status.AvailableReplicas = 1, 1
+}
 func deadline(c *Candidate) {
 	c.Status.UpdatedReplicas = 1
 	c.Status.Conditions = []Condition{{Type: "Progressing", Status: "False", Reason: deadlineExceeded}}
@@ -135,6 +150,14 @@ func TestProgress(t *testing.T) {
 		"progress a little less ago": {
 			[]func(*Candidate){oldPod, unobserved, progressed(defaultDeadline - time.Second)}, Rolling,
 		},
+		"a node is away": {
+			[]func(*Candidate){oldPod, nodeAway, progressed(defaultDeadline - time.Second)}, Rolling,
+		},
+		"a node is away for long": {[]func(*Candidate){oldPod, nodeAway, progressed(defaultDeadline)}, Stuck},
+		"a StatefulSet waits for a Pod": {
+			[]func(*Candidate){oldPod, podNotReady, progressed(defaultDeadline - time.Second)}, Rolling,
+		},
+		"it waits for long": {[]func(*Candidate){oldPod, podNotReady, progressed(defaultDeadline)}, Stuck},
 		"within a deadline of its own": {
 			[]func(*Candidate){oldPod, unobserved, progressed(defaultDeadline), deadlineOf(1200)}, Rolling,
 		},
