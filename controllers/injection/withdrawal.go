@@ -49,30 +49,26 @@ func (i *Injector) judge(ctx context.Context, stack types.NamespacedName, state 
 	}
 	for n := range state.Candidates {
 		c := &state.Candidates[n]
+		if !c.OnTrial() {
+			continue
+		}
 		seen := before.workloads[c.UID]
 		if !seen.about(c) {
 			seen = looked{trial: c.Trial(), generation: c.Generation, rolling: c.Rolling()}
 		}
-		switch {
-		case !c.OnTrial():
-			continue
-		case !state.Now.Before(seen.again):
-			stamp, _ := c.Stamp()
-			of := labelled{c.Namespace, policy.Stamp{Stack: stamp.Stack, Python: stamp.Python}}
+		stamp, _ := c.Stamp()
+		of := labelled{c.Namespace, policy.Stamp{Stack: stamp.Stack, Python: stamp.Python}}
+		if until := after.unlisted[of]; seen.again.Before(until) {
+			seen.again = until
+		}
+		if after.workloads[c.UID] = seen; !state.Now.Before(seen.again) {
 			due[of] = append(due[of], c)
 		}
-		after.workloads[c.UID] = seen
 	}
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	for of, candidates := range due {
-		until, unlisted := after.unlisted[of]
-		if !unlisted {
-			until = i.look(ctx, of, candidates, state.Now, after.workloads)
-		}
-		if !until.IsZero() {
-			after.wait(of, candidates, until)
-		}
+		i.look(ctx, of, candidates, state.Now, after)
 	}
 	for n := range state.Candidates {
 		c := &state.Candidates[n]
@@ -83,32 +79,23 @@ func (i *Injector) judge(ctx context.Context, stack types.NamespacedName, state 
 	i.judged.Store(stack, after)
 }
 
-// look at the Pods of some candidates, and return until when not to again if the API server does
-// not list them: that is the trouble of one namespace, and not of the stack.
-func (i *Injector) look(ctx context.Context, of labelled, candidates []*policy.Candidate, now time.Time,
-	workloads map[types.UID]looked) (unlisted time.Time) {
+// look at the Pods of some candidates. Where the API server does not list them, what was known
+// before holds: that is the trouble of one namespace, and not of the stack.
+func (i *Injector) look(ctx context.Context, of labelled, candidates []*policy.Candidate, now time.Time, after judged) {
 	pods, err := i.pythonPods(ctx, of, candidates, now)
 	if err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Could not see whether workloads run with the bundle for Python",
 			"namespace", of.namespace)
-		return i.Now().Add(listAgainAfter)
+		after.unlisted[of] = i.Now().Add(listAgainAfter)
 	}
 	for _, c := range candidates {
-		seen, verdict := workloads[c.UID], c.Judge(pods[c.Key()], now)
-		c.Proven = verdict.Works
-		seen.broken, seen.again = verdict.Broken, i.Now().Add(c.JudgeAfter())
-		workloads[c.UID] = seen
-	}
-	return time.Time{}
-}
-
-// wait until then with some candidates. What was known of them before holds.
-func (j *judged) wait(of labelled, candidates []*policy.Candidate, until time.Time) {
-	j.unlisted[of] = until
-	for _, c := range candidates {
-		seen := j.workloads[c.UID]
-		seen.again = until
-		j.workloads[c.UID] = seen
+		seen := after.workloads[c.UID]
+		if seen.again = after.unlisted[of]; err == nil {
+			verdict := c.Judge(pods[c.Key()], now)
+			c.Proven = verdict.Works
+			seen.broken, seen.again = verdict.Broken, i.Now().Add(c.JudgeAfter())
+		}
+		after.workloads[c.UID] = seen
 	}
 }
 

@@ -168,11 +168,12 @@ func (c *cluster) operatorDown(t *testing.T) {
 	c.awaitComplete(t, namespace, "restarted")
 	c.awaitComplete(t, namespace, "fresh")
 	for _, name := range []string{"restarted", "fresh"} {
-		if c.awaitPods(t, namespace, name, 3, started); c.webhooks == nil {
+		c.awaitPods(t, namespace, name, 3, started)
+		if c.webhooks == nil {
 			c.awaitInjected(t, stack, namespace, name, 3)
-			continue
+		} else {
+			c.awaitPods(t, namespace, name, 3, hasSettings)
 		}
-		c.awaitPods(t, namespace, name, 3, hasSettings)
 	}
 
 	c.startOperator(t)

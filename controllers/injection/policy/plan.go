@@ -176,7 +176,7 @@ func (p *Plan) due(c *Candidate, progress Progress) bool {
 const releaseAfter = 10 * time.Second
 
 // Retry has the plan made again after that time at the latest.
-func (p *Plan) Retry(after time.Duration) { p.RetryAfter = sooner(p.RetryAfter, max(0, after)) }
+func (p *Plan) Retry(after time.Duration) { p.RetryAfter = sooner(p.RetryAfter, after) }
 
 // count a candidate, and name it if the stack's condition is about it.
 func (p *Plan) count(c *Candidate, progress Progress) {

@@ -34,7 +34,7 @@ type State struct {
 // Retry has more known after that time at the latest.
 func (s *State) Retry(after time.Duration) { s.RetryAfter = sooner(s.RetryAfter, after) }
 
-// sooner is the shorter one of two times to wait, of which 0 is none.
+// sooner is the shorter one of two times to wait. One that is not positive is none.
 func sooner(a, b time.Duration) time.Duration {
 	if a > 0 && b > 0 {
 		return min(a, b)
