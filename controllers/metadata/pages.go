@@ -6,6 +6,7 @@ import (
 	"context"
 	"iter"
 	"slices"
+	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -13,6 +14,9 @@ import (
 // WholePage keeps a page of whole objects small: one may have a MiB and a half and takes four times
 // as much in memory, and several passes list at once.
 const WholePage = client.Limit(20)
+
+// pageTimeout bounds how long one page takes: others wait for who asked.
+const pageTimeout = 30 * time.Second
 
 // Pages lists objects a page at a time, each into a list that empty makes, and as many as the
 // option client.Limit allows: whoever may make objects in one namespace would fill the memory
@@ -23,10 +27,16 @@ func Pages[L client.ObjectList](ctx context.Context, live client.Reader, empty f
 		next := ""
 		for more := true; more; more = next != "" {
 			page := empty()
-			err := live.List(ctx, page, append(slices.Clip(opts), client.Continue(next))...)
+			err := listPage(ctx, live, page, append(slices.Clip(opts), client.Continue(next))...)
 			if next = page.GetContinue(); !yield(page, err) || err != nil {
 				return
 			}
 		}
 	}
+}
+
+func listPage(ctx context.Context, live client.Reader, page client.ObjectList, opts ...client.ListOption) error {
+	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
+	defer cancel()
+	return live.List(ctx, page, opts...)
 }

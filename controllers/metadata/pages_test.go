@@ -19,15 +19,18 @@ type endless struct {
 	failed error
 }
 
-func (e *endless) List(_ context.Context, list client.ObjectList, opts ...client.ListOption) error {
+func (e *endless) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
 	asked := client.ListOptions{}
 	asked.ApplyOptions(opts)
 	e.asked = append(e.asked, asked)
+	if _, bounded := ctx.Deadline(); !bounded {
+		return errors.New("a request that may take for ever")
+	}
 	list.SetContinue("page " + strconv.Itoa(len(e.asked)))
 	return e.failed
 }
 
-// TestPagesAreReadWhileTheyAreWanted, and are no larger than asked for.
+// TestPagesAreReadWhileTheyAreWanted, and are no larger than asked for. None takes for ever.
 func TestPagesAreReadWhileTheyAreWanted(t *testing.T) {
 	read := func(e *endless, pages int) (last error) {
 		empty := func() *corev1.SecretList { return &corev1.SecretList{} }

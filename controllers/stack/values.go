@@ -48,12 +48,8 @@ type known struct {
 	whole bool
 }
 
-const (
-	// listAgainAfter a list failed: it may take long, and the first pass over every stack needs it.
-	listAgainAfter = 10 * time.Second
-	// listTimeout is for each page: all of these passes wait for it.
-	listTimeout = 30 * time.Second
-)
+// listAgainAfter a list failed: it may take long, and the first pass over every stack needs it.
+const listAgainAfter = 10 * time.Second
 
 // Values returns what the keys that a stack refers to hold. That an object or a key
 // is missing is no error, and one that cannot be read does not stop the others. Sources are the
@@ -182,13 +178,10 @@ func (s *ValueReader) namespaces() []string {
 
 func (s *ValueReader) listSettings(ctx context.Context, namespace string,
 	written map[types.NamespacedName]map[string]string) error {
-	page := &corev1.SecretList{}
-	for more := true; more; more = page.Continue != "" {
-		opts := []client.ListOption{
-			client.InNamespace(namespace), metadata.WholePage, client.Continue(page.Continue), desired.SettingsLabels,
-		}
-		page = &corev1.SecretList{}
-		if err := s.listPage(ctx, page, opts); err != nil {
+	empty := func() *corev1.SecretList { return &corev1.SecretList{} }
+	pages := metadata.Pages(ctx, s.Live, empty, client.InNamespace(namespace), desired.SettingsLabels, metadata.WholePage)
+	for page, err := range pages {
+		if err != nil {
 			return err
 		}
 		for i := range page.Items {
@@ -206,10 +199,4 @@ func (s *ValueReader) listSettings(ctx context.Context, namespace string,
 		}
 	}
 	return nil
-}
-
-func (s *ValueReader) listPage(ctx context.Context, page *corev1.SecretList, opts []client.ListOption) error {
-	ctx, cancel := context.WithTimeout(ctx, listTimeout)
-	defer cancel()
-	return s.Live.List(ctx, page, opts...)
 }
